@@ -1,0 +1,230 @@
+"""What the assets, checks and commands ask of an engine, the types it answers with, and its errors.
+
+PipelineError
+├── PassingFaultError       may work in a moment: retried with backoff
+│   └── LockTimeoutError    another process builds the same hour or day
+├── RefusedError            would lose data: needs an explicit word from a person
+│   └── FewerObjectsError   raw objects of a published hour are gone
+├── BrokenLawError          records in and out of an hour do not add up: nothing is published
+├── StorageError            disk full, read-only, not permitted, damaged; the message names the path
+│   └── LayoutVersionError  the data folder was written by another version
+├── NotPublishedError       a step needs what an earlier one has not published yet
+└── QueryError              SQL that cannot be run; the message is the engine's own
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from event_pipeline.engines.commit import HourCommit
+from event_pipeline.rules.accounting import DayTotals, RawListing
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import GoldTable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class PipelineError(Exception):
+    """A fault that a person can act on; the message says what, where and what to do next."""
+
+
+class PassingFaultError(PipelineError):
+    """May work in a moment: retried with backoff."""
+
+
+class LockTimeoutError(PassingFaultError):
+    """Another process held the same hour or day for longer than the lock timeout."""
+
+
+class RefusedError(PipelineError):
+    """The step would lose data and needs an explicit word from a person."""
+
+
+class FewerObjectsError(RefusedError):
+    """Raw objects that a published hour was built from are gone; a rebuild would lose their records."""
+
+
+class BrokenLawError(PipelineError):
+    """Records in and out of an hour do not add up; nothing was published."""
+
+
+class StorageError(PipelineError):
+    """The disk is full or read-only, access is denied, or a file is damaged."""
+
+
+class LayoutVersionError(StorageError):
+    """The data folder was written by another version of the pipeline."""
+
+
+class NotPublishedError(PipelineError):
+    """A step needs what an earlier step has not published yet."""
+
+
+class QueryError(PipelineError):
+    """SQL that cannot be run."""
+
+
+Progress = Callable[[str], None]
+"""Takes one line of progress for a log or a person."""
+
+
+class SilverOutcome(StrEnum):
+    """What building Silver of an hour did."""
+
+    BUILT = "built"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class SilverBuild:
+    """What building Silver of one hour did, and the commit record that stands now."""
+
+    outcome: SilverOutcome
+    reason: str
+    """Why it was built or left, for people: `first build`, `input changed`, `rules changed`, `forced`, ..."""
+    commit: HourCommit
+    seconds: float
+
+
+class PartitionAction(StrEnum):
+    """What partition repair did to one catalog entry."""
+
+    ADDED = "added"
+    REPOINTED = "repointed"
+    DROPPED = "dropped"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionChange:
+    """One catalog entry after partition repair."""
+
+    table: str
+    partition: str
+    """Hive path of the partition, for example `year=2025/month=12/day=07/hour=22`."""
+    action: PartitionAction
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GoldRefresh:
+    """What refreshing one Gold table for some landing hours did."""
+
+    partial_rows: Mapping[Hour, int]
+    """Landing hour -> rows of its partial."""
+    unchanged_hours: tuple[Hour, ...]
+    """Hours whose partial was already made from the published Silver by the same SQL."""
+    day_rows: Mapping[date, int]
+    """Event day that was folded -> rows now published."""
+    unchanged_days: tuple[date, ...]
+    """Days that the hours touch and that were already folded from the same partials."""
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """Rows that the published files of one hour really hold, counted from the files."""
+
+    silver_rows: int
+    quarantined: int
+    quarantined_by_reason: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One number of a Gold day beside the same number from Silver's control totals."""
+
+    day: date
+    name: str
+    gold: Any
+    silver: Any
+
+
+class Engine(Protocol):
+    """One place the pipeline runs on. Calls are idempotent and may run beside themselves."""
+
+    def list_raw(self, hour: Hour) -> RawListing:
+        """List the raw objects of an hour; reads no content. An hour without objects is an empty listing."""
+
+    def list_raw_hours(self, hours: HourRange | None = None) -> dict[Hour, RawListing]:
+        """List the hours that have raw objects, all of them or those of a range, in order."""
+
+    def unmatched_raw_keys(self) -> list[str]:
+        """List every key under `events/` that does not match the raw layout."""
+
+    def hour_commit(self, hour: Hour) -> HourCommit | None:
+        """Return the published build of an hour."""
+
+    def hour_commits(self, hours: HourRange | None = None) -> dict[Hour, HourCommit]:
+        """Return the published builds, all of them or those of a range, in order."""
+
+    def build_silver(
+        self,
+        hours: Sequence[Hour],
+        *,
+        force: bool = False,
+        allow_fewer_objects: bool = False,
+        progress: Progress,
+    ) -> Iterator[SilverBuild]:
+        """Build and commit Silver, quarantine and ledger of each hour; leave what is already built as it is.
+
+        Raises:
+            FewerObjectsError: an hour lost raw objects since its commit, and `allow_fewer_objects` is False.
+            BrokenLawError: records in and out do not add up.
+            PipelineError: as listed at the top of this module.
+        """
+
+    def register_hours(self, hours: Sequence[Hour]) -> list[PartitionChange]:
+        """Make the catalog show exactly the committed build of each hour, one change per table and hour.
+
+        Raises:
+            NotPublishedError: an hour has no commit record and no catalog entry either.
+        """
+
+    def repair(self, hours: HourRange | None = None) -> list[PartitionChange]:
+        """Make the catalog agree with the commit records of a range, or of everything, Gold included."""
+
+    def refresh_gold(
+        self, table: GoldTable, hours: Sequence[Hour], *, force: bool = False, progress: Progress
+    ) -> GoldRefresh:
+        """Rebuild the partials of the hours where Silver or SQL changed, then fold every day they touch.
+
+        Raises:
+            NotPublishedError: an hour is not registered in the catalog.
+        """
+
+    def touched_days(self, table: GoldTable, hour: Hour) -> list[date]:
+        """Return the event days to which an hour's published partial contributes, in order."""
+
+    def count_rows(self, commit: HourCommit) -> RowCounts:
+        """Count the rows that the committed files really hold.
+
+        Raises:
+            StorageError: a committed file is missing or damaged.
+        """
+
+    def partition_faults(self, hour: Hour) -> list[str]:
+        """Say what keeps a query from seeing the committed build of an hour; empty when all is well."""
+
+    def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
+        """Return the grain values that stand more than once in the published days (at most 20)."""
+
+    def reconcile(self, table: GoldTable, days: Sequence[date]) -> list[Measure]:
+        """Return the measures of the published days beside Silver's control totals, equal or not."""
+
+    def silver_totals(self, day: date) -> DayTotals:
+        """Sum the control totals of one event day over all registered hours."""
+
+    def query(self, sql: str) -> pa.Table:
+        """Run one read-only statement over the registered partitions.
+
+        Raises:
+            QueryError: the statement cannot be run.
+        """

@@ -1,0 +1,188 @@
+"""Commit records: the small JSON documents whose atomic replacement publishes data.
+
+A commit record is the only truth about what is published: data files that no record names do not exist for
+anybody, and the catalog can be rebuilt from the records alone. Both engines write the same documents.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount
+from event_pipeline.rules.hour import Hour
+
+FORMAT = 1
+
+
+class CommitRecordError(ValueError):
+    """A commit record cannot be read: damaged, or written by another version."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One immutable Parquet file that a commit publishes."""
+
+    table: str
+    """Full table name, for example `silver.events`."""
+    path: str
+    """Relative to the lake."""
+    rows: int
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class HourCommit:
+    """The published build of one landing hour: Silver, quarantine and ledger in one."""
+
+    hour: Hour
+    run_id: str
+    committed_at: datetime
+    rules_version: str
+    account: HourAccount
+    files: tuple[DataFile, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the raw input it was built from."""
+        return self.account.fingerprint
+
+    def files_of(self, table: str) -> tuple[DataFile, ...]:
+        """Return the files of one table, by full name."""
+        return tuple(file for file in self.files if file.table == table)
+
+    def to_json(self) -> str:
+        """Write the document."""
+        return _dump({"kind": "hour", **asdict(self), "hour": str(self.hour)})
+
+    @classmethod
+    def from_json(cls, text: str) -> HourCommit:
+        """Read the document.
+
+        Raises:
+            CommitRecordError: it is damaged or of another format.
+        """
+        fields = _load(text, "hour")
+        try:
+            account = fields["account"]
+            return cls(
+                hour=Hour.parse(fields["hour"]),
+                run_id=fields["run_id"],
+                committed_at=datetime.fromisoformat(fields["committed_at"]),
+                rules_version=fields["rules_version"],
+                account=HourAccount(
+                    tuple(ObjectAccount(**each) for each in account["objects"]),
+                    {day: _totals(totals) for day, totals in account["days"].items()},
+                ),
+                files=_files(fields),
+            )
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            raise CommitRecordError(f"damaged commit record: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class PartialCommit:
+    """The published partial of one Gold table for one landing hour."""
+
+    table: str
+    hour: Hour
+    run_id: str
+    committed_at: datetime
+    silver_run_id: str
+    """The Silver build it aggregates."""
+    sql_version: str
+    """Digest of the SQL that made it."""
+    days: Mapping[str, int]
+    """Event day (ISO) -> partial rows of that day."""
+    files: tuple[DataFile, ...]
+
+    def to_json(self) -> str:
+        """Write the document."""
+        return _dump({"kind": "partial", **asdict(self), "hour": str(self.hour)})
+
+    @classmethod
+    def from_json(cls, text: str) -> PartialCommit:
+        """Read the document.
+
+        Raises:
+            CommitRecordError: it is damaged or of another format.
+        """
+        fields = _load(text, "partial")
+        try:
+            fields["hour"] = Hour.parse(fields["hour"])
+            fields["committed_at"] = datetime.fromisoformat(fields["committed_at"])
+            fields["files"] = _files(fields)
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CommitRecordError(f"damaged commit record: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class DayCommit:
+    """The published rows of one Gold table for one event day."""
+
+    table: str
+    day: date
+    run_id: str
+    committed_at: datetime
+    sql_version: str
+    partials: Mapping[str, str]
+    """Landing hour -> run id of the partial that was folded in."""
+    files: tuple[DataFile, ...]
+
+    def to_json(self) -> str:
+        """Write the document."""
+        return _dump({"kind": "day", **asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> DayCommit:
+        """Read the document.
+
+        Raises:
+            CommitRecordError: it is damaged or of another format.
+        """
+        fields = _load(text, "day")
+        try:
+            fields["day"] = date.fromisoformat(fields["day"])
+            fields["committed_at"] = datetime.fromisoformat(fields["committed_at"])
+            fields["files"] = _files(fields)
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CommitRecordError(f"damaged commit record: {error!r}") from error
+
+
+def _totals(fields: dict[str, Any]) -> DayTotals:
+    return DayTotals(**{**fields, "revenue": Decimal(fields["revenue"])})
+
+
+def _files(fields: dict[str, Any]) -> tuple[DataFile, ...]:
+    return tuple(DataFile(**each) for each in fields["files"])
+
+
+def _dump(fields: dict[str, Any]) -> str:
+    def plain(value: Any) -> str:
+        if isinstance(value, datetime | date):
+            return value.isoformat()
+        if isinstance(value, Decimal):
+            return str(value)
+        raise TypeError(f"{value!r} has no place in a commit record")
+
+    return json.dumps({"format": FORMAT, **fields}, indent=1, default=plain) + "\n"
+
+
+def _load(text: str, kind: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise CommitRecordError(f"not JSON: {error}") from error
+    if not isinstance(fields, dict) or fields.pop("kind", None) != kind:
+        raise CommitRecordError(f"not a commit record of kind {kind!r}")
+    if (found := fields.pop("format", None)) != FORMAT:
+        raise CommitRecordError(f"format {found!r}: this version reads and writes format {FORMAT}")
+    return fields

@@ -1,0 +1,160 @@
+"""Where every record of a landing hour went, and the conservation law that makes it add up.
+
+Both engines count in these types; the commit record carries them. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from event_pipeline.rules.hour import Hour
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RawObject:
+    """One raw object as a listing shows it."""
+
+    key: str
+    etag: str
+    size: int
+    modified: datetime = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RawListing:
+    """What lies under one landing hour's prefix at one moment."""
+
+    hour: Hour
+    objects: tuple[RawObject, ...]
+    """Sorted by key."""
+    unmatched_keys: tuple[str, ...] = ()
+    """Keys below the prefix that do not match the raw layout: reported, not read."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of keys, etags and sizes: equal exactly when the input is the same."""
+        return fingerprint((each.key, each.etag, each.size) for each in self.objects)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Stored bytes of all objects."""
+        return sum(each.size for each in self.objects)
+
+
+def fingerprint(objects: Iterable[tuple[str, str, int]]) -> str:
+    """Digest (key, etag, size) of an hour's objects, in any order, to 32 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for key, etag, size in sorted(objects):
+        digest.update(f"{key}\0{etag}\0{size}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectAccount:
+    """Where the records of one raw object went, each number counted for itself. Unreadable: no records."""
+
+    key: str
+    etag: str
+    size: int
+    records: int = 0
+    silver_rows: int = 0
+    duplicates: int = 0
+    quarantined_by_reason: Mapping[str, int] = field(default_factory=dict)
+    unreadable: str | None = None
+    """One of UNREADABLE_REASONS, or None for an object that was read."""
+    unknown_fields: Mapping[str, int] = field(default_factory=dict)
+    """Top-level names outside the contract -> records that bear them."""
+
+    @property
+    def quarantined(self) -> int:
+        """Records of the object that broke a rule."""
+        return sum(self.quarantined_by_reason.values())
+
+    @property
+    def unaccounted(self) -> int:
+        """Records with no verdict (positive) or with more than one (negative): 0 by the conservation law."""
+        return self.records - self.silver_rows - self.quarantined - self.duplicates
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotals:
+    """Control totals of the Silver rows of one event day, against which the Gold tables are checked."""
+
+    events: int = 0
+    page_views: int = 0
+    add_to_carts: int = 0
+    remove_from_carts: int = 0
+    purchases: int = 0
+    searches: int = 0
+    items_sold: int = 0
+    revenue: Decimal = Decimal("0.00")
+
+    def __add__(self, other: DayTotals) -> DayTotals:
+        return DayTotals(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class HourAccount:
+    """Where every record of one landing hour went."""
+
+    objects: tuple[ObjectAccount, ...]
+    """Sorted by key."""
+    days: Mapping[str, DayTotals]
+    """Event day (ISO) -> control totals of the hour's Silver rows of that day."""
+
+    @property
+    def raw_bytes(self) -> int:
+        """Stored bytes of all objects, readable or not."""
+        return sum(each.size for each in self.objects)
+
+    @property
+    def unreadable(self) -> tuple[ObjectAccount, ...]:
+        """The objects that were set aside whole."""
+        return tuple(each for each in self.objects if each.unreadable)
+
+    @property
+    def records(self) -> int:
+        """Non-blank lines of the readable objects."""
+        return sum(each.records for each in self.objects)
+
+    @property
+    def silver_rows(self) -> int:
+        """Accepted records without duplicates."""
+        return sum(each.silver_rows for each in self.objects)
+
+    @property
+    def quarantined(self) -> int:
+        """Records that broke a rule."""
+        return sum(each.quarantined for each in self.objects)
+
+    @property
+    def duplicates(self) -> int:
+        """Records equal to an earlier accepted one of the hour."""
+        return sum(each.duplicates for each in self.objects)
+
+    @property
+    def quarantined_by_reason(self) -> dict[str, int]:
+        """Reason -> records, over all objects, sorted by reason."""
+        return _sum(each.quarantined_by_reason for each in self.objects)
+
+    @property
+    def unknown_fields(self) -> dict[str, int]:
+        """Top-level names outside the contract -> records that bear them, sorted by name."""
+        return _sum(each.unknown_fields for each in self.objects)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the input that was built."""
+        return fingerprint((each.key, each.etag, each.size) for each in self.objects)
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(sorted(total.items()))

@@ -1,0 +1,184 @@
+"""The landing hour, the one key that walks the whole pipeline, and every conversion of it.
+
+An hour is written in four ways, each with one home: `2025-12-07T22` for people, `2025-12-07-22:00` as
+Dagster's partition key, `year=2025/month=12/day=07/hour=22` as a Hive path, and `events/<Hive path>/` as the
+prefix of its raw objects. No other module formats or parses an hour.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+ONE_HOUR = timedelta(hours=1)
+PARTITION_KEY_FORMAT = "%Y-%m-%d-%H:%M"
+PARTITION_COLUMNS = ("year", "month", "day", "hour")
+RAW_ROOT = "events/"
+
+_TEXT = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d)|-(\d\d):00)", re.ASCII)
+_HIVE_PATH = re.compile(r"year=(\d{4})/month=(\d\d)/day=(\d\d)/hour=(\d\d)", re.ASCII)
+_RAW_KEY = re.compile(
+    rf"{RAW_ROOT}(?P<hour>{_HIVE_PATH.pattern})/minute=[0-5]\d/events-\d{{8}}-\d{{6}}\.jsonl\.gz", re.ASCII
+)
+
+
+class InvalidHourError(ValueError):
+    """A text does not name an hour; the message says which text and what is allowed."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Hour:
+    """One UTC hour, named by the instant at which it starts."""
+
+    start: datetime
+
+    def __post_init__(self) -> None:
+        if self.start.utcoffset() != timedelta(0) or (self.start.minute, self.start.second) != (0, 0):
+            raise InvalidHourError(f"{self.start!r} is not the start of a UTC hour")
+        if self.start.microsecond:
+            raise InvalidHourError(f"{self.start!r} is not the start of a UTC hour")
+
+    @classmethod
+    def parse(cls, text: str) -> Hour:
+        """Read `2025-12-07T22`, or Dagster's partition key `2025-12-07-22:00`.
+
+        Raises:
+            InvalidHourError: the text has another form, or names no hour of the calendar.
+        """
+        match = _TEXT.fullmatch(text.strip())
+        if match:
+            year, month, day, iso_hour, key_hour = match.groups()
+            try:
+                return cls(datetime(int(year), int(month), int(day), int(iso_hour or key_hour), tzinfo=UTC))
+            except ValueError:
+                pass
+        raise InvalidHourError(
+            f"{text!r} is not an hour: write YYYY-MM-DDTHH in UTC, for example 2025-12-07T22 "
+            "(Dagster's partition key 2025-12-07-22:00 is understood too)"
+        )
+
+    @classmethod
+    def containing(cls, instant: datetime) -> Hour:
+        """Return the hour an instant (with time zone) falls into."""
+        return cls(instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+
+    @classmethod
+    def of_hive_path(cls, path: str) -> Hour:
+        """Read `year=2025/month=12/day=07/hour=22`.
+
+        Raises:
+            InvalidHourError: the path has another form, or names no hour of the calendar.
+        """
+        match = _HIVE_PATH.fullmatch(path)
+        if match:
+            try:
+                return cls(datetime(*(int(part) for part in match.groups()), tzinfo=UTC))  # type: ignore[misc, arg-type]
+            except ValueError:
+                pass
+        raise InvalidHourError(f"{path!r} is not year=YYYY/month=MM/day=DD/hour=HH of a real hour")
+
+    @classmethod
+    def of_raw_key(cls, key: str) -> Hour | None:
+        """Return the landing hour of a raw object, or None when the key does not match the raw layout."""
+        match = _RAW_KEY.fullmatch(key)
+        if not match:
+            return None
+        try:
+            return cls.of_hive_path(match["hour"])
+        except InvalidHourError:
+            return None
+
+    @property
+    def end(self) -> datetime:
+        """The instant at which the next hour starts."""
+        return self.start + ONE_HOUR
+
+    @property
+    def partition_key(self) -> str:
+        """Dagster's key, `2025-12-07-22:00`."""
+        return self.start.strftime(PARTITION_KEY_FORMAT)
+
+    @property
+    def partition_values(self) -> tuple[str, str, str, str]:
+        """Values of the partition columns year, month, day, hour: zero-padded strings."""
+        start = self.start
+        return f"{start:%Y}", f"{start:%m}", f"{start:%d}", f"{start:%H}"
+
+    @property
+    def hive_path(self) -> str:
+        """The partition as a path, `year=2025/month=12/day=07/hour=22`."""
+        pairs = zip(PARTITION_COLUMNS, self.partition_values, strict=True)
+        return "/".join(f"{column}={value}" for column, value in pairs)
+
+    @property
+    def raw_prefix(self) -> str:
+        """The prefix of the hour's raw objects, `events/year=2025/month=12/day=07/hour=22/`."""
+        return f"{RAW_ROOT}{self.hive_path}/"
+
+    def raw_key(self, landed: datetime) -> str:
+        """Return the key of a raw object of this hour, stamped with the UTC instant at which it landed."""
+        return f"{self.raw_prefix}minute={landed:%M}/events-{landed:%Y%m%d-%H%M%S}.jsonl.gz"
+
+    def plus(self, hours: int) -> Hour:
+        """Return the hour that many hours later (earlier when negative)."""
+        return Hour(self.start + hours * ONE_HOUR)
+
+    def is_closed(self, now: datetime) -> bool:
+        """Tell whether the hour lies wholly in the past at an instant."""
+        return self.end <= now
+
+    def __str__(self) -> str:
+        return self.start.strftime("%Y-%m-%dT%H")
+
+
+@dataclass(frozen=True, slots=True)
+class HourRange:
+    """Consecutive hours from `first` up to but without `end`."""
+
+    first: Hour
+    end: Hour
+
+    def __post_init__(self) -> None:
+        if self.end <= self.first:
+            raise InvalidHourError(f"the range {self.first} to {self.end} is empty: the end is exclusive")
+
+    @classmethod
+    def of(cls, hours: Sequence[Hour]) -> HourRange:
+        """Return the range that covers the given hours (at least one)."""
+        return cls(min(hours), max(hours).plus(1))
+
+    def __iter__(self) -> Iterator[Hour]:
+        return (self.first.plus(offset) for offset in range(len(self)))
+
+    def __len__(self) -> int:
+        return int((self.end.start - self.first.start) / ONE_HOUR)
+
+    def __contains__(self, hour: Hour) -> bool:
+        return self.first <= hour < self.end
+
+    @property
+    def last(self) -> Hour:
+        """The last hour inside the range."""
+        return self.end.plus(-1)
+
+    @property
+    def days(self) -> list[date]:
+        """The UTC days that the range touches, in order."""
+        first, last = self.first.start.date(), self.last.start.date()
+        return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.end} ({len(self)} hours)"
+
+
+def contiguous(hours: Iterable[Hour], most: int) -> list[HourRange]:
+    """Join hours into ranges without gaps of at most `most` hours each, in order."""
+    ranges: list[HourRange] = []
+    for hour in sorted(set(hours)):
+        if ranges and ranges[-1].end == hour and len(ranges[-1]) < most:
+            ranges[-1] = HourRange(ranges[-1].first, hour.plus(1))
+        else:
+            ranges.append(HourRange(hour, hour.plus(1)))
+    return ranges

@@ -1,0 +1,116 @@
+"""Loads a Gold table from its one `.sql` file: header, partial, fold and reconciliation.
+
+The file is all there is to a Gold table; asset, checks, catalog entry and documentation follow from it. Layout:
+
+    -- description: one sentence, shown to people
+    -- grain: product_id, category            (columns that, with event_date, name one row)
+    -- columns:
+    --   product_id   string   The product    (name, Glue type, meaning: the columns after event_date)
+
+    -- section: partial     one landing hour, from `silver_events`; its first column is event_date; must merge
+    -- section: fold        one event day, from `partials` (rows of all partials of the day); the columns above
+    -- section: reconcile   from `gold_day` and `silver_totals` (one row: accounting.DayTotals): rows of
+                            (measure, gold, silver); each pair must be equal
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from event_pipeline.rules.contract import EVENT_DATE, Column, Table
+
+GOLD_FOLDER = Path(__file__).parent / "gold"
+SECTIONS = ("partial", "fold", "reconcile")
+
+_SECTION = re.compile(r"^-- section: *(.*?) *$", re.MULTILINE)
+_COLUMN = re.compile(r"--   (\w+) +(\S+) +(\S.*)")
+_TYPE = re.compile(r"string|int|bigint|double|boolean|date|timestamp|decimal\(\d{1,2},\d{1,2}\)")
+
+
+class GoldFileError(ValueError):
+    """A Gold table's `.sql` file does not have the layout; the message names file and fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldTable:
+    """One Gold table, as its `.sql` file says it."""
+
+    name: str
+    description: str
+    grain: tuple[str, ...]
+    """Columns that name one row of a day; empty when a day is one row."""
+    columns: tuple[Column, ...]
+    """The columns after event_date, in order."""
+    partial: str
+    fold: str
+    reconcile: str
+    version: str
+    """Digest of the SQL that makes rows: another version means partials and days are made again."""
+
+    @property
+    def table(self) -> Table:
+        """The catalog's view of it: `gold.<name>`, partitioned by event_date."""
+        return Table("gold", self.name, self.description, self.columns, (EVENT_DATE,))
+
+
+def load_gold_tables(folder: Path = GOLD_FOLDER) -> tuple[GoldTable, ...]:
+    """Load every Gold table of a folder, by name.
+
+    Raises:
+        GoldFileError: a file does not have the layout.
+    """
+    return tuple(load_gold_table(path) for path in sorted(folder.glob("*.sql")))
+
+
+def load_gold_table(path: Path) -> GoldTable:
+    """Load one Gold table; its name is the file's.
+
+    Raises:
+        GoldFileError: the file does not have the layout.
+    """
+    header, *rest = _SECTION.split(path.read_text(encoding="utf-8"))
+    sections = {name: sql.strip().rstrip(";") for name, sql in zip(rest[::2], rest[1::2], strict=True)}
+    if tuple(sections) != SECTIONS or len(rest) != 2 * len(SECTIONS):
+        raise GoldFileError(f"{path}: sections are {rest[::2]}, expected exactly {list(SECTIONS)} in this order")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", path.stem):
+        raise GoldFileError(f"{path}: a table name has lower-case letters, digits and underscores only")
+    columns = _columns(path, header)
+    grain = tuple(name for name in re.split(r"[,\s]+", _line(path, header, "grain")) if name and name != "-")
+    if unknown := set(grain) - {column.name for column in columns}:
+        raise GoldFileError(f"{path}: grain names {sorted(unknown)}, which are not among its columns")
+    made_by = "\0".join((sections["partial"], sections["fold"], *(f"{c.name} {c.type}" for c in columns)))
+    return GoldTable(
+        name=path.stem,
+        description=_line(path, header, "description"),
+        grain=grain,
+        columns=columns,
+        version=hashlib.sha256(made_by.encode()).hexdigest()[:16],
+        **sections,
+    )
+
+
+def _line(path: Path, header: str, name: str) -> str:
+    found = re.findall(rf"^-- {name}: *(\S.*?) *$", header, re.MULTILINE)
+    if len(found) != 1:
+        raise GoldFileError(f"{path}: the header needs one line `-- {name}: ...`, found {len(found)}")
+    return str(found[0])
+
+
+def _columns(path: Path, header: str) -> tuple[Column, ...]:
+    _, marker, listed = header.partition("-- columns:\n")
+    columns = [Column(*match.groups()) for match in map(_COLUMN.fullmatch, listed.splitlines()) if match]
+    if not marker or not columns:
+        raise GoldFileError(f"{path}: the header lists no columns; write `--   name type meaning` lines")
+    for column in columns:
+        if not _TYPE.fullmatch(column.type):
+            raise GoldFileError(f"{path}: column {column.name} has type {column.type!r}; allowed: {_TYPE.pattern}")
+        if column.name == EVENT_DATE.name:
+            raise GoldFileError(f"{path}: event_date is every Gold table's partition column; do not list it")
+    names: Sequence[str] = [column.name for column in columns]
+    if len(set(names)) != len(names):
+        raise GoldFileError(f"{path}: a column is listed twice")
+    return tuple(columns)
