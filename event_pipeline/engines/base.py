@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.rules.accounting import DayTotals, RawListing
@@ -159,6 +159,13 @@ class Engine(Protocol):
     def unmatched_raw_keys(self) -> list[str]:
         """List every key under `events/` that does not match the raw layout."""
 
+    def open_raw(self, key: str) -> BinaryIO:
+        """Open the stored bytes of one raw object.
+
+        Raises:
+            StorageError: there is no such object, or it cannot be opened.
+        """
+
     def hour_commit(self, hour: Hour) -> HourCommit | None:
         """Return the published build of an hour."""
 
@@ -188,6 +195,9 @@ class Engine(Protocol):
             NotPublishedError: an hour has no commit record and no catalog entry either.
         """
 
+    def registered_runs(self, hours: HourRange | None = None) -> dict[Hour, str]:
+        """Return the run id that the catalog shows for each hour of `silver.events`, in order."""
+
     def repair(self, hours: HourRange | None = None) -> list[PartitionChange]:
         """Make the catalog agree with the commit records of a range, or of everything, Gold included."""
 
@@ -199,6 +209,9 @@ class Engine(Protocol):
         Raises:
             NotPublishedError: an hour is not registered in the catalog.
         """
+
+    def hours_behind(self, table: GoldTable, hours: HourRange | None = None) -> list[Hour]:
+        """Return the registered hours that a Gold table does not show yet: Silver or the SQL is newer."""
 
     def touched_days(self, table: GoldTable, hour: Hour) -> list[date]:
         """Return the event days to which an hour's published partial contributes, in order."""
