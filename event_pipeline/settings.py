@@ -59,10 +59,12 @@ class Settings(BaseSettings):
         default=12, description="Raw objects that a closed hour should have; another number is a warning"
     )
     quarantine_warn_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.01, description="Share of quarantined records in an hour above which its check warns, 0 to 1"
+        default=0.01,
+        description="Share of quarantined records in an hour above which its check warns, 0 to 1",
     )
     quarantine_error_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.05, description="Share of quarantined records in an hour above which its check fails, 0 to 1"
+        default=0.05,
+        description="Share of quarantined records in an hour above which its check fails, 0 to 1",
     )
     hours_per_run: Annotated[int, Field(ge=1, le=744)] = Field(
         default=24, description="Most hours that one Dagster run builds in a range or backfill"
@@ -89,7 +91,8 @@ class Settings(BaseSettings):
         default=60, description="An hour is left alone until its newest object is this old, in seconds"
     )
     retry_after_minutes: Annotated[int, Field(ge=1)] = Field(
-        default=30, description="The sensor asks again for an hour that stayed unbuilt this long, then twice as long"
+        default=30,
+        description="The sensor asks again for an hour that stayed unbuilt this long, then twice as long",
     )
     schedule_minute: Annotated[int, Field(ge=0, le=59)] = Field(
         default=10, description="Minute of the hour at which the schedule builds the hour that just closed"
@@ -107,9 +110,7 @@ class Settings(BaseSettings):
     @property
     def event_time_limits(self) -> EventTimeLimits:
         """How far an event's timestamp may lie from its landing hour."""
-        return EventTimeLimits(
-            timedelta(days=self.event_max_age_days), timedelta(minutes=self.event_max_lead_minutes)
-        )
+        return EventTimeLimits(timedelta(days=self.event_max_age_days), timedelta(minutes=self.event_max_lead_minutes))
 
     @property
     def dagster_home(self) -> Path:

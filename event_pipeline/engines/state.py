@@ -66,7 +66,11 @@ def input_state(listing: RawListing, commit: HourCommit | None, rules_version: s
 
 
 def hour_states(
-    engine: Engine, gold_tables: Sequence[GoldTable], rules_version: str, now: datetime, hours: HourRange | None = None
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    rules_version: str,
+    now: datetime,
+    hours: HourRange | None = None,
 ) -> dict[Hour, HourState]:
     """Return the state of every hour of a range, or of every hour that has raw objects or a commit record."""
     listings = engine.list_raw_hours(hours)

@@ -1,0 +1,288 @@
+"""The engine protocol on one machine: each call of the protocol, put together from the rooms beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import date
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+import pyarrow as pa
+
+from event_pipeline.engines.base import (
+    FewerObjectsError,
+    GoldRefresh,
+    Measure,
+    PartitionChange,
+    Progress,
+    RowCounts,
+    SilverBuild,
+    SilverOutcome,
+    StorageError,
+)
+from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.local.catalog import Catalog, day_partition
+from event_pipeline.engines.local.commits import CommitStore
+from event_pipeline.engines.local.database import connect, parquet, relation, run_read_only
+from event_pipeline.engines.local.gold import GoldRefresher, grain_faults, reconcile
+from event_pipeline.engines.local.layout import Layout, file_digest
+from event_pipeline.engines.local.raw import RawStore
+from event_pipeline.engines.local.repair import PartitionRepair
+from event_pipeline.engines.local.silver import SilverBuilder, Validate
+from event_pipeline.engines.state import HourState, input_state, lost_objects
+from event_pipeline.rules.accounting import DayTotals, RawListing
+from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
+from event_pipeline.settings import Settings
+
+_BUILD_REASONS = {
+    HourState.NO_RAW: "no raw objects: built as an empty hour",
+    HourState.NEW: "first build",
+    HourState.CHANGED: "input changed",
+    HourState.SHRUNK: "told to build from fewer objects",
+    HourState.OUTDATED: "rules changed",
+    HourState.READY: "committed files were gone",
+}
+
+
+class LocalEngine:
+    """Speaks `engines.base.Engine` over one data folder. Making one touches nothing on disk."""
+
+    def __init__(self, settings: Settings, gold_folder: Path = GOLD_FOLDER) -> None:
+        self._settings = settings
+        self._gold_folder = gold_folder
+        self._layout = Layout(settings.root)
+        self._raw = RawStore(self._layout.raw)
+        self._commits = CommitStore(self._layout)
+        self._catalog = Catalog(self._layout.catalog)
+        self._repair = PartitionRepair(self._layout, self._catalog, self._commits, settings.lock_timeout_seconds)
+        self._builder = SilverBuilder(
+            self._layout, self._raw, settings.event_time_limits, settings.workers, settings.duckdb_memory_mb
+        )
+
+    # -- raw
+
+    def list_raw(self, hour: Hour) -> RawListing:
+        """List the raw objects of an hour."""
+        return self._raw.list_hour(hour)
+
+    def list_raw_hours(self, hours: HourRange | None = None) -> dict[Hour, RawListing]:
+        """List the hours that have raw objects."""
+        return self._raw.list_hours(hours)
+
+    def unmatched_raw_keys(self) -> list[str]:
+        """List the keys that do not match the raw layout."""
+        return self._raw.unmatched_keys()
+
+    def open_raw(self, key: str) -> BinaryIO:
+        """Open the stored bytes of one raw object."""
+        return self._raw.open(key)
+
+    # -- Silver
+
+    def hour_commit(self, hour: Hour) -> HourCommit | None:
+        """Return the published build of an hour."""
+        self._layout.check_version()
+        return self._commits.hour(hour)
+
+    def hour_commits(self, hours: HourRange | None = None) -> dict[Hour, HourCommit]:
+        """Return the published builds."""
+        self._layout.check_version()
+        return {commit.hour: commit for commit in self._commits.hours(hours)}
+
+    def build_silver(
+        self,
+        hours: Sequence[Hour],
+        *,
+        force: bool = False,
+        allow_fewer_objects: bool = False,
+        progress: Progress,
+    ) -> Iterator[SilverBuild]:
+        """Build and commit the hours that need it, one after the other."""
+        self._layout.claim()
+        raw_bytes = sum(self._raw.list_hour(hour).raw_bytes for hour in hours)
+        with self._builder.validators(raw_bytes) as validate:
+            for hour in hours:
+                yield self._build_hour(hour, force, allow_fewer_objects, validate, progress)
+
+    def _build_hour(
+        self, hour: Hour, force: bool, allow_fewer_objects: bool, validate: Validate, progress: Progress
+    ) -> SilverBuild:
+        started = time.monotonic()
+        with self._layout.lock(f"hours/{hour}", self._settings.lock_timeout_seconds):
+            listing = self._raw.list_hour(hour)
+            present = self._commits.hour(hour)
+            state = input_state(listing, present, self._settings.event_time_limits.rules_version)
+            kept = self._why_kept(listing, present, state) if present and not force else None
+            if present and kept:
+                return SilverBuild(SilverOutcome.UNCHANGED, kept, present, time.monotonic() - started)
+            if present and state is HourState.SHRUNK and not allow_fewer_objects:
+                lost = lost_objects(listing, present)
+                raise FewerObjectsError(
+                    f"{hour}: {len(lost)} raw objects of the published build are gone (first: {lost[0]}); a rebuild "
+                    "would lose their records, so the published build stays. Put them back, or rebuild without "
+                    f"them: event-pipeline run --from {hour} --to {hour.plus(1)} --allow-fewer-objects"
+                )
+            commit = self._builder.build(listing, validate, progress)
+            self._commits.publish(commit)
+        reason = "forced" if force and state is HourState.READY else _BUILD_REASONS[state]
+        progress(f"{hour}: committed {commit.account.silver_rows:,} Silver rows ({reason})")
+        return SilverBuild(SilverOutcome.BUILT, reason, commit, time.monotonic() - started)
+
+    def _why_kept(self, listing: RawListing, present: HourCommit, state: HourState) -> str | None:
+        if self._commits.missing_files(present):
+            return None
+        if state is HourState.READY:
+            return "same input, same rules"
+        if state is HourState.SHRUNK and not listing.objects:
+            return "its raw objects are gone, the published build stays"
+        return None
+
+    # -- partition repair
+
+    def register_hours(self, hours: Sequence[Hour]) -> list[PartitionChange]:
+        """Make the catalog show the committed builds."""
+        self._repair.ensure_catalog()
+        return self._repair.register_hours(hours)
+
+    def registered_runs(self, hours: HourRange | None = None) -> dict[Hour, str]:
+        """Return the run id that the catalog shows for each hour."""
+        entries = self._open_catalog().entries(SILVER_EVENTS.full_name, hours)
+        return {Hour.of_hive_path(entry.partition): entry.run_id for entry in entries}
+
+    def repair(self, hours: HourRange | None = None) -> list[PartitionChange]:
+        """Make the catalog agree with the commit records."""
+        return self._repair.repair(hours)
+
+    # -- Gold
+
+    def refresh_gold(
+        self, table: GoldTable, hours: Sequence[Hour], *, force: bool = False, progress: Progress
+    ) -> GoldRefresh:
+        """Rebuild the partials of the hours that changed, then fold every day they touch."""
+        catalog = self._open_catalog()
+        with self._connect() as connection:
+            refresher = GoldRefresher(
+                table, self._layout, catalog, self._commits, connection, self._settings.lock_timeout_seconds
+            )
+            return refresher.refresh(hours, force, progress)
+
+    def hours_behind(self, table: GoldTable, hours: HourRange | None = None) -> list[Hour]:
+        """Return the registered hours that a Gold table does not show yet."""
+        return self._open_catalog().hours_behind(table.name, table.version, hours)
+
+    def touched_days(self, table: GoldTable, hour: Hour) -> list[date]:
+        """Return the event days to which an hour's partial contributes."""
+        return self._open_catalog().partial_days(table.name, hour)
+
+    # -- evidence
+
+    def count_rows(self, commit: HourCommit) -> RowCounts:
+        """Count the rows that the committed files really hold."""
+        for file in commit.files:
+            path = self._layout.lake / file.path
+            if not path.is_file():
+                raise StorageError(f"{path}: a committed file of {commit.hour} is gone")
+            if file_digest(path) != file.sha256:
+                raise StorageError(f"{path}: a committed file of {commit.hour} has other bytes than were committed")
+        events, quarantine = (self._committed(commit, table) for table in (SILVER_EVENTS, SILVER_QUARANTINE))
+        with self._connect() as connection:
+            silver_rows = _count(connection, "event_ts", events)
+            by_reason = dict[str, int]()
+            if quarantine:
+                by_reason = dict(
+                    connection.sql(
+                        f"SELECT reason, count(*) FROM {parquet(quarantine)} GROUP BY reason ORDER BY reason"
+                    ).fetchall()
+                )
+        return RowCounts(silver_rows, sum(by_reason.values()), by_reason)
+
+    def partition_faults(self, hour: Hour) -> list[str]:
+        """Say what keeps a query from seeing the committed build of an hour."""
+        commit = self._commits.hour(hour)
+        if commit is None:
+            return [f"{hour}: no build is committed"]
+        catalog, faults = self._open_catalog(), []
+        for table in HOUR_TABLES:
+            entry = catalog.entry(table.full_name, hour.hive_path)
+            committed = self._committed(commit, table)
+            if entry is None:
+                faults.append(f"{table.full_name}: {hour.hive_path} is not registered")
+            elif entry.run_id != commit.run_id:
+                faults.append(f"{table.full_name}: {hour.hive_path} shows {entry.run_id}, not {commit.run_id}")
+            elif self._paths(table, [hour.hive_path]) != committed:
+                faults.append(f"{table.full_name}: {hour.hive_path} shows other files than were committed")
+            else:
+                faults += self._reading_faults(table, commit, committed)
+        return faults
+
+    def _reading_faults(self, table: Table, commit: HourCommit, files: Sequence[Path]) -> list[str]:
+        expected = sum(file.rows for file in commit.files_of(table.full_name))
+        try:
+            with self._connect() as connection:
+                ((found,),) = connection.sql(f"SELECT count(*) FROM ({relation(table, files)})").fetchall()
+        except StorageError as error:
+            return [f"{table.full_name}: {commit.hour.hive_path} cannot be read: {error}"]
+        if found != expected:
+            return [f"{table.full_name}: {commit.hour.hive_path} has {found:,} rows, committed were {expected:,}"]
+        return []
+
+    def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
+        """Return the grain values that stand more than once in the published days."""
+        with self._connect() as connection:
+            return grain_faults(table, self._day_paths(table, days), connection)
+
+    def reconcile(self, table: GoldTable, days: Sequence[date]) -> list[Measure]:
+        """Return the measures of the published days beside Silver's control totals."""
+        with self._connect() as connection:
+            return [
+                measure
+                for day in days
+                for measure in reconcile(table, day, self._day_paths(table, [day]), self.silver_totals(day), connection)
+            ]
+
+    def silver_totals(self, day: date) -> DayTotals:
+        """Sum the control totals of one event day over all registered hours."""
+        return self._open_catalog().silver_totals(day)
+
+    # -- queries
+
+    def query(self, sql: str) -> pa.Table:
+        """Run one read-only statement over the registered partitions."""
+        tables = [*HOUR_TABLES, *(gold.table for gold in load_gold_tables(self._gold_folder))]
+        with self._connect() as connection:
+            for table in tables:
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.database}")
+                connection.execute(f"CREATE VIEW {table.full_name} AS {relation(table, self._paths(table))}")
+            return run_read_only(connection, sql, self._layout.lake)
+
+    # -- shared
+
+    def _open_catalog(self) -> Catalog:
+        self._layout.check_version()
+        self._repair.ensure_catalog()
+        return self._catalog
+
+    def _connect(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        return connect(self._layout.scratch, self._settings.workers, self._settings.duckdb_memory_mb)
+
+    def _paths(self, table: Table, partitions: list[str] | None = None) -> list[Path]:
+        return [self._layout.lake / path for path in self._open_catalog().files(table.full_name, partitions)]
+
+    def _day_paths(self, table: GoldTable, days: Sequence[date]) -> list[Path]:
+        return self._paths(table.table, [day_partition(day) for day in days])
+
+    def _committed(self, commit: HourCommit, table: Table) -> list[Path]:
+        return sorted(self._layout.lake / file.path for file in commit.files_of(table.full_name))
+
+
+def _count(connection: duckdb.DuckDBPyConnection, column: str, files: Sequence[Path]) -> int:
+    """Count by decoding a column that is never null, because a bare count(*) believes the files' footers."""
+    if not files:
+        return 0
+    rows = connection.sql(f"SELECT count({column}) FROM {parquet(files)}").fetchall()
+    return int(rows[0][0])

@@ -1,0 +1,212 @@
+"""Refreshes one Gold table: the partial of each landing hour, then the fold of every event day it touches.
+
+A partial is made again when its Silver or the SQL changed; a day is folded again when the set of partials
+that hold rows of it changed. Both are compared by run id, so a refresh that was killed anywhere is completed
+by the next one, and two hours that fold one day cannot lose each other: under the day's lock, the fold reads
+what the catalog holds at that moment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from event_pipeline.engines.base import GoldRefresh, Measure, NotPublishedError, Progress
+from event_pipeline.engines.commit import DataFile, DayCommit, PartialCommit
+from event_pipeline.engines.local.catalog import Catalog, day_partition, gold_table, partial_table
+from event_pipeline.engines.local.commits import CommitStore
+from event_pipeline.engines.local.database import duckdb_type, parquet, quoted, relation
+from event_pipeline.engines.local.layout import Layout, commit_time, new_run_id, storage_faults
+from event_pipeline.rules.accounting import DayTotals
+from event_pipeline.rules.contract import SILVER_EVENTS
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.query import GoldTable
+
+_PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2"
+_FAULTS_SHOWN = 20
+
+
+class GoldRefresher:
+    """Makes partials and folds of one Gold table."""
+
+    def __init__(
+        self,
+        table: GoldTable,
+        layout: Layout,
+        catalog: Catalog,
+        commits: CommitStore,
+        connection: duckdb.DuckDBPyConnection,
+        lock_timeout_seconds: float,
+    ) -> None:
+        self._table = table
+        self._layout = layout
+        self._catalog = catalog
+        self._commits = commits
+        self._connection = connection
+        self._lock_timeout_seconds = lock_timeout_seconds
+        self._bytes_in = 0
+        self._bytes_out = 0
+
+    def refresh(self, hours: Sequence[Hour], force: bool, progress: Progress) -> GoldRefresh:
+        """Bring the table up to date with the registered Silver of some hours.
+
+        Raises:
+            NotPublishedError: an hour is not registered in the catalog.
+        """
+        started = time.monotonic()
+        name = self._table.name
+        partial_rows, unchanged_hours = dict[Hour, int](), list[Hour]()
+        day_rows, unchanged_days = dict[date, int](), list[date]()
+        touched = set[date]()
+        for hour in hours:
+            touched.update(self._catalog.touched_days(name, hour))
+            rows = self._make_partial(hour, force)
+            if rows is None:
+                unchanged_hours.append(hour)
+            else:
+                partial_rows[hour] = rows
+                progress(f"{name}: partial of {hour}: {rows:,} rows")
+            touched.update(self._catalog.partial_days(name, hour))
+        for day in sorted(touched):
+            rows = self._fold(day, force)
+            if rows is None:
+                unchanged_days.append(day)
+            else:
+                day_rows[day] = rows
+                progress(f"{name}: {day} folded: {rows:,} rows")
+        return GoldRefresh(
+            partial_rows, tuple(unchanged_hours), day_rows, tuple(unchanged_days),
+            self._bytes_in, self._bytes_out, time.monotonic() - started,
+        )  # fmt: skip
+
+    def _make_partial(self, hour: Hour, force: bool) -> int | None:
+        """Build and register the partial of an hour; None when it was up to date."""
+        name = self._table.name
+        with self._layout.lock(f"partials/{name}/{hour}", self._lock_timeout_seconds):
+            silver = self._catalog.entry(SILVER_EVENTS.full_name, hour.hive_path)
+            if silver is None:
+                raise NotPublishedError(
+                    f"{hour}: gold.{name} needs silver.events of this hour, which is not registered: "
+                    "materialize silver_events and silver_partitions of the hour first"
+                )
+            present = self._catalog.entry(partial_table(name), hour.hive_path)
+            made = (silver.run_id, self._table.version)
+            if present and (present.made_from, present.version) == made and not force and self._has_files(hour):
+                return None
+            run_id = new_run_id()
+            source = self._paths(SILVER_EVENTS.full_name, [hour.hive_path])
+            self._view("silver_events", relation(SILVER_EVENTS, source))
+            file = self._write(self._table.partial, self._layout.partial_run(name, hour, run_id), partial_table(name))
+            days = self._days(file)
+            commit = PartialCommit(
+                name,
+                hour,
+                run_id,
+                commit_time(),
+                silver.run_id,
+                self._table.version,
+                days,
+                (file,) if days else (),
+            )
+            self._commits.publish(commit)
+            self._catalog.register_partial(commit)
+            return file.rows
+
+    def _days(self, file: DataFile) -> dict[str, int]:
+        path = self._layout.lake / file.path
+        counted = self._connection.sql(f"SELECT event_date, count(*) FROM {parquet([path])} GROUP BY 1 ORDER BY 1")
+        return {str(day): rows for day, rows in counted.fetchall()}
+
+    def _fold(self, day: date, force: bool) -> int | None:
+        """Fold and register an event day from all partials that hold rows of it; None when it was up to date."""
+        name, partition = self._table.name, day_partition(day)
+        with self._layout.lock(f"days/{name}/{partition}", self._lock_timeout_seconds):
+            partials, paths = self._catalog.partials_of(name, day)
+            if not force and self._is_folded(day, partials):
+                return None
+            run_id = new_run_id()
+            files: tuple[DataFile, ...] = ()
+            if partials:
+                sources = [self._layout.lake / path for path in paths]
+                self._bytes_in += sum(path.stat().st_size for path in sources)
+                self._view("partials", f"SELECT * FROM {parquet(sources)} WHERE event_date = DATE '{day}'")
+                columns = ", ".join(
+                    f"CAST({column.name} AS {duckdb_type(column.type)}) AS {column.name}"
+                    for column in self._table.columns
+                )
+                fold = f"SELECT {columns} FROM ({self._table.fold})"
+                files = (self._write(fold, self._layout.day_run(name, day, run_id), gold_table(name)),)
+            commit = DayCommit(name, day, run_id, commit_time(), self._table.version, partials, files)
+            self._commits.publish(commit)
+            self._catalog.register_day(commit)
+            return sum(file.rows for file in files)
+
+    def _has_files(self, hour: Hour) -> bool:
+        commit = self._commits.partial(self._table.name, hour)
+        return commit is not None and not self._commits.missing_files(commit)
+
+    def _is_folded(self, day: date, partials: dict[str, str]) -> bool:
+        commit = self._commits.day(self._table.name, day)
+        entry = self._catalog.entry(gold_table(self._table.name), day_partition(day))
+        return (
+            commit is not None
+            and entry is not None
+            and entry.run_id == commit.run_id
+            and (commit.partials, commit.sql_version) == (partials, self._table.version)
+            and not self._commits.missing_files(commit)
+        )
+
+    def _view(self, name: str, select: str) -> None:
+        self._connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {select}")
+
+    def _paths(self, table: str, partitions: list[str]) -> list[Path]:
+        paths = [self._layout.lake / path for path in self._catalog.files(table, partitions)]
+        self._bytes_in += sum(path.stat().st_size for path in paths)
+        return paths
+
+    def _write(self, select: str, path: Path, table: str) -> DataFile:
+        with storage_faults(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                (rows,) = self._connection.execute(f"COPY ({select}) TO {quoted(str(path))} ({_PARQUET})").fetchone()  # type: ignore[misc]
+                file = self._layout.data_file(table, path, rows)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+        self._bytes_out += file.size
+        return file
+
+
+def grain_faults(
+    table: GoldTable, files: Sequence[Path], connection: duckdb.DuckDBPyConnection
+) -> list[dict[str, Any]]:
+    """Return grain values that stand more than once, at most 20, with their number of rows."""
+    grain = ", ".join(("event_date", *table.grain))
+    found = connection.sql(
+        f"SELECT {grain}, count(*) AS rows_found FROM ({relation(table.table, files)}) GROUP BY {grain}"
+        f" HAVING count(*) > 1 ORDER BY {grain} LIMIT {_FAULTS_SHOWN}"
+    )
+    return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
+
+
+def reconcile(
+    table: GoldTable,
+    day: date,
+    files: Sequence[Path],
+    totals: DayTotals,
+    connection: duckdb.DuckDBPyConnection,
+) -> list[Measure]:
+    """Return the measures of one published day beside Silver's control totals."""
+    connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW gold_day AS {relation(table.table, files)}")
+    columns = ", ".join(
+        f"CAST('{getattr(totals, name)}' AS {'DECIMAL(18, 2)' if name == 'revenue' else 'BIGINT'}) AS {name}"
+        for name in DayTotals.__slots__
+    )
+    connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW silver_totals AS SELECT {columns}")
+    rows = connection.sql(f"SELECT measure, gold, silver FROM ({table.reconcile})").fetchall()
+    return [Measure(day, name, gold, silver) for name, gold, silver in rows]

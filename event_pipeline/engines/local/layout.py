@@ -1,0 +1,208 @@
+"""The data folder on disk: where everything lies, how it is written so that nobody sees a half, and locks.
+
+<root>/layout.json                             which version of this layout it is
+<root>/raw/events/year=.../...jsonl.gz         raw objects, read only
+<root>/lake/runs/hours/<hour>/<run>/           Parquet files of one build of one landing hour
+<root>/lake/runs/partials/<table>/<hour>/      Gold partials
+<root>/lake/runs/days/<table>/event_date=.../  Gold days
+<root>/lake/commits/...                        commit records: the only truth about what is published
+<root>/catalog.sqlite                          what queries see; can be rebuilt from the commit records
+<root>/locks/, <root>/scratch/                 nothing of value
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from event_pipeline.engines.base import LayoutVersionError, LockTimeoutError, StorageError
+from event_pipeline.engines.commit import DataFile
+from event_pipeline.rules.hour import Hour
+
+LAYOUT_VERSION = 1
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: make room and run again, nothing was published",
+    errno.EDQUOT: "the disk quota is used up: make room and run again, nothing was published",
+    errno.EFBIG: "the file would be larger than this system allows: nothing was published",
+    errno.EROFS: "the file system is read-only: mount it writable or set EVENT_PIPELINE_ROOT elsewhere",
+    errno.EACCES: "access is denied: check owner and mode of the folder, or set EVENT_PIPELINE_ROOT elsewhere",
+    errno.EPERM: "access is denied: check owner and mode of the folder, or set EVENT_PIPELINE_ROOT elsewhere",
+    errno.ENOTDIR: "a file stands where a folder is needed: move it away, or set EVENT_PIPELINE_ROOT elsewhere",
+    errno.EEXIST: "a file stands where a folder is needed: move it away, or set EVENT_PIPELINE_ROOT elsewhere",
+    errno.EISDIR: "a folder stands where a file is needed: move it away",
+    errno.ENOENT: "it does not exist",
+}
+
+
+@contextmanager
+def storage_faults(place: Path | str) -> Iterator[None]:
+    """Turn an operating system's error with a known cause into one that says what to do.
+
+    Raises:
+        StorageError: instead of the OSError. An OSError of another kind (a passing fault) goes through.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        raise StorageError(f"{error.filename or place}: {remedy} ({os.strerror(error.errno or 0)})") from error
+
+
+def new_run_id() -> str:
+    """Return a fresh name for one build: sorts by time, never repeats."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:12]}"
+
+
+def commit_time() -> datetime:
+    """Return the present instant as commit records and the ledger keep it: UTC, whole milliseconds."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+class Layout:
+    """Paths below one data folder; touches the disk only when asked to."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.raw = self.root / "raw"
+        self.lake = self.root / "lake"
+        self.commits = self.lake / "commits"
+        self.runs = self.lake / "runs"
+        self.catalog = self.root / "catalog.sqlite"
+        self.scratch = self.root / "scratch"
+        self._marker = self.root / "layout.json"
+
+    def hour_commit(self, hour: Hour) -> Path:
+        """Commit record of a landing hour."""
+        return self.commits / "hours" / f"{hour.hive_path}.json"
+
+    def partial_commit(self, table: str, hour: Hour) -> Path:
+        """Commit record of a Gold partial."""
+        return self.commits / "partials" / table / f"{hour.hive_path}.json"
+
+    def day_commit(self, table: str, day: date) -> Path:
+        """Commit record of a Gold day."""
+        return self.commits / "days" / table / f"event_date={day}.json"
+
+    def hour_run(self, hour: Hour, run_id: str) -> Path:
+        """Folder of one build of a landing hour."""
+        return self.runs / "hours" / hour.hive_path / run_id
+
+    def partial_run(self, table: str, hour: Hour, run_id: str) -> Path:
+        """Parquet file of one build of a Gold partial."""
+        return self.runs / "partials" / table / hour.hive_path / f"{run_id}.parquet"
+
+    def day_run(self, table: str, day: date, run_id: str) -> Path:
+        """Parquet file of one fold of a Gold day."""
+        return self.runs / "days" / table / f"event_date={day}" / f"{run_id}.parquet"
+
+    def check_version(self) -> None:
+        """See that this version may read the folder; an empty or missing one is fine.
+
+        Raises:
+            LayoutVersionError: another version of the pipeline wrote it.
+            StorageError: it cannot be read.
+        """
+        with storage_faults(self.root):
+            if self.root.exists() and not self.root.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "", str(self.root))
+            try:
+                text = self._marker.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                return
+        try:
+            found = json.loads(text)["layout"]
+        except (ValueError, KeyError, TypeError):
+            found = text[:40]
+        if found != LAYOUT_VERSION:
+            raise LayoutVersionError(
+                f"{self._marker}: the data folder has layout {found!r}, this version reads and writes layout "
+                f"{LAYOUT_VERSION}: use the version that wrote it, or set EVENT_PIPELINE_ROOT to another folder"
+            )
+
+    def claim(self) -> None:
+        """Make the folder ready to be written and mark it with the layout version.
+
+        Raises:
+            LayoutVersionError: another version of the pipeline wrote it.
+            StorageError: it cannot be written.
+        """
+        self.check_version()
+        if not self._marker.exists():
+            publish(self._marker, json.dumps({"layout": LAYOUT_VERSION}) + "\n")
+
+    @contextmanager
+    def lock(self, name: str, timeout_seconds: float) -> Iterator[None]:
+        """Hold the lock of a name; the operating system releases it when the process dies.
+
+        Raises:
+            LockTimeoutError: another process held it for longer than the timeout.
+        """
+        path = self.root / "locks" / f"{name}.lock"
+        with storage_faults(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path, timeout=timeout_seconds)
+            try:
+                lock.acquire()
+            except Timeout:
+                raise LockTimeoutError(
+                    f"another process has been working on {name} for {timeout_seconds:g} s "
+                    f"(lock {path}): wait for it, or raise EVENT_PIPELINE_LOCK_TIMEOUT_SECONDS"
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def data_file(self, table: str, path: Path, rows: int) -> DataFile:
+        """Describe a finished file for a commit record, after its bytes are safely on disk."""
+        _sync_file(path)
+        return DataFile(table, str(path.relative_to(self.lake)), rows, path.stat().st_size, file_digest(path))
+
+
+def publish(path: Path, text: str) -> None:
+    """Replace a small file in one step: a reader sees the old or the new text, also after a crash."""
+    with storage_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            with draft.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

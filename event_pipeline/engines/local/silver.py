@@ -1,0 +1,383 @@
+"""Builds one landing hour: validates its raw objects side by side and writes Silver, quarantine and ledger.
+
+Each raw object is one task of the shared judge (`rules/validation.py`), here or in a pool of processes; what
+it accepts waits in a scratch file until the whole hour is known, because duplicates are found across objects.
+Memory holds one object per process, never the hour.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from event_pipeline.engines.base import BrokenLawError, PassingFaultError, Progress
+from event_pipeline.engines.commit import DataFile, HourCommit
+from event_pipeline.engines.local.database import connect
+from event_pipeline.engines.local.layout import Layout, commit_time, new_run_id, storage_faults
+from event_pipeline.engines.local.raw import RawStore, describe
+from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject
+from event_pipeline.rules.contract import (
+    HOUR_LEDGER,
+    SILVER_EVENTS,
+    SILVER_QUARANTINE,
+    EventTimeLimits,
+)
+from event_pipeline.rules.duplicates import (
+    InstantOrder,
+    instant_order,
+    proves_no_duplicates,
+    repeated_instants,
+)
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.validation import (
+    EVENTS_SCHEMA,
+    QUARANTINE_SCHEMA,
+    SILVER_SCHEMA,
+    arrow_type,
+    day_totals,
+    silver_rows,
+    validate_object,
+)
+
+ROW_GROUP_ROWS = 600_000
+"""Row groups of 128 k rows cost half as many bytes again."""
+FILE_BYTES = 256 << 20
+"""A Silver file that has reached this size is closed and another one begun."""
+POOL_WORTH_BYTES = 4 << 20
+"""Below this much raw data the start of worker processes costs more than it saves."""
+
+LEDGER_SCHEMA = pa.schema([(column.name, arrow_type(column.type)) for column in HOUR_LEDGER.columns])
+
+_STRINGS = [field.name for field in SILVER_SCHEMA if pa.types.is_string(field.type)]
+_PARQUET = {
+    "compression": "zstd",
+    "compression_level": 1,
+    "store_schema": False,
+    "store_decimal_as_integer": True,
+}
+
+Validate = Callable[[Sequence["ObjectTask"]], Iterator["ObjectReport"]]
+"""Validates tasks and gives their reports in the same order."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTask:
+    """One raw object to validate, and the scratch files that take the result."""
+
+    path: Path
+    listed: RawObject
+    hour: Hour
+    limits: EventTimeLimits
+    events: Path
+    quarantine: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectReport:
+    """What validating one raw object found; its rows lie in the task's scratch files."""
+
+    task: ObjectTask
+    account: ObjectAccount
+    order: InstantOrder | None
+
+
+class SilverBuilder:
+    """Builds landing hours into files that nothing publishes yet."""
+
+    def __init__(
+        self, layout: Layout, raw: RawStore, limits: EventTimeLimits, workers: int, duckdb_memory_mb: int
+    ) -> None:
+        self._layout = layout
+        self._raw = raw
+        self._limits = limits
+        self._workers = workers
+        self._duckdb_memory_mb = duckdb_memory_mb
+
+    @contextmanager
+    def validators(self, raw_bytes: int) -> Iterator[Validate]:
+        """Give what validates tasks in order: a pool of processes when there is enough raw data for one."""
+        if self._workers == 1 or raw_bytes < POOL_WORTH_BYTES:
+            yield lambda tasks: map(validate_to_scratch, tasks)
+            return
+        with ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+
+            def validate(tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
+                try:
+                    yield from pool.map(validate_to_scratch, tasks)
+                except BrokenProcessPool as error:
+                    raise PassingFaultError("a validation process died; was the machine out of memory?") from error
+
+            try:
+                yield validate
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+
+    def build(
+        self,
+        listing: RawListing,
+        validate: Validate,
+        progress: Progress,
+    ) -> HourCommit:
+        """Write the files of one build and return the commit record that would publish them.
+
+        Raises:
+            BrokenLawError: records in and out do not add up.
+            PassingFaultError: an object changed while it was read.
+            StorageError: the disk is full or read-only.
+        """
+        run_id = new_run_id()
+        scratch = self._layout.scratch / f"{listing.hour}-{uuid.uuid4().hex}"
+        run = self._layout.hour_run(listing.hour, run_id)
+        with storage_faults(run):
+            try:
+                scratch.mkdir(parents=True)
+                run.mkdir(parents=True)
+                return self._build(listing, run_id, run, scratch, validate, progress)
+            except BaseException:
+                shutil.rmtree(run, ignore_errors=True)
+                raise
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def _build(
+        self,
+        listing: RawListing,
+        run_id: str,
+        run: Path,
+        scratch: Path,
+        validate: Validate,
+        progress: Progress,
+    ) -> HourCommit:
+        hour = listing.hour
+        tasks = [
+            ObjectTask(
+                self._raw.path(each.key),
+                each,
+                hour,
+                self._limits,
+                scratch / f"events-{number}.arrow",
+                scratch / f"quarantine-{number}.arrow",
+            )  # fmt: skip
+            for number, each in enumerate(listing.objects)
+        ]
+        reports = []
+        for report in validate(tasks):
+            reports.append(report)
+            found = report.account.unreadable or f"{report.account.records:,} records"
+            progress(f"{hour}: object {len(reports)} of {len(tasks)}: {found}")
+        repeated = self._duplicates(reports, scratch)
+        events, accounts, days = _write_events(reports, repeated, self._layout, run)
+        quarantine = _write_quarantine(reports, self._layout, run)
+        account = HourAccount(tuple(accounts), days)
+        _check_law(hour, account, events, quarantine)
+        commit = HourCommit(hour, run_id, commit_time(), self._limits.rules_version, account, ())
+        ledger = _write_ledger(commit, self._layout, run)
+        return replace(commit, files=(*events, *quarantine, ledger))
+
+    def _duplicates(self, reports: Sequence[ObjectReport], scratch: Path) -> dict[int, pa.Array]:
+        """Return object number -> line numbers of the records that equal an earlier one of the hour."""
+        if proves_no_duplicates([report.order for report in reports if report.order]):
+            return {}
+        suspects = repeated_instants([_read(report.task.events).column("instant") for report in reports])
+        if len(suspects) == 0:
+            return {}
+        schema = EVENTS_SCHEMA.append(pa.field("object", pa.int32()))
+
+        def suspicious() -> Iterator[pa.RecordBatch]:
+            for number, report in enumerate(reports):
+                events = _read(report.task.events)
+                chosen = events.filter(pc.is_in(events.column("instant"), suspects))
+                numbers = pa.repeat(pa.scalar(number, pa.int32()), chosen.num_rows)
+                yield from chosen.append_column(schema.field("object"), numbers).to_batches()
+
+        fields = ", ".join(name for name in EVENTS_SCHEMA.names if name != "line_number")
+        with connect(scratch, self._workers, self._duckdb_memory_mb) as connection:
+            connection.register("suspicious", pa.RecordBatchReader.from_batches(schema, suspicious()))
+            found = connection.sql(
+                f"SELECT object, line_number FROM suspicious QUALIFY row_number() OVER"
+                f" (PARTITION BY {fields} ORDER BY object, line_number) > 1"
+            ).to_arrow_table()
+        return {
+            number: found.filter(pc.equal(found.column("object"), number)).column("line_number").combine_chunks()
+            for number in pc.unique(found.column("object")).to_pylist()
+        }
+
+
+def validate_to_scratch(task: ObjectTask) -> ObjectReport:
+    """Validate one raw object and leave its rows in the task's scratch files.
+
+    Raises:
+        PassingFaultError: the object is no longer what was listed.
+    """
+    listed = task.listed
+    try:
+        with task.path.open("rb") as stored:
+            result = validate_object(
+                stored, key=listed.key, etag=listed.etag, size=listed.size, hour=task.hour, limits=task.limits
+            )
+            now = describe(listed.key, os.fstat(stored.fileno()))
+        replaced = describe(listed.key, task.path.stat()) != listed or now != listed
+    except FileNotFoundError:
+        replaced = True
+    if replaced:
+        raise PassingFaultError(f"{listed.key} was replaced or removed while it was read: list the hour again")
+    _write_scratch(task.events, result.events)
+    if result.quarantine.num_rows:
+        _write_scratch(task.quarantine, result.quarantine)
+    return ObjectReport(task, result.account, instant_order(result.events.column("instant")))
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it dies, however it dies."""
+
+    def watch() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _write_scratch(path: Path, table: pa.Table) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _read(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def _write_events(
+    reports: Sequence[ObjectReport], repeated: dict[int, pa.Array], layout: Layout, run: Path
+) -> tuple[list[DataFile], list[ObjectAccount], dict[str, DayTotals]]:
+    writer = _EventsWriter(layout, run)
+    accounts, days = [], dict[str, DayTotals]()
+    with writer:
+        for number, report in enumerate(reports):
+            events = _read(report.task.events)
+            if number in repeated:
+                events = events.filter(pc.invert(pc.is_in(events.column("line_number"), repeated[number])))
+            for day, totals in day_totals(events).items():
+                days[day] = days.get(day, DayTotals()) + totals
+            writer.write(silver_rows(events, report.account.key))
+            duplicates = len(repeated.get(number, ()))
+            accounts.append(replace(report.account, silver_rows=events.num_rows, duplicates=duplicates))
+            report.task.events.unlink()
+    return writer.files, accounts, dict(sorted(days.items()))
+
+
+class _EventsWriter:
+    """Writes Silver rows into as few files as the size bound allows, in large row groups."""
+
+    def __init__(self, layout: Layout, run: Path) -> None:
+        self.files: list[DataFile] = []
+        self._layout = layout
+        self._run = run
+        self._waiting: list[pa.Table] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._path = run
+        self._rows = 0
+
+    def __enter__(self) -> _EventsWriter:
+        return self
+
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        if fault is None:
+            self._flush()
+        self._close(keep=fault is None)
+
+    def write(self, rows: pa.Table) -> None:
+        self._waiting.append(rows)
+        if sum(table.num_rows for table in self._waiting) >= ROW_GROUP_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows = pa.concat_tables(self._waiting or [SILVER_SCHEMA.empty_table()])
+        self._waiting = []
+        if not rows.num_rows:
+            return
+        if self._writer is None:
+            self._path = self._run / f"events-{len(self.files)}.parquet"
+            self._rows = 0
+            self._writer = pq.ParquetWriter(
+                str(self._path),
+                SILVER_SCHEMA,
+                use_dictionary=_STRINGS,
+                column_encoding={"event_ts": "DELTA_BINARY_PACKED"},
+                **_PARQUET,
+            )
+        self._writer.write_table(rows, row_group_size=rows.num_rows)
+        self._rows += rows.num_rows
+        if self._path.stat().st_size >= FILE_BYTES:
+            self._close(keep=True)
+
+    def _close(self, *, keep: bool) -> None:
+        if self._writer is None:
+            return
+        self._writer.close()
+        self._writer = None
+        if keep:
+            self.files.append(self._layout.data_file(SILVER_EVENTS.full_name, self._path, self._rows))
+
+
+def _write_quarantine(reports: Sequence[ObjectReport], layout: Layout, run: Path) -> list[DataFile]:
+    scratch = [report.task.quarantine for report in reports if report.account.quarantined]
+    if not scratch:
+        return []
+    path, rows = run / "quarantine.parquet", 0
+    with pq.ParquetWriter(
+        str(path), QUARANTINE_SCHEMA, use_dictionary=["reason", "source_object"], **_PARQUET
+    ) as writer:
+        for each in scratch:
+            table = _read(each)
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+            rows += table.num_rows
+    return [layout.data_file(SILVER_QUARANTINE.full_name, path, rows)]
+
+
+def _write_ledger(commit: HourCommit, layout: Layout, run: Path) -> DataFile:
+    account = commit.account
+    row = {
+        "objects": len(account.objects),
+        "unreadable_objects": len(account.unreadable),
+        "raw_bytes": account.raw_bytes,
+        "records": account.records,
+        "silver_rows": account.silver_rows,
+        "quarantined": account.quarantined,
+        "quarantined_by_reason": list(account.quarantined_by_reason.items()),
+        "duplicates": account.duplicates,
+        "fingerprint": commit.fingerprint,
+        "rules_version": commit.rules_version,
+        "run_id": commit.run_id,
+        "committed_at": commit.committed_at.replace(tzinfo=None),
+    }
+    path = run / "ledger.parquet"
+    pq.write_table(pa.Table.from_pylist([row], LEDGER_SCHEMA), str(path), **_PARQUET)
+    return layout.data_file(HOUR_LEDGER.full_name, path, 1)
+
+
+def _check_law(hour: Hour, account: HourAccount, events: Sequence[DataFile], quarantine: Sequence[DataFile]) -> None:
+    broken = [each for each in account.objects if each.unaccounted]
+    written = (sum(file.rows for file in events), sum(file.rows for file in quarantine))
+    if broken or written != (account.silver_rows, account.quarantined):
+        raise BrokenLawError(
+            f"{hour}: {account.records:,} records, but {account.silver_rows:,} Silver rows + {account.quarantined:,} "
+            f"quarantined + {account.duplicates:,} duplicates (written: {written[0]:,} and {written[1]:,}); "
+            f"objects that do not add up: {[each.key for each in broken]}; nothing was published"
+        )

@@ -1,0 +1,31 @@
+"""Synthetic raw objects: every object follows from its options and its key alone, byte for byte.
+
+`generate` fills a raw folder for some hours, `generate_live` writes one object every few seconds, and
+`write_object` writes a single object to any stream. Standard library and `event_pipeline.rules` only: a Lambda
+function runs it.
+"""
+
+from event_pipeline.generator.objects import RecordCounts, write_object
+from event_pipeline.generator.options import GeneratorOptions, GeneratorOptionsError, Shape
+from event_pipeline.generator.raw_folder import (
+    BREAKAGES,
+    GeneratedObject,
+    GeneratedTotals,
+    RawFolderError,
+    generate,
+    generate_live,
+)
+
+__all__ = [
+    "BREAKAGES",
+    "GeneratedObject",
+    "GeneratedTotals",
+    "GeneratorOptions",
+    "GeneratorOptionsError",
+    "RawFolderError",
+    "RecordCounts",
+    "Shape",
+    "generate",
+    "generate_live",
+    "write_object",
+]

@@ -1,0 +1,387 @@
+"""Records that go wrong: bad ones for every quarantine reason, duplicates, and events of another hour.
+
+Only the default event time limits are known here: a pipeline with other limits judges some records otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from event_pipeline.generator.catalogue import PRODUCTS, SEARCH_QUERIES
+from event_pipeline.generator.options import GeneratorOptions
+from event_pipeline.rules.contract import (
+    ADD_TO_CART,
+    MAX_CATEGORY_CHARACTERS,
+    MAX_ID_CHARACTERS,
+    MAX_PRICE_CENTS,
+    MAX_QUANTITY,
+    MAX_SEARCH_QUERY_CHARACTERS,
+    PURCHASE,
+    QUARANTINE_REASONS,
+    REMOVE_FROM_CART,
+    SEARCH,
+    EventTimeLimits,
+)
+from event_pipeline.rules.hour import Hour
+
+Fields = dict[str, str]
+"""Field name -> JSON text, in the order of the line."""
+
+ABSENT = ""
+"""Stands where a JSON text would: the field is left out."""
+
+LIMITS = EventTimeLimits()
+
+REMEMBERED_LINES = 500
+"""Plain records of a batch that stay at hand to be repeated."""
+
+_WITHOUT_VALUE = (ABSENT, "null", '""', '"  "')
+_INVALID_IDS = (
+    '"u 89234"',
+    '"<89234>"',
+    '"u_\\u00e9"',
+    '"u_é"',
+    '"u/89234"',
+    '{"id": 89234}',
+    "[89234]",
+    f'"{"x" * (MAX_ID_CHARACTERS + 1)}"',
+)
+
+BAD_VALUES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "missing_timestamp": ("timestamp", (ABSENT, "null")),
+    "invalid_timestamp": (
+        "timestamp",
+        (
+            '"2025-02-30T12:00:00+00:00"',
+            '"2025-13-01T12:00:00Z"',
+            '"2025-12-07T24:00:00Z"',
+            '"2025-12-07T12:00:60Z"',
+            '"2025-12-07T12:00Z"',
+            '"2025-12-07 12:00:00Z"',
+            '"2025-12-07T12:00:00+15:00"',
+            '"2025-12-07T12:00:00.1234567890Z"',
+            '"2025-12-07"',
+            '"07/12/2025 12:00"',
+            '"yesterday"',
+            "1765108800",
+            "1765108800.5",
+            "true",
+        ),
+    ),
+    "missing_user_id": ("user_id", _WITHOUT_VALUE),
+    "invalid_user_id": ("user_id", _INVALID_IDS),
+    "missing_session_id": ("session_id", _WITHOUT_VALUE),
+    "invalid_session_id": ("session_id", _INVALID_IDS),
+    "missing_event_type": ("event_type", _WITHOUT_VALUE),
+    "unknown_event_type": (
+        "event_type",
+        ('"click"', '"page view"', '"purchased"', '"page_view;"', "4", '["purchase"]'),
+    ),
+    "missing_product_id": ("product_id", _WITHOUT_VALUE),
+    "invalid_product_id": ("product_id", _INVALID_IDS),
+    "missing_category": ("category", _WITHOUT_VALUE),
+    "invalid_category": (
+        "category",
+        (
+            f'"{"c" * (MAX_CATEGORY_CHARACTERS + 1)}"',
+            '"to\\u0000ys"',
+            '"to\\u001bys"',
+            '"{toys}"',
+            '"[toys]"',
+            '"\\"toys\\""',
+            '["toys"]',
+            '{"name": "toys"}',
+        ),
+    ),
+    "missing_quantity": ("quantity", (ABSENT, "null")),
+    "invalid_quantity": (
+        "quantity",
+        ("0", "-1", "2.5", '"two"', '"2 pcs"', "true", str(MAX_QUANTITY + 1), "1e400", "[2]"),
+    ),
+    "missing_price": ("price", (ABSENT, "null")),
+    "invalid_price": (
+        "price",
+        (
+            "-1",
+            "-0.01",
+            "29.999",
+            '"29.999"',
+            '"NaN"',
+            '"1_000"',
+            '"1,999.99"',
+            '"$29.99"',
+            '"29.99 USD"',
+            "1e400",
+            str(MAX_PRICE_CENTS // 100 + 1),
+            "true",
+            "[29.99]",
+        ),
+    ),
+    "missing_search_query": ("search_query", _WITHOUT_VALUE),
+    "invalid_search_query": ("search_query", (f'"{"yoga mat " * (MAX_SEARCH_QUERY_CHARACTERS // 9 + 1)}!"',)),
+}
+"""Quarantine reason -> the field and the JSON texts that give it, everything else of the record being right.
+
+`not_json` and `timestamp_out_of_range` are not here: they depend on the line and on the landing hour.
+"""
+
+NOT_JSON: tuple[Callable[[str], str], ...] = (
+    lambda line: line[: len(line) // 2],
+    lambda line: line + "}",
+    lambda line: line + ",",
+    lambda line: line + " " + line,
+    lambda line: "[" + line + "]",
+    lambda line: json.dumps(line),
+    lambda line: line.replace('"', "'"),
+    lambda line: line[:-1] + ", }",
+    lambda line: line.replace('"timestamp"', "timestamp", 1),
+    lambda line: line.replace(": ", "=", 1),
+    lambda line: '{"event_type": "search", ' + line[1:],
+    lambda line: line[:-1] + ', "extra": NaN}',
+    lambda line: line[:-1] + ', "extra": -Infinity}',
+    lambda line: line[:-1] + ', "extra": 007}',
+    lambda line: line[:-1] + ', "extra": "a\tb"}',
+    lambda line: line[:-1] + ', "extra": "\\x41"}',
+    # A lone low surrogate stands for the raw byte below it, see encode_lines: here not valid UTF-8.
+    lambda line: line.replace('"u_', '"u_\udcff', 1),
+    lambda line: line.replace('"u_', '"u_\udcc3', 1),
+    lambda line: line.replace('"u_', '"u_\\ud800', 1),
+    lambda line: "\\N",
+    lambda line: "null",
+    lambda line: "42",
+    lambda line: "<html><head><title>502 Bad Gateway</title></head></html>",
+    lambda line: "timestamp,user_id,session_id,event_type,product_id,quantity,price,category,search_query",
+)
+"""What makes a line anything but one strict JSON object with names that stand once and valid text."""
+
+
+def encode_lines(lines: Iterable[str]) -> bytes:
+    """Join lines as UTF-8; lone surrogates U+DC80 to U+DCFF become the bytes 80 to FF."""
+    # datetime.isoformat() leaves a fraction of zero out, and so did the original generator.
+    return "\n".join(lines).replace(".000000+00:00", "+00:00").encode("utf-8", "surrogateescape")
+
+
+class RecordFaults:
+    """Replaces the asked shares of one object's records and counts what it did.
+
+    Over an object each share is met to the record, rounded up or down at random; a duplicate waits for the
+    next batch when nothing has been accepted yet that it could repeat.
+    """
+
+    def __init__(self, options: GeneratorOptions, hour: Hour, stream: random.Random) -> None:
+        self.bad_by_reason: Counter[str] = Counter()
+        self.duplicates = 0
+        self.late = 0
+        self._hour = hour
+        self._stream = stream
+        self._shares = (options.bad_share, options.duplicate_share, options.late_share)
+        # Without a random start a share of 0.001 would never show in objects of 500 records.
+        self._due = [stream.random() if share < 1 else 0.0 for share in self._shares]
+        self._next_reason = stream.randrange(len(QUARANTINE_REASONS))
+        self._earlier: Sequence[str] = ()
+
+    def plain_lines(self, lines: list[str]) -> list[str]:
+        """Return the records of an object's first batch that `apply` leaves alone, at most REMEMBERED_LINES."""
+        places = self._places(len(lines))
+        chosen = set().union(*places)
+        return [line for index, line in enumerate(lines) if index not in chosen][:REMEMBERED_LINES]
+
+    def apply(self, lines: list[str], resent: Sequence[str] = ()) -> list[str]:
+        """Return the batch with its share of faults; `resent` are accepted records of an earlier object."""
+        bad, repeats, late = self._places(len(lines))
+        chosen = {*bad, *repeats, *late}
+        plain = [index for index in range(len(lines)) if index not in chosen]
+        changed = list(lines)
+        for index in bad:
+            changed[index] = self._bad(lines[index])
+        for index in late:
+            changed[index] = self._late(lines[index])
+        repeatable = _Repeatable(lines, plain, self._earlier, resent)
+        for index in repeats:
+            original = repeatable.before(index, self._stream)
+            if original is not None:
+                changed[index] = self._repeat(original)
+                self._due[1] -= 1
+        self._earlier = [lines[index] for index in plain[-REMEMBERED_LINES:]] or self._earlier
+        return changed
+
+    def _places(self, size: int) -> tuple[list[int], list[int], list[int]]:
+        """Choose the places of bad, repeated and late records in a batch; repeats are paid for when made."""
+        self._due = [due + share * size for due, share in zip(self._due, self._shares, strict=True)]
+        left = size
+        counts = []
+        for due in self._due:
+            counts.append(min(int(due + 1e-9), left))
+            left -= counts[-1]
+        self._due[0] -= counts[0]
+        self._due[2] -= counts[2]
+        places = self._stream.sample(range(size), sum(counts))
+        bad, repeats = counts[0], counts[0] + counts[1]
+        return sorted(places[:bad]), sorted(places[bad:repeats]), sorted(places[repeats:])
+
+    def _bad(self, line: str) -> str:
+        reason = QUARANTINE_REASONS[self._next_reason % len(QUARANTINE_REASONS)]
+        self._next_reason += 1
+        self.bad_by_reason[reason] += 1
+        if reason == "not_json":
+            return self._stream.choice(NOT_JSON)(line)
+        if reason == "timestamp_out_of_range":
+            return _with(line, "timestamp", _timestamp(self._out_of_range()))
+        name, texts = BAD_VALUES[reason]
+        # A field is judged only where the event's type carries it.
+        if name == "search_query":
+            line = _as_search(line, self._stream)
+        elif name in ("product_id", "category", "quantity", "price"):
+            line = _as_cart_event(line, self._stream)
+        return _with(line, name, self._stream.choice(texts))
+
+    def _out_of_range(self) -> datetime:
+        oldest, end = self._hour.start - LIMITS.max_age, self._hour.end + LIMITS.max_lead
+        microseconds = int(86_400_000_000 * self._stream.random())
+        return self._stream.choice(
+            (
+                oldest - timedelta(microseconds=1),
+                oldest - timedelta(microseconds=1 + 30 * microseconds),
+                end,
+                end + timedelta(microseconds=microseconds),
+                datetime(1970, 1, 1, tzinfo=UTC),
+            )
+        )
+
+    def _late(self, line: str) -> str:
+        """Move an event to another hour: one in five ahead, the others back by minutes, hours or days."""
+        self.late += 1
+        random = self._stream.random
+        if random() < 0.2:
+            instant = self._hour.end + timedelta(microseconds=int(random() * LIMITS.max_lead.total_seconds() * 1e6))
+        else:
+            minutes = LIMITS.max_age.total_seconds() / 60
+            instant = self._hour.start - timedelta(microseconds=int(60_000_000 * minutes ** random()))
+        return _with(line, "timestamp", _timestamp(instant))
+
+    def _repeat(self, line: str) -> str:
+        self.duplicates += 1
+        if self._stream.random() < 0.4:
+            return line
+        return self._stream.choice(REPEATS)(line)
+
+
+class _Repeatable:
+    """The accepted records before a place in a batch: of this batch, the one before, an earlier object."""
+
+    def __init__(self, lines: list[str], plain: list[int], earlier: Sequence[str], resent: Sequence[str]) -> None:
+        self._lines = lines
+        self._plain = plain
+        self._earlier = earlier
+        self._resent = resent
+        self._passed = 0
+
+    def before(self, index: int, stream: random.Random) -> str | None:
+        """Return one of them, or None when there is none; places are asked for in rising order."""
+        while self._passed < len(self._plain) and self._plain[self._passed] < index:
+            self._passed += 1
+        if self._resent and stream.random() < 0.3:
+            return stream.choice(self._resent)
+        if self._passed:
+            return self._lines[self._plain[stream.randrange(self._passed)]]
+        others = self._earlier or self._resent
+        return stream.choice(others) if others else None
+
+
+def _fields(line: str) -> Fields:
+    return {name: json.dumps(value) for name, value in json.loads(line).items()}
+
+
+def _line(fields: Fields, comma: str = ", ", colon: str = ": ") -> str:
+    return "{" + comma.join(f'"{name}"{colon}{text}' for name, text in fields.items() if text != ABSENT) + "}"
+
+
+def _with(line: str, name: str, text: str) -> str:
+    return _line({**_fields(line), name: text})
+
+
+def _timestamp(instant: datetime) -> str:
+    return f'"{instant.isoformat()}"'
+
+
+def _as_search(line: str, stream: random.Random) -> str:
+    nulls = dict.fromkeys(("product_id", "quantity", "price", "category"), "null")
+    query = json.dumps(stream.choice(tuple(SEARCH_QUERIES)))
+    return _line({**_fields(line), **nulls, "event_type": f'"{SEARCH}"', "search_query": query})
+
+
+def _as_cart_event(line: str, stream: random.Random) -> str:
+    product_id, category = stream.choice(PRODUCTS)
+    changes = {
+        "event_type": f'"{stream.choice((ADD_TO_CART, REMOVE_FROM_CART, PURCHASE))}"',
+        "product_id": f'"{product_id}"',
+        "quantity": "1",
+        "price": "29.9",
+        "category": f'"{category}"',
+        "search_query": "null",
+    }
+    return _line({**_fields(line), **changes})
+
+
+def _in_other_order(line: str) -> str:
+    return _line(dict(reversed(_fields(line).items())))
+
+
+def _compact(line: str) -> str:
+    return _line(_fields(line), ",", ":")
+
+
+def _with_blanks(line: str) -> str:
+    return f" \t{_line(_fields(line), ' ,  ', ' :  ')} \r"
+
+
+def _with_numbers_spelt_otherwise(line: str) -> str:
+    fields = _fields(line)
+    if fields["price"] != "null":
+        fields["price"] = f"{float(fields['price']):.3f}"
+        fields["quantity"] += ".0"
+    return _line(fields)
+
+
+def _with_numbers_as_text(line: str) -> str:
+    fields = _fields(line)
+    if fields["price"] != "null":
+        fields["price"] = f'"{float(fields["price"]):.2f}"'
+        fields["quantity"] = f'"{fields["quantity"]}"'
+    return _line(fields)
+
+
+def _in_another_time_zone(line: str) -> str:
+    instant = datetime.fromisoformat(json.loads(line)["timestamp"])
+    zone = timedelta(hours=5, minutes=30)
+    return _with(line, "timestamp", f'"{(instant + zone).replace(tzinfo=None).isoformat()}+05:30"')
+
+
+def _with_zulu_time(line: str) -> str:
+    return line.replace('+00:00"', 'Z"', 1)
+
+
+def _with_capitals(line: str) -> str:
+    fields = _fields(line)
+    return _line({**fields, "event_type": fields["event_type"].upper(), "category": _capitals(fields["category"])})
+
+
+def _capitals(text: str) -> str:
+    return text if text == "null" else text.upper()
+
+
+REPEATS: tuple[Callable[[str], str], ...] = (
+    _in_other_order,
+    _compact,
+    _with_blanks,
+    _with_numbers_spelt_otherwise,
+    _with_numbers_as_text,
+    _in_another_time_zone,
+    _with_zulu_time,
+    _with_capitals,
+)
+"""Ways to write a record again so that all nine normalised fields stay equal."""

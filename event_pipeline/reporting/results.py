@@ -1,0 +1,186 @@
+"""A query's result as a table for people, as CSV or as JSON. Every instant is UTC, every decimal keeps its scale."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from event_pipeline.engines.base import QueryError
+from event_pipeline.reporting.terminal import QUIET, messages, output
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOST_TABLE_ROWS = 1_000
+"""Rows that the table format lays out: it measures every cell first. CSV and JSON have no limit."""
+
+_BATCH_ROWS = 10_000
+
+
+class ResultFormat(StrEnum):
+    """How a query's result is written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def write_result(result: pa.Table, result_format: ResultFormat) -> None:
+    """Write a result to stdout, and nothing else there."""
+    if result_format is ResultFormat.TABLE:
+        print_table(result, output())
+        return
+    # Not sys.stdout itself: the data is UTF-8 with its own line ends, whatever the terminal's encoding is.
+    writer = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="", write_through=True)
+    try:
+        (write_csv if result_format is ResultFormat.CSV else write_json)(result, writer)
+        writer.flush()
+    finally:
+        writer.detach()
+
+
+def write_json(result: pa.Table, file: TextIO) -> None:
+    """Write one array with one object a row.
+
+    Decimals are strings with their scale, dates `YYYY-MM-DD`, timestamps `2025-12-07T22:00:01.123` in UTC, maps
+    are objects, bytes hexadecimal strings; NaN and infinities, which JSON does not know, are null.
+
+    Raises:
+        QueryError: two columns have the same name, which an object cannot hold.
+    """
+    names = result.column_names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise QueryError(f"column {twice[0]!r} stands twice in the result: name them apart with AS")
+    separator = "["
+    for row in plain_rows(result):
+        file.write(separator + json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False))
+        separator = ",\n"
+    file.write("[]\n" if separator == "[" else "]\n")
+
+
+def write_csv(result: pa.Table, file: TextIO) -> None:
+    r"""Write a header and one record a row by RFC 4180 (`\r\n`), null as an empty field, empty text as `""`.
+
+    Values are written as in JSON; maps, structs and lists are JSON texts.
+    """
+    file.write(",".join(_csv_field(name) for name in result.column_names) + "\r\n")
+    for row in plain_rows(result):
+        line = ",".join("" if value is None else _csv_field(as_text(value)) for value in row)
+        # A record of one null would be a blank line, which readers skip.
+        file.write((line or '""') + "\r\n")
+
+
+def print_table(result: pa.Table, console: Console) -> None:
+    """Print a result for people: a table, or one block of `column value` lines a row where it is too wide."""
+    shown = result.slice(0, MOST_TABLE_ROWS)
+    rows = [[_cell(value) for value in row] for row in plain_rows(shown)]
+    table = Table()
+    for field in result.schema:
+        table.add_column(Text(field.name), justify="right" if is_number(field.type) else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    # no_wrap columns are cut where they do not fit, so a table that is too wide is not printed as one.
+    if Measurement.get(console, console.options.update(max_width=1_000_000), table).maximum <= console.width:
+        console.print(table)
+    else:
+        _print_blocks(result.column_names, rows, console)
+    if result.num_rows > len(rows):
+        messages().print(
+            f"{len(rows):,} of {result.num_rows:,} rows shown: --format csv or json writes all",
+            soft_wrap=True,
+        )
+
+
+def _print_blocks(names: list[str], rows: list[list[Text]], console: Console) -> None:
+    width = max(map(len, names))
+    for number, row in enumerate(rows, start=1):
+        console.print(Text(f"-- row {number:,} ", style=QUIET), soft_wrap=True)
+        for name, value in zip(names, row, strict=True):
+            console.print(Text.assemble((f"{name:<{width}}  ", "bold"), value), soft_wrap=True)
+
+
+def plain_rows(result: pa.Table) -> Iterator[list[Any]]:
+    """Yield the rows of a result as values that JSON knows, a batch at a time."""
+    converters = [_converter(field.type) for field in result.schema]
+    for batch in result.to_batches(max_chunksize=_BATCH_ROWS):
+        columns = [
+            [None if value is None else convert(value) for value in column.to_pylist()]
+            for convert, column in zip(converters, batch.columns, strict=True)
+        ]
+        yield from map(list, zip(*columns, strict=True))
+
+
+def as_text(value: Any) -> str:
+    """Write one plain value as text; what has structure as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def is_number(arrow_type: pa.DataType) -> bool:
+    """Tell whether a column holds numbers."""
+    import pyarrow as pa
+
+    types = pa.types
+    return bool(types.is_integer(arrow_type) or types.is_floating(arrow_type) or types.is_decimal(arrow_type))
+
+
+def _converter(arrow_type: pa.DataType) -> Callable[[Any], Any]:
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_boolean(arrow_type) or types.is_integer(arrow_type) or types.is_string(arrow_type):
+        return lambda value: value
+    if types.is_decimal(arrow_type):
+        # decimal(38, 0) is how DuckDB hands over its 128-bit integers, which SUM of integers gives.
+        return int if (arrow_type.precision, arrow_type.scale) == (38, 0) else lambda value: format(value, "f")
+    if types.is_floating(arrow_type):
+        return lambda value: value if math.isfinite(value) else None
+    if types.is_timestamp(arrow_type):
+        return _timestamp_text
+    if types.is_date(arrow_type) or types.is_time(arrow_type):
+        return lambda value: value.isoformat()
+    if types.is_map(arrow_type):
+        convert_key, convert_item = _converter(arrow_type.key_type), _converter(arrow_type.item_type)
+        return lambda pairs: {
+            as_text(convert_key(key)): None if item is None else convert_item(item) for key, item in pairs
+        }
+    if types.is_list(arrow_type) or types.is_large_list(arrow_type) or types.is_fixed_size_list(arrow_type):
+        convert_each = _converter(arrow_type.value_type)
+        return lambda items: [None if item is None else convert_each(item) for item in items]
+    if types.is_struct(arrow_type):
+        parts = {field.name: _converter(field.type) for field in arrow_type}
+        return lambda struct: {
+            name: None if struct[name] is None else convert(struct[name]) for name, convert in parts.items()
+        }
+    if types.is_binary(arrow_type) or types.is_large_binary(arrow_type):
+        return lambda value: value.hex()
+    return str
+
+
+def _timestamp_text(value: datetime) -> str:
+    if value.tzinfo is not None:
+        value = value.astimezone(UTC).replace(tzinfo=None)
+    return value.isoformat(timespec="microseconds" if value.microsecond % 1_000 else "milliseconds")
+
+
+def _csv_field(text: str) -> str:
+    if text and not any(special in text for special in ',"\r\n'):
+        return text
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _cell(value: Any) -> Text:
+    # A line break or a control character of the data must not break, or command, the terminal.
+    if value is None:
+        return Text("null", style=QUIET)
+    return Text("".join(each if each.isprintable() else repr(each)[1:-1] for each in as_text(value)))

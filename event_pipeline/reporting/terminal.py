@@ -1,0 +1,119 @@
+"""Where text for people goes: data to stdout, progress to stderr; a bar for a person, plain lines for a log."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import NoReturn
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+GOOD = "green"
+NOTE = "cyan"
+WARNING = "yellow"
+FAULT = "bold red"
+QUIET = "dim"
+
+READER_LEFT_EXIT_CODE = 141
+"""What a shell reports for any program whose reader (`| head`) closed the pipe: 128 + SIGPIPE."""
+
+_PIPED_WIDTH = 10_000
+"""Columns when no terminal sets a limit: a file or a pager takes lines of any length, so nothing is cut."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        leave_quietly()
+
+
+def leave_quietly() -> NoReturn:
+    """End the program because the reader of stdout has what it wants; not a fault worth a message."""
+    # The interpreter flushes stdout once more when it ends and would complain about the closed pipe.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(READER_LEFT_EXIT_CODE)
+
+
+def output() -> Console:
+    """Return the console for what was asked for; text is printed as it is, without markup."""
+    return _make_console(stderr=False)
+
+
+def messages() -> Console:
+    """Return the console for progress, warnings and errors."""
+    return _make_console(stderr=True)
+
+
+def _make_console(*, stderr: bool) -> Console:
+    console = _Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    return console
+
+
+class ProgressView:
+    """Progress of one long command on stderr."""
+
+    def __init__(self, console: Console, total: int | None) -> None:
+        self._console = console
+        self._bar: Progress | None = None
+        self._last_line = ""
+        if console.is_terminal:
+            counted = (BarColumn(), MofNCompleteColumn()) if total else ()
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                *counted,
+                TimeElapsedColumn(),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=total)
+
+    def step(self, doing: str, done: int | None = None) -> None:
+        """Say what is being done now and how many units are finished."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=doing, completed=done)
+        elif doing != self._last_line:
+            self.note(doing)
+            self._last_line = doing
+
+    def note(self, line: str, style: str | None = None) -> None:
+        """Print a line that stays."""
+        self._console.print(line, style=style, soft_wrap=True)
+
+    def __enter__(self) -> ProgressView:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def progress(total: int | None = None) -> ProgressView:
+    """Return a context that shows progress: a bar when a person watches stderr, one line per step otherwise."""
+    return ProgressView(messages(), total)
+
+
+@contextmanager
+def quiet_when_reader_leaves() -> Iterator[None]:
+    """End without a message when stdout is closed by its reader."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        leave_quietly()

@@ -1,0 +1,127 @@
+"""Splits one JSON object into the JSON texts of its members, strictly by RFC 8259 and to any depth.
+
+The standard library's parser is not used for records: it stops at a nesting depth that depends on the caller's
+stack, turns `1.0` and `1e5` into numbers whose text is gone, and keeps the last of two equal keys. Standard
+library only; knows nothing about events.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+_SPACE = r"[ \t\n\r]*+"
+_STRING = r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+"'
+_NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
+_SCALAR = rf"(?:{_STRING}|{_NUMBER}|true|false|null)"
+
+_OBJECT_OPENS = re.compile(rf"{_SPACE}\{{{_SPACE}(\}})?")
+_MEMBER = re.compile(rf"{_SPACE}({_STRING}){_SPACE}:{_SPACE}(?:({_SCALAR})|(?=[\[{{]))")
+_KEY = re.compile(rf"{_SPACE}{_STRING}{_SPACE}:")
+_ARRAY_OR_OBJECT_OPENS = re.compile(rf"{_SPACE}([\[{{]){_SPACE}([\]}}])?")
+_SCALAR_VALUE = re.compile(rf"{_SPACE}{_SCALAR}")
+_AFTER_VALUE = re.compile(rf"{_SPACE}([,\]}}])")
+_SPACE_TO_END = re.compile(rf"{_SPACE}\Z")
+
+_PAIRED_ESCAPES_ONLY = re.compile(
+    r"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])....|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)*+", re.DOTALL
+)
+
+
+class NotAnObjectError(ValueError):
+    """A text is not exactly one strict JSON object with distinct keys."""
+
+
+def split_object(text: str) -> dict[str, str]:
+    """Map each key of one JSON object to its value's JSON text, exactly as written.
+
+    `{"a": 1.0, "b": ["x"]}` gives `{"a": "1.0", "b": '["x"]'}`. Keys are unescaped and may hold lone surrogates.
+    Nesting may be as deep as the text is long; equal keys inside nested objects are allowed.
+
+    Raises:
+        NotAnObjectError: the text is anything else, or a top-level key stands twice (also when only one of the
+            two is written with escapes).
+    """
+    members: dict[str, str] = {}
+    opening = _OBJECT_OPENS.match(text)
+    if not opening:
+        raise NotAnObjectError
+    position = opening.end()
+    closed = opening[1] is not None
+    while not closed:
+        member = _MEMBER.match(text, position)
+        if not member:
+            raise NotAnObjectError
+        key = decode_string(member[1])
+        if key in members:
+            raise NotAnObjectError
+        start = position = member.end()
+        if (scalar := member[2]) is not None:
+            members[key] = scalar
+        else:
+            position = _end_of_nested_value(text, start)
+            members[key] = text[start:position]
+        after = _AFTER_VALUE.match(text, position)
+        if not after or after[1] == "]":
+            raise NotAnObjectError
+        position = after.end()
+        closed = after[1] == "}"
+    if not _SPACE_TO_END.match(text, position):
+        raise NotAnObjectError
+    return members
+
+
+def decode_string(json_text: str) -> str:
+    """Return the value of a JSON string; a lone surrogate escape becomes a lone surrogate."""
+    if "\\" not in json_text:
+        return json_text[1:-1]
+    value: str = json.loads(json_text)
+    return value
+
+
+def has_lone_surrogate(json_text: str) -> bool:
+    r"""Tell whether an escape such as `\ud83d` stands without its other half in a valid JSON text."""
+    return "\\" in json_text and not _PAIRED_ESCAPES_ONLY.fullmatch(json_text)
+
+
+def _end_of_nested_value(text: str, position: int) -> int:
+    """Return where the array or object that starts at a position ends.
+
+    Walks with its own stack of open brackets: recursion would make the verdict depend on how deep the caller is.
+
+    Raises:
+        NotAnObjectError: it is not valid JSON.
+    """
+    open_brackets = bytearray()
+    while True:
+        if opening := _ARRAY_OR_OBJECT_OPENS.match(text, position):
+            bracket, closing = opening.groups()
+            position = opening.end()
+            open_brackets += b"]" if bracket == "[" else b"}"
+            if closing is None:
+                if bracket == "{":
+                    position = _end_of(_KEY, text, position)
+                continue
+            position -= 1
+        else:
+            position = _end_of(_SCALAR_VALUE, text, position)
+        while True:
+            after = _AFTER_VALUE.match(text, position)
+            if not after:
+                raise NotAnObjectError
+            position = after.end()
+            if after[1] == ",":
+                break
+            if open_brackets.pop() != ord(after[1]):
+                raise NotAnObjectError
+            if not open_brackets:
+                return position
+        if open_brackets[-1:] == b"}":
+            position = _end_of(_KEY, text, position)
+
+
+def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
+    match = pattern.match(text, position)
+    if not match:
+        raise NotAnObjectError
+    return match.end()

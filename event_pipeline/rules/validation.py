@@ -1,0 +1,152 @@
+"""Validates one raw object: every record gets one verdict, and the counts of the object add up.
+
+A pure function of the stored bytes, the landing hour and the time limits, on pyarrow and the standard library
+alone, because both engines run it: the local one in a process pool, the Glue job inside Spark tasks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from event_pipeline.rules.accounting import ObjectAccount
+from event_pipeline.rules.arrow import (
+    EVENTS_SCHEMA,
+    QUARANTINE_SCHEMA,
+    SILVER_SCHEMA,
+    arrow_type,
+    day_totals,
+    silver_rows,
+)
+from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.raw_object import UnreadableObjectError, read_line_chunks
+from event_pipeline.rules.record import Event, InstantRange, Rejection, Verdict, judge, validate_record
+
+__all__ = [
+    "EVENTS_SCHEMA",
+    "QUARANTINE_SCHEMA",
+    "SILVER_SCHEMA",
+    "Event",
+    "Rejection",
+    "ValidatedObject",
+    "Verdict",
+    "arrow_type",
+    "day_totals",
+    "silver_rows",
+    "validate_object",
+    "validate_record",
+]
+
+MAX_UNKNOWN_FIELDS = 100
+"""Distinct unknown names that one object's account lists; records with any other are counted together."""
+MAX_UNKNOWN_FIELD_CHARACTERS = 128
+"""Longer unknown names are cut here, so that no record can blow up the commit record."""
+OTHER_UNKNOWN_FIELDS = "(other)"
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatedObject:
+    """What one raw object held."""
+
+    account: ObjectAccount
+    """`duplicates` is 0 and `silver_rows` counts every accepted record: duplicates are found across the hour."""
+    events: pa.Table
+    """EVENTS_SCHEMA, in line order."""
+    quarantine: pa.Table
+    """QUARANTINE_SCHEMA, in line order."""
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What was found in the chunks of one object so far."""
+
+    source_object: str
+    records: int = 0
+    events: list[pa.Table] = field(default_factory=list)
+    quarantine: list[dict[str, Any]] = field(default_factory=list)
+    unknown_fields: Counter[str] = field(default_factory=Counter)
+
+
+def validate_object(
+    stored: BinaryIO,
+    *,
+    key: str,
+    etag: str,
+    size: int,
+    hour: Hour,
+    limits: EventTimeLimits,
+    chunk_bytes: int = 1 << 20,
+) -> ValidatedObject:
+    """Judge every record of one raw object, given as its stored (compressed) bytes.
+
+    `chunk_bytes` of inflated lines are held at a time; it changes no verdict. An object that cannot be inflated
+    to its end gives empty tables and an account with `unreadable` set: nothing of it is half read.
+    """
+    accepted = InstantRange.of(hour, limits)
+    findings = _Findings(key)
+    line_number = 1
+    try:
+        for chunk in read_line_chunks(stored, chunk_bytes):
+            _validate_chunk(chunk, line_number, accepted, findings)
+            line_number += chunk.count(b"\n")
+    except UnreadableObjectError as error:
+        return ValidatedObject(
+            ObjectAccount(key, etag, size, unreadable=error.reason),
+            EVENTS_SCHEMA.empty_table(),
+            QUARANTINE_SCHEMA.empty_table(),
+        )
+    events = pa.concat_tables([EVENTS_SCHEMA.empty_table(), *findings.events])
+    reasons = Counter(rejected["reason"] for rejected in findings.quarantine)
+    account = ObjectAccount(
+        key,
+        etag,
+        size,
+        records=findings.records,
+        silver_rows=events.num_rows,
+        quarantined_by_reason=dict(sorted(reasons.items())),
+        unknown_fields=dict(sorted(findings.unknown_fields.items())),
+    )
+    return ValidatedObject(account, events, pa.Table.from_pylist(findings.quarantine, QUARANTINE_SCHEMA))
+
+
+def _validate_chunk(chunk: bytes, first_line: int, accepted: InstantRange, findings: _Findings) -> None:
+    rows = []
+    for line_number, line in enumerate(chunk.split(b"\n"), first_line):
+        record = line.strip()
+        if not record:
+            continue
+        findings.records += 1
+        verdict = judge(record, accepted)
+        _count_unknown_fields(verdict.unknown_fields, findings.unknown_fields)
+        match verdict.outcome:
+            case Event() as event:
+                rows.append((event, line_number))
+            case Rejection(reason):
+                findings.quarantine.append(
+                    {
+                        "reason": reason,
+                        "source_object": findings.source_object,
+                        "line_number": line_number,
+                        "record": record.decode("utf-8", "replace"),
+                    }
+                )
+    columns = [[getattr(event, name) for event, _ in rows] for name in Event.__slots__]
+    columns.append([line_number for _, line_number in rows])
+    arrays = [pa.array(column, type) for column, type in zip(columns, EVENTS_SCHEMA.types, strict=True)]
+    findings.events.append(pa.Table.from_arrays(arrays, schema=EVENTS_SCHEMA))
+
+
+def _count_unknown_fields(names: tuple[str, ...], counts: Counter[str]) -> None:
+    """Count a record under each of its unknown names, once; the first names of an object keep their own count."""
+    listed = set()
+    for name in names:
+        cut = name[:MAX_UNKNOWN_FIELD_CHARACTERS]
+        if cut not in counts and len(counts) >= MAX_UNKNOWN_FIELDS:
+            cut = OTHER_UNKNOWN_FIELDS
+        if cut not in listed:
+            listed.add(cut)
+            counts[cut] += 1

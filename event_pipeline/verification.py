@@ -1,0 +1,560 @@
+"""The independent recount: what raw holds, counted plainly, against what Silver, the ledger and Gold really show.
+
+Nothing here takes the builder's word. Raw is read with the standard library's gzip, line by line, and judged by
+the reference rule, never by the fast path; Silver is read through the catalog as any analyst reads it; Gold is
+recomputed from all Silver of a day in one piece. Contents are compared as sums of 128-bit row digests, which do
+not depend on the order of the rows.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from event_pipeline.engines.base import Engine
+from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.state import HourState, input_state
+from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject
+from event_pipeline.rules.contract import (
+    EVENT_DATE,
+    HOUR_LEDGER,
+    PURCHASE,
+    SILVER_EVENTS,
+    SILVER_QUARANTINE,
+    EventTimeLimits,
+    Table,
+)
+from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
+from event_pipeline.rules.query import GoldTable
+from event_pipeline.rules.record import Event, InstantRange, Rejection, judge
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOST_ROWS_AT_ONCE = 500_000
+"""Published rows that one query reads, unless a single raw object gave more: an hour never lies in memory whole."""
+
+MOST_DIFFERING_ROWS = 5
+"""Gold rows that are named for one table and day."""
+
+_DIGEST_MODULUS = 1 << 128
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MICROSECONDS_PER_DAY = 86_400_000_000
+_EPOCH_DAY = date(1970, 1, 1)
+
+_Compared = tuple[str, object, object]
+"""What was compared, what raw says, what is published."""
+
+Progress = Callable[[str, int, int], None]
+"""Takes what is being done, steps done, and steps in all; a step is an hour, or Gold of a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as raw (for Gold: as Silver) says."""
+
+    place: str
+    """Landing hour, or Gold table and event day."""
+    what: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class HourVerdict:
+    """What the recount of one landing hour found in raw, and what is published otherwise."""
+
+    hour: Hour
+    objects: int
+    unreadable: int
+    records: int
+    silver_rows: int
+    quarantined: int
+    duplicates: int
+    differences: tuple[Difference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GoldVerdict:
+    """What recomputing one Gold table of one event day from all its Silver found."""
+
+    table: str
+    day: date
+    rows: int
+    """Rows that are published."""
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Everything that was recounted, and what could not be."""
+
+    hours: tuple[HourVerdict, ...]
+    outrun: tuple[Difference, ...]
+    """Hours that are not recounted because raw, rules or commit record are known to be newer than what queries see."""
+    gold: tuple[GoldVerdict, ...]
+    not_recounted: Mapping[Hour, str]
+    """Published hours whose raw objects are gone, wholly or in part -> what is left."""
+    not_built: tuple[Hour, ...]
+    """Closed hours with raw objects of which nothing is published: there was nothing to verify."""
+
+    @property
+    def differences(self) -> list[Difference]:
+        """All differences, hours first; empty when everything was proven."""
+        verdicts: tuple[HourVerdict | GoldVerdict, ...] = (*self.hours, *self.gold)
+        return [*self.outrun, *(each for verdict in verdicts for each in verdict.differences)]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Rows that come from one raw object: how many, and the sum of their digests."""
+
+    count: int = 0
+    digest: int = 0
+
+    def add(self, row: tuple[object, ...]) -> None:
+        self.count += 1
+        self.digest = (self.digest + _digest(row)) % _DIGEST_MODULUS
+
+
+@dataclass(slots=True)
+class _ObjectRecount:
+    """What one readable raw object holds by the contract."""
+
+    records: int = 0
+    duplicates: int = 0
+    silver: _Rows = field(default_factory=_Rows)
+    quarantine: _Rows = field(default_factory=_Rows)
+    reasons: Counter[str] = field(default_factory=Counter)
+    days: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Event day -> number of Silver rows by type, and sums under `items_sold` and `revenue_cents`."""
+    accepted: set[int] = field(default_factory=set)
+    """Digests of the nine normalised fields of the accepted records: what a duplicate is known by."""
+
+
+def verify(
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    limits: EventTimeLimits,
+    hours: HourRange | None,
+    now: datetime,
+    progress: Progress,
+) -> Verification:
+    """Recount every published hour of a range (everything when None), then Gold of every event day they touch.
+
+    Nothing should build the same hours meanwhile: what changes during the recount shows as a difference. Holds
+    one digest (about 90 bytes) for each accepted record of one hour, and MOST_ROWS_AT_ONCE published rows.
+
+    Raises:
+        StorageError: raw objects or published files cannot be read.
+    """
+    listings = engine.list_raw_hours(hours)
+    commits = engine.hour_commits(hours)
+    registered = engine.registered_runs(hours)
+    published = sorted(commits.keys() | registered.keys())
+    landing_hours = _landing_hours_of_days(engine)
+    days = _touched_days(engine, gold_tables, hours, landing_hours)
+
+    steps = len(published) + len(days)
+    verdicts: list[HourVerdict] = []
+    outrun: list[Difference] = []
+    not_recounted: dict[Hour, str] = {}
+    for done, hour in enumerate(published):
+        progress(f"recounting {hour}", done, steps)
+        listing, commit = listings.get(hour, RawListing(hour, ())), commits.get(hour)
+        if input_state(listing, commit, limits.rules_version) is HourState.SHRUNK and commit is not None:
+            not_recounted[hour] = f"{len(listing.objects)} of {len(commit.account.objects)} raw objects are left"
+        elif fault := _known_fault(listing, commit, registered.get(hour), limits.rules_version):
+            outrun.append(fault)
+        else:
+            verdicts.append(_verify_hour(engine, limits, listing, commit))
+    gold: list[GoldVerdict] = []
+    for done, day in enumerate(days, start=len(published)):
+        progress(f"recomputing Gold of {day}", done, steps)
+        gold += [_verify_gold(engine, table, day, landing_hours.get(day, ())) for table in gold_tables]
+    not_built = tuple(hour for hour in listings if hour not in commits and hour.is_closed(now))
+    return Verification(tuple(verdicts), tuple(outrun), tuple(gold), not_recounted, not_built)
+
+
+# -- one landing hour
+
+
+def _known_fault(
+    listing: RawListing, commit: HourCommit | None, registered: str | None, rules_version: str
+) -> Difference | None:
+    """Say why what is published cannot be what raw says now; None when it should be."""
+    if commit is None:
+        return None
+    state, place = input_state(listing, commit, rules_version), str(listing.hour)
+    if state is HourState.CHANGED:
+        found = "objects came or were replaced since: `event-pipeline run` builds it again"
+        return Difference(place, "raw objects", "those it was built from", found)
+    if state is HourState.OUTDATED:
+        found = f"{commit.rules_version}: `event-pipeline run` builds it again"
+        return Difference(place, "rules version", rules_version, found)
+    if registered != commit.run_id:
+        found = f"{registered or 'none'}: `event-pipeline repair` registers it"
+        return Difference(place, "run that queries see", commit.run_id, found)
+    return None
+
+
+def _verify_hour(
+    engine: Engine, limits: EventTimeLimits, listing: RawListing, commit: HourCommit | None
+) -> HourVerdict:
+    hour = listing.hour
+    recounts = _recount_hour(engine, limits, listing)
+    readable = {key: each for key, each in recounts.items() if each is not None}
+    verdict = HourVerdict(
+        hour,
+        objects=len(recounts),
+        unreadable=len(recounts) - len(readable),
+        records=sum(each.records for each in readable.values()),
+        silver_rows=sum(each.silver.count for each in readable.values()),
+        quarantined=sum(each.quarantine.count for each in readable.values()),
+        duplicates=sum(each.duplicates for each in readable.values()),
+    )
+    ledger = {
+        "objects": verdict.objects,
+        "unreadable_objects": verdict.unreadable,
+        "raw_bytes": listing.raw_bytes,
+        "records": verdict.records,
+        "silver_rows": verdict.silver_rows,
+        "quarantined": verdict.quarantined,
+        "quarantined_by_reason": dict(sum((each.reasons for each in readable.values()), Counter[str]())),
+        "duplicates": verdict.duplicates,
+        "fingerprint": listing.fingerprint,
+        "rules_version": limits.rules_version,
+    }
+    compared: list[_Compared] = []
+    compared += _compare_rows(engine, SILVER_EVENTS, hour, {key: each.silver for key, each in readable.items()})
+    compared += _compare_rows(engine, SILVER_QUARANTINE, hour, {key: each.quarantine for key, each in readable.items()})
+    if commit is None:
+        compared.append(("commit record", "one that names the published build", "none"))
+    else:
+        ledger["run_id"] = commit.run_id
+        compared += _compare_commit(commit, recounts)
+    compared += _compare_ledger(engine, hour, ledger)
+    return replace(verdict, differences=_differences(str(hour), compared))
+
+
+def _recount_hour(engine: Engine, limits: EventTimeLimits, listing: RawListing) -> dict[str, _ObjectRecount | None]:
+    """Count every object of an hour in key order; None stands for an object that cannot be inflated whole."""
+    accepted_range = InstantRange.of(listing.hour, limits)
+    seen: set[int] = set()
+    recounts: dict[str, _ObjectRecount | None] = {}
+    for each in sorted(listing.objects):
+        with engine.open_raw(each.key) as stored:
+            recounts[each.key] = recount = _recount_object(stored, each, accepted_range, seen)
+        if recount is not None:
+            seen |= recount.accepted
+            recount.accepted.clear()
+    return recounts
+
+
+def _recount_object(
+    stored: BinaryIO, listed: RawObject, accepted_range: InstantRange, seen: set[int]
+) -> _ObjectRecount | None:
+    recount = _ObjectRecount()
+    if listed.size == 0:
+        return None
+    try:
+        with gzip.GzipFile(fileobj=stored, mode="rb") as lines:
+            for line_number, line in enumerate(lines, start=1):
+                record = (line.removeprefix(_BYTE_ORDER_MARK) if line_number == 1 else line).strip()
+                if record:
+                    _count(recount, record, line_number, listed.key, accepted_range, seen)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return None
+    return recount
+
+
+def _count(
+    recount: _ObjectRecount,
+    record: bytes,
+    line_number: int,
+    key: str,
+    accepted_range: InstantRange,
+    seen: set[int],
+) -> None:
+    recount.records += 1
+    match judge(record, accepted_range).outcome:
+        case Rejection(reason):
+            recount.reasons[reason] += 1
+            recount.quarantine.add((reason, key, line_number, record.decode("utf-8", "replace")))
+        case Event() as event:
+            fields = tuple(getattr(event, name) for name in Event.__slots__)
+            identity = _digest(fields)
+            if identity in seen or identity in recount.accepted:
+                recount.duplicates += 1
+                return
+            recount.accepted.add(identity)
+            day = (_EPOCH_DAY + timedelta(days=event.instant_us // _MICROSECONDS_PER_DAY)).isoformat()
+            recount.silver.add(_silver_row(event, day, key))
+            totals = recount.days[day]
+            totals[event.event_type] += 1
+            if event.event_type == PURCHASE:
+                totals["items_sold"] += event.quantity or 0
+                totals["revenue_cents"] += (event.price_cents or 0) * (event.quantity or 0)
+
+
+def _silver_row(event: Event, day: str, key: str) -> tuple[object, ...]:
+    """Write an accepted event as its Silver row reads: columns in the table's order, as `_plain` gives them."""
+    revenue_cents = None
+    if event.event_type == PURCHASE and event.price_cents is not None and event.quantity is not None:
+        revenue_cents = event.price_cents * event.quantity
+    return (
+        event.instant_us - event.instant_us % 1_000,
+        day,
+        event.user_id,
+        event.session_id,
+        event.event_type,
+        event.product_id,
+        event.category,
+        event.quantity,
+        _dollars(event.price_cents),
+        _dollars(revenue_cents),
+        event.search_query,
+        key,
+    )
+
+
+def _dollars(cents: int | None) -> str | None:
+    return None if cents is None else f"{cents // 100}.{cents % 100:02d}"
+
+
+def _digest(row: tuple[object, ...]) -> int:
+    # repr keeps a text apart from None and from a number, and a separator inside a text from one between two.
+    return int.from_bytes(hashlib.blake2b(repr(row).encode(), digest_size=16).digest(), "big")
+
+
+# -- what is published of it
+
+
+def _compare_rows(engine: Engine, table: Table, hour: Hour, expected: Mapping[str, _Rows]) -> Iterator[_Compared]:
+    """Compare the rows that queries see with those that raw holds, object by object."""
+    published = _published_rows(engine, table, hour)
+    for key in sorted(expected.keys() | published.keys()):
+        want, have = expected.get(key, _Rows()), published.get(key, _Rows())
+        place = f"{table.full_name} rows from {key}"
+        yield place, want.count, have.count
+        if want.count == have.count:
+            yield f"content of the {place}", f"digest {want.digest:032x}", f"digest {have.digest:032x}"
+
+
+def _published_rows(engine: Engine, table: Table, hour: Hour) -> dict[str, _Rows]:
+    counts = engine.query(
+        f"SELECT source_object, COUNT(*) AS row_count FROM {table.full_name} WHERE {_in_hour(hour)}"
+        " GROUP BY source_object ORDER BY source_object"
+    ).to_pylist()
+    columns = ", ".join(column.name for column in table.columns)
+    published: defaultdict[str, _Rows] = defaultdict(_Rows)
+    for keys in _batches([(row["source_object"], row["row_count"]) for row in counts]):
+        among = ", ".join(_literal(key) for key in keys)
+        rows = engine.query(
+            f"SELECT {columns} FROM {table.full_name} WHERE {_in_hour(hour)} AND source_object IN ({among})"
+        )
+        source_object = rows.column_names.index("source_object")
+        for row in _plain_rows(rows):
+            published[str(row[source_object])].add(row)
+    return published
+
+
+def _batches(counts: Sequence[tuple[str, int]]) -> Iterator[list[str]]:
+    """Group objects so that each group holds at most MOST_ROWS_AT_ONCE rows, or a single object."""
+    keys: list[str] = []
+    rows = 0
+    for key, count in counts:
+        if keys and rows + count > MOST_ROWS_AT_ONCE:
+            yield keys
+            keys, rows = [], 0
+        keys.append(key)
+        rows += count
+    if keys:
+        yield keys
+
+
+def _plain_rows(rows: pa.Table) -> Iterator[tuple[object, ...]]:
+    for batch in rows.to_batches(max_chunksize=20_000):
+        yield from zip(*(_plain(column) for column in batch.columns), strict=True)
+
+
+def _plain(column: pa.Array) -> list[object]:
+    """Return a column as integers, texts and None: instants as microseconds since 1970, decimals with their scale."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type):
+        return list(column.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist())
+    values = column.to_pylist()
+    if pa.types.is_decimal(column.type) or pa.types.is_date(column.type):
+        return [None if value is None else str(value) for value in values]
+    return list(values)
+
+
+def _compare_ledger(engine: Engine, hour: Hour, expected: Mapping[str, object]) -> Iterator[_Compared]:
+    rows = engine.query(f"SELECT * FROM {HOUR_LEDGER.full_name} WHERE {_in_hour(hour)}").to_pylist()
+    yield f"{HOUR_LEDGER.full_name} rows", 1, len(rows)
+    for row in rows[:1]:
+        row["quarantined_by_reason"] = dict(row["quarantined_by_reason"])
+        for name, value in expected.items():
+            yield f"{HOUR_LEDGER.full_name} {name}", value, row[name]
+
+
+def _compare_commit(commit: HourCommit, recounts: Mapping[str, _ObjectRecount | None]) -> Iterator[_Compared]:
+    accounts = {each.key: each for each in commit.account.objects}
+    yield "objects in the commit record", sorted(recounts), sorted(accounts)
+    for key, recount in recounts.items():
+        account = accounts.get(key)
+        if account is None:
+            continue
+        place = f"in the commit record of {key}"
+        yield f"unreadable {place}", recount is None, account.unreadable is not None
+        want = recount or _ObjectRecount()
+        yield f"records {place}", want.records, account.records
+        yield f"silver rows {place}", want.silver.count, account.silver_rows
+        yield f"duplicates {place}", want.duplicates, account.duplicates
+        yield f"quarantined {place}", dict(sorted(want.reasons.items())), dict(account.quarantined_by_reason)
+    expected_days = _day_totals([each for each in recounts.values() if each is not None])
+    for day in sorted(expected_days.keys() | commit.account.days.keys()):
+        place = f"control totals of {day} in the commit record"
+        yield place, expected_days.get(day, DayTotals()), commit.account.days.get(day, DayTotals())
+
+
+def _day_totals(recounts: Sequence[_ObjectRecount]) -> dict[str, DayTotals]:
+    days: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for recount in recounts:
+        for day, counts in recount.days.items():
+            days[day].update(counts)
+    return {
+        day: DayTotals(
+            events=sum(counts.values()) - counts["items_sold"] - counts["revenue_cents"],
+            page_views=counts["page_view"],
+            add_to_carts=counts["add_to_cart"],
+            remove_from_carts=counts["remove_from_cart"],
+            purchases=counts["purchase"],
+            searches=counts["search"],
+            items_sold=counts["items_sold"],
+            revenue=Decimal(counts["revenue_cents"]).scaleb(-2),
+        )
+        for day, counts in days.items()
+    }
+
+
+# -- Gold
+
+
+def _landing_hours_of_days(engine: Engine) -> dict[date, tuple[Hour, ...]]:
+    """Return event day -> the landing hours whose published Silver holds rows of it, read from Silver itself."""
+    partition = ", ".join(PARTITION_COLUMNS)
+    rows = engine.query(f"SELECT DISTINCT event_date, {partition} FROM {SILVER_EVENTS.full_name}").to_pylist()
+    days: defaultdict[date, list[Hour]] = defaultdict(list)
+    for row in rows:
+        path = "/".join(f"{name}={row[name]}" for name in PARTITION_COLUMNS)
+        days[row[EVENT_DATE.name]].append(Hour.of_hive_path(path))
+    return {day: tuple(sorted(hours)) for day, hours in days.items()}
+
+
+def _touched_days(
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    hours: HourRange | None,
+    landing_hours: Mapping[date, Sequence[Hour]],
+) -> list[date]:
+    """Return the days with Silver of these hours, and the published days of the range without any Silver at all."""
+    days = {day for day, landed in landing_hours.items() if hours is None or any(hour in hours for hour in landed)}
+    for table in gold_tables:
+        rows = engine.query(f"SELECT DISTINCT event_date FROM {table.table.full_name}").to_pylist()
+        days |= {row["event_date"] for row in rows if hours is None or row["event_date"] in hours.days}
+    return sorted(days)
+
+
+def _verify_gold(engine: Engine, table: GoldTable, day: date, landing_hours: Sequence[Hour]) -> GoldVerdict:
+    columns = ", ".join(column.name for column in table.columns)
+    name, landed = (
+        table.table.full_name,
+        " OR ".join(f"({_in_hour(hour)})" for hour in landing_hours) or "FALSE",
+    )
+    published = f"SELECT {columns} FROM {name} WHERE event_date = DATE '{day}'"
+    rows = engine.query(f"SELECT COUNT(*) AS row_count FROM ({published}) AS published").to_pylist()[0]["row_count"]
+    differing = engine.query(f"""
+        WITH silver_events AS (SELECT * FROM {SILVER_EVENTS.full_name} WHERE event_date = DATE '{day}' AND ({landed})),
+        partials AS (
+        {table.partial}
+        ),
+        recomputed AS (
+        {table.fold}
+        ),
+        published AS ({published}),
+        differing AS (
+            SELECT 'expected' AS side, * FROM (SELECT {columns} FROM recomputed EXCEPT ALL SELECT * FROM published)
+            UNION ALL
+            SELECT 'found' AS side, * FROM (SELECT * FROM published EXCEPT ALL SELECT {columns} FROM recomputed)
+        )
+        SELECT *, COUNT(*) OVER () AS rows_in_all FROM differing
+        ORDER BY {", ".join((*table.grain, "side"))} LIMIT {2 * MOST_DIFFERING_ROWS}
+    """).to_pylist()
+    place = f"{name} {day}"
+    differences = tuple(each for rows in _by_grain(table, differing) for each in _differing_rows(place, table, rows))
+    if differing and differing[0]["rows_in_all"] > len(differing):
+        rest = differing[0]["rows_in_all"] - len(differing)
+        differences += (Difference(place, "further rows", "equal", f"{rest:,} more that differ"),)
+    return GoldVerdict(table.name, day, rows, differences)
+
+
+def _by_grain(table: GoldTable, rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    groups: defaultdict[tuple[object, ...], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[tuple(row[name] for name in table.grain)].append(row)
+    return list(groups.values())
+
+
+def _differing_rows(place: str, table: GoldTable, rows: Sequence[dict[str, Any]]) -> list[Difference]:
+    """Name what differs between the recomputed and the published rows of one grain value."""
+    grain = ", ".join(f"{name}={rows[0][name]}" for name in table.grain) or "the day"
+    if [row["side"] for row in rows] == ["expected", "found"]:
+        expected, found = rows
+        return [
+            Difference(place, f"{grain}: {column.name}", str(expected[column.name]), str(found[column.name]))
+            for column in table.columns
+            if expected[column.name] != found[column.name]
+        ]
+
+    def values(row: Mapping[str, Any]) -> str:
+        return ", ".join(f"{c.name}={row[c.name]}" for c in table.columns if c.name not in table.grain)
+
+    return [
+        Difference(place, f"row of {grain}", values(row), "no such row")
+        if row["side"] == "expected"
+        else Difference(place, f"row of {grain}", "no such row", values(row))
+        for row in rows
+    ]
+
+
+# -- SQL and comparison
+
+
+def _in_hour(hour: Hour) -> str:
+    pairs = zip(PARTITION_COLUMNS, hour.partition_values, strict=True)
+    return " AND ".join(f"{name} = '{value}'" for name, value in pairs)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _differences(place: str, compared: Iterable[_Compared]) -> tuple[Difference, ...]:
+    return tuple(
+        Difference(place, what, _text(expected), _text(found))
+        for what, expected, found in compared
+        if expected != found
+    )
+
+
+def _text(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
