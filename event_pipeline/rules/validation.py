@@ -7,7 +7,7 @@ alone, because both engines run it: the local one in a process pool, the Glue jo
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from event_pipeline.rules.arrow import (
     day_totals,
     silver_rows,
 )
+from event_pipeline.rules.certified import split_certified
 from event_pipeline.rules.contract import EventTimeLimits
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.raw_object import UnreadableObjectError, read_line_chunks
@@ -67,7 +68,7 @@ class _Findings:
     source_object: str
     records: int = 0
     events: list[pa.Table] = field(default_factory=list)
-    quarantine: list[dict[str, Any]] = field(default_factory=list)
+    quarantine: list[tuple[str, str, int, str]] = field(default_factory=list)
     unknown_fields: Counter[str] = field(default_factory=Counter)
 
 
@@ -91,8 +92,7 @@ def validate_object(
     line_number = 1
     try:
         for chunk in read_line_chunks(stored, chunk_bytes):
-            _validate_chunk(chunk, line_number, accepted, findings)
-            line_number += chunk.count(b"\n")
+            line_number += _validate_chunk(chunk, line_number, accepted, findings)
     except UnreadableObjectError as error:
         return ValidatedObject(
             ObjectAccount(key, etag, size, unreadable=error.reason),
@@ -100,7 +100,7 @@ def validate_object(
             QUARANTINE_SCHEMA.empty_table(),
         )
     events = pa.concat_tables([EVENTS_SCHEMA.empty_table(), *findings.events])
-    reasons = Counter(rejected["reason"] for rejected in findings.quarantine)
+    reasons = Counter(reason for reason, *_ in findings.quarantine)
     account = ObjectAccount(
         key,
         etag,
@@ -110,12 +110,15 @@ def validate_object(
         quarantined_by_reason=dict(sorted(reasons.items())),
         unknown_fields=dict(sorted(findings.unknown_fields.items())),
     )
-    return ValidatedObject(account, events, pa.Table.from_pylist(findings.quarantine, QUARANTINE_SCHEMA))
+    return ValidatedObject(account, events, _table(findings.quarantine, QUARANTINE_SCHEMA))
 
 
-def _validate_chunk(chunk: bytes, first_line: int, accepted: InstantRange, findings: _Findings) -> None:
-    rows = []
-    for line_number, line in enumerate(chunk.split(b"\n"), first_line):
+def _validate_chunk(chunk: bytes, first_line: int, accepted: InstantRange, findings: _Findings) -> int:
+    """Add what a chunk of whole lines holds to the findings; return the number of its lines."""
+    certified, other_lines, line_count = split_certified(chunk, first_line, accepted)
+    findings.records += certified.num_rows
+    judged: list[tuple[Any, ...]] = []
+    for line_number, line in other_lines:
         record = line.strip()
         if not record:
             continue
@@ -124,20 +127,22 @@ def _validate_chunk(chunk: bytes, first_line: int, accepted: InstantRange, findi
         _count_unknown_fields(verdict.unknown_fields, findings.unknown_fields)
         match verdict.outcome:
             case Event() as event:
-                rows.append((event, line_number))
+                judged.append((*astuple(event), line_number))
             case Rejection(reason):
                 findings.quarantine.append(
-                    {
-                        "reason": reason,
-                        "source_object": findings.source_object,
-                        "line_number": line_number,
-                        "record": record.decode("utf-8", "replace"),
-                    }
+                    (reason, findings.source_object, line_number, record.decode("utf-8", "replace"))
                 )
-    columns = [[getattr(event, name) for event, _ in rows] for name in Event.__slots__]
-    columns.append([line_number for _, line_number in rows])
-    arrays = [pa.array(column, type) for column, type in zip(columns, EVENTS_SCHEMA.types, strict=True)]
-    findings.events.append(pa.Table.from_arrays(arrays, schema=EVENTS_SCHEMA))
+    if not judged:
+        findings.events.append(certified)
+    else:
+        together = pa.concat_tables([certified, _table(judged, EVENTS_SCHEMA)])
+        findings.events.append(together.sort_by("line_number"))
+    return line_count
+
+
+def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    return pa.table([pa.array(column, type) for column, type in zip(columns, schema.types, strict=True)], schema=schema)
 
 
 def _count_unknown_fields(names: tuple[str, ...], counts: Counter[str]) -> None:

@@ -278,8 +278,9 @@ class Catalog:
                 f"SELECT {', '.join(DayTotals.__slots__)} FROM silver_day WHERE event_date = ?", (str(day),)
             ).fetchall()
         totals = DayTotals()
-        for *counts, revenue in rows:
-            totals += DayTotals(*counts, revenue=Decimal(revenue))
+        for row in rows:
+            measures = dict(zip(DayTotals.__slots__, row, strict=True))
+            totals += DayTotals(**{**measures, "revenue": Decimal(measures["revenue"])})
         return totals
 
     def partial_days(self, table: str, hour: Hour) -> list[date]:

@@ -1,0 +1,241 @@
+"""What is checked about each hour, and what each check finds in it.
+
+The checks live inside their assets: they run with every materialization, single or range, and one result per hour
+is recorded. Materializing a finished hour again changes nothing and checks it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from event_pipeline.assets.presentation import markdown_table
+from event_pipeline.assets.results import Verdict
+from event_pipeline.engines.base import Engine, Measure, RowCounts, StorageError
+from event_pipeline.engines.commit import HourCommit
+from event_pipeline.rules.accounting import HourAccount, RawListing
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.query import GoldTable
+from event_pipeline.settings import Settings
+
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+
+RAW_CHECKS = {
+    "expected_objects": "The closed hour has the number of raw objects that is expected. A warning.",
+    "unmatched_keys": "Every key below the hour's prefix matches the raw layout; others are not read. A warning.",
+}
+SILVER_CHECKS = {
+    "conservation_law": (
+        "Records = Silver rows + quarantined + duplicates, for every object, and the published files really hold "
+        "that many rows. Blocking: an hour that breaks it is never shown to anybody."
+    ),
+    "unreadable_objects": (
+        "Every raw object could be inflated to its end. An error names each object that was set aside whole; the "
+        "hour is published without it, and a replaced object is picked up by the next run."
+    ),
+    "quarantine_share": "The share of quarantined records stays below the warning and the error threshold.",
+    "unknown_fields": "No record bears a field outside the contract (schema drift). A warning; nothing is rejected.",
+}
+PARTITION_CHECKS = {
+    "partition_readable": (
+        "The catalog shows the committed build of the hour, and every file of it is there. Blocking: Gold is not "
+        "refreshed from what cannot be read."
+    ),
+}
+GOLD_CHECKS = {
+    "grain_unique": "In every day that the hour touches, the columns of the grain name one row.",
+    "equals_silver": (
+        "Every day that the hour touches adds up to Silver's control totals: counts exactly, revenue to the cent."
+    ),
+}
+BLOCKING = frozenset(("conservation_law", "partition_readable"))
+
+
+def check_specs(
+    asset: str, checks: Mapping[str, str], partitions: dg.PartitionsDefinition[Any]
+) -> list[dg.AssetCheckSpec]:
+    """Declare the checks of an asset, partitioned as it is."""
+    return [
+        dg.AssetCheckSpec(
+            name, asset=asset, description=description, blocking=name in BLOCKING, partitions_def=partitions
+        )
+        for name, description in checks.items()
+    ]
+
+
+def raw_verdicts(listing: RawListing, settings: Settings) -> dict[str, Verdict]:
+    """Judge what was listed for one hour."""
+    found, expected, unmatched = len(listing.objects), settings.expected_objects, listing.unmatched_keys
+    return {
+        "expected_objects": Verdict(
+            found == expected,
+            f"{found} objects" if found == expected else f"{found} objects, {expected} expected",
+            {"objects": found, "expected": expected},
+            WARN,
+        ),
+        "unmatched_keys": Verdict(
+            not unmatched,
+            f"{len(unmatched)} keys do not match the raw layout and are not read" if unmatched else "All keys match",
+            {"unmatched": len(unmatched), **_listed("keys", ("key",), [(key,) for key in unmatched])},
+            WARN,
+        ),
+    }
+
+
+def silver_verdicts(engine: Engine, commit: HourCommit, settings: Settings) -> dict[str, Verdict]:
+    """Judge the committed build of one hour; reads the committed files."""
+    return {
+        "conservation_law": _conservation_law(engine, commit),
+        "unreadable_objects": _unreadable_objects(commit.account),
+        "quarantine_share": _quarantine_share(commit.account, settings),
+        "unknown_fields": _unknown_fields(commit.account),
+    }
+
+
+def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
+    """Judge what a query sees of one hour."""
+    faults = engine.partition_faults(hour)
+    return {
+        "partition_readable": Verdict(
+            not faults, "; ".join(faults) or "Registered and readable", {"faults": len(faults)}
+        )
+    }
+
+
+def gold_verdicts(engine: Engine, table: GoldTable, days: Iterable[date]) -> dict[date, dict[str, Verdict]]:
+    """Judge the published rows of each event day."""
+    return {
+        day: {
+            "grain_unique": _grain_unique(engine.grain_faults(table, [day])),
+            "equals_silver": _equals_silver(engine.reconcile(table, [day])),
+        }
+        for day in days
+    }
+
+
+def joined(verdicts: Sequence[Verdict]) -> Verdict:
+    """Join the results of the days that an hour touches into the hour's: the first that failed speaks."""
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    if failed:
+        description = "; ".join(verdict.description for verdict in failed)
+        return Verdict(False, description, failed[0].metadata, failed[0].severity)
+    return verdicts[0] if verdicts else Verdict(True, "The hour holds no events")
+
+
+def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
+    account = commit.account
+    lost = [each for each in account.objects if each.unaccounted]
+    try:
+        rows = engine.count_rows(commit)
+    except StorageError as fault:
+        return Verdict(False, str(fault))
+    expected = RowCounts(account.silver_rows, account.quarantined, account.quarantined_by_reason)
+    numbers = [
+        ("Silver rows", expected.silver_rows, rows.silver_rows),
+        ("quarantined records", expected.quarantined, rows.quarantined),
+        *(
+            (reason, expected.quarantined_by_reason.get(reason, 0), rows.quarantined_by_reason.get(reason, 0))
+            for reason in sorted({*expected.quarantined_by_reason, *rows.quarantined_by_reason})
+        ),
+    ]
+    faults = [f"{each.key}: {each.unaccounted} records have no verdict or two" for each in lost] + [
+        f"{name}: {recorded} by the commit record, {held} in the files"
+        for name, recorded, held in numbers
+        if recorded != held
+    ]
+    return Verdict(
+        not faults,
+        "; ".join(faults)
+        or (
+            f"{account.records} records = {rows.silver_rows} Silver rows + {rows.quarantined} quarantined "
+            f"+ {account.duplicates} duplicates"
+        ),
+        {
+            "records": account.records,
+            "unaccounted": sum(abs(each.unaccounted) for each in lost),
+            "rows": markdown_table(("what", "commit record", "files"), numbers),
+        },
+    )
+
+
+def _unreadable_objects(account: HourAccount) -> Verdict:
+    unreadable = account.unreadable
+    return Verdict(
+        not unreadable,
+        "; ".join(f"{each.key}: {each.unreadable}" for each in unreadable)
+        or f"All {len(account.objects)} objects were read",
+        {
+            "unreadable": len(unreadable),
+            **_listed(
+                "objects", ("object", "reason", "bytes"), [(e.key, e.unreadable, e.size) for e in unreadable]
+            ),
+        },
+    )
+
+
+def _quarantine_share(account: HourAccount, settings: Settings) -> Verdict:
+    share = account.quarantined / account.records if account.records else 0.0
+    warn, error = settings.quarantine_warn_share, settings.quarantine_error_share
+    reasons = sorted(account.quarantined_by_reason.items(), key=lambda each: (-each[1], each[0]))
+    description = f"{account.quarantined} of {account.records} records are quarantined ({share:.2%})"
+    if share > warn:
+        description += f", above {error if share > error else warn:.2%}; most of them {reasons[0][0]}"
+    return Verdict(
+        share <= warn,
+        description,
+        {
+            "share": share,
+            "warn above": warn,
+            "error above": error,
+            **_listed("reasons", ("reason", "records"), reasons),
+        },
+        ERROR if share > error else WARN,
+    )
+
+
+def _unknown_fields(account: HourAccount) -> Verdict:
+    fields = account.unknown_fields
+    return Verdict(
+        not fields,
+        ", ".join(f"{name} in {records} records" for name, records in fields.items()) or "No unknown fields",
+        {"unknown": len(fields), **_listed("fields", ("field", "records"), fields.items())},
+        WARN,
+    )
+
+
+def _grain_unique(faults: Sequence[Mapping[str, Any]]) -> Verdict:
+    return Verdict(
+        not faults,
+        f"{len(faults)} grain values stand more than once" if faults else "Every row is named by its grain",
+        {
+            "doubled": len(faults),
+            **(
+                _listed("rows", tuple(faults[0]), [tuple(fault.values()) for fault in faults]) if faults else {}
+            ),
+        },
+    )
+
+
+def _equals_silver(measures: Sequence[Measure]) -> Verdict:
+    unequal = [each for each in measures if each.gold != each.silver]
+    return Verdict(
+        not unequal,
+        "; ".join(f"{each.day} {each.name}: {each.gold} in Gold, {each.silver} in Silver" for each in unequal)
+        or "Adds up to Silver",
+        {
+            "unequal": len(unequal),
+            "measures": markdown_table(
+                ("day", "measure", "Gold", "Silver"),
+                [(each.day, each.name, each.gold, each.silver) for each in measures],
+            ),
+        },
+    )
+
+
+def _listed(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    """Return a table under a name, or nothing when it would be empty."""
+    listed = list(rows)
+    return {name: markdown_table(header, listed)} if listed else {}

@@ -1,0 +1,53 @@
+"""What a fault does to a run: a passing one is tried again, any other one fails with a message for a person."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from event_pipeline.engines.base import PassingFaultError, PipelineError
+
+BACKOFF = dg.RetryPolicy(
+    max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+"""How a passing fault is retried: after about 5, 15 and 35 seconds.
+
+It is not given to the assets as their retry policy: Dagster would retry a cancelled step under it, too.
+"""
+
+PASSING_ERRNOS = frozenset((errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT))
+"""Errors of the operating system that may be gone in a moment."""
+
+
+@contextmanager
+def faults_explained(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[None]:
+    """Turn faults of the engine inside the block into retries and failures that Dagster shows clearly.
+
+    Raises:
+        dagster.RetryRequested: the fault may pass and there are attempts left.
+        dagster.Failure: any other fault of the pipeline or the file system; it is not retried.
+    """
+    try:
+        yield
+    except PassingFaultError as fault:
+        raise _retry_or_failure(context, str(fault)) from fault
+    except PipelineError as fault:
+        raise dg.Failure(str(fault), allow_retries=False) from None
+    except OSError as fault:
+        if fault.errno in PASSING_ERRNOS:
+            raise _retry_or_failure(context, str(fault)) from fault
+        raise dg.Failure(str(fault), allow_retries=False) from fault
+
+
+def _retry_or_failure(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, message: str
+) -> dg.RetryRequested | dg.Failure:
+    attempts = context.retry_number + 1
+    if attempts > BACKOFF.max_retries:
+        return dg.Failure(f"{message} (given up after {attempts} attempts)", allow_retries=False)
+    seconds = BACKOFF.calculate_delay(attempts)
+    context.log.warning(f"{message}; attempt {attempts + 1} of {BACKOFF.max_retries + 1} in {seconds:.0f} s")
+    return dg.RetryRequested(max_retries=BACKOFF.max_retries, seconds_to_wait=seconds)

@@ -1,0 +1,115 @@
+"""Gold: one asset per `.sql` file of `rules/gold/`. A further file is a further asset; nothing else lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from event_pipeline.assets.checks import GOLD_CHECKS, check_specs, gold_verdicts, joined
+from event_pipeline.assets.faults import faults_explained
+from event_pipeline.assets.partitions import backfill_policy, hours_of_run, landing_hours
+from event_pipeline.assets.presentation import OWNERS, file_reference, markdown_table, table_metadata
+from event_pipeline.assets.progress import HourProgress
+from event_pipeline.assets.results import HourEvent, HourResult, hour_events
+from event_pipeline.assets.silver import PARTITIONS
+from event_pipeline.engines.base import Engine, GoldRefresh
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.query import GoldTable, load_gold_tables
+from event_pipeline.settings import Settings
+
+PREVIEW_ROWS = 10
+
+
+class GoldConfig(dg.Config):
+    """What a person may tell a Gold refresh."""
+
+    force: bool = Field(default=False, description="Make partials and days again even if nothing has changed")
+
+
+def gold_assets(settings: Settings, folder: Path) -> list[dg.AssetsDefinition]:
+    """Return one asset per `.sql` file of a folder.
+
+    Raises:
+        GoldFileError: a file does not have the layout.
+    """
+    return [_gold_asset(table, folder / f"{table.name}.sql", settings) for table in load_gold_tables(folder)]
+
+
+def _gold_asset(table: GoldTable, path: Path, settings: Settings) -> dg.AssetsDefinition:
+    partitions = landing_hours(settings)
+    grain = ", ".join(("event_date", *table.grain))
+
+    @dg.asset(
+        name=table.name,
+        deps=[PARTITIONS],
+        description=(
+            f"{table.description}\n\nOne row per {grain}, published by event day and exact at any time: materializing "
+            "a landing hour aggregates that hour alone and folds every event day it touches."
+        ),
+        group_name="gold",
+        kinds={"duckdb", "parquet"},
+        owners=OWNERS,
+        pool="gold",
+        partitions_def=partitions,
+        backfill_policy=backfill_policy(settings),
+        code_version=table.version,
+        check_specs=check_specs(table.name, GOLD_CHECKS, partitions),
+        metadata={**table_metadata(table.table), "grain": grain, **file_reference(path)},
+    )
+    def gold(
+        context: dg.AssetExecutionContext,
+        config: GoldConfig,
+        engine: dg.ResourceParam[Engine],
+        progress: dg.ResourceParam[HourProgress],
+    ) -> Iterator[HourEvent]:
+        with faults_explained(context):
+            hours = hours_of_run(context)
+            refresh = engine.refresh_gold(table, hours, force=config.force, progress=context.log.info)
+            progress(f"{table.name}: {len(refresh.day_rows)} event days folded in {refresh.seconds:.1f} s", None)
+            days = {hour: engine.touched_days(table, hour) for hour in hours}
+            verdicts = gold_verdicts(engine, table, sorted({day for touched in days.values() for day in touched}))
+            results = {
+                hour: HourResult(
+                    _metadata(refresh, hour, touched, len(hours)),
+                    {name: joined([verdicts[day][name] for day in touched]) for name in GOLD_CHECKS},
+                )
+                for hour, touched in days.items()
+            }
+            last, last_days = hours[-1], days[hours[-1]]
+            if last_days:
+                preview = {f"preview_{last_days[-1]}": _preview(engine, table, last_days[-1])}
+                results[last] = HourResult({**results[last].metadata, **preview}, results[last].verdicts)
+            yield from hour_events(context, results)
+
+    return gold
+
+
+def _metadata(refresh: GoldRefresh, hour: Hour, days: Sequence[date], hours_together: int) -> dict[str, Any]:
+    """Describe one hour; bytes and seconds are those of the whole refresh, divided among its hours."""
+    folded = [(day, refresh.day_rows.get(day), "folded" if day in refresh.day_rows else "unchanged") for day in days]
+    return {
+        "dagster/partition_row_count": refresh.partial_rows.get(hour, 0),
+        "days": markdown_table(("event day", "rows published", "fold"), folded),
+        "days_folded": sum(day in refresh.day_rows for day in days),
+        "rows_published": sum(refresh.day_rows.get(day, 0) for day in days),
+        "outcome": "unchanged" if hour in refresh.unchanged_hours else "built",
+        "hours_in_refresh": hours_together,
+        "bytes_in": refresh.bytes_in // hours_together,
+        "bytes_out": refresh.bytes_out // hours_together,
+        "seconds": round(refresh.seconds / hours_together, 3),
+    }
+
+
+def _preview(engine: Engine, table: GoldTable, day: date) -> dg.MarkdownMetadataValue:
+    """Show the first published rows of one event day, in the order of the columns."""
+    columns = ", ".join(column.name for column in table.columns)
+    rows = engine.query(
+        f"SELECT {columns} FROM {table.table.full_name} WHERE event_date = DATE '{day}' "
+        f"ORDER BY {columns} LIMIT {PREVIEW_ROWS}"
+    )
+    return markdown_table(rows.column_names, [tuple(row.values()) for row in rows.to_pylist()])

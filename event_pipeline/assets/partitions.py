@@ -1,0 +1,25 @@
+"""The one partition key of every asset, the landing hour, as Dagster sees it."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from event_pipeline.rules.hour import PARTITION_KEY_FORMAT, Hour
+from event_pipeline.settings import Settings
+
+
+def landing_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
+    """Return the partitions of every asset: each closed UTC hour since the first partition."""
+    return dg.HourlyPartitionsDefinition(
+        start_date=settings.first_partition.start, timezone="UTC", fmt=PARTITION_KEY_FORMAT
+    )
+
+
+def backfill_policy(settings: Settings) -> dg.BackfillPolicy:
+    """Return how a backfill is cut into runs: ranges, because a day in one run folds each event day once."""
+    return dg.BackfillPolicy.multi_run(settings.hours_per_run)
+
+
+def hours_of_run(context: dg.AssetExecutionContext) -> list[Hour]:
+    """List the hours that a run builds, one or a range, in order."""
+    return [Hour.parse(key) for key in context.partition_keys]

@@ -1,0 +1,28 @@
+"""All assets of the pipeline, from raw objects to Gold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+
+from event_pipeline.assets.gold import gold_assets
+from event_pipeline.assets.raw import raw_events_asset
+from event_pipeline.assets.silver import silver_events_asset, silver_partitions_asset
+from event_pipeline.rules.query import GOLD_FOLDER
+from event_pipeline.settings import Settings
+
+
+def pipeline_assets(settings: Settings, gold_folder: Path = GOLD_FOLDER) -> list[dg.AssetsDefinition]:
+    """Return every asset, upstream first, each with a link to its source.
+
+    Raises:
+        GoldFileError: a Gold table's file does not have the layout.
+    """
+    assets = [
+        raw_events_asset(settings),
+        silver_events_asset(settings),
+        silver_partitions_asset(settings),
+        *gold_assets(settings, gold_folder),
+    ]
+    return [asset for asset in dg.with_source_code_references(assets) if isinstance(asset, dg.AssetsDefinition)]

@@ -1,0 +1,78 @@
+"""Bronze: what lies in the raw store for each landing hour. Lists it; never reads or writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from event_pipeline.assets.checks import RAW_CHECKS, check_specs, raw_verdicts
+from event_pipeline.assets.faults import faults_explained
+from event_pipeline.assets.partitions import backfill_policy, hours_of_run, landing_hours
+from event_pipeline.assets.presentation import OWNERS
+from event_pipeline.assets.progress import HourProgress
+from event_pipeline.assets.results import HourEvent, HourResult, hour_events
+from event_pipeline.engines.base import Engine
+from event_pipeline.rules.accounting import RawListing
+from event_pipeline.rules.contract import EVENT_FIELDS
+from event_pipeline.rules.hour import RAW_ROOT
+from event_pipeline.settings import Settings
+
+RAW_EVENTS = "raw_events"
+
+
+def raw_events_asset(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset `raw_events`."""
+    partitions = landing_hours(settings)
+
+    @dg.asset(
+        name=RAW_EVENTS,
+        group_name="bronze",
+        kinds={"json"},
+        owners=OWNERS,
+        partitions_def=partitions,
+        backfill_policy=backfill_policy(settings),
+        check_specs=check_specs(RAW_EVENTS, RAW_CHECKS, partitions),
+        metadata={"fields": ", ".join(EVENT_FIELDS), "layout": f"{RAW_ROOT}year=/month=/day=/hour=/minute=/"},
+    )
+    def raw_events(
+        context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], progress: dg.ResourceParam[HourProgress]
+    ) -> Iterator[HourEvent]:
+        """Raw objects of a landing hour: gzipped JSON Lines that the producers write every five minutes.
+
+        Materializing an hour lists its objects and records their fingerprint (keys, etags, sizes) as the data
+        version, so that Silver turns stale when an object lands late or is replaced. No content is read. An hour
+        without objects is materialized as empty and its check warns.
+        """
+        with faults_explained(context):
+            listings = {hour: engine.list_raw(hour) for hour in hours_of_run(context)}
+            progress(f"{RAW_EVENTS}: {sum(len(each.objects) for each in listings.values())} objects listed", None)
+            yield from hour_events(
+                context,
+                {
+                    hour: HourResult(_metadata(listing), raw_verdicts(listing, settings), listing.fingerprint)
+                    for hour, listing in listings.items()
+                },
+            )
+
+    return raw_events
+
+
+def _metadata(listing: RawListing) -> dict[str, Any]:
+    newest: datetime | None = max((each.modified for each in listing.objects), default=None)
+    return {
+        "objects": len(listing.objects),
+        "bytes": listing.raw_bytes,
+        "unmatched_keys": len(listing.unmatched_keys),
+        "fingerprint": listing.fingerprint,
+        **(
+            {
+                "newest_object": dg.MetadataValue.timestamp(newest),
+                "newest_object_after_hour_end_seconds": round((newest - listing.hour.end).total_seconds()),
+            }
+            if newest
+            else {}
+        ),
+    }

@@ -1,0 +1,104 @@
+"""What a run says about each of its hours: one materialization and one result per check and hour.
+
+Dagster does this by itself only for runs of a single hour. In a range run it knows one data version for all
+partitions and leaves partitioned checks planned for ever, so both are said here hour by hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+# A result that does not name the materialization it judged counts as outdated on the check's partitions page;
+# Dagster 1.13 exports the evaluation, but not this part of it.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData as JudgedMaterialization,
+)
+
+from event_pipeline.rules.hour import Hour
+
+DATA_VERSION_TAG = "dagster/data_version"
+DATA_VERSION_IS_OURS_TAG = "dagster/data_version_is_user_provided"
+
+HourEvent = dg.MaterializeResult[Any] | dg.AssetMaterialization | dg.Output[None] | dg.AssetCheckEvaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one check found in one hour."""
+
+    passed: bool
+    description: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class HourResult:
+    """What a run says about one hour of an asset."""
+
+    metadata: Mapping[str, Any]
+    verdicts: Mapping[str, Verdict]
+    """Check name -> what it found; every check of the asset."""
+    data_version: str | None = None
+    """Equal exactly when the hour's data is the same; None leaves it to Dagster."""
+
+
+def hour_events(context: dg.AssetExecutionContext, results: Mapping[Hour, HourResult]) -> Iterator[HourEvent]:
+    """Yield the events that record the results of all hours of a run.
+
+    In a range run whose hours have data versions, each hour is materialized twice: first by Dagster, which writes
+    the same version to all of them, then with its own, so that what lies downstream is stale only when it should.
+    """
+    asset_key = context.asset_key
+    for hour, result in results.items():
+        context.add_asset_metadata(result.metadata, partition_key=hour.partition_key)
+    versions = {hour: result.data_version for hour, result in results.items() if result.data_version}
+    if len(results) == 1 and versions:
+        yield dg.MaterializeResult(data_version=dg.DataVersion(next(iter(versions.values()))))
+    else:
+        yield dg.MaterializeResult()
+        provenance = next(iter(_latest_materializations(context, list(results)[-1:]).values())).asset_materialization
+        for hour, version in versions.items():
+            yield dg.AssetMaterialization(
+                asset_key,
+                partition=hour.partition_key,
+                metadata=results[hour].metadata,
+                tags={
+                    **(provenance.tags or {} if provenance else {}),
+                    DATA_VERSION_TAG: version,
+                    DATA_VERSION_IS_OURS_TAG: "true",
+                },
+            )
+    judged = _latest_materializations(context, list(results))
+    for spec in context.assets_def.check_specs:
+        for hour, result in results.items():
+            record, verdict = judged[hour], result.verdicts[spec.name]
+            yield dg.AssetCheckEvaluation(
+                asset_key=asset_key,
+                check_name=spec.name,
+                passed=verdict.passed,
+                description=verdict.description,
+                metadata=verdict.metadata,
+                severity=verdict.severity,
+                blocking=spec.blocking,
+                partition=hour.partition_key,
+                target_materialization_data=JudgedMaterialization(
+                    storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+                ),
+            )
+        yield dg.Output(None, output_name=spec.get_python_identifier())
+
+
+def _latest_materializations(
+    context: dg.AssetExecutionContext, hours: list[Hour]
+) -> dict[Hour, dg.EventLogRecord]:
+    """Return the newest materialization of each hour."""
+    found: dict[Hour, dg.EventLogRecord] = {}
+    for hour in hours:
+        wanted = dg.AssetRecordsFilter(context.asset_key, asset_partitions=[hour.partition_key])
+        found[hour] = context.instance.fetch_materializations(wanted, limit=1).records[0]
+    return found

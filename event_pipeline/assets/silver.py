@@ -1,0 +1,200 @@
+"""Silver: builds and commits a landing hour, then makes the catalog show what is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from event_pipeline.assets.checks import (
+    PARTITION_CHECKS,
+    SILVER_CHECKS,
+    check_specs,
+    partition_verdicts,
+    silver_verdicts,
+)
+from event_pipeline.assets.faults import faults_explained
+from event_pipeline.assets.partitions import backfill_policy, hours_of_run, landing_hours
+from event_pipeline.assets.presentation import OWNERS, column_schema, markdown_table, table_metadata
+from event_pipeline.assets.progress import HourProgress
+from event_pipeline.assets.raw import RAW_EVENTS
+from event_pipeline.assets.results import HourEvent, HourResult, hour_events
+from event_pipeline.engines.base import Engine, PartitionChange, SilverBuild, SilverOutcome
+from event_pipeline.engines.commit import HourCommit
+from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
+from event_pipeline.rules.hour import Hour
+from event_pipeline.settings import Settings
+
+SILVER = "silver_events"
+PARTITIONS = "silver_partitions"
+
+
+class SilverConfig(dg.Config):
+    """What a person may tell a Silver build."""
+
+    force: bool = Field(default=False, description="Build hours again even if neither input nor rules have changed")
+    allow_fewer_objects: bool = Field(
+        default=False,
+        description="Replace a published hour although raw objects that it was built from are gone: loses their records",
+    )
+
+
+def silver_events_asset(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset `silver_events`."""
+    partitions = landing_hours(settings)
+
+    @dg.asset(
+        name=SILVER,
+        deps=[RAW_EVENTS],
+        group_name="silver",
+        kinds={"python", "parquet"},
+        owners=OWNERS,
+        pool="silver",
+        partitions_def=partitions,
+        backfill_policy=backfill_policy(settings),
+        code_version=settings.event_time_limits.rules_version,
+        check_specs=check_specs(SILVER, SILVER_CHECKS, partitions),
+        metadata={
+            **table_metadata(SILVER_EVENTS),
+            SILVER_QUARANTINE.full_name: column_schema(SILVER_QUARANTINE),
+            HOUR_LEDGER.full_name: column_schema(HOUR_LEDGER),
+        },
+    )
+    def silver_events(
+        context: dg.AssetExecutionContext,
+        config: SilverConfig,
+        engine: dg.ResourceParam[Engine],
+        progress: dg.ResourceParam[HourProgress],
+    ) -> Iterator[HourEvent]:
+        """One row per accepted event of a landing hour: typed, exact, without duplicates.
+
+        Every record gets one verdict; what breaks a rule goes to `silver.quarantine` with the reason, and
+        `ops.hour_ledger` gets one row that adds up. The three are committed as one, and nobody sees them before
+        `silver_partitions` registers them. Materializing an hour whose input and rules are unchanged does
+        nothing. An hour that lost raw objects is not replaced unless the run's config allows it.
+        """
+        with faults_explained(context):
+            builds = {}
+            for build in engine.build_silver(
+                hours_of_run(context),
+                force=config.force,
+                allow_fewer_objects=config.allow_fewer_objects,
+                progress=context.log.info,
+            ):
+                hour, account = build.commit.hour, build.commit.account
+                builds[hour] = build
+                progress(f"{hour}: {account.silver_rows:,} Silver rows, {build.outcome} ({build.reason})", hour)
+            yield from hour_events(
+                context,
+                {
+                    hour: HourResult(
+                        _silver_metadata(build), silver_verdicts(engine, build.commit, settings), _version(build.commit)
+                    )
+                    for hour, build in builds.items()
+                },
+            )
+
+    return silver_events
+
+
+def silver_partitions_asset(settings: Settings) -> dg.AssetsDefinition:
+    """Return the asset `silver_partitions`."""
+    partitions = landing_hours(settings)
+
+    @dg.asset(
+        name=PARTITIONS,
+        deps=[SILVER],
+        group_name="silver",
+        kinds={"table"},
+        owners=OWNERS,
+        pool="silver",
+        partitions_def=partitions,
+        backfill_policy=backfill_policy(settings),
+        check_specs=check_specs(PARTITIONS, PARTITION_CHECKS, partitions),
+        metadata=table_metadata(HOUR_LEDGER),
+    )
+    def silver_partitions(
+        context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], progress: dg.ResourceParam[HourProgress]
+    ) -> Iterator[HourEvent]:
+        """The catalog's partitions of a landing hour: what queries see of `silver.events`, `silver.quarantine` and
+        `ops.hour_ledger`.
+
+        Materializing an hour makes the catalog show exactly its committed build and reports every change. This is
+        partition repair for the daily path; the job `repair_partitions` does it for any range or everything.
+        """
+        with faults_explained(context):
+            hours = hours_of_run(context)
+            changes = engine.register_hours(hours)
+            changed = [change for change in changes if change.action != "unchanged"]
+            for change in changed:
+                context.log.info(f"{change.table} {change.partition}: {change.action} ({change.reason})")
+            progress(f"{PARTITIONS}: {len(changed)} of {len(changes)} catalog entries changed", None)
+            commits = {hour: engine.hour_commit(hour) for hour in hours}
+            yield from hour_events(
+                context,
+                {
+                    hour: HourResult(
+                        _partition_metadata(hour, commit, changes),
+                        partition_verdicts(engine, hour),
+                        _version(commit) if commit else None,
+                    )
+                    for hour, commit in commits.items()
+                },
+            )
+
+    return silver_partitions
+
+
+def _version(commit: HourCommit) -> str:
+    """Name the data of a commit: the same input judged by the same rules is the same data, whoever built it."""
+    return f"{commit.fingerprint}:{commit.rules_version}"
+
+
+def _silver_metadata(build: SilverBuild) -> dict[str, Any]:
+    commit, account = build.commit, build.commit.account
+    built = build.outcome is SilverOutcome.BUILT
+    metadata: dict[str, Any] = {
+        "outcome": build.outcome.value,
+        "reason": build.reason,
+        "dagster/partition_row_count": account.silver_rows,
+        "records": account.records,
+        "quarantined": account.quarantined,
+        "duplicates": account.duplicates,
+        "objects": len(account.objects),
+        "unreadable_objects": len(account.unreadable),
+        "bytes_in": account.raw_bytes,
+        "bytes_out": sum(file.size for file in commit.files),
+        "seconds": round(build.seconds, 3),
+        "run_id": commit.run_id,
+        "fingerprint": commit.fingerprint,
+        "rules_version": commit.rules_version,
+        "committed_at": dg.MetadataValue.timestamp(commit.committed_at),
+    }
+    if built and build.seconds > 0:
+        metadata["records_per_second"] = round(account.records / build.seconds)
+    if account.quarantined:
+        reasons = sorted(account.quarantined_by_reason.items(), key=lambda each: (-each[1], each[0]))
+        metadata["quarantined_by_reason"] = markdown_table(("reason", "records"), reasons)
+    if account.unreadable:
+        metadata["unreadable"] = markdown_table(
+            ("object", "reason", "bytes"), [(each.key, each.unreadable, each.size) for each in account.unreadable]
+        )
+    if account.days:
+        metadata["events_by_day"] = markdown_table(
+            ("event day", "events", "revenue"),
+            [(day, totals.events, totals.revenue) for day, totals in sorted(account.days.items())],
+        )
+    return metadata
+
+
+def _partition_metadata(hour: Hour, commit: HourCommit | None, changes: list[PartitionChange]) -> dict[str, Any]:
+    own = [change for change in changes if change.partition == hour.hive_path]
+    return {
+        "changed_entries": sum(change.action != "unchanged" for change in own),
+        "changes": markdown_table(
+            ("table", "action", "reason"), [(change.table, change.action, change.reason) for change in own]
+        ),
+        **({"run_id": commit.run_id, "dagster/partition_row_count": commit.account.silver_rows} if commit else {}),
+    }

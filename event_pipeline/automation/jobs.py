@@ -1,0 +1,95 @@
+"""The jobs: a landing hour all the way, and the repair of catalog partitions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from event_pipeline.assets.faults import faults_explained
+from event_pipeline.assets.presentation import markdown_table
+from event_pipeline.engines.base import Engine, PartitionAction
+from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+HOURLY_PIPELINE = "hourly_pipeline"
+REPAIR_PARTITIONS = "repair_partitions"
+CHANGES_SHOWN = 200
+
+
+def hourly_pipeline_job(assets: Sequence[dg.AssetsDefinition]) -> UnresolvedAssetJobDefinition:
+    """Return the job that takes landing hours from raw objects to Gold."""
+    return dg.define_asset_job(
+        HOURLY_PIPELINE,
+        selection=dg.AssetSelection.assets(*assets),
+        description=(
+            "Takes a landing hour, or a range of them in one run, from raw objects through Silver to all Gold tables."
+        ),
+        executor_def=dg.in_process_executor,
+    )
+
+
+class RepairConfig(dg.Config):
+    """Which landing hours to repair; with neither bound everything is, Gold's days included."""
+
+    from_hour: str | None = Field(default=None, description="First landing hour, for example 2025-12-07T22")
+    to_hour: str | None = Field(default=None, description="Landing hour before which to stop (exclusive)")
+
+    def hours(self) -> HourRange | None:
+        """Return the range, or None for everything.
+
+        Raises:
+            dagster.Failure: only one bound is given, or they name no range of hours.
+        """
+        if not self.from_hour and not self.to_hour:
+            return None
+        if not self.from_hour or not self.to_hour:
+            raise dg.Failure("Give both from_hour and to_hour, or neither for everything", allow_retries=False)
+        try:
+            return HourRange(Hour.parse(self.from_hour), Hour.parse(self.to_hour))
+        except InvalidHourError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+
+
+def repair_partitions_job() -> dg.JobDefinition:
+    """Return the job that makes the catalog agree with the commit records."""
+
+    @dg.op(out=dg.Out(dg.Nothing), pool="silver")
+    def repair_catalog(
+        context: dg.OpExecutionContext, config: RepairConfig, engine: dg.ResourceParam[Engine]
+    ) -> Iterator[dg.Output[None]]:
+        """Registers what is committed and missing, repoints what shows another run, drops what has no files."""
+        with faults_explained(context):
+            changes = engine.repair(config.hours())
+        changed = [change for change in changes if change.action is not PartitionAction.UNCHANGED]
+        for change in changed:
+            context.log.info(f"{change.table} {change.partition}: {change.action} ({change.reason})")
+        counts = Counter(change.action for change in changes)
+        yield dg.Output(
+            None,
+            metadata={
+                **{action.value: counts[action] for action in PartitionAction},
+                "changes": markdown_table(
+                    ("table", "partition", "action", "reason"),
+                    [(each.table, each.partition, each.action, each.reason) for each in changed[:CHANGES_SHOWN]],
+                ),
+            },
+        )
+
+    @dg.job(
+        name=REPAIR_PARTITIONS,
+        description=(
+            "Makes the catalog agree with the commit records, for a range of landing hours or for everything. Safe at "
+            "any time; rebuilds a catalog that was lost. Every change is logged."
+        ),
+        executor_def=dg.in_process_executor,
+    )
+    def repair_partitions() -> None:
+        repair_catalog()
+
+    return repair_partitions

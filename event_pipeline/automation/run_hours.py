@@ -1,0 +1,84 @@
+"""Which landing hours a run covers, read from and written to its tags, and which runs are under way."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+import dagster as dg
+
+from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
+
+PARTITION_TAG = "dagster/partition"
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+PROCESS_TAG = "event_pipeline/process"
+"""`host:process id` of a run that is executed by the command line, which no launcher watches."""
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def range_tags(hours: HourRange) -> dict[str, str]:
+    """Return the tags with which Dagster materializes a range of hours in one run."""
+    return {RANGE_START_TAG: hours.first.partition_key, RANGE_END_TAG: hours.last.partition_key}
+
+
+def hours_of_tags(tags: Mapping[str, str]) -> HourRange | None:
+    """Return the hours a run with these tags covers, or None when it is not about landing hours."""
+    single = tags.get(PARTITION_TAG)
+    first, last = tags.get(RANGE_START_TAG, single), tags.get(RANGE_END_TAG, single)
+    if not first or not last:
+        return None
+    try:
+        return HourRange(Hour.parse(first), Hour.parse(last).plus(1))
+    except InvalidHourError:
+        return None  # another partitions definition: a run of something else in the same Dagster
+
+
+def hours_under_way(instance: dg.DagsterInstance) -> set[Hour]:
+    """Return the hours of all runs that are queued or running, whoever started them."""
+    runs = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
+    ranges = (hours_of_tags(run.tags) for run in runs if not process_is_gone(run.tags))
+    return {hour for hours in ranges if hours for hour in hours}
+
+
+def process_tag() -> dict[str, str]:
+    """Return the tag of runs that this process executes itself."""
+    return {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+
+
+def process_is_gone(tags: Mapping[str, str]) -> bool:
+    """Tell whether a run was executed by a process of this host that no longer exists."""
+    host, _, process = tags.get(PROCESS_TAG, "").rpartition(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def close_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs as failed whose process is gone, free their pool slots, and return their ids.
+
+    A command that was killed outright could not do it; its claimed slot would block every later run.
+    """
+    abandoned = [
+        run
+        for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
+        if process_is_gone(run.tags)
+    ]
+    for run in abandoned:
+        instance.report_run_failed(run, f"The process that executed the run is gone ({run.tags[PROCESS_TAG]}).")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return [run.run_id for run in abandoned]

@@ -1,0 +1,100 @@
+"""Which hours `event-pipeline run` builds, range after range through Dagster, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from event_pipeline.engines.base import Engine, PipelineError
+from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
+from event_pipeline.rules.hour import Hour, HourRange, contiguous
+from event_pipeline.rules.query import GoldTable
+from event_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from event_pipeline.automation.runs import RangeOutcome
+
+
+class NotBuildableError(PipelineError):
+    """Hours that were asked for cannot be built: before the first partition, or not over yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """What is to be built, and what is left alone on purpose."""
+
+    hours: tuple[Hour, ...]
+    shrunk: tuple[Hour, ...]
+    """Hours that lost some raw objects since they were built: a rebuild would lose records."""
+    expired: tuple[Hour, ...]
+    """Hours that lost all of them: what was built stays."""
+    too_early: tuple[Hour, ...]
+    """Hours with raw objects before the first partition."""
+
+
+def plan_build(
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    settings: Settings,
+    now: datetime,
+    hours: HourRange | None,
+    *,
+    force: bool = False,
+    allow_fewer_objects: bool = False,
+) -> BuildPlan:
+    """Choose the hours to build: all of a range, or every closed hour that is not up to date.
+
+    Raises:
+        NotBuildableError: the range begins before the first partition or holds an hour that is not over.
+        StorageError: the data folder cannot be read or is damaged.
+    """
+    if hours is not None:
+        _check_buildable(hours, settings, now)
+    rules_version = settings.event_time_limits.rules_version
+    states = hour_states(engine, gold_tables, rules_version, now, hours)
+    landed = engine.list_raw_hours(hours)
+    too_early = tuple(hour for hour in states if hour < settings.first_partition)
+    lost = [hour for hour, state in states.items() if state is HourState.SHRUNK and hour not in too_early]
+    shrunk = tuple(hour for hour in lost if hour in landed and not allow_fewer_objects)
+    expired = tuple(hour for hour in lost if hour not in landed and not (force and allow_fewer_objects))
+    left = {*too_early, *shrunk, *expired}
+    wanted = DUE_STATES | {HourState.SHRUNK}
+    chosen = (hour for hour, state in states.items() if hour not in left and (hours is not None or state in wanted))
+    return BuildPlan(tuple(chosen), shrunk, expired, too_early)
+
+
+def _check_buildable(hours: HourRange, settings: Settings, now: datetime) -> None:
+    if hours.first < settings.first_partition:
+        raise NotBuildableError(
+            f"{hours.first} lies before the first partition {settings.first_partition}: begin there or later, or set "
+            "EVENT_PIPELINE_FIRST_PARTITION"
+        )
+    if not hours.last.is_closed(now):
+        raise NotBuildableError(
+            f"{hours.last} is not over yet (it is {now:%Y-%m-%dT%H:%M} UTC): the last hour that can be built is "
+            f"{Hour.containing(now).plus(-1)}, so --to {Hour.containing(now)} at most"
+        )
+
+
+def build(
+    plan: BuildPlan,
+    settings: Settings,
+    *,
+    force: bool,
+    allow_fewer_objects: bool,
+    progress: Callable[[str, Hour | None], None],
+) -> Iterator[RangeOutcome]:
+    """Materialize the hours of a plan through Dagster, one range after the other; a failed one stops no other.
+
+    Raises:
+        StorageError: Dagster's storage cannot be written.
+    """
+    from event_pipeline.automation.runs import prepare_instance, run_range
+
+    with prepare_instance(settings) as instance:
+        for hours in contiguous(plan.hours, settings.hours_per_run):
+            yield run_range(
+                hours, settings, instance, force=force, allow_fewer_objects=allow_fewer_objects, progress=progress
+            )

@@ -1,0 +1,411 @@
+"""The command line: each command calls one function of another room and prints what it returns.
+
+Faults that a person can act on end with one message and an exit code (`ExitCode`), never with a traceback. Dagster,
+DuckDB and pyarrow are imported by the commands that need them: the others start in a third of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from enum import IntEnum, StrEnum
+from importlib.util import find_spec
+from itertools import count
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from event_pipeline.building import NotBuildableError
+from event_pipeline.engines.base import (
+    PassingFaultError,
+    PipelineError,
+    QueryError,
+    RefusedError,
+    StorageError,
+)
+from event_pipeline.generator.options import GeneratorOptions, GeneratorOptionsError, Shape
+from event_pipeline.reporting.results import ResultFormat
+from event_pipeline.reporting.terminal import (
+    FAULT,
+    READER_LEFT_EXIT_CODE,
+    messages,
+    output,
+    progress,
+    quiet_when_reader_leaves,
+)
+from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
+from event_pipeline.rules.query import GoldFileError, load_gold_tables
+from event_pipeline.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from event_pipeline.engines.base import Engine
+    from event_pipeline.generator import GeneratedObject
+
+
+class UsageError(ValueError):
+    """Options that do not go together."""
+
+
+class ExitCode(IntEnum):
+    """How a command ended. `event-pipeline --help` shows this list."""
+
+    OK = 0
+    NOT_HELD = 1
+    USAGE = 2
+    STORAGE = 3
+    REFUSED = 4
+    BUSY = 5
+    INTERRUPTED = 130
+    READER_LEFT = READER_LEFT_EXIT_CODE
+
+
+EXIT_CODES = {
+    ExitCode.OK: "done, and everything that was asked for holds",
+    ExitCode.NOT_HELD: "done, but a run or a check failed, verify found differences, doctor found faults",
+    ExitCode.USAGE: "wrong usage: an option, an hour, a setting, an SQL statement",
+    ExitCode.STORAGE: "the data folder cannot be used: full, read-only, damaged, of another version",
+    ExitCode.REFUSED: "refused, because data would be lost",
+    ExitCode.BUSY: "another process holds what is needed: try again",
+    ExitCode.INTERRUPTED: "interrupted; nothing is left half done",
+    ExitCode.READER_LEFT: "the reader of the output (`| head`) closed it",
+}
+
+_CODE_OF_ERROR: tuple[tuple[type[Exception], ExitCode], ...] = (
+    (RefusedError, ExitCode.REFUSED),
+    (PassingFaultError, ExitCode.BUSY),
+    (StorageError, ExitCode.STORAGE),
+    (QueryError, ExitCode.USAGE),
+    (NotBuildableError, ExitCode.USAGE),
+    (PipelineError, ExitCode.NOT_HELD),
+    (UsageError, ExitCode.USAGE),
+    (SettingsError, ExitCode.USAGE),
+    (InvalidHourError, ExitCode.USAGE),
+    (GeneratorOptionsError, ExitCode.USAGE),
+    (GoldFileError, ExitCode.USAGE),
+    (OSError, ExitCode.STORAGE),
+)
+"""Errors with a message for people; the first that fits decides. Any other exception is a fault of the program."""
+
+
+app = typer.Typer(
+    name="event-pipeline",
+    help="From raw e-commerce events to Silver and five Gold tables, on this machine.",
+    epilog="Exit codes:\n\n" + "\n\n".join(f"{code.value}  {meaning}" for code, meaning in EXIT_CODES.items()),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command (`sys.argv` when None) and end the process with its exit code."""
+    try:
+        app(arguments)
+    except tuple(kind for kind, _ in _CODE_OF_ERROR) as error:
+        messages().print(f"error: {error}", style=FAULT, soft_wrap=True)
+        sys.exit(next(code for kind, code in _CODE_OF_ERROR if isinstance(error, kind)))
+
+
+class StatusFormat(StrEnum):
+    """How the status is written."""
+
+    GRID = "grid"
+    JSON = "json"
+
+
+FormatOption = Annotated[ResultFormat, typer.Option("--format", help="table for people, csv or json for programs.")]
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="HOUR", help="First landing hour, UTC, for example 2025-12-07T22.")
+]
+ToOption = Annotated[
+    str | None, typer.Option("--to", metavar="HOUR", help="Landing hour after the last one: the end is exclusive.")
+]
+
+
+def hour_range(first: str | None, end: str | None) -> HourRange | None:
+    """Read `--from` and `--to`, which go together.
+
+    Raises:
+        UsageError: only one of them is given.
+        InvalidHourError: one names no hour, or the range is empty.
+    """
+    if first is None and end is None:
+        return None
+    if first is None or end is None:
+        missing = "--to (exclusive)" if end is None else "--from"
+        raise UsageError(f"--from and --to go together: {missing} is missing; --from H --to H+1 is one hour")
+    return HourRange(Hour.parse(first), Hour.parse(end))
+
+
+def open_engine(settings: Settings) -> Engine:
+    """Return the engine over the data folder."""
+    from event_pipeline.engines.local import LocalEngine
+
+    return LocalEngine(settings)
+
+
+@app.command()
+def generate(
+    start: Annotated[str | None, typer.Option(metavar="HOUR", help="First hour, UTC: 2025-12-07T00.")] = None,
+    hours: Annotated[int, typer.Option(min=1, max=8784, help="Hours to write.")] = 1,
+    events_per_file: Annotated[int, typer.Option(help="Records of every object.")] = 5000,
+    files_per_hour: Annotated[int, typer.Option(help="Objects of every hour.")] = 12,
+    seed: Annotated[int, typer.Option(help="Equal arguments write equal bytes; another seed, other events.")] = 7,
+    shape: Annotated[Shape, typer.Option(help="original: all uniform. realistic: days, sessions, funnels.")] = (
+        Shape.ORIGINAL
+    ),
+    bad_share: Annotated[float, typer.Option(help="Share of records that break a rule, 0 to 1.")] = 0,
+    duplicate_share: Annotated[float, typer.Option(help="Share of records that repeat an earlier one.")] = 0,
+    late_share: Annotated[float, typer.Option(help="Share of records that belong to another hour.")] = 0,
+    broken_objects: Annotated[int, typer.Option(help="Objects that cannot be read, of all that are written.")] = 0,
+    live: Annotated[bool, typer.Option("--live", help="Write one object now and then one every few seconds.")] = False,
+    every: Annotated[int, typer.Option(metavar="SECONDS", help="With --live: seconds between two objects.")] = 5,
+    objects: Annotated[
+        int | None, typer.Option("--count", metavar="N", help="With --live: objects to write; else there is no end.")
+    ] = None,
+    if_empty: Annotated[bool, typer.Option("--if-empty", help="Do nothing when there are raw objects.")] = False,
+) -> None:
+    """Write synthetic raw objects below <root>/raw, byte-identical for equal arguments."""
+    options = GeneratorOptions(
+        events_per_file, files_per_hour, seed, shape, bad_share, duplicate_share, late_share, broken_objects
+    )
+    settings = load_settings()
+    if if_empty and open_engine(settings).list_raw_hours():
+        messages().print(f"{settings.root.absolute() / 'raw'} holds raw objects already: nothing generated")
+        return
+    if live:
+        if start is not None:
+            raise UsageError("--live writes objects of the present: leave --start out")
+        _generate_live(settings, options, every, objects)
+    elif start is None:
+        raise UsageError("--start is missing: --start 2025-12-07T00 begins with that hour, --live writes now")
+    else:
+        _generate_hours(settings, options, Hour.parse(start), hours)
+
+
+def _generate_hours(settings: Settings, options: GeneratorOptions, first: Hour, hours: int) -> None:
+    from event_pipeline.generator import generate
+    from event_pipeline.reporting.generated import print_generated
+
+    if first < settings.first_partition or first.start > datetime.now(UTC):
+        raise UsageError(
+            f"--start {first}: allowed is from the first partition {settings.first_partition} "
+            f"(EVENT_PIPELINE_FIRST_PARTITION) to the present hour {Hour.containing(datetime.now(UTC))}"
+        )
+    folder = settings.root.absolute() / "raw"
+    landing_hours = HourRange(first, first.plus(hours))
+    with progress(total=len(landing_hours) * options.files_per_hour) as view:
+        written = count(1)
+
+        def show(made: GeneratedObject) -> None:
+            view.step(f"writing raw objects of {Hour.containing(made.landed)}", next(written))
+
+        totals = generate(folder, landing_hours, options, show)
+    print_generated(totals, folder, output())
+
+
+def _generate_live(settings: Settings, options: GeneratorOptions, every: int, objects: int | None) -> None:
+    from event_pipeline.generator import generate_live
+    from event_pipeline.reporting.generated import object_line, print_generated
+
+    folder = settings.root.absolute() / "raw"
+    with progress() as view:
+        view.step(f"one raw object every {every} s into {folder}; Ctrl-C ends it")
+        totals = generate_live(folder, every, options, objects, lambda made: view.note(object_line(made)))
+    print_generated(totals, folder, output())
+
+
+@app.command()
+def run(
+    first: FromOption = None,
+    end: ToOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Build hours of the range again that are up to date.")] = False,
+    allow_fewer_objects: Annotated[
+        bool, typer.Option("--allow-fewer-objects", help="Rebuild hours that lost raw objects: their records go too.")
+    ] = False,
+) -> None:
+    """Build hours through Dagster, raw to Gold, and print the answers. Without a range: every hour that is due."""
+    from event_pipeline.building import build, plan_build
+    from event_pipeline.reporting.answers import print_newest_answers
+    from event_pipeline.reporting.build_summary import outcome_lines, print_hour_counts, print_left_hours
+
+    hours = hour_range(first, end)
+    if force and hours is None:
+        raise UsageError("--force needs --from and --to: say which hours to build again although they are up to date")
+    settings = load_settings()
+    engine, gold_tables, console = open_engine(settings), load_gold_tables(), output()
+    plan = plan_build(
+        engine, gold_tables, settings, datetime.now(UTC), hours, force=force, allow_fewer_objects=allow_fewer_objects
+    )
+    outcomes = []
+    with progress(total=len(plan.hours)) as view:
+        done: set[Hour] = set()
+
+        def show(line: str, hour: Hour | None) -> None:
+            done.update([hour] if hour else [])
+            view.step(line, len(done))
+
+        for outcome in build(plan, settings, force=force, allow_fewer_objects=allow_fewer_objects, progress=show):
+            outcomes.append(outcome)
+            view.note(*outcome_lines(outcome))
+    if plan.hours:
+        built = {hour: did for outcome in outcomes for hour, did in outcome.silver.items()}
+        print_hour_counts(plan.hours, built, engine.hour_commits(HourRange.of(plan.hours)), console)
+    else:
+        console.print("Nothing to build: every closed hour is up to date.", soft_wrap=True)
+    print_newest_answers(engine, gold_tables, console)
+    print_data_folder(settings, console)
+    print_left_hours(plan, settings.first_partition, messages())
+    print_failures(outcomes, messages())
+    if not all(outcome.succeeded for outcome in outcomes):
+        raise typer.Exit(ExitCode.NOT_HELD)
+    if hours is not None and plan.shrunk:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+@app.command()
+def status(
+    first: FromOption = None,
+    end: ToOption = None,
+    status_format: Annotated[StatusFormat, typer.Option("--format", help="grid for people, json for programs.")] = (
+        StatusFormat.GRID
+    ),
+) -> None:
+    """Show where every landing hour stands: raw objects, commit record, catalog, Gold and Dagster's last run."""
+    from event_pipeline.reporting.dagster_runs import latest_run_states
+    from event_pipeline.reporting.status import print_status, read_status, status_as_json
+
+    settings = load_settings()
+    shown = read_status(
+        open_engine(settings),
+        load_gold_tables(),
+        settings.event_time_limits.rules_version,
+        datetime.now(UTC),
+        hour_range(first, end),
+        latest_run_states(settings.dagster_home),
+    )
+    with quiet_when_reader_leaves():
+        if status_format is StatusFormat.JSON:
+            sys.stdout.write(json.dumps(status_as_json(shown), indent=1) + "\n")
+        else:
+            print_status(shown, output())
+
+
+@app.command()
+def verify(first: FromOption = None, end: ToOption = None) -> None:
+    """Recount raw independently and prove that Silver, quarantine, ledger and Gold are what raw says.
+
+    Reads every raw object again with a plain reader, so it takes minutes for a full-size hour. Hours that lost raw
+    objects cannot be recounted: they are named, and are no difference.
+    """
+    from event_pipeline.reporting.verification_table import print_verification
+    from event_pipeline.verification import verify as recount
+
+    settings = load_settings()
+    with progress() as view:
+        verification = recount(
+            open_engine(settings),
+            load_gold_tables(),
+            settings.event_time_limits,
+            hour_range(first, end),
+            datetime.now(UTC),
+            view.step,
+        )
+    print_verification(verification, output())
+    if verification.differences:
+        raise typer.Exit(ExitCode.NOT_HELD)
+
+
+@app.command()
+def query(
+    sql: Annotated[
+        str | None, typer.Argument(metavar="[SQL]", help="One SELECT over silver.*, ops.hour_ledger and gold.*")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="A Gold table, whole and in order, instead of SQL.")] = None,
+    day: Annotated[str | None, typer.Option("--day", metavar="YYYY-MM-DD", help="With --name: one event day.")] = None,
+    result_format: FormatOption = ResultFormat.TABLE,
+) -> None:
+    """Ask the published data. Instants are UTC; stdout holds the result and nothing else."""
+    from event_pipeline.reporting.answers import named_query
+    from event_pipeline.reporting.results import write_result
+
+    if (sql is None) == (name is None):
+        raise UsageError("give either one SQL statement or --name with a Gold table")
+    if day is not None and name is None:
+        raise UsageError("--day goes with --name: in SQL write WHERE event_date = DATE '2025-12-07'")
+    statement = sql or named_query(name or "", load_gold_tables(), event_day(day) if day else None)
+    result = open_engine(load_settings()).query(statement)
+    with quiet_when_reader_leaves():
+        write_result(result, result_format)
+
+
+def event_day(text: str) -> date:
+    """Read an event day.
+
+    Raises:
+        UsageError: the text names no day.
+    """
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day, no instant
+    except ValueError:
+        raise UsageError(f"--day {text!r} is not a day: write YYYY-MM-DD, for example 2025-12-07") from None
+
+
+@app.command()
+def repair(first: FromOption = None, end: ToOption = None) -> None:
+    """Make the catalog agree with the commit records, of a range or of everything, and say what changed."""
+    from event_pipeline.reporting.repair import print_changes
+
+    print_changes(open_engine(load_settings()).repair(hour_range(first, end)), output())
+
+
+@app.command()
+def settings() -> None:
+    """List every EVENT_PIPELINE_* variable: value, default, what is allowed, what it means."""
+    from event_pipeline.reporting.settings_table import print_settings
+
+    print_settings(load_settings(), output())
+
+
+@app.command()
+def doctor() -> None:
+    """Check program, data folder, catalog, commit records and Dagster's storage, and say how to mend what is wrong."""
+    from event_pipeline.reporting.doctor import Level, examine, print_findings
+
+    loaded = load_settings()
+    findings = examine(loaded, open_engine(loaded))
+    print_findings(findings, output())
+    if any(finding.level is Level.FAIL for finding in findings):
+        raise typer.Exit(ExitCode.NOT_HELD)
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address that the Dagster UI listens at.")] = "127.0.0.1",
+) -> None:
+    """Start the Dagster UI and daemon over the same data; Ctrl-C ends both."""
+    from event_pipeline.automation.runs import prepare_instance
+
+    if find_spec("dagster_webserver") is None:
+        raise UsageError("the Dagster UI is not installed: `make dev` installs it, or pip install 'event-pipeline[ui]'")
+    loaded = load_settings()
+    prepare_instance(loaded).dispose()
+    # The data folder stands in the environment, absolute: Dagster starts processes of its own, in other folders.
+    environment = os.environ | {
+        "DAGSTER_HOME": str(loaded.dagster_home),
+        "EVENT_PIPELINE_ROOT": str(loaded.root.absolute()),
+    }
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "event_pipeline.definitions", "-h", host, "-p", str(port)]
+    messages().print(f"Dagster UI: http://{host}:{port} over {loaded.root.absolute()}", soft_wrap=True)
+    # Replaced, not started: signals reach Dagster itself, which stops its processes in order.
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The answers of the Gold tables, as people read them: one table each, for one event day."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from event_pipeline.engines.base import Engine, QueryError
+from event_pipeline.reporting.terminal import QUIET
+from event_pipeline.rules.contract import HOUR_TABLES, Column
+from event_pipeline.rules.query import GoldTable
+
+ROWS_SHOWN = 12
+"""Rows of one answer; a line below it says how to get the others."""
+
+
+def named_query(name: str, gold_tables: Sequence[GoldTable], day: date | None = None) -> str:
+    """Return the SELECT behind `query --name`: a whole Gold table, or one event day of it, in its natural order.
+
+    Raises:
+        QueryError: there is no Gold table of that name; the message lists those there are.
+    """
+    tables = {table.name: table for table in gold_tables}
+    table = tables.get(name.removeprefix("gold."))
+    if table is None:
+        others = ", ".join(each.full_name for each in HOUR_TABLES)
+        raise QueryError(f"no Gold table is named {name!r}: there are {', '.join(tables)} (SQL reaches {others} too)")
+    # A Gold table's columns stand in the order in which it reads best, ranks and keys first.
+    order = ", ".join(["event_date", *(column.name for column in table.columns)])
+    where = f" WHERE event_date = DATE '{day}'" if day else ""
+    return f"SELECT * FROM {table.table.full_name}{where} ORDER BY {order}"
+
+
+def newest_day(engine: Engine, gold_tables: Sequence[GoldTable]) -> date | None:
+    """Return the newest event day of which any Gold table has rows."""
+    days = " UNION ALL ".join(f"SELECT MAX(event_date) AS day FROM {table.table.full_name}" for table in gold_tables)
+    newest: date | None = engine.query(f"SELECT MAX(day) AS day FROM ({days}) AS days").to_pylist()[0]["day"]
+    return newest
+
+
+def print_answers(engine: Engine, gold_tables: Sequence[GoldTable], day: date, console: Console) -> None:
+    """Print the first rows of every Gold table for one event day."""
+    for table in gold_tables:
+        rows = engine.query(named_query(table.name, gold_tables, day)).to_pylist()
+        console.print()
+        console.print(Text.assemble((f"gold.{table.name}", "bold"), (f"  {table.description}", QUIET)), soft_wrap=True)
+        console.print(_answer(table, rows[:ROWS_SHOWN]))
+        if len(rows) > ROWS_SHOWN:
+            console.print(
+                f"and {len(rows) - ROWS_SHOWN:,} more: event-pipeline query --name {table.name} --day {day}",
+                style=QUIET,
+                soft_wrap=True,
+            )
+
+
+def _answer(table: GoldTable, rows: Sequence[dict[str, Any]]) -> Table:
+    answer = Table()
+    for column in table.columns:
+        # Without underscores a heading can break between words where the terminal is narrow.
+        answer.add_column(column.name.replace("_", " "), justify="left" if column.type == "string" else "right")
+    for row in rows:
+        answer.add_row(*(_cell(column, row[column.name]) for column in table.columns))
+    return answer
+
+
+def _cell(column: Column, value: Any) -> Text:
+    if value is None:
+        return Text("null", style=QUIET)
+    if column.type == "double":
+        return Text(f"{value:,.4f}")
+    if column.type in ("int", "bigint") or column.type.startswith("decimal"):
+        return Text(f"{value:,}")
+    return Text(str(value))

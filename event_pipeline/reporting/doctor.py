@@ -1,0 +1,208 @@
+"""Is this machine and this data folder fit to run: one finding a subject, each fault with its remedy."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from event_pipeline.engines.base import Engine, PipelineError
+from event_pipeline.engines.local.catalog import Catalog
+from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
+from event_pipeline.reporting.dagster_runs import latest_run_states
+from event_pipeline.reporting.status import RunState, hours_text
+from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
+from event_pipeline.settings import Settings
+
+LOW_DISK_BYTES = 2 << 30
+"""About fifteen full-size hours: raw, Silver and scratch."""
+FULL_DISK_BYTES = 200 << 20
+"""Less than one full-size hour needs."""
+
+
+class Level(StrEnum):
+    """How a finding stands."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about one subject."""
+
+    level: Level
+    subject: str
+    found: str
+    remedy: str = ""
+    """What to do; empty when all is well."""
+
+
+def examine(settings: Settings, engine: Engine) -> list[Finding]:
+    """Look at the program, the data folder and Dagster's storage; changes nothing but a passing temporary file."""
+    layout = Layout(settings.root)
+    findings = [*_program(), _writable(layout.root), _free_disk(layout.root)]
+    version_finding = _guarded("data folder layout", lambda: _layout_version(layout))
+    findings.append(version_finding)
+    if version_finding.level is not Level.FAIL:
+        findings.append(_guarded("raw objects", lambda: _raw_objects(engine)))
+        catalog = _guarded("catalog", lambda: _catalog(layout))
+        findings += [catalog, _guarded("commit records", lambda: _commit_records(engine))]
+        if catalog.level is Level.OK and findings[-1].level is Level.OK:
+            findings.append(_guarded("published builds", lambda: _published(engine, layout)))
+    findings.append(_guarded("Dagster", lambda: _dagster(settings)))
+    return findings
+
+
+def print_findings(findings: Sequence[Finding], console: Console) -> None:
+    """Print one row a finding."""
+    styles = {Level.OK: GOOD, Level.WARN: WARNING, Level.FAIL: FAULT}
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for each in findings:
+        found = Text(each.found)
+        if each.remedy:
+            found.append(f"\n{each.remedy}", style=styles[each.level])
+        table.add_row(Text(each.level, style=styles[each.level]), Text(each.subject, style="bold"), found)
+    console.print(table)
+
+
+def _guarded(subject: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except (PipelineError, OSError) as error:
+        return Finding(Level.FAIL, subject, str(error))
+
+
+def _program() -> Iterator[Finding]:
+    yield Finding(Level.OK, "Python", platform.python_version())
+    runtime = [each for each in requires("event-pipeline") or () if "extra ==" not in each]
+    names = [re.split(r"[^\w.-]", each, maxsplit=1)[0] for each in runtime]
+    versions = {name: _version(name) for name in names}
+    missing = [name for name, found in versions.items() if found is None]
+    if missing:
+        yield Finding(Level.FAIL, "packages", f"not installed: {', '.join(missing)}", "`make run` installs them")
+    else:
+        yield Finding(Level.OK, "packages", ", ".join(f"{name} {found}" for name, found in versions.items()))
+    webserver = _version("dagster-webserver")
+    if webserver is None:
+        remedy = "only `event-pipeline dev` needs it: `make dev` installs it"
+        yield Finding(Level.WARN, "Dagster UI", "dagster-webserver is not installed", remedy)
+    elif webserver != versions.get("dagster", webserver):
+        found = f"dagster-webserver {webserver} beside dagster {versions['dagster']}"
+        yield Finding(Level.FAIL, "Dagster UI", found, "both must be of one release")
+    else:
+        yield Finding(Level.OK, "Dagster UI", f"dagster-webserver {webserver}")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _writable(root: Path) -> Finding:
+    subject, place = "data folder", _existing(root)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        remedy = "check owner, mode and mount of the folder, or set EVENT_PIPELINE_ROOT to another one"
+        return Finding(Level.FAIL, subject, f"{place} cannot be written: {error.strerror}", remedy)
+    if place != root:
+        return Finding(Level.OK, subject, f"{root} does not exist yet; it can be made in {place}")
+    return Finding(Level.OK, subject, f"{root} can be written")
+
+
+def _free_disk(root: Path) -> Finding:
+    place = _existing(root)
+    free = shutil.disk_usage(place).free
+    found = f"{free / (1 << 30):,.1f} GiB free at {place}"
+    if free >= LOW_DISK_BYTES:
+        return Finding(Level.OK, "disk", found)
+    level = Level.WARN if free >= FULL_DISK_BYTES else Level.FAIL
+    return Finding(level, "disk", found, "make room, or set EVENT_PIPELINE_ROOT to a folder on another disk")
+
+
+def _existing(path: Path) -> Path:
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def _layout_version(layout: Layout) -> Finding:
+    layout.check_version()
+    return Finding(Level.OK, "data folder layout", f"version {LAYOUT_VERSION}")
+
+
+def _raw_objects(engine: Engine) -> Finding:
+    listings = engine.list_raw_hours().values()
+    objects, size = sum(len(each.objects) for each in listings), sum(each.raw_bytes for each in listings)
+    found = f"{objects:,} in {len(listings):,} hours, {size / (1 << 20):,.1f} MiB"
+    if unmatched := engine.unmatched_raw_keys():
+        remedy = "move or rename them: `event-pipeline status` lists them all"
+        found += f"; {len(unmatched):,} keys do not match the layout and are not read, first: {unmatched[0]}"
+        return Finding(Level.WARN, "raw objects", found, remedy)
+    return Finding(Level.OK, "raw objects", found)
+
+
+def _catalog(layout: Layout) -> Finding:
+    if not layout.catalog.exists():
+        return Finding(Level.OK, "catalog", "not made yet; the first command that needs it makes it")
+    catalog = Catalog(layout.catalog)
+    if not catalog.is_complete():
+        remedy = "`event-pipeline repair` rebuilds it from the commit records"
+        return Finding(Level.FAIL, "catalog", f"{layout.catalog}: tables are missing", remedy)
+    catalog.check()
+    return Finding(Level.OK, "catalog", f"{layout.catalog} is sound")
+
+
+def _commit_records(engine: Engine) -> Finding:
+    return Finding(Level.OK, "commit records", f"{len(engine.hour_commits()):,} hours are committed")
+
+
+def _published(engine: Engine, layout: Layout) -> Finding:
+    subject, commits, registered = "published builds", engine.hour_commits(), engine.registered_runs()
+    repair = "`event-pipeline repair` makes the catalog agree with the commit records"
+    uncommitted = [hour for hour in registered if hour not in commits]
+    if uncommitted:
+        return Finding(Level.FAIL, subject, f"no commit record stands behind {hours_text(uncommitted)}", repair)
+    gone = [
+        (hour, path)
+        for hour, commit in commits.items()
+        for path in (layout.lake / file.path for file in commit.files)
+        if not path.is_file()
+    ]
+    if gone:
+        hours = sorted({hour for hour, _ in gone})
+        remedy = "`event-pipeline run --force --from HOUR --to HOUR` builds them again from raw"
+        return Finding(Level.FAIL, subject, f"files of {hours_text(hours)} are gone, first: {gone[0][1]}", remedy)
+    unregistered = [hour for hour, commit in commits.items() if registered.get(hour) != commit.run_id]
+    if unregistered:
+        return Finding(Level.FAIL, subject, f"queries do not see {hours_text(unregistered)}", repair)
+    found = f"queries see all {len(commits):,} committed hours"
+    known = {commit.run_id for commit in commits.values()}
+    orphans = [run for run in layout.runs.glob("hours/*/*/*/*/*") if run.name not in known]
+    if orphans:
+        found += f"; {len(orphans):,} replaced or unfinished builds lie beside them, which nothing reads"
+    return Finding(Level.OK, subject, found)
+
+
+def _dagster(settings: Settings) -> Finding:
+    home = settings.dagster_home
+    if not home.is_dir():
+        return Finding(Level.OK, "Dagster", f"{home} does not exist yet; the first run makes it")
+    failed = [hour for hour, state in latest_run_states(home).items() if state is RunState.FAILED]
+    if failed:
+        remedy = "`event-pipeline run` tries them again; `event-pipeline dev` shows their logs"
+        return Finding(Level.WARN, "Dagster", f"the last run failed for {hours_text(failed)}", remedy)
+    return Finding(Level.OK, "Dagster", f"{home} can be read, no hour's last run failed")

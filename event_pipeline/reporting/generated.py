@@ -1,0 +1,36 @@
+"""What the generator wrote, in a line or two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from event_pipeline.generator import GeneratedObject, GeneratedTotals
+from event_pipeline.reporting.terminal import GOOD
+
+
+def print_generated(totals: GeneratedTotals, folder: Path, console: Console) -> None:
+    """Print what one generation made and where it lies."""
+    console.print(
+        f"{totals.objects:,} raw objects, {totals.records:,} readable records, {totals.size / (1 << 20):,.1f} MiB "
+        f"in {folder}",
+        style=GOOD,
+        soft_wrap=True,
+    )
+    planted = {
+        "bad records": totals.bad,
+        "duplicates": totals.duplicates,
+        "records of another hour": totals.late,
+        "broken objects": totals.broken,
+        "objects that were there already, byte for byte": totals.unchanged,
+    }
+    if any(planted.values()):
+        named = ", ".join(f"{count:,} {what}" for what, count in planted.items() if count)
+        console.print(f"with {named}", soft_wrap=True)
+
+
+def object_line(made: GeneratedObject) -> str:
+    """Describe one written object."""
+    content = f"broken: {made.broken}" if made.broken else f"{made.counts.records:,} records"
+    return f"{made.key}: {content}, {made.size:,} bytes"

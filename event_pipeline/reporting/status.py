@@ -1,0 +1,246 @@
+"""Where every landing hour stands: a grid of days x 24 hours from raw listing, commit records, catalog and Dagster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from event_pipeline.engines.base import Engine
+from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
+from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
+from event_pipeline.rules.hour import Hour, HourRange, contiguous
+from event_pipeline.rules.query import GoldTable
+
+WIDE_GRID = 112
+"""Columns from which every hour of the grid gets a heading and room of its own."""
+
+
+class RunState(StrEnum):
+    """What Dagster's latest run of an hour says, where it is worth saying."""
+
+    FAILED = "failed"
+    IN_PROGRESS = "in progress"
+
+
+@dataclass(frozen=True, slots=True)
+class HourStatus:
+    """One landing hour."""
+
+    hour: Hour
+    state: HourState
+    gap: bool
+    """No raw objects, although there are some before and after."""
+    objects: int
+    """Raw objects that are listed now."""
+    records: int | None
+    """Of the published build, as the next two; None when nothing is published."""
+    quarantined: int | None
+    duplicates: int | None
+    run: RunState | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Every landing hour between the first and the last that is known, or of a range."""
+
+    hours: tuple[HourStatus, ...]
+    unmatched_keys: tuple[str, ...]
+    """Keys under `events/` that do not match the raw layout."""
+
+    def of_state(self, *states: HourState) -> list[Hour]:
+        """Return the hours in any of some states."""
+        return [each.hour for each in self.hours if each.state in states]
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    symbol: str
+    plain: str
+    """The symbol where the output cannot show others than ASCII."""
+    style: str
+    meaning: str
+
+
+_GAP = _Mark("×", "x", FAULT, "gap: no raw objects")
+_QUIET = _Mark("□", "e", FAULT, "gap, built as empty")
+_EXPIRED = _Mark("▪", "+", GOOD, "ready, raw objects expired")
+_RUNS = {
+    RunState.FAILED: _Mark("F", "F", "bold white on red", "last run failed"),
+    RunState.IN_PROGRESS: _Mark("R", "R", "bold white on blue", "run in progress"),
+}
+_STATES = {
+    HourState.READY: _Mark("■", "#", GOOD, "ready"),
+    HourState.NEW: _Mark("N", "N", NOTE, "new, not built yet"),
+    HourState.CHANGED: _Mark("C", "C", WARNING, "changed since it was built"),
+    HourState.OUTDATED: _Mark("O", "O", WARNING, "outdated rules"),
+    HourState.UNREGISTERED: _Mark("U", "U", WARNING, "unregistered"),
+    HourState.GOLD_BEHIND: _Mark("G", "G", WARNING, "Gold behind"),
+    HourState.SHRUNK: _Mark("S", "S", FAULT, "shrunk: raw objects lost"),
+    HourState.OPEN: _Mark("▸", ">", NOTE, "open, not over yet"),
+    HourState.NO_RAW: _Mark("·", ".", QUIET, "nothing landed"),
+}
+
+
+def read_status(
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    rules_version: str,
+    now: datetime,
+    hours: HourRange | None,
+    runs: Mapping[Hour, RunState],
+) -> Status:
+    """Gather where every hour of a range stands, or every hour from the first known one to the last.
+
+    Raises:
+        StorageError: the data folder cannot be read or is damaged.
+    """
+    listings = engine.list_raw_hours(hours)
+    commits = engine.hour_commits(hours)
+    known = hours or (HourRange.of(sorted({*listings, *commits})) if listings or commits else None)
+    states = hour_states(engine, gold_tables, rules_version, now, known) if known else {}
+    landed = HourRange.of(sorted(listings)) if listings else None
+    statuses = []
+    for hour, state in states.items():
+        listing, commit = listings.get(hour), commits.get(hour)
+        account = commit.account if commit else None
+        statuses.append(
+            HourStatus(
+                hour,
+                state,
+                gap=listing is None and not (account and account.objects) and landed is not None and hour in landed,
+                objects=len(listing.objects) if listing else 0,
+                records=account.records if account else None,
+                quarantined=account.quarantined if account else None,
+                duplicates=account.duplicates if account else None,
+                run=runs.get(hour),
+            )
+        )
+    return Status(tuple(statuses), tuple(engine.unmatched_raw_keys()))
+
+
+def status_as_json(status: Status) -> dict[str, Any]:
+    """Return the status as one JSON document: hours in order, and the unmatched keys."""
+    hours = [
+        {
+            "hour": str(each.hour),
+            "state": each.state.value,
+            "gap": each.gap,
+            "objects": each.objects,
+            "records": each.records,
+            "quarantined": each.quarantined,
+            "duplicates": each.duplicates,
+            "last_run": each.run.value if each.run else None,
+        }
+        for each in status.hours
+    ]
+    return {"hours": hours, "unmatched_keys": list(status.unmatched_keys)}
+
+
+def print_status(status: Status, console: Console) -> None:
+    """Print the grid, what its symbols mean, and what there is to do."""
+    if not status.hours:
+        console.print("No raw objects yet. `event-pipeline generate` writes some.", soft_wrap=True)
+    else:
+        console.print(_grid(status, console))
+        console.print(_legend(status, console))
+    for line in _findings(status):
+        console.print(line, soft_wrap=True)
+
+
+def _grid(status: Status, console: Console) -> Table:
+    wide = console.width >= WIDE_GRID and console.is_terminal
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style=QUIET)
+    table.add_column("day")
+    table.add_column(_heading(wide), no_wrap=True)
+    for name in ("ready", "objects", "records", "bad"):
+        table.add_column(name, justify="right")
+    for day, statuses in groupby(status.hours, key=lambda each: each.hour.start.date()):
+        table.add_row(*_day_row(day, list(statuses), wide, console))
+    return table
+
+
+def _heading(wide: bool) -> str:
+    if wide:
+        return " ".join(f"{hour:02d}" for hour in range(24))
+    return " ".join(f"{hour:02d}    " for hour in range(0, 24, 6))
+
+
+def _day_row(day: date, statuses: Sequence[HourStatus], wide: bool, console: Console) -> list[Text]:
+    marks = {each.hour.start.hour: _mark(each) for each in statuses}
+    cells = Text()
+    for hour in range(24):
+        mark = marks.get(hour)
+        cells.append(_symbol(mark, console) if mark else " ", style=mark.style if mark else "")
+        cells.append("  " if wide else " " if hour % 6 == 5 else "")
+    ready = sum(each.state is HourState.READY or _mark(each) is _EXPIRED for each in statuses)
+    records = sum(each.records or 0 for each in statuses)
+    quarantined = sum(each.quarantined or 0 for each in statuses)
+    return [
+        Text(str(day)),
+        cells,
+        Text(f"{ready}/{len(statuses)}", style=GOOD if ready == len(statuses) else WARNING),
+        Text(f"{sum(each.objects for each in statuses):,}"),
+        Text(f"{records:,}"),
+        Text(f"{quarantined / records:.2%}" if records else ""),
+    ]
+
+
+def _mark(status: HourStatus) -> _Mark:
+    if status.run is not None:
+        return _RUNS[status.run]
+    if status.gap:
+        return _GAP if status.records is None else _QUIET
+    if status.state is HourState.SHRUNK and not status.objects:
+        return _EXPIRED
+    return _STATES[status.state]
+
+
+def _symbol(mark: _Mark, console: Console) -> str:
+    return mark.symbol if console.encoding.startswith("utf") else mark.plain
+
+
+def _legend(status: Status, console: Console) -> Text:
+    used = [_mark(each) for each in status.hours]
+    entries = [mark for mark in (*_STATES.values(), _EXPIRED, _GAP, _QUIET, *_RUNS.values()) if mark in used]
+    return Text("   ").join(
+        Text.assemble((_symbol(mark, console), mark.style), f" {mark.meaning}".replace(" ", "\N{NO-BREAK SPACE}"))
+        for mark in entries
+    )
+
+
+def _findings(status: Status) -> list[Text]:
+    lines = []
+    due = status.of_state(*DUE_STATES)
+    if due:
+        lines.append(Text(f"Due: {hours_text(due)}: `event-pipeline run` brings them up to date", style=WARNING))
+    shrunk = [each.hour for each in status.hours if each.state is HourState.SHRUNK and each.objects]
+    if shrunk:
+        remedy = "put the objects back, or `event-pipeline run --from HOUR --to HOUR --allow-fewer-objects`"
+        lines.append(Text(f"Shrunk: {hours_text(shrunk)}: {remedy}", style=FAULT))
+    gaps = [each.hour for each in status.hours if each.gap]
+    if gaps:
+        lines.append(Text(f"Gaps: {hours_text(gaps)}: nothing landed", style=FAULT))
+    for state in RunState:
+        hours = [each.hour for each in status.hours if each.run is state]
+        if hours:
+            lines.append(Text(f"Dagster's last run {state}: {hours_text(hours)}", style=_RUNS[state].style))
+    if status.unmatched_keys:
+        lines.append(Text("Not read, because the key does not match the raw layout:", style=WARNING))
+        lines += [Text(f"  {key}") for key in status.unmatched_keys]
+    return lines
+
+
+def hours_text(hours: Sequence[Hour]) -> str:
+    """Name some hours (at least one) as ranges, ends exclusive: `2 hours (2025-12-07T22 to 2025-12-08T00)`."""
+    ranges = contiguous(hours, most=len(hours))
+    named = ", ".join(f"{each.first} to {each.end}" if len(each) > 1 else str(each.first) for each in ranges[:6])
+    further = f" and {len(ranges) - 6} more" if len(ranges) > 6 else ""
+    return f"{len(hours):,} hour{'s' if len(hours) != 1 else ''} ({named}{further})"

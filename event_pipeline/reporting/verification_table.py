@@ -1,0 +1,93 @@
+"""What the independent recount proved, or what differs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from event_pipeline.reporting.status import hours_text
+from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
+from event_pipeline.verification import Difference, GoldVerdict, HourVerdict, Verification
+
+
+def print_verification(verification: Verification, console: Console) -> None:
+    """Print what was recounted, then everything that differs, then what could not be recounted."""
+    if verification.hours:
+        console.print(_hours_table(verification.hours))
+    if verification.gold:
+        console.print(_gold_table(verification.gold))
+    if verification.differences:
+        console.print(_differences_table(verification.differences))
+    for line in _conclusion(verification):
+        console.print(line, soft_wrap=True)
+
+
+def _hours_table(verdicts: tuple[HourVerdict, ...]) -> Table:
+    table = Table(title="Raw, recounted, against what queries see", title_justify="left")
+    table.add_column("hour", no_wrap=True)
+    for name in ("objects", "unreadable", "records", "= silver", "+ quarantined", "+ duplicates"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for each in verdicts:
+        counts = (each.objects, each.unreadable, each.records, each.silver_rows, each.quarantined, each.duplicates)
+        table.add_row(str(each.hour), *(f"{count:,}" for count in counts), _seal(each.differences))
+    return table
+
+
+def _gold_table(verdicts: tuple[GoldVerdict, ...]) -> Table:
+    table = Table(title="Gold, recomputed from all Silver of the day, against what is published", title_justify="left")
+    table.add_column("event day", no_wrap=True)
+    days: defaultdict[date, dict[str, GoldVerdict]] = defaultdict(dict)
+    for each in verdicts:
+        days[each.day][each.table] = each
+    names = list(dict.fromkeys(each.table for each in verdicts))
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for day, tables in days.items():
+        table.add_row(
+            str(day),
+            *(Text.assemble(f"{tables[name].rows:,} ", _seal(tables[name].differences)) for name in names),
+        )
+    return table
+
+
+def _seal(differences: tuple[Difference, ...]) -> Text:
+    return Text("differs", style=FAULT) if differences else Text("equal", style=GOOD)
+
+
+def _differences_table(differences: list[Difference]) -> Table:
+    table = Table(title="What differs", title_justify="left", title_style=FAULT)
+    for name in ("where", "what", "expected", "found"):
+        table.add_column(name, overflow="fold")
+    for each in differences:
+        table.add_row(each.place, each.what, each.expected, each.found)
+    return table
+
+
+def _conclusion(verification: Verification) -> list[Text]:
+    lines = []
+    for hour, left in verification.not_recounted.items():
+        lines.append(Text(f"{hour}: not recounted: {left}; what was built from them stays published", style=WARNING))
+    if verification.not_built:
+        hours = hours_text(verification.not_built)
+        lines.append(Text(f"Not built yet, so not verified: {hours}: `event-pipeline run`", style=WARNING))
+    differences = verification.differences
+    if differences:
+        count = f"{len(differences):,} difference{'s' if len(differences) != 1 else ''}"
+        lines.append(Text(f"Not proven: {count} between raw and what is published", style=FAULT))
+    elif verification.hours:
+        records = sum(each.records for each in verification.hours)
+        lines.append(
+            Text(
+                f"Proven for {len(verification.hours):,} hours and {records:,} records: every record is in Silver, in "
+                "quarantine or a duplicate, contents are equal, and Gold is what Silver says",
+                style=GOOD,
+            )
+        )
+    else:
+        lines.append(Text("Nothing is published here: there was nothing to recount", style=WARNING))
+    return lines

@@ -1,0 +1,40 @@
+"""Fixtures that all rooms share: a data folder of its own for every test, and an engine over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from event_pipeline.settings import PREFIX, Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in list(os.environ):
+        if variable.startswith(PREFIX) or variable == "DAGSTER_HOME":
+            monkeypatch.delenv(variable)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The data folder of one test."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def settings(root: Path) -> Settings:
+    """Settings over that folder; one worker, because test data is small."""
+    return load_settings(root=root, workers=1, lock_timeout_seconds=20)
+
+
+@pytest.fixture
+def real_samples() -> Iterator[list[Path]]:
+    """The real sample files of the original producer, where they stand beside the checkout."""
+    folder = Path(__file__).parents[2] / "shared" / "real-input"
+    samples = sorted(folder.glob("events-*.jsonl.gz"))
+    if not samples:
+        pytest.skip("the real sample files are not beside this checkout")
+    yield samples

@@ -1,0 +1,396 @@
+"""Building a landing hour: once, twice, again, beside itself, half way, and when it must refuse."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from event_pipeline.engines.base import (
+    BrokenLawError,
+    FewerObjectsError,
+    LayoutVersionError,
+    LockTimeoutError,
+    PassingFaultError,
+    SilverOutcome,
+    StorageError,
+)
+from event_pipeline.engines.local import LocalEngine, silver
+from event_pipeline.generator import GeneratorOptions, generate
+from event_pipeline.rules.hour import Hour
+from event_pipeline.settings import Settings, load_settings
+from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder with its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_building_an_hour_twice_changes_nothing(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event(), purchase(second=1)])
+    (first,) = build(engine, [HOUR])
+    before = snapshot(root / "lake")
+    (second,) = build(engine, [HOUR])
+    assert (first.outcome, first.reason) == (SilverOutcome.BUILT, "first build")
+    assert (second.outcome, second.reason) == (SilverOutcome.UNCHANGED, "same input, same rules")
+    assert snapshot(root / "lake") == before
+
+
+def test_a_forced_hour_is_built_again_with_the_same_rows(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event(), purchase(second=1)])
+    (first,) = build(engine, [HOUR])
+    before = rows(engine, "FROM silver.events")
+    (second,) = build(engine, [HOUR], force=True)
+    assert second.reason == "forced"
+    assert second.commit.run_id != first.commit.run_id
+    assert rows(engine, "FROM silver.events") == before
+
+
+def test_a_late_and_a_replaced_object_rebuild_the_hour(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event()])
+    build(engine, [HOUR])
+    write_object(root, HOUR, 5, [event(second=300)])
+    (late,) = build(engine, [HOUR])
+    write_object(root, HOUR, 5, [event(second=301)])
+    (replaced,) = build(engine, [HOUR])
+    assert (late.reason, replaced.reason) == ("input changed", "input changed")
+    assert_agrees_with_oracle(engine, root)
+
+
+def test_other_event_time_limits_are_other_rules(engine: LocalEngine, root: Path, settings: Settings) -> None:
+    write_object(root, HOUR, 0, [event(), event(second=-3 * 86_400)])
+    build(engine, [HOUR])
+    stricter = LocalEngine(settings.model_copy(update={"event_max_age_days": 1}))
+    (rebuilt,) = build(stricter, [HOUR])
+    assert rebuilt.reason == "rules changed"
+    assert rebuilt.commit.account.quarantined_by_reason == {"timestamp_out_of_range": 1}
+
+
+def test_an_hour_without_objects_is_published_as_empty(engine: LocalEngine) -> None:
+    (empty,) = build(engine, [HOUR])
+    assert empty.commit.account.records == 0
+    assert rows(engine, "FROM silver.events") == []
+    ((ledger),) = rows(engine, "SELECT objects, records, silver_rows, quarantined_by_reason FROM ops.hour_ledger")
+    assert ledger == {"objects": 0, "records": 0, "silver_rows": 0, "quarantined_by_reason": []}
+    assert build(engine, [HOUR])[0].outcome is SilverOutcome.UNCHANGED
+
+
+def test_an_hour_that_lost_an_object_keeps_its_published_build(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event()])
+    lost = write_object(root, HOUR, 5, [event(second=300)])
+    build(engine, [HOUR])
+    (root / "raw" / lost).unlink()
+    write_object(root, HOUR, 10, [event(second=600)])
+    for force in (False, True):
+        with pytest.raises(FewerObjectsError, match=rf"{lost}.*--allow-fewer-objects"):
+            build(engine, [HOUR], force=force)
+    assert rows(engine, "SELECT count(*) AS n FROM silver.events") == [{"n": 2}]
+    (told,) = build(engine, [HOUR], allow_fewer_objects=True)
+    assert told.reason == "told to build from fewer objects"
+    assert_agrees_with_oracle(engine, root)
+
+
+def test_an_hour_whose_raw_expired_stays_as_it_was_built(engine: LocalEngine, root: Path) -> None:
+    key = write_object(root, HOUR, 0, [event()])
+    build(engine, [HOUR])
+    (root / "raw" / key).unlink()
+    (kept,) = build(engine, [HOUR])
+    assert (kept.outcome, kept.reason) == (
+        SilverOutcome.UNCHANGED,
+        "its raw objects are gone, the published build stays",
+    )
+    with pytest.raises(FewerObjectsError):
+        build(engine, [HOUR], force=True)
+
+
+def test_removing_an_unreadable_object_loses_nothing_and_is_allowed(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event()])
+    broken = write_object(root, HOUR, 5, b"not gzip")
+    (build_with,) = build(engine, [HOUR])
+    assert [each.unreadable for each in build_with.commit.account.objects] == [None, "not_gzip"]
+    (root / "raw" / broken).unlink()
+    (without,) = build(engine, [HOUR])
+    assert without.reason == "input changed"
+    assert without.commit.account.unreadable == ()
+
+
+def test_keys_outside_the_layout_are_reported_and_not_read(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event()])
+    for stray in ("events/readme.txt", f"{HOUR.raw_prefix}minute=00/events.jsonl.gz", "events/year=2025/month=13/x"):
+        path = root / "raw" / stray
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"?")
+    assert engine.unmatched_raw_keys() == [
+        "events/readme.txt",
+        f"{HOUR.raw_prefix}minute=00/events.jsonl.gz",
+        "events/year=2025/month=13/x",
+    ]
+    assert engine.list_raw(HOUR).unmatched_keys == (f"{HOUR.raw_prefix}minute=00/events.jsonl.gz",)
+    assert list(engine.list_raw_hours()) == [HOUR]
+    assert build(engine, [HOUR])[0].commit.account.records == 1
+
+
+def test_the_first_of_equal_records_by_object_and_line_stays(engine: LocalEngine, root: Path) -> None:
+    first = write_object(root, HOUR, 0, [event(second=5), event(second=1), event(second=1)])
+    second = write_object(root, HOUR, 5, [event(second=9), event(second=5, price=3, timestamp="2025-12-07T22:00:05Z")])
+    (built,) = build(engine, [HOUR])
+    assert [(each.key, each.duplicates, each.silver_rows) for each in built.commit.account.objects] == [
+        (first, 1, 2),
+        (second, 1, 1),
+    ]
+    assert_agrees_with_oracle(engine, root)
+
+
+def test_silver_is_one_file_per_hour_with_the_contracts_types(engine: LocalEngine, root: Path) -> None:
+    for minute in (0, 5, 10):
+        write_object(root, HOUR, minute, [event(second=minute * 60), purchase(second=minute * 60 + 1)])
+    (built,) = build(engine, [HOUR])
+    (file,) = built.commit.files_of("silver.events")
+    metadata = pq.read_metadata(root / "lake" / file.path)
+    assert (metadata.num_rows, metadata.num_row_groups) == (6, 1)
+    columns = {metadata.schema.column(i).name: metadata.schema.column(i) for i in range(metadata.num_columns)}
+    assert {name: column.physical_type for name, column in columns.items()} == {
+        "event_ts": "INT64",
+        "event_date": "INT32",
+        "user_id": "BYTE_ARRAY",
+        "session_id": "BYTE_ARRAY",
+        "event_type": "BYTE_ARRAY",
+        "product_id": "BYTE_ARRAY",
+        "category": "BYTE_ARRAY",
+        "quantity": "INT32",
+        "price": "INT64",
+        "revenue": "INT64",
+        "search_query": "BYTE_ARRAY",
+        "source_object": "BYTE_ARRAY",
+    }
+    assert str(columns["price"].logical_type) == "Decimal(precision=10, scale=2)"
+    assert "milliseconds" in str(columns["event_ts"].logical_type)
+
+
+def test_a_full_silver_file_is_followed_by_another(
+    engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silver, "ROW_GROUP_ROWS", 1)
+    monkeypatch.setattr(silver, "FILE_BYTES", 1)
+    for minute in (0, 5, 10):
+        write_object(root, HOUR, minute, [event(second=minute * 60)])
+    (built,) = build(engine, [HOUR])
+    assert [file.rows for file in built.commit.files_of("silver.events")] == [1, 1, 1]
+    assert_agrees_with_oracle(engine, root)
+
+
+def test_an_object_replaced_while_it_is_read_is_a_passing_fault(
+    engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = write_object(root, HOUR, 0, [event()])
+    original = silver.validate_object
+
+    def replaced_meanwhile(*args: object, **named: object) -> object:
+        write_object(root, HOUR, 0, [event(second=1)])
+        return original(*args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(silver, "validate_object", replaced_meanwhile)
+    with pytest.raises(PassingFaultError, match=key):
+        build(engine, [HOUR])
+    assert engine.hour_commit(HOUR) is None
+    assert not any((root / "lake" / "runs").rglob("*.parquet"))
+
+
+def test_records_that_do_not_add_up_are_never_published(
+    engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_object(root, HOUR, 0, [event(), event(second=1)])
+    original = silver.silver_rows
+    monkeypatch.setattr(silver, "silver_rows", lambda events, key: original(events[:1], key))
+    with pytest.raises(BrokenLawError, match="2 records, but 2 Silver rows"):
+        build(engine, [HOUR])
+    assert engine.hour_commit(HOUR) is None
+    assert not any((root / "lake" / "runs").rglob("*.parquet"))
+
+
+def test_a_rebuild_that_fails_leaves_the_published_hour(
+    engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_object(root, HOUR, 0, [event()])
+    build(engine, [HOUR])
+    before = rows(engine, "FROM silver.events")
+    write_object(root, HOUR, 5, [event(second=300)])
+    with monkeypatch.context() as patch:
+        patch.setattr(silver, "day_totals", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            build(engine, [HOUR])
+    assert rows(engine, "FROM silver.events") == before
+    build(engine, [HOUR])
+    assert_agrees_with_oracle(engine, root)
+
+
+def test_committed_files_that_vanished_are_built_again(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event()])
+    (first,) = build(engine, [HOUR])
+    (root / "lake" / first.commit.files[0].path).unlink()
+    (again,) = build(engine, [HOUR])
+    assert again.reason == "committed files were gone"
+    assert_agrees_with_oracle(engine, root)
+
+
+def build_in_process(root: Path, hours: list[str]) -> None:
+    """Build hours the whole way in another process."""
+    build(LocalEngine(load_settings(root=root, workers=1)), [Hour.parse(hour) for hour in hours])
+
+
+def test_two_processes_on_the_same_hours_publish_them_once_and_right(engine: LocalEngine, root: Path) -> None:
+    options = GeneratorOptions(events_per_file=200, files_per_hour=3, seed=2, duplicate_share=0.1, late_share=0.2)
+    hours = [HOUR, HOUR.plus(1), HOUR.plus(2)]
+    generate(root / "raw", hours, options)
+    context = multiprocessing.get_context("spawn")
+    orders = ([str(hour) for hour in hours], [str(hour) for hour in reversed(hours)])
+    processes = [context.Process(target=build_in_process, args=(root, order)) for order in orders]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert_agrees_with_oracle(engine, root)
+    runs = [path for path in (root / "lake" / "runs" / "hours").rglob("ledger.parquet")]
+    assert len(runs) == len(hours)
+
+
+def test_waiting_for_another_process_ends_with_a_clear_error(root: Path, settings: Settings) -> None:
+    write_object(root, HOUR, 0, [event()])
+    impatient = LocalEngine(settings.model_copy(update={"lock_timeout_seconds": 0.1}))
+    lock = root / "locks" / "hours" / f"{HOUR}.lock"
+    lock.parent.mkdir(parents=True)
+    code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(LockTimeoutError, match=rf"hours/{HOUR}.*EVENT_PIPELINE_LOCK_TIMEOUT_SECONDS"):
+        build(impatient, [HOUR])
+    holder.communicate(b"\n")
+    build(impatient, [HOUR])
+    assert_agrees_with_oracle(impatient, root)
+
+
+KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from event_pipeline.engines.local import catalog, commits, gold, layout, silver
+from event_pipeline_tests.engines.test_local_silver import build_in_process
+
+module, name = sys.argv[2].rsplit(".", 1)
+owner = {"silver": silver, "gold": gold, "commits": commits, "layout": layout}.get(module) or getattr(catalog, module)
+
+def die(*args, **named):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(owner, name, die)
+build_in_process(Path(sys.argv[1]), [sys.argv[3]])
+"""
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "silver.instant_order",
+        "silver.day_totals",
+        "silver._write_ledger",
+        "commits.publish",
+        "Catalog.register_hour",
+        "Catalog.register_partial",
+        "gold.relation",
+        "Catalog.register_day",
+    ],
+)
+def test_a_build_killed_anywhere_shows_the_old_hour_and_the_next_run_heals_it(
+    engine: LocalEngine, root: Path, place: str
+) -> None:
+    write_object(root, HOUR, 0, [event(), purchase(second=1)])
+    build(engine, [HOUR])
+    before = rows(engine, "FROM silver.events")
+    write_object(root, HOUR, 5, [purchase(second=300), event(second=-86_400)])
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT, str(root), place, str(HOUR)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    shown = rows(engine, "FROM silver.events")
+    assert shown == before or len(shown) == 4
+    build(engine, [HOUR])
+    assert_agrees_with_oracle(engine, root)
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from event_pipeline_tests.engines.test_local_silver import build_in_process
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+build_in_process(Path(sys.argv[1]), [sys.argv[2]])
+"""
+
+
+def test_a_disk_that_takes_no_more_leaves_the_published_hour(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event()])
+    build(engine, [HOUR])
+    before = rows(engine, "FROM silver.events")
+    generate(root / "raw", [HOUR], GeneratorOptions(events_per_file=3000, files_per_hour=3))
+    failed = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(root), str(HOUR), "20000"], capture_output=True, text=True, check=False
+    )
+    assert failed.returncode == 1
+    assert "nothing was published" in failed.stderr.splitlines()[-1]
+    assert rows(engine, "FROM silver.events") == before
+    assert list((root / "scratch").iterdir()) == []
+
+
+def test_a_folder_of_another_layout_is_left_alone(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event()])
+    (root / "layout.json").write_text('{"layout": 99}')
+    with pytest.raises(LayoutVersionError, match=r"layout 99, this version reads and writes layout 1"):
+        build(engine, [HOUR])
+    with pytest.raises(LayoutVersionError):
+        engine.query("SELECT 1")
+    assert not (root / "lake").exists()
+
+
+def test_a_file_where_the_data_folder_should_be_is_a_clear_error(root: Path, settings: Settings) -> None:
+    root.write_text("not a folder")
+    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+        build(LocalEngine(settings), [HOUR])
+
+
+def test_a_damaged_commit_record_is_named_and_not_overwritten(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event()])
+    build(engine, [HOUR])
+    record = root / "lake" / "commits" / "hours" / f"{HOUR.hive_path}.json"
+    record.write_text(record.read_text()[:100])
+    with pytest.raises(StorageError, match=rf"{record}.*move the file away"):
+        build(engine, [HOUR])
+    record.unlink()
+    build(engine, [HOUR])
+    assert_agrees_with_oracle(engine, root)
+
+
+def test_validation_processes_end_with_the_process_that_started_them(root: Path) -> None:
+    generate(root / "raw", [HOUR], GeneratorOptions(events_per_file=20_000, files_per_hour=12))
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom event_pipeline.engines.local import LocalEngine, silver\n"
+        "from event_pipeline.rules.hour import Hour\nfrom event_pipeline.settings import load_settings\n"
+        "if __name__ == '__main__':\n"
+        "    silver.POOL_WORTH_BYTES = 0\n"
+        "    engine = LocalEngine(load_settings(root=Path(sys.argv[1]), workers=2))\n"
+        "    list(engine.build_silver([Hour.parse(sys.argv[2])], progress=lambda line: print(line, flush=True)))\n"
+    )
+    script = root / "build.py"
+    script.write_text(code)
+    with subprocess.Popen([sys.executable, str(script), str(root), str(HOUR)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"object 1 of 12" in process.stdout.readline()
+        process.kill()
+        # The workers hold the pipe's other end too: its end comes only once all of them are gone.
+        process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGKILL
