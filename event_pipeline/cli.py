@@ -93,7 +93,7 @@ _CODE_OF_ERROR: tuple[tuple[type[Exception], ExitCode], ...] = (
 app = typer.Typer(
     name="event-pipeline",
     help="From raw e-commerce events to Silver and five Gold tables, on this machine.",
-    epilog="Exit codes:\n\n" + "\n\n".join(f"{code.value}  {meaning}" for code, meaning in EXIT_CODES.items()),
+    epilog="Exit codes:\n" + "\n".join(f"{code.value:>5}  {meaning}" for code, meaning in EXIT_CODES.items()),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -105,7 +105,7 @@ app = typer.Typer(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command (`sys.argv` when None) and end the process with its exit code."""
     try:
-        app(arguments)
+        app(arguments, prog_name="event-pipeline")
     except tuple(kind for kind, _ in _CODE_OF_ERROR) as error:
         messages().print(f"error: {error}", style=FAULT, soft_wrap=True)
         sys.exit(next(code for kind, code in _CODE_OF_ERROR if isinstance(error, kind)))
@@ -231,8 +231,14 @@ def run(
 ) -> None:
     """Build hours through Dagster, raw to Gold, and print the answers. Without a range: every hour that is due."""
     from event_pipeline.building import build, plan_build
-    from event_pipeline.reporting.answers import print_newest_answers
-    from event_pipeline.reporting.build_summary import outcome_lines, print_hour_counts, print_left_hours
+    from event_pipeline.reporting.answers import print_data_folder, print_newest_answers
+    from event_pipeline.reporting.build_summary import (
+        is_sound,
+        outcome_line,
+        print_findings,
+        print_hour_counts,
+        print_left_hours,
+    )
 
     hours = hour_range(first, end)
     if force and hours is None:
@@ -252,7 +258,7 @@ def run(
 
         for outcome in build(plan, settings, force=force, allow_fewer_objects=allow_fewer_objects, progress=show):
             outcomes.append(outcome)
-            view.note(*outcome_lines(outcome))
+            view.note(outcome_line(outcome))
     if plan.hours:
         built = {hour: did for outcome in outcomes for hour, did in outcome.silver.items()}
         print_hour_counts(plan.hours, built, engine.hour_commits(HourRange.of(plan.hours)), console)
@@ -261,8 +267,8 @@ def run(
     print_newest_answers(engine, gold_tables, console)
     print_data_folder(settings, console)
     print_left_hours(plan, settings.first_partition, messages())
-    print_failures(outcomes, messages())
-    if not all(outcome.succeeded for outcome in outcomes):
+    print_findings(outcomes, messages())
+    if not all(is_sound(outcome) for outcome in outcomes):
         raise typer.Exit(ExitCode.NOT_HELD)
     if hours is not None and plan.shrunk:
         raise typer.Exit(ExitCode.REFUSED)
@@ -326,7 +332,9 @@ def query(
     sql: Annotated[
         str | None, typer.Argument(metavar="[SQL]", help="One SELECT over silver.*, ops.hour_ledger and gold.*")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="A Gold table, whole and in order, instead of SQL.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="A Gold table, whole and in order, instead of SQL.")
+    ] = None,
     day: Annotated[str | None, typer.Option("--day", metavar="YYYY-MM-DD", help="With --name: one event day.")] = None,
     result_format: FormatOption = ResultFormat.TABLE,
 ) -> None:

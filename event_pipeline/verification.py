@@ -160,7 +160,10 @@ def verify(
     registered = engine.registered_runs(hours)
     published = sorted(commits.keys() | registered.keys())
     landing_hours = _landing_hours_of_days(engine)
-    days = _touched_days(engine, gold_tables, hours, landing_hours)
+    gold_rows = {table.name: _published_days(engine, table) for table in gold_tables}
+    days = {day for day, landed in landing_hours.items() if hours is None or any(hour in hours for hour in landed)}
+    # Days that are published without any Silver behind them, too.
+    days |= {day for shown in gold_rows.values() for day in shown if hours is None or day in hours.days}
 
     steps = len(published) + len(days)
     verdicts: list[HourVerdict] = []
@@ -176,9 +179,11 @@ def verify(
         else:
             verdicts.append(_verify_hour(engine, limits, listing, commit))
     gold: list[GoldVerdict] = []
-    for done, day in enumerate(days, start=len(published)):
+    for done, day in enumerate(sorted(days), start=len(published)):
         progress(f"recomputing Gold of {day}", done, steps)
-        gold += [_verify_gold(engine, table, day, landing_hours.get(day, ())) for table in gold_tables]
+        for table in gold_tables:
+            differences = _compare_gold(engine, table, day, landing_hours.get(day, ()))
+            gold.append(GoldVerdict(table.name, day, gold_rows[table.name].get(day, 0), differences))
     not_built = tuple(hour for hour in listings if hour not in commits and hour.is_closed(now))
     return Verification(tuple(verdicts), tuple(outrun), tuple(gold), not_recounted, not_built)
 
@@ -460,28 +465,19 @@ def _landing_hours_of_days(engine: Engine) -> dict[date, tuple[Hour, ...]]:
     return {day: tuple(sorted(hours)) for day, hours in days.items()}
 
 
-def _touched_days(
-    engine: Engine,
-    gold_tables: Sequence[GoldTable],
-    hours: HourRange | None,
-    landing_hours: Mapping[date, Sequence[Hour]],
-) -> list[date]:
-    """Return the days with Silver of these hours, and the published days of the range without any Silver at all."""
-    days = {day for day, landed in landing_hours.items() if hours is None or any(hour in hours for hour in landed)}
-    for table in gold_tables:
-        rows = engine.query(f"SELECT DISTINCT event_date FROM {table.table.full_name}").to_pylist()
-        days |= {row["event_date"] for row in rows if hours is None or row["event_date"] in hours.days}
-    return sorted(days)
+def _published_days(engine: Engine, table: GoldTable) -> dict[date, int]:
+    """Return event day -> rows that a Gold table shows."""
+    rows = engine.query(f"SELECT event_date, COUNT(*) AS row_count FROM {table.table.full_name} GROUP BY event_date")
+    return {row["event_date"]: row["row_count"] for row in rows.to_pylist()}
 
 
-def _verify_gold(engine: Engine, table: GoldTable, day: date, landing_hours: Sequence[Hour]) -> GoldVerdict:
+def _compare_gold(engine: Engine, table: GoldTable, day: date, landing_hours: Sequence[Hour]) -> tuple[Difference, ...]:
     columns = ", ".join(column.name for column in table.columns)
     name, landed = (
         table.table.full_name,
         " OR ".join(f"({_in_hour(hour)})" for hour in landing_hours) or "FALSE",
     )
     published = f"SELECT {columns} FROM {name} WHERE event_date = DATE '{day}'"
-    rows = engine.query(f"SELECT COUNT(*) AS row_count FROM ({published}) AS published").to_pylist()[0]["row_count"]
     differing = engine.query(f"""
         WITH silver_events AS (SELECT * FROM {SILVER_EVENTS.full_name} WHERE event_date = DATE '{day}' AND ({landed})),
         partials AS (
@@ -504,7 +500,7 @@ def _verify_gold(engine: Engine, table: GoldTable, day: date, landing_hours: Seq
     if differing and differing[0]["rows_in_all"] > len(differing):
         rest = differing[0]["rows_in_all"] - len(differing)
         differences += (Difference(place, "further rows", "equal", f"{rest:,} more that differ"),)
-    return GoldVerdict(table.name, day, rows, differences)
+    return differences
 
 
 def _by_grain(table: GoldTable, rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,10 +30,10 @@ def settings(root: Path) -> Settings:
 
 
 @pytest.fixture
-def real_samples() -> Iterator[list[Path]]:
+def real_samples() -> list[Path]:
     """The real sample files of the original producer, where they stand beside the checkout."""
     folder = Path(__file__).parents[2] / "shared" / "real-input"
     samples = sorted(folder.glob("events-*.jsonl.gz"))
     if not samples:
         pytest.skip("the real sample files are not beside this checkout")
-    yield samples
+    return samples

@@ -213,7 +213,8 @@ def judge(record: bytes, landing_hour: str, limits: Limits = DEFAULT_LIMITS) -> 
         return Verdict("not_json")
     if any(has_lone_surrogate(found.get(name, "null")) for name in FIELDS):
         return Verdict("not_json")
-    unknown = tuple(name for name in found if name not in FIELDS)
+    # UTF-8 cannot hold a lone surrogate; names show one as undecodable bytes are shown. Once per record.
+    unknown = tuple(dict.fromkeys(LONE_SURROGATE.sub("\ufffd", name) for name in found if name not in FIELDS))
     fields = {name: found.get(name, "null") for name in FIELDS}
     try:
         return Verdict(None, event_of(fields, landing_hour, limits), unknown)
@@ -366,7 +367,7 @@ def inflate(stored: bytes) -> bytes:
     rest = stored
     while rest:
         if not rest.startswith(GZIP_MAGIC):
-            raise UnreadableError("corrupt_gzip")
+            raise UnreadableError("truncated_gzip" if GZIP_MAGIC.startswith(rest) else "corrupt_gzip")
         member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         try:
             content += member.decompress(rest)

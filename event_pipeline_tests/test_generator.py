@@ -721,7 +721,7 @@ class FakeClock:
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        self.now += timedelta(seconds=seconds) + self._oversleep
+        self.now += max(timedelta(0), timedelta(seconds=seconds) + self._oversleep)
 
 
 def live(folder: Path, clock: FakeClock, interval: int, count: int, **options: Any) -> list[GeneratedObject]:
@@ -745,8 +745,8 @@ def test_live_writes_one_object_now_and_one_every_interval(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("oversleep", [-0.3, 0.0, 0.4, 2.6])
 def test_live_keys_stay_apart_whatever_the_sleep_does(tmp_path: Path, oversleep: float) -> None:
-    clock = FakeClock(datetime(2025, 12, 7, 22, 0, 0, 900_000, tzinfo=UTC), look_seconds=0.11)
-    clock._oversleep = timedelta(seconds=oversleep)
+    start = datetime(2025, 12, 7, 22, 0, 0, 900_000, tzinfo=UTC)
+    clock = FakeClock(start, look_seconds=0.11, oversleep_seconds=oversleep)
     seen = live(tmp_path, clock, interval=1, count=30, events_per_file=3)
     assert len({each.key for each in seen}) == 30
     assert all(later.landed - earlier.landed >= timedelta(seconds=1) for earlier, later in pairwise(seen))

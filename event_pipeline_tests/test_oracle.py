@@ -15,7 +15,6 @@ import pytest
 from event_pipeline_tests import oracle
 from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR, SILVER, HostileLine
 
-REAL_INPUT = Path(__file__).parents[2] / "shared" / "real-input"
 DECEMBER_7 = date(2025, 12, 7)
 DECEMBER_8 = date(2025, 12, 8)
 HOUR_23 = "events/year=2025/month=12/day=07/hour=23"
@@ -288,13 +287,11 @@ def test_a_raw_folder_that_is_empty_expects_nothing(tmp_path: Path) -> None:
     assert expected.gold == {name: [] for name in oracle.GOLD_TABLES}
 
 
-@pytest.mark.skipif(not REAL_INPUT.is_dir(), reason="../shared/real-input does not stand beside this checkout")
-def test_the_two_real_files_give_what_grep_and_awk_count(tmp_path: Path) -> None:
+def test_the_two_real_files_give_what_grep_and_awk_count(tmp_path: Path, real_samples: list[Path]) -> None:
     hour = "events/year=2025/month=11/day=19/hour=17"
-    names = ("events-20251119-174454.jsonl.gz", "events-20251119-175454.jsonl.gz")
     write_raw(
         tmp_path,
-        {f"{hour}/minute={name[18:20]}/{name}": (REAL_INPUT / name).read_bytes() for name in names},
+        {f"{hour}/minute={path.name[18:20]}/{path.name}": path.read_bytes() for path in real_samples},
     )
     expected = oracle.read_root(tmp_path)
     day = date(2025, 11, 19)
@@ -389,6 +386,18 @@ def test_the_oracle_parses_json_as_the_standard_library_does() -> None:
     assert compared > 800
 
 
+def test_unknown_names_are_counted_once_per_record_that_bears_them() -> None:
+    lines = [
+        b'{"a": 1, "b": {"c": 1}, "user_id": null}',
+        b'{"a": 2, "a": 3}',
+        b'{"a": 4, "\\ud800": 5, "\\ud801": 6}',
+        b'{"a": NaN}',
+    ]
+    hour = oracle.read_hour("2025-12-07T22", {"events/one": gz(b"\n".join(lines))})
+    assert hour.unknown_fields == {"a": 2, "b": 1, "\ufffd": 1}
+    assert hour.quarantined == {"missing_timestamp": 2, "not_json": 2}
+
+
 def test_limits_of_the_time_range_are_settings() -> None:
     limits = oracle.Limits(before_start=timedelta(0), after_end=timedelta(hours=1))
 
@@ -431,9 +440,11 @@ def test_gzip_members_are_read_one_after_another(stored: bytes, content: bytes) 
         pytest.param(gz(b"ab")[:-1], "truncated_gzip", id="one byte short"),
         pytest.param(gz(b"ab")[:-8], "truncated_gzip", id="no trailer"),
         pytest.param(gz(b"a") + gz(b"b")[:-1], "truncated_gzip", id="the second member short"),
+        pytest.param(gz(b"a") + b"\x1f", "truncated_gzip", id="one byte of the second member"),
         pytest.param(gz(b"ab")[:-8] + b"XXXX" + gz(b"ab")[-4:], "corrupt_gzip", id="a wrong checksum"),
         pytest.param(gz(b"ab")[:-4] + b"\x03\0\0\0", "corrupt_gzip", id="a wrong length"),
         pytest.param(gz(b"ab") + b"{}", "corrupt_gzip", id="text behind the member"),
+        pytest.param(gz(b"ab")[:3] + b"\x20" + gz(b"ab")[4:], "corrupt_gzip", id="a reserved flag"),
         pytest.param(gz(b"a") + gz(b"b")[:-8] + bytes(8), "corrupt_gzip", id="the second checksum wrong"),
     ],
 )

@@ -105,12 +105,19 @@ def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
     }
 
 
-def gold_verdicts(engine: Engine, table: GoldTable, days: Iterable[date]) -> dict[date, dict[str, Verdict]]:
-    """Judge the published rows of each event day."""
+def gold_verdicts(engine: Engine, table: GoldTable, days: Sequence[date]) -> dict[date, dict[str, Verdict]]:
+    """Judge the published rows of each event day; rows that cannot be read fail every check."""
+    try:
+        measures = engine.reconcile(table, days)
+        doubled = engine.grain_faults(table, days)
+        # Only so many faults are listed at a time, so which days are free of them is asked day by day.
+        faults = {day: engine.grain_faults(table, [day]) if doubled else [] for day in days}
+    except StorageError as fault:
+        return {day: dict.fromkeys(GOLD_CHECKS, Verdict(False, str(fault))) for day in days}
     return {
         day: {
-            "grain_unique": _grain_unique(engine.grain_faults(table, [day])),
-            "equals_silver": _equals_silver(engine.reconcile(table, [day])),
+            "grain_unique": _grain_unique(faults[day]),
+            "equals_silver": _equals_silver([measure for measure in measures if measure.day == day]),
         }
         for day in days
     }
@@ -169,9 +176,7 @@ def _unreadable_objects(account: HourAccount) -> Verdict:
         or f"All {len(account.objects)} objects were read",
         {
             "unreadable": len(unreadable),
-            **_listed(
-                "objects", ("object", "reason", "bytes"), [(e.key, e.unreadable, e.size) for e in unreadable]
-            ),
+            **_listed("objects", ("object", "reason", "bytes"), [(e.key, e.unreadable, e.size) for e in unreadable]),
         },
     )
 
@@ -212,9 +217,7 @@ def _grain_unique(faults: Sequence[Mapping[str, Any]]) -> Verdict:
         f"{len(faults)} grain values stand more than once" if faults else "Every row is named by its grain",
         {
             "doubled": len(faults),
-            **(
-                _listed("rows", tuple(faults[0]), [tuple(fault.values()) for fault in faults]) if faults else {}
-            ),
+            **(_listed("rows", tuple(faults[0]), [tuple(fault.values()) for fault in faults]) if faults else {}),
         },
     )
 

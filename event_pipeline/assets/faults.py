@@ -10,9 +10,7 @@ import dagster as dg
 
 from event_pipeline.engines.base import PassingFaultError, PipelineError
 
-BACKOFF = dg.RetryPolicy(
-    max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-)
+BACKOFF = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """How a passing fault is retried: after about 5, 15 and 35 seconds.
 
 It is not given to the assets as their retry policy: Dagster would retry a cancelled step under it, too.

@@ -1,7 +1,5 @@
 """Gold: one asset per `.sql` file of `rules/gold/`. A further file is a further asset; nothing else lists them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Bronze: what lies in the raw store for each landing hour. Lists it; never reads or writes it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any

@@ -93,9 +93,7 @@ def hour_events(context: dg.AssetExecutionContext, results: Mapping[Hour, HourRe
         yield dg.Output(None, output_name=spec.get_python_identifier())
 
 
-def _latest_materializations(
-    context: dg.AssetExecutionContext, hours: list[Hour]
-) -> dict[Hour, dg.EventLogRecord]:
+def _latest_materializations(context: dg.AssetExecutionContext, hours: list[Hour]) -> dict[Hour, dg.EventLogRecord]:
     """Return the newest materialization of each hour."""
     found: dict[Hour, dg.EventLogRecord] = {}
     for hour in hours:

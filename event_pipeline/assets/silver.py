@@ -1,7 +1,5 @@
 """Silver: builds and commits a landing hour, then makes the catalog show what is committed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,7 +35,7 @@ class SilverConfig(dg.Config):
     force: bool = Field(default=False, description="Build hours again even if neither input nor rules have changed")
     allow_fewer_objects: bool = Field(
         default=False,
-        description="Replace a published hour although raw objects that it was built from are gone: loses their records",
+        description="Replace a published hour although raw objects of it are gone: their records are lost",
     )
 
 
@@ -118,8 +116,7 @@ def silver_partitions_asset(settings: Settings) -> dg.AssetsDefinition:
     def silver_partitions(
         context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], progress: dg.ResourceParam[HourProgress]
     ) -> Iterator[HourEvent]:
-        """The catalog's partitions of a landing hour: what queries see of `silver.events`, `silver.quarantine` and
-        `ops.hour_ledger`.
+        """The catalog's partitions of a landing hour: what queries see of Silver, quarantine and ledger.
 
         Materializing an hour makes the catalog show exactly its committed build and reports every change. This is
         partition repair for the daily path; the job `repair_partitions` does it for any range or everything.

@@ -1,7 +1,5 @@
 """The jobs: a landing hour all the way, and the repair of catalog partitions."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -22,7 +20,7 @@ REPAIR_PARTITIONS = "repair_partitions"
 CHANGES_SHOWN = 200
 
 
-def hourly_pipeline_job(assets: Sequence[dg.AssetsDefinition]) -> UnresolvedAssetJobDefinition:
+def hourly_pipeline_job(assets: Sequence[dg.AssetsDefinition]) -> "UnresolvedAssetJobDefinition":
     """Return the job that takes landing hours from raw objects to Gold."""
     return dg.define_asset_job(
         HOURLY_PIPELINE,

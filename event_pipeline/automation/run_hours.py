@@ -74,9 +74,7 @@ def close_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
     A command that was killed outright could not do it; its claimed slot would block every later run.
     """
     abandoned = [
-        run
-        for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
-        if process_is_gone(run.tags)
+        run for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)) if process_is_gone(run.tags)
     ]
     for run in abandoned:
         instance.report_run_failed(run, f"The process that executed the run is gone ({run.tags[PROCESS_TAG]}).")

@@ -1,7 +1,5 @@
 """The schedule: each hour, a little after it closed, is taken through the pipeline."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -20,7 +18,7 @@ HOURLY_SCHEDULE = "hourly_schedule"
 
 
 def hourly_schedule(
-    job: UnresolvedAssetJobDefinition, gold_tables: tuple[GoldTable, ...], settings: Settings
+    job: "UnresolvedAssetJobDefinition", gold_tables: tuple[GoldTable, ...], settings: Settings
 ) -> dg.ScheduleDefinition:
     """Return the schedule that requests the hour which closed last before each tick; off until switched on."""
 

@@ -14,6 +14,9 @@ from event_pipeline.engines.base import Engine, QueryError
 from event_pipeline.reporting.terminal import QUIET
 from event_pipeline.rules.contract import HOUR_TABLES, Column
 from event_pipeline.rules.query import GoldTable
+from event_pipeline.settings import Settings
+
+_FOLDERS = {"raw": "what landed, never changed", "lake": "Parquet files and commit records", "dagster": "runs"}
 
 ROWS_SHOWN = 12
 """Rows of one answer; a line below it says how to get the others."""
@@ -43,8 +46,19 @@ def newest_day(engine: Engine, gold_tables: Sequence[GoldTable]) -> date | None:
     return newest
 
 
+def print_newest_answers(engine: Engine, gold_tables: Sequence[GoldTable], console: Console) -> None:
+    """Print the answers of the newest event day there is."""
+    day = newest_day(engine, gold_tables)
+    if day is None:
+        console.print("No event day has rows yet: there are no answers to show.")
+    else:
+        print_answers(engine, gold_tables, day, console)
+
+
 def print_answers(engine: Engine, gold_tables: Sequence[GoldTable], day: date, console: Console) -> None:
     """Print the first rows of every Gold table for one event day."""
+    console.print()
+    console.print(f"The answers of {day}", style="bold")
     for table in gold_tables:
         rows = engine.query(named_query(table.name, gold_tables, day)).to_pylist()
         console.print()
@@ -76,3 +90,13 @@ def _cell(column: Column, value: Any) -> Text:
     if column.type in ("int", "bigint") or column.type.startswith("decimal"):
         return Text(f"{value:,}")
     return Text(str(value))
+
+
+def print_data_folder(settings: Settings, console: Console) -> None:
+    """Print where the data lies and how to ask it more."""
+    root = settings.root.absolute()
+    console.print()
+    console.print(f"The data lies in {root}", style="bold", soft_wrap=True)
+    for name, meaning in _FOLDERS.items():
+        console.print(Text.assemble(f"  {root / name}", (f"  {meaning}", QUIET)), soft_wrap=True)
+    console.print('  event-pipeline query "SELECT * FROM ops.hour_ledger"   event-pipeline status', style=QUIET)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 HOURS_SHOWN = 48
 """Hours of the table of counts, the newest."""
+CHECKS_SHOWN = 30
+"""Checks that did not pass, errors before warnings."""
 
 
 def print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) -> None:
@@ -47,35 +49,54 @@ def print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) -
         )
 
 
-def outcome_lines(outcome: RangeOutcome) -> list[Text]:
-    """Say what became of one range, and what its checks found."""
+def is_sound(outcome: RangeOutcome) -> bool:
+    """Tell whether a range was built and no check of it failed (warnings do not count)."""
+    return outcome.succeeded and all(check.severity == "WARN" for check in outcome.failed_checks)
+
+
+def outcome_line(outcome: RangeOutcome) -> Text:
+    """Say in one line what became of one range."""
     counts = Counter(outcome.silver.values())
     did = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "nothing built"
-    lines = []
     if outcome.succeeded:
-        lines.append(Text(f"{outcome.hours}: {did}", style=GOOD))
-    else:
-        lines.append(Text(f"{outcome.hours}: failed ({did}): {outcome.error}", style=FAULT))
-    for check in outcome.failed_checks:
-        style = WARNING if check.severity == "WARN" else FAULT
-        line = f"  {check.severity.lower()}: {check.asset} {check.check}: {check.description}"
-        lines.append(Text(line, style=style))
-    return lines
+        return Text(f"{outcome.hours}: {did}", style=GOOD)
+    return Text(f"{outcome.hours}: failed, {did}", style=FAULT)
+
+
+def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
+    """Print what checks found and why ranges failed, failures last."""
+    checks = sorted(
+        (check for outcome in outcomes for check in outcome.failed_checks),
+        key=lambda check: (check.severity == "ERROR", check.hour, check.asset, check.check),
+    )
+    for check in checks[-CHECKS_SHOWN:]:
+        console.print(
+            Text.assemble(
+                (f"{check.severity.lower():<5} ", FAULT if check.severity == "ERROR" else WARNING),
+                f"{check.hour} {check.asset}, {check.check}: {check.description}",
+            ),
+            soft_wrap=True,
+        )
+    if len(checks) > CHECKS_SHOWN:
+        console.print(f"and {len(checks) - CHECKS_SHOWN:,} more: event-pipeline dev shows all", style=QUIET)
+    for outcome in outcomes:
+        if not outcome.succeeded:
+            console.print(f"failed {outcome.hours}: {outcome.error}", style=FAULT, soft_wrap=True)
 
 
 def print_hour_counts(
-    built: Mapping[Hour, str], commits: Mapping[Hour, HourCommit], console: Console
+    hours: Sequence[Hour], silver: Mapping[Hour, str], commits: Mapping[Hour, HourCommit], console: Console
 ) -> None:
-    """Print where the records of each hour went; `built` says what was done to it."""
-    hours = sorted(built)[-HOURS_SHOWN:]
+    """Print where the records of each hour went; `silver` says what was done to it."""
+    shown = hours[-HOURS_SHOWN:]
     table = Table(title="Landing hours", title_justify="left")
     table.add_column("hour", no_wrap=True)
     table.add_column("silver")
     for name in ("objects", "records", "= rows", "+ bad", "+ dup", "bad %"):
         table.add_column(name, justify="right")
-    for hour in hours:
+    for hour in shown:
         commit = commits.get(hour)
-        if commit is None:
+        if commit is None or hour not in silver:
             table.add_row(str(hour), Text("not built", style=FAULT))
             continue
         account = commit.account
@@ -84,7 +105,7 @@ def print_hour_counts(
             objects.append(f" ({len(account.unreadable)} unreadable)", style=FAULT)
         share = f"{account.quarantined / account.records:.2%}" if account.records else ""
         counts = (account.records, account.silver_rows, account.quarantined, account.duplicates)
-        table.add_row(str(hour), built[hour], objects, *(f"{count:,}" for count in counts), share)
+        table.add_row(str(hour), silver[hour], objects, *(f"{count:,}" for count in counts), share)
     console.print(table)
-    if len(built) > len(hours):
-        console.print(f"and {len(built) - len(hours):,} earlier hours: event-pipeline status", style=QUIET)
+    if len(hours) > len(shown):
+        console.print(f"and {len(hours) - len(shown):,} earlier hours: event-pipeline status", style=QUIET)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -40,8 +41,8 @@ def setting_rows(settings: Settings) -> list[SettingRow]:
     return [
         SettingRow(
             variable=variable,
-            value=str(getattr(settings, name)),
-            default=str(Settings.model_fields[name].get_default(call_default_factory=True)),
+            value=_text(getattr(settings, name)),
+            default=_text(Settings.model_fields[name].get_default(call_default_factory=True)),
             source="environment" if os.environ.get(variable) else "default",
             allowed=_allowed(Settings.model_fields[name]),
             meaning=Settings.model_fields[name].description or "",
@@ -50,26 +51,29 @@ def setting_rows(settings: Settings) -> list[SettingRow]:
     ]
 
 
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def print_settings(settings: Settings, console: Console) -> None:
-    """Print one row a variable; where there is no room for a column of meanings, they stand below the names."""
-    wide = console.width >= WIDE_TABLE
-    table = Table(header_style=QUIET, show_lines=not wide)
-    for name in ("variable", "value", "default", "set by", "allowed"):
-        table.add_column(name, overflow="fold")
-    if wide:
-        table.add_column("meaning")
-    for row in setting_rows(settings):
-        style = NOTE if row.source == "environment" else ""
-        variable = Text(row.variable, style="bold")
-        if not wide:
-            variable.append(f"\n{row.meaning}", style=f"not bold {QUIET}")
-        cells = [
-            variable,
-            *(Text(each, style=style) for each in (row.value, row.default, row.source)),
-            Text(row.allowed),
-        ]
-        table.add_row(*cells, *([Text(row.meaning)] if wide else []))
-    console.print(table)
+    """Print one table row a variable where there is room for it, else a block of three lines."""
+    rows = setting_rows(settings)
+    if console.width >= WIDE_TABLE:
+        table = Table("variable", "value", "default", "set by", "allowed", "meaning", header_style=QUIET)
+        for row in rows:
+            cells = (row.variable, row.value, row.default, row.source, row.allowed, row.meaning)
+            table.add_row(*cells, style=_style(row))
+        console.print(table)
+        return
+    for row in rows:
+        console.print(Text.assemble((row.variable, "bold"), " = ", (row.value, _style(row))), soft_wrap=True)
+        source = f"set in the environment, default {row.default}" if row.source == "environment" else "default"
+        details = Text(f"{row.meaning}\n{row.allowed}; {source}", style=QUIET)
+        console.print(Padding(details, (0, 0, 0, 4)))
+
+
+def _style(row: SettingRow) -> str:
+    return NOTE if row.source == "environment" else ""
 
 
 def _allowed(field: FieldInfo) -> str:

@@ -18,6 +18,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
 GOOD = "green"
 NOTE = "cyan"
@@ -69,28 +70,28 @@ class ProgressView:
         self._bar: Progress | None = None
         self._last_line = ""
         if console.is_terminal:
-            counted = (BarColumn(), MofNCompleteColumn()) if total else ()
             self._bar = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}", markup=False),
-                *counted,
+                BarColumn(),
+                MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 console=console,
                 transient=True,
             )
             self._task = self._bar.add_task("", total=total)
 
-    def step(self, doing: str, done: int | None = None) -> None:
-        """Say what is being done now and how many units are finished."""
+    def step(self, doing: str, done: int | None = None, total: int | None = None) -> None:
+        """Say what is being done now and, where it is counted, how many units of how many are finished."""
         if self._bar is not None:
-            self._bar.update(self._task, description=doing, completed=done)
+            self._bar.update(self._task, description=doing, completed=done, total=total)
         elif doing != self._last_line:
             self.note(doing)
             self._last_line = doing
 
-    def note(self, line: str, style: str | None = None) -> None:
+    def note(self, line: str | Text) -> None:
         """Print a line that stays."""
-        self._console.print(line, style=style, soft_wrap=True)
+        self._console.print(line, soft_wrap=True)
 
     def __enter__(self) -> ProgressView:
         if self._bar is not None:

@@ -59,9 +59,7 @@ _PLAIN_ID = rf"^[A-Za-z0-9_.:@-]{{1,{MAX_ID_CHARACTERS}}}$"
 _ID_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.:@-"
 _CATEGORY_EDGE = r'[^\x00-\x20\x7f-\x{9f}{}\[\]"]'
 _CATEGORY_INSIDE = r'[^\x00-\x1f\x7f-\x{9f}{}\[\]"]'
-_PLAIN_CATEGORY = (
-    rf"^{_CATEGORY_EDGE}(?:{_CATEGORY_INSIDE}{{0,{MAX_CATEGORY_CHARACTERS - 2}}}{_CATEGORY_EDGE})?$"
-)
+_PLAIN_CATEGORY = rf"^{_CATEGORY_EDGE}(?:{_CATEGORY_INSIDE}{{0,{MAX_CATEGORY_CHARACTERS - 2}}}{_CATEGORY_EDGE})?$"
 _CATEGORY_BYTES = bytes(set(range(0x21, 0x7F)) - set(b'{}[]"'))
 
 # The screen's grammar: what the reader is known to read without an error, which would cost the whole block.

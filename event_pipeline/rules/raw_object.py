@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from importlib import import_module
+from importlib import import_module
+from types import ModuleType
 from typing import BinaryIO
 
+inflater: ModuleType
 try:
-    from isal import isal_zlib
+    inflater = import_module("isal.isal_zlib")
 except ImportError:  # the Glue runtime may come without it
-    isal_zlib = None
-
-_inflater = isal_zlib or zlib
-_InflateError: tuple[type[Exception], ...] = (zlib.error, isal_zlib.error) if isal_zlib else (zlib.error,)
+    inflater = zlib
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_FLAGS_POSITION = 3
+_GZIP_RESERVED_FLAGS = 0xE0
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
 _STORED_BLOCK_BYTES = 1 << 18
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -69,7 +72,7 @@ def _inflate(stored: BinaryIO, block_bytes: int) -> Iterator[bytes]:
         raise UnreadableObjectError("zero_bytes")
     first_member = True
     while True:
-        while len(data) < len(_GZIP_MAGIC) and (more := stored.read(_STORED_BLOCK_BYTES)):
+        while len(data) <= _GZIP_FLAGS_POSITION and (more := stored.read(_STORED_BLOCK_BYTES)):
             data = (data + more) if first_member else (data + more).lstrip(b"\0")
         if not data:
             return
@@ -77,13 +80,15 @@ def _inflate(stored: BinaryIO, block_bytes: int) -> Iterator[bytes]:
             if first_member:
                 raise UnreadableObjectError("not_gzip")
             raise UnreadableObjectError("truncated_gzip" if data == _GZIP_MAGIC[:1] else "corrupt_gzip")
-        member = _inflater.decompressobj(wbits=_GZIP_FORMAT)
+        if len(data) > _GZIP_FLAGS_POSITION and data[_GZIP_FLAGS_POSITION] & _GZIP_RESERVED_FLAGS:
+            raise UnreadableObjectError("corrupt_gzip")  # zlib refuses them too, isal does not look
+        member = inflater.decompressobj(wbits=_GZIP_FORMAT)
         while not member.eof:
             data = data or stored.read(_STORED_BLOCK_BYTES)
             at_end = not data
             try:
                 block = member.decompress(data, block_bytes)
-            except _InflateError as error:
+            except (zlib.error, inflater.error) as error:
                 raise UnreadableObjectError("corrupt_gzip") from error
             if block:
                 yield block

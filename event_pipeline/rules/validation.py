@@ -7,7 +7,7 @@ alone, because both engines run it: the local one in a process pool, the Glue jo
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -43,9 +43,10 @@ __all__ = [
 ]
 
 MAX_UNKNOWN_FIELDS = 100
-"""Distinct unknown names that one object's account lists; records with any other are counted together."""
-MAX_UNKNOWN_FIELD_CHARACTERS = 128
-"""Longer unknown names are cut here, so that no record can blow up the commit record."""
+"""Distinct unknown names that one object's account lists, the first ones by line; records with any other name
+are counted together, once each, as OTHER_UNKNOWN_FIELDS. So no object can blow up memory or the commit record."""
+MAX_UNKNOWN_FIELD_CHARACTERS = 1_000
+"""A longer unknown name is listed by its first characters and an ellipsis."""
 OTHER_UNKNOWN_FIELDS = "(other)"
 
 
@@ -127,7 +128,7 @@ def _validate_chunk(chunk: bytes, first_line: int, accepted: InstantRange, findi
         _count_unknown_fields(verdict.unknown_fields, findings.unknown_fields)
         match verdict.outcome:
             case Event() as event:
-                judged.append((*astuple(event), line_number))
+                judged.append((*(getattr(event, name) for name in Event.__slots__), line_number))
             case Rejection(reason):
                 findings.quarantine.append(
                     (reason, findings.source_object, line_number, record.decode("utf-8", "replace"))
@@ -146,12 +147,12 @@ def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 
 
 def _count_unknown_fields(names: tuple[str, ...], counts: Counter[str]) -> None:
-    """Count a record under each of its unknown names, once; the first names of an object keep their own count."""
+    """Count one record under each of its unknown names, within the bounds at the top of this module."""
     listed = set()
     for name in names:
-        cut = name[:MAX_UNKNOWN_FIELD_CHARACTERS]
-        if cut not in counts and len(counts) >= MAX_UNKNOWN_FIELDS:
-            cut = OTHER_UNKNOWN_FIELDS
-        if cut not in listed:
-            listed.add(cut)
-            counts[cut] += 1
+        shown = name if len(name) <= MAX_UNKNOWN_FIELD_CHARACTERS else f"{name[:MAX_UNKNOWN_FIELD_CHARACTERS]}…"
+        if shown not in counts and len(counts) >= MAX_UNKNOWN_FIELDS:
+            shown = OTHER_UNKNOWN_FIELDS
+        if shown not in listed:
+            listed.add(shown)
+            counts[shown] += 1

@@ -266,7 +266,7 @@ def test_waiting_for_another_process_ends_with_a_clear_error(root: Path, setting
     impatient = LocalEngine(settings.model_copy(update={"lock_timeout_seconds": 0.1}))
     lock = root / "locks" / "hours" / f"{HOUR}.lock"
     lock.parent.mkdir(parents=True)
-    code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); input()"
+    code = "import sys, filelock; l = filelock.FileLock(sys.argv[1]); l.acquire(); print('held', flush=True); input()"
     holder = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"

@@ -96,7 +96,7 @@ def run_read_only(connection: duckdb.DuckDBPyConnection, sql: str, lake: Path) -
     try:
         return connection.sql(statements[0].query).to_arrow_table()
     except duckdb.Error as error:
-        if isinstance(error, duckdb.IOException) or str(lake) in str(error):
+        if isinstance(error, duckdb.OutOfMemoryException | duckdb.IOException) or str(lake) in str(error):
             raise
         raise QueryError(str(error)) from error
 

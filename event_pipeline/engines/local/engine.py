@@ -103,7 +103,7 @@ class LocalEngine:
         progress: Progress,
     ) -> Iterator[SilverBuild]:
         """Build and commit the hours that need it, one after the other."""
-        self._layout.claim()
+        self._repair.ensure_catalog()
         raw_bytes = sum(self._raw.list_hour(hour).raw_bytes for hour in hours)
         with self._builder.validators(raw_bytes) as validate:
             for hour in hours:

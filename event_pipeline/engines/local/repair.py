@@ -45,9 +45,9 @@ class PartitionRepair:
         Raises:
             StorageError: it is damaged; only an explicit repair replaces it.
         """
+        self._layout.claim()
         if self._catalog.is_complete():
             return
-        self._layout.claim()
         with self._layout.lock("catalog", self._lock_timeout_seconds):
             if not self._catalog.is_complete():
                 self._rebuild()

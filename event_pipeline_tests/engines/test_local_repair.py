@@ -1,0 +1,147 @@
+"""Partition repair: whatever happened to the catalog, commit records bring it back, and nothing else does."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from event_pipeline.engines.base import NotPublishedError, PartitionChange, StorageError
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.rules.hour import HourRange
+from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
+
+NEXT_HOUR = HOUR.plus(1)
+ENTRIES_OF_TWO_HOURS = 2 * 3 + 2 * 5 + 5
+
+
+@pytest.fixture
+def _two_hours(engine: LocalEngine, root: Path) -> None:
+    for hour in (HOUR, NEXT_HOUR):
+        write_object(root, hour, 0, [event(hour), purchase(hour, 1)])
+    build(engine, [HOUR, NEXT_HOUR])
+
+
+def actions(changes: list[PartitionChange]) -> dict[str, int]:
+    """Action -> how many."""
+    return dict(Counter(str(change.action) for change in changes))
+
+
+def change_catalog(root: Path, *statements: str) -> None:
+    """Run statements on the catalog, as an accident would."""
+    with closing(sqlite3.connect(root / "catalog.sqlite")) as session:
+        for statement in statements:
+            session.execute(statement)
+        session.commit()
+
+
+@pytest.mark.usefixtures("_two_hours")
+def test_repair_of_a_sound_catalog_changes_nothing(engine: LocalEngine, root: Path) -> None:
+    assert actions(engine.repair()) == {"unchanged": ENTRIES_OF_TWO_HOURS}
+    assert_agrees_with_oracle(engine, root)
+
+
+@pytest.mark.usefixtures("_two_hours")
+@pytest.mark.parametrize(
+    "accident",
+    [
+        lambda root: [path.unlink() for path in root.glob("catalog.sqlite*")],
+        lambda root: change_catalog(root, "DROP TABLE partition"),
+        lambda root: change_catalog(root, "DROP TABLE data_file", "DROP TABLE silver_day"),
+        lambda root: change_catalog(root, "DELETE FROM partition"),
+        lambda root: (root / "catalog.sqlite").write_bytes(b"garbage " * 1000),
+        lambda root: (root / "catalog.sqlite").write_bytes(b""),
+    ],
+    ids=["file lost", "table lost", "tables lost", "rows lost", "garbage", "empty file"],
+)
+def test_repair_rebuilds_a_lost_catalog_from_the_commit_records(engine: LocalEngine, root: Path, accident) -> None:  # type: ignore[no-untyped-def]
+    accident(root)
+    assert actions(engine.repair()) == {"added": ENTRIES_OF_TWO_HOURS}
+    assert actions(engine.repair()) == {"unchanged": ENTRIES_OF_TWO_HOURS}
+    assert_agrees_with_oracle(engine, root)
+
+
+@pytest.mark.usefixtures("_two_hours")
+def test_a_lost_catalog_is_filled_again_before_anything_reads_it(engine: LocalEngine, root: Path) -> None:
+    for path in root.glob("catalog.sqlite*"):
+        path.unlink()
+    write_object(root, NEXT_HOUR, 5, [purchase(NEXT_HOUR, 300)])
+    build(engine, [NEXT_HOUR])
+    assert_agrees_with_oracle(engine, root)
+
+
+@pytest.mark.usefixtures("_two_hours")
+def test_a_damaged_catalog_is_named_with_its_remedy_and_kept_aside(engine: LocalEngine, root: Path) -> None:
+    (root / "catalog.sqlite").write_bytes(b"garbage " * 1000)
+    with pytest.raises(StorageError, match=r"catalog.sqlite: the catalog is damaged .*`event-pipeline repair`"):
+        engine.query("SELECT 1")
+    engine.repair()
+    assert [path.read_bytes()[:7] for path in root.glob("catalog.sqlite.damaged-*")] == [b"garbage"]
+
+
+@pytest.mark.usefixtures("_two_hours")
+def test_entries_whose_files_are_gone_are_dropped(engine: LocalEngine, root: Path) -> None:
+    shutil.rmtree(root / "lake" / "runs" / "hours" / HOUR.hive_path)
+    assert actions(engine.repair()) == {"dropped": 3, "unchanged": ENTRIES_OF_TWO_HOURS - 3}
+    assert rows(engine, "SELECT DISTINCT hour FROM silver.events") == [{"hour": "23"}]
+    with pytest.raises(StorageError, match=f"event-pipeline run --from {HOUR} --to {NEXT_HOUR}"):
+        engine.register_hours([HOUR])
+    build(engine, [HOUR])
+    assert_agrees_with_oracle(engine, root)
+
+
+@pytest.mark.usefixtures("_two_hours")
+def test_entries_that_no_commit_record_names_are_dropped(engine: LocalEngine, root: Path) -> None:
+    (root / "lake" / "commits" / "hours" / f"{HOUR.hive_path}.json").unlink()
+    changes = [change for change in engine.repair() if change.action == "dropped"]
+    assert {change.table for change in changes} == {"silver.events", "silver.quarantine", "ops.hour_ledger"}
+    assert {change.partition for change in changes} == {HOUR.hive_path}
+
+
+@pytest.mark.usefixtures("_two_hours")
+def test_an_uncommitted_run_is_never_registered(engine: LocalEngine, root: Path) -> None:
+    (run,) = (root / "lake" / "runs" / "hours" / HOUR.hive_path).iterdir()
+    shutil.copytree(run, run.with_name("29990101T000000Z-orphan"))
+    assert actions(engine.repair()) == {"unchanged": ENTRIES_OF_TWO_HOURS}
+    assert_agrees_with_oracle(engine, root)
+
+
+@pytest.mark.usefixtures("_two_hours")
+def test_a_committed_build_that_was_not_registered_is_repointed(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 5, [event(second=300)])
+    list(engine.build_silver([HOUR], progress=lambda _: None))
+    assert engine.partition_faults(HOUR)[0].startswith("silver.events: year=2025/month=12/day=07/hour=22 shows ")
+    assert rows(engine, "SELECT count(*) AS n FROM silver.events WHERE hour = '22'") == [{"n": 2}]
+    assert actions(engine.register_hours([HOUR])) == {"repointed": 3}
+    assert engine.partition_faults(HOUR) == []
+    assert rows(engine, "SELECT count(*) AS n FROM silver.events WHERE hour = '22'") == [{"n": 3}]
+
+
+@pytest.mark.usefixtures("_two_hours")
+def test_repair_of_a_range_leaves_other_hours_alone(engine: LocalEngine, root: Path) -> None:
+    change_catalog(root, "DELETE FROM partition WHERE table_name = 'silver.events'")
+    assert actions(engine.repair(HourRange(HOUR, NEXT_HOUR)))["added"] == 1
+    assert list(engine.registered_runs()) == [HOUR]
+    assert actions(engine.repair())["added"] == 1
+    assert_agrees_with_oracle(engine, root)
+
+
+def test_registering_an_hour_that_was_never_built_is_refused(engine: LocalEngine) -> None:
+    with pytest.raises(NotPublishedError, match=f"{HOUR}: no build is committed"):
+        engine.register_hours([HOUR])
+
+
+@pytest.mark.usefixtures("_two_hours")
+def test_rows_missing_from_a_committed_file_are_found(engine: LocalEngine, root: Path) -> None:
+    commit = engine.hour_commit(HOUR)
+    assert commit is not None
+    path = root / "lake" / commit.files_of("silver.events")[0].path
+    stored = bytearray(path.read_bytes())
+    stored[len(stored) // 2] ^= 1
+    path.write_bytes(stored)
+    with pytest.raises(StorageError, match="has other bytes than were committed"):
+        engine.count_rows(commit)
