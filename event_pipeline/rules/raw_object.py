@@ -8,7 +8,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from importlib import import_module
-from importlib import import_module
 from types import ModuleType
 from typing import BinaryIO
 

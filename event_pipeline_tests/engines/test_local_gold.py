@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+from contextlib import closing
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -189,9 +190,9 @@ def edit_day(root: Path, table: str, change: str) -> None:
     """Rewrite the published file of a Gold day by SQL over its rows."""
     (path,) = (root / "lake" / "runs" / "days" / table).rglob("*.parquet")
     edited = path.with_suffix(".edited")
-    duckdb.execute(
-        f"COPY ({change.format(day=f'read_parquet({str(path)!r}, hive_partitioning = false)')}) TO '{edited}'"
-    )
+    select = change.format(day=f"read_parquet('{path}', hive_partitioning = false)")
+    with closing(duckdb.connect()) as connection:
+        connection.execute(f"COPY ({select}) TO '{edited}' (FORMAT parquet)")
     edited.rename(path)
 
 

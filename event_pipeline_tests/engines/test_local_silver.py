@@ -267,12 +267,13 @@ def test_waiting_for_another_process_ends_with_a_clear_error(root: Path, setting
     lock = root / "locks" / "hours" / f"{HOUR}.lock"
     lock.parent.mkdir(parents=True)
     code = "import sys, filelock; l = filelock.FileLock(sys.argv[1]); l.acquire(); print('held', flush=True); input()"
-    holder = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(LockTimeoutError, match=rf"hours/{HOUR}.*EVENT_PIPELINE_LOCK_TIMEOUT_SECONDS"):
-        build(impatient, [HOUR])
-    holder.communicate(b"\n")
+    command = [sys.executable, "-c", code, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(LockTimeoutError, match=rf"hours/{HOUR}.*EVENT_PIPELINE_LOCK_TIMEOUT_SECONDS"):
+            build(impatient, [HOUR])
+        holder.communicate(b"\n")
     build(impatient, [HOUR])
     assert_agrees_with_oracle(impatient, root)
 
