@@ -250,6 +250,7 @@ def run(
     )
     outcomes = []
     with progress(total=len(plan.hours)) as view:
+        view.step("starting Dagster")
         done: set[Hour] = set()
 
         def show(line: str, hour: Hour | None) -> None:
@@ -263,7 +264,7 @@ def run(
         built = {hour: did for outcome in outcomes for hour, did in outcome.silver.items()}
         print_hour_counts(plan.hours, built, engine.hour_commits(HourRange.of(plan.hours)), console)
     else:
-        console.print("Nothing to build: every closed hour is up to date.", soft_wrap=True)
+        console.print("Nothing to build: every closed hour is up to date.")
     print_newest_answers(engine, gold_tables, console)
     print_data_folder(settings, console)
     print_left_hours(plan, settings.first_partition, messages())
@@ -410,7 +411,7 @@ def dev(
         "EVENT_PIPELINE_ROOT": str(loaded.root.absolute()),
     }
     command = [sys.executable, "-m", "dagster", "dev", "-m", "event_pipeline.definitions", "-h", host, "-p", str(port)]
-    messages().print(f"Dagster UI: http://{host}:{port} over {loaded.root.absolute()}", soft_wrap=True)
+    messages().print(f"Dagster UI: http://{host}:{port} over {loaded.root.absolute()}")
     # Replaced, not started: signals reach Dagster itself, which stops its processes in order.
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
 

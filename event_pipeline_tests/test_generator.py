@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import os
 import re
 import resource
@@ -13,7 +14,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,10 @@ from event_pipeline.generator import (
     write_object,
 )
 from event_pipeline.generator.catalogue import PRODUCTS, SEARCH_QUERIES
-from event_pipeline.generator.faults import NOT_JSON, REPEATS
+from event_pipeline.generator.faults import NOT_JSON, REPEATS, encode_lines
 from event_pipeline.generator.options import random_stream
-from event_pipeline.generator.realistic import EVENTS_PER_SESSION, REALISTIC_PRODUCTS, plan_session
+from event_pipeline.generator.original import original_batches
+from event_pipeline.generator.realistic import EVENTS_PER_SESSION, REALISTIC_PRODUCTS, plan_session, render_second
 from event_pipeline.rules.contract import EVENT_TYPES, QUARANTINE_REASONS, EventTimeLimits
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.record import Event, Rejection, validate_record
@@ -75,7 +77,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def within_five_sigma(count: int, trials: int, probability: float) -> bool:
-    return abs(count - trials * probability) <= 5 * (trials * probability * (1 - probability)) ** 0.5
+    return abs(count - trials * probability) <= 5 * math.sqrt(trials * probability * (1 - probability))
 
 
 @contextmanager
@@ -230,13 +232,14 @@ def test_the_first_object_of_an_hour_holds_events_of_the_hour_before() -> None:
 
 
 def test_timestamps_still_rise_at_one_event_a_microsecond() -> None:
-    lines = object_lines(LANDED, GeneratorOptions(events_per_file=1_000_000), interval_seconds=1)
-    stamps = [line[15:41] for line in lines]
-    assert len(set(stamps)) == 1_000_000
-    assert stamps[1:] == sorted(stamps[1:])
-    # A whole second has no fraction, as datetime.isoformat() writes it.
-    assert lines[0].startswith(b'{"timestamp": "2025-12-07T22:34:59+00:00", ')
-    assert lines[1].startswith(b'{"timestamp": "2025-12-07T22:34:59.000001+00:00", ')
+    options = GeneratorOptions(events_per_file=1_000_000)
+    stamps = [line[15:41] for line in next(original_batches(options, LANDED, interval_seconds=1))]
+    assert stamps == [f"2025-12-07T22:34:59.{microsecond:06d}" for microsecond in range(len(stamps))]
+
+
+def test_a_whole_second_has_no_fraction() -> None:
+    line = '{"timestamp": "2025-12-07T22:34:59.000000+00:00", "user_id": "u_10000"}'
+    assert encode_lines([line]) == b'{"timestamp": "2025-12-07T22:34:59+00:00", "user_id": "u_10000"}'
 
 
 def test_lines_are_spelt_as_json_dumps_spells_them() -> None:
@@ -447,20 +450,25 @@ def test_the_mean_of_events_per_session_is_the_measured_one() -> None:
     )
 
 
-def test_timestamps_rise_strictly_in_realistic_objects_however_dense() -> None:
-    for events_per_file, interval in ((60_000, 300), (40_000, 1)):
-        options = GeneratorOptions(events_per_file=events_per_file, shape=Shape.REALISTIC)
-        instants = [instant_of(event) for event in events_of(object_lines(LANDED, options, interval_seconds=interval))]
-        assert len(instants) > events_per_file * 0.7
-        assert LANDED - timedelta(seconds=interval) <= instants[0]
-        assert instants[-1] < LANDED
-        assert all(earlier < later for earlier, later in pairwise(instants))
+def test_timestamps_rise_strictly_in_realistic_objects() -> None:
+    options = GeneratorOptions(events_per_file=60_000, shape=Shape.REALISTIC)
+    instants = [instant_of(event) for event in events_of(object_lines(LANDED, options))]
+    assert len(instants) > 40_000
+    assert LANDED - timedelta(minutes=5) <= instants[0]
+    assert instants[-1] < LANDED
+    assert all(earlier < later for earlier, later in pairwise(instants))
+
+
+def test_events_of_one_microsecond_are_moved_apart_within_their_second() -> None:
+    def stamps(*microseconds: int) -> list[str]:
+        return [line[35:41] for line in render_second(0, [(each, "", "") for each in microseconds])]
+
+    assert stamps(7, 3, 3, 4) == ["000003", "000004", "000005", "000007"]
+    assert stamps(999_999, 999_999) == ["000000", "500000"]
 
 
 def test_a_quiet_interval_gives_an_empty_object_that_can_be_inflated() -> None:
-    stored, counts = object_bytes(
-        LANDED, GeneratorOptions(events_per_file=1, shape=Shape.REALISTIC), interval_seconds=1
-    )
+    stored, counts = object_bytes(LANDED, GeneratorOptions(events_per_file=1, shape=Shape.REALISTIC))
     assert gzip.decompress(stored) == b""
     assert counts == RecordCounts()
 
@@ -534,16 +542,14 @@ def test_a_small_share_shows_in_small_objects_too(tmp_path: Path) -> None:
 
 def test_duplicates_reach_across_the_objects_of_an_hour_and_not_across_hours(tmp_path: Path) -> None:
     generate(tmp_path, HourRange(HOUR, HOUR.plus(2)), GeneratorOptions(events_per_file=400, duplicate_share=0.2))
-    files = files_below(tmp_path)
-    alone = {key: oracle.read_hour(str(HOUR), {key: stored}).duplicates for key, stored in files.items()}
     by_hour: defaultdict[Hour | None, dict[str, bytes]] = defaultdict(dict)
-    for key, stored in files.items():
+    for key, stored in files_below(tmp_path).items():
         by_hour[Hour.of_raw_key(key)][key] = stored
-    assert len(by_hour) == 2
+    assert list(by_hour) == [HOUR, HOUR.plus(1)]
     for hour, objects in by_hour.items():
-        first, *later = objects
-        assert alone[first] == 80
-        assert all(0 < alone[key] < 80 for key in later)
+        first, *later = (oracle.read_hour(str(hour), {key: stored}).duplicates for key, stored in objects.items())
+        assert first == 80
+        assert all(40 < each < 80 for each in later)
         assert oracle.read_hour(str(hour), objects).duplicates == 80 * 12
 
 
@@ -831,5 +837,5 @@ def test_the_shape_may_be_given_by_its_word() -> None:
 def test_an_object_needs_a_landing_instant_with_a_time_zone() -> None:
     with pytest.raises(GeneratorOptionsError, match="landed=2025-12-07T22:35:00: allowed is an instant with a time"):
         write_object(io.BytesIO(), LANDED.replace(tzinfo=None), GeneratorOptions())
-    paris = LANDED.astimezone(tz=None)
-    assert object_bytes(paris, GeneratorOptions()) == object_bytes(LANDED, GeneratorOptions())
+    in_delhi = LANDED.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert object_bytes(in_delhi, GeneratorOptions()) == object_bytes(LANDED, GeneratorOptions())

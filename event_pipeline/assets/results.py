@@ -23,6 +23,9 @@ from event_pipeline.rules.hour import Hour
 DATA_VERSION_TAG = "dagster/data_version"
 DATA_VERSION_IS_OURS_TAG = "dagster/data_version_is_user_provided"
 
+HOURS_PER_LOOKUP = 200
+"""Dagster hands out at most 1,000 records at a time."""
+
 HourEvent = dg.MaterializeResult[Any] | dg.AssetMaterialization | dg.Output[None] | dg.AssetCheckEvaluation
 
 
@@ -61,22 +64,18 @@ def hour_events(context: dg.AssetExecutionContext, results: Mapping[Hour, HourRe
         yield dg.MaterializeResult(data_version=dg.DataVersion(next(iter(versions.values()))))
     else:
         yield dg.MaterializeResult()
-        provenance = next(iter(_latest_materializations(context, list(results)[-1:]).values())).asset_materialization
+        tags = _provenance_tags(_newest_materializations(context, list(results)))
         for hour, version in versions.items():
             yield dg.AssetMaterialization(
                 asset_key,
                 partition=hour.partition_key,
                 metadata=results[hour].metadata,
-                tags={
-                    **(provenance.tags or {} if provenance else {}),
-                    DATA_VERSION_TAG: version,
-                    DATA_VERSION_IS_OURS_TAG: "true",
-                },
+                tags={**tags, DATA_VERSION_TAG: version, DATA_VERSION_IS_OURS_TAG: "true"},
             )
-    judged = _latest_materializations(context, list(results))
+    judged = _newest_materializations(context, list(results))
     for spec in context.assets_def.check_specs:
         for hour, result in results.items():
-            record, verdict = judged[hour], result.verdicts[spec.name]
+            verdict = result.verdicts[spec.name]
             yield dg.AssetCheckEvaluation(
                 asset_key=asset_key,
                 check_name=spec.name,
@@ -87,16 +86,27 @@ def hour_events(context: dg.AssetExecutionContext, results: Mapping[Hour, HourRe
                 blocking=spec.blocking,
                 partition=hour.partition_key,
                 target_materialization_data=JudgedMaterialization(
-                    storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
+                    storage_id=judged[hour].storage_id,
+                    run_id=judged[hour].run_id,
+                    timestamp=judged[hour].timestamp,
                 ),
             )
         yield dg.Output(None, output_name=spec.get_python_identifier())
 
 
-def _latest_materializations(context: dg.AssetExecutionContext, hours: list[Hour]) -> dict[Hour, dg.EventLogRecord]:
-    """Return the newest materialization of each hour."""
-    found: dict[Hour, dg.EventLogRecord] = {}
-    for hour in hours:
-        wanted = dg.AssetRecordsFilter(context.asset_key, asset_partitions=[hour.partition_key])
-        found[hour] = context.instance.fetch_materializations(wanted, limit=1).records[0]
-    return found
+def _newest_materializations(context: dg.AssetExecutionContext, hours: list[Hour]) -> dict[Hour, dg.EventLogRecord]:
+    """Return the newest materialization of each hour; each was just made by this step, once or twice."""
+    newest: dict[Hour, dg.EventLogRecord] = {}
+    for first in range(0, len(hours), HOURS_PER_LOOKUP):
+        keys = [hour.partition_key for hour in hours[first : first + HOURS_PER_LOOKUP]]
+        wanted = dg.AssetRecordsFilter(context.asset_key, asset_partitions=keys)
+        for record in context.instance.fetch_materializations(wanted, limit=2 * len(keys)).records:
+            if record.partition_key:
+                newest.setdefault(Hour.parse(record.partition_key), record)
+    return newest
+
+
+def _provenance_tags(records: Mapping[Hour, dg.EventLogRecord]) -> Mapping[str, str]:
+    """Return the tags by which Dagster remembers code and inputs, the same for all partitions of a run."""
+    materialization = next(iter(records.values())).asset_materialization
+    return (materialization.tags if materialization else None) or {}

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import random
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from event_pipeline.generator.catalogue import PRODUCTS, SEARCH_QUERIES
@@ -38,6 +40,9 @@ LIMITS = EventTimeLimits()
 
 REMEMBERED_LINES = 500
 """Plain records of a batch that stay at hand to be repeated."""
+
+RESENT_SHARE = 0.3
+"""Share of the duplicates that repeat a record of the object before."""
 
 _WITHOUT_VALUE = (ABSENT, "null", '""', '"  "')
 _INVALID_IDS = (
@@ -165,11 +170,20 @@ def encode_lines(lines: Iterable[str]) -> bytes:
     return "\n".join(lines).replace(".000000+00:00", "+00:00").encode("utf-8", "surrogateescape")
 
 
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """What becomes of each record of a batch: rising indexes, each in one of the lists."""
+
+    bad: list[int]
+    repeated: list[int]
+    late: list[int]
+    plain: list[int]
+
+
 class RecordFaults:
     """Replaces the asked shares of one object's records and counts what it did.
 
-    Over an object each share is met to the record, rounded up or down at random; a duplicate waits for the
-    next batch when nothing has been accepted yet that it could repeat.
+    Over an object each share is met to the record, rounded up or down at random.
     """
 
     def __init__(self, options: GeneratorOptions, hour: Hour, stream: random.Random) -> None:
@@ -186,42 +200,51 @@ class RecordFaults:
 
     def plain_lines(self, lines: list[str]) -> list[str]:
         """Return the records of an object's first batch that `apply` leaves alone, at most REMEMBERED_LINES."""
-        places = self._places(len(lines))
-        chosen = set().union(*places)
-        return [line for index, line in enumerate(lines) if index not in chosen][:REMEMBERED_LINES]
+        return [lines[index] for index in self._places(len(lines)).plain[:REMEMBERED_LINES]]
 
     def apply(self, lines: list[str], resent: Sequence[str] = ()) -> list[str]:
         """Return the batch with its share of faults; `resent` are accepted records of an earlier object."""
-        bad, repeats, late = self._places(len(lines))
-        chosen = {*bad, *repeats, *late}
-        plain = [index for index in range(len(lines)) if index not in chosen]
+        places = self._places(len(lines))
+        if not (places.plain or self._earlier or resent) and places.repeated:
+            # Nothing to repeat yet: the first of them has to stand for itself, and its turn comes later.
+            places.plain.append(places.repeated.pop(0))
+            self._due[1] += 1
         changed = list(lines)
-        for index in bad:
+        for index in places.bad:
             changed[index] = self._bad(lines[index])
-        for index in late:
+        for index in places.late:
             changed[index] = self._late(lines[index])
-        repeatable = _Repeatable(lines, plain, self._earlier, resent)
-        for index in repeats:
-            original = repeatable.before(index, self._stream)
-            if original is not None:
-                changed[index] = self._repeat(original)
-                self._due[1] -= 1
-        self._earlier = [lines[index] for index in plain[-REMEMBERED_LINES:]] or self._earlier
+        for index in places.repeated:
+            passed = bisect_left(places.plain, index)
+            if resent and (self._stream.random() < RESENT_SHARE or not (passed or self._earlier)):
+                original = self._stream.choice(resent)
+            elif passed:
+                original = lines[places.plain[self._stream.randrange(passed)]]
+            else:
+                original = self._stream.choice(self._earlier)
+            changed[index] = self._repeat(original)
+        self._earlier = [lines[index] for index in places.plain[-REMEMBERED_LINES:]] or self._earlier
         return changed
 
-    def _places(self, size: int) -> tuple[list[int], list[int], list[int]]:
-        """Choose the places of bad, repeated and late records in a batch; repeats are paid for when made."""
+    def _places(self, size: int) -> _Places:
+        """Choose what becomes of each record of a batch."""
         self._due = [due + share * size for due, share in zip(self._due, self._shares, strict=True)]
-        left = size
-        counts = []
-        for due in self._due:
-            counts.append(min(int(due + 1e-9), left))
-            left -= counts[-1]
-        self._due[0] -= counts[0]
-        self._due[2] -= counts[2]
-        places = self._stream.sample(range(size), sum(counts))
-        bad, repeats = counts[0], counts[0] + counts[1]
-        return sorted(places[:bad]), sorted(places[bad:repeats]), sorted(places[repeats:])
+        left = list(range(size))
+        self._stream.shuffle(left)
+        chosen = []
+        for fault, due in enumerate(self._due):
+            # The sum of many shares may miss a whole number by a little.
+            count = min(int(due + 1e-9), len(left))
+            self._due[fault] -= count
+            chosen.append(sorted(left[:count]))
+            left = left[count:]
+        bad, repeated, late = chosen
+        plain = sorted(left)
+        if plain and repeated and repeated[0] < plain[0]:
+            # So that every repeated record has an earlier one in its own batch.
+            repeated[0], plain[0] = plain[0], repeated[0]
+            repeated.sort()
+        return _Places(bad, repeated, late, plain)
 
     def _bad(self, line: str) -> str:
         reason = QUARANTINE_REASONS[self._next_reason % len(QUARANTINE_REASONS)]
@@ -268,28 +291,6 @@ class RecordFaults:
         if self._stream.random() < 0.4:
             return line
         return self._stream.choice(REPEATS)(line)
-
-
-class _Repeatable:
-    """The accepted records before a place in a batch: of this batch, the one before, an earlier object."""
-
-    def __init__(self, lines: list[str], plain: list[int], earlier: Sequence[str], resent: Sequence[str]) -> None:
-        self._lines = lines
-        self._plain = plain
-        self._earlier = earlier
-        self._resent = resent
-        self._passed = 0
-
-    def before(self, index: int, stream: random.Random) -> str | None:
-        """Return one of them, or None when there is none; places are asked for in rising order."""
-        while self._passed < len(self._plain) and self._plain[self._passed] < index:
-            self._passed += 1
-        if self._resent and stream.random() < 0.3:
-            return stream.choice(self._resent)
-        if self._passed:
-            return self._lines[self._plain[stream.randrange(self._passed)]]
-        others = self._earlier or self._resent
-        return stream.choice(others) if others else None
 
 
 def _fields(line: str) -> Fields:

@@ -216,7 +216,7 @@ class SessionStream:
             for passed in [each for each in self._pending if each < second]:
                 del self._pending[passed]
         self._read_to = second + 1
-        return _render(second, self._pending.pop(second, []))
+        return render_second(second, self._pending.pop(second, []))
 
     def _plan(self, second: int, keep_from: int) -> None:
         random = random_stream(self._seed, "sessions", second).random
@@ -235,7 +235,8 @@ class SessionStream:
         return self._noise[1]
 
 
-def _render(second: int, events: list[tuple[int, str, str]]) -> list[str]:
+def render_second(second: int, events: list[tuple[int, str, str]]) -> list[str]:
+    """Return the lines of (microsecond, visitor, rest of the line), in order, equal microseconds moved apart."""
     events.sort()
     instants = [event[0] for event in events]
     if any(earlier == later for earlier, later in pairwise(instants)):

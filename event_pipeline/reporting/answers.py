@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.engines.base import Engine, QueryError
+from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import QUIET
 from event_pipeline.rules.contract import HOUR_TABLES, Column
 from event_pipeline.rules.query import GoldTable
@@ -62,24 +63,23 @@ def print_answers(engine: Engine, gold_tables: Sequence[GoldTable], day: date, c
     for table in gold_tables:
         rows = engine.query(named_query(table.name, gold_tables, day)).to_pylist()
         console.print()
-        console.print(Text.assemble((f"gold.{table.name}", "bold"), (f"  {table.description}", QUIET)), soft_wrap=True)
+        console.print(Text.assemble((f"gold.{table.name}", "bold"), (f"  {table.description}", QUIET)))
         console.print(_answer(table, rows[:ROWS_SHOWN]))
         if len(rows) > ROWS_SHOWN:
             console.print(
                 f"and {len(rows) - ROWS_SHOWN:,} more: event-pipeline query --name {table.name} --day {day}",
                 style=QUIET,
-                soft_wrap=True,
             )
 
 
 def _answer(table: GoldTable, rows: Sequence[dict[str, Any]]) -> Table:
-    answer = Table()
-    for column in table.columns:
-        # Without underscores a heading can break between words where the terminal is narrow.
-        answer.add_column(column.name.replace("_", " "), justify="left" if column.type == "string" else "right")
-    for row in rows:
-        answer.add_row(*(_cell(column, row[column.name]) for column in table.columns))
-    return answer
+    # Without underscores a heading can break between words where the terminal is narrow.
+    headings = {column: column.name.replace("_", " ") for column in table.columns}
+    return lay_out(
+        list(headings.values()),
+        [[_cell(column, row[column.name]) for column in table.columns] for row in rows],
+        left=[heading for column, heading in headings.items() if column.type == "string"],
+    )
 
 
 def _cell(column: Column, value: Any) -> Text:
@@ -96,7 +96,7 @@ def print_data_folder(settings: Settings, console: Console) -> None:
     """Print where the data lies and how to ask it more."""
     root = settings.root.absolute()
     console.print()
-    console.print(f"The data lies in {root}", style="bold", soft_wrap=True)
+    console.print(f"The data lies in {root}", style="bold")
     for name, meaning in _FOLDERS.items():
-        console.print(Text.assemble(f"  {root / name}", (f"  {meaning}", QUIET)), soft_wrap=True)
+        console.print(Text.assemble(f"  {root / name}", (f"  {meaning}", QUIET)))
     console.print('  event-pipeline query "SELECT * FROM ops.hour_ledger"   event-pipeline status', style=QUIET)

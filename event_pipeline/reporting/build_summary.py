@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.building import BuildPlan
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.reporting.status import hours_text
+from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING
 from event_pipeline.rules.hour import Hour
 
@@ -32,20 +32,17 @@ def print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) -
             f"Left alone, because raw objects that they were built from are gone: {hours_text(plan.shrunk)}.\n"
             "  Put the objects back, or say --allow-fewer-objects: the rebuilt hour then lacks their records.",
             style=FAULT,
-            soft_wrap=True,
         )
     if plan.expired:
         console.print(
             f"Left as published, because all their raw objects are gone: {hours_text(plan.expired)}.",
             style=QUIET,
-            soft_wrap=True,
         )
     if plan.too_early:
         console.print(
             f"Left alone, because they lie before the first partition {first_partition}: "
             f"{hours_text(plan.too_early)}.\n  EVENT_PIPELINE_FIRST_PARTITION sets it.",
             style=WARNING,
-            soft_wrap=True,
         )
 
 
@@ -75,13 +72,12 @@ def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
                 (f"{check.severity.lower():<5} ", FAULT if check.severity == "ERROR" else WARNING),
                 f"{check.hour} {check.asset}, {check.check}: {check.description}",
             ),
-            soft_wrap=True,
         )
     if len(checks) > CHECKS_SHOWN:
         console.print(f"and {len(checks) - CHECKS_SHOWN:,} more: event-pipeline dev shows all", style=QUIET)
     for outcome in outcomes:
         if not outcome.succeeded:
-            console.print(f"failed {outcome.hours}: {outcome.error}", style=FAULT, soft_wrap=True)
+            console.print(f"failed {outcome.hours}: {outcome.error}", style=FAULT)
 
 
 def print_hour_counts(
@@ -89,23 +85,28 @@ def print_hour_counts(
 ) -> None:
     """Print where the records of each hour went; `silver` says what was done to it."""
     shown = hours[-HOURS_SHOWN:]
-    table = Table(title="Landing hours", title_justify="left")
-    table.add_column("hour", no_wrap=True)
-    table.add_column("silver")
-    for name in ("objects", "records", "= rows", "+ bad", "+ dup", "bad %"):
-        table.add_column(name, justify="right")
-    for hour in shown:
-        commit = commits.get(hour)
-        if commit is None or hour not in silver:
-            table.add_row(str(hour), Text("not built", style=FAULT))
-            continue
-        account = commit.account
-        objects = Text(f"{len(account.objects):,}")
-        if account.unreadable:
-            objects.append(f" ({len(account.unreadable)} unreadable)", style=FAULT)
-        share = f"{account.quarantined / account.records:.2%}" if account.records else ""
-        counts = (account.records, account.silver_rows, account.quarantined, account.duplicates)
-        table.add_row(str(hour), silver[hour], objects, *(f"{count:,}" for count in counts), share)
-    console.print(table)
+    rows = [_hour_row(hour, silver.get(hour), commits.get(hour)) for hour in shown]
+    headings = (
+        "hour",
+        "silver",
+        "objects",
+        "broken",
+        "records",
+        "=\N{NO-BREAK SPACE}rows",
+        "+\N{NO-BREAK SPACE}bad",
+        "+\N{NO-BREAK SPACE}dup",
+        "bad share",
+    )
+    console.print(lay_out(headings, rows, left=("hour", "silver"), title="Landing hours"))
     if len(hours) > len(shown):
         console.print(f"and {len(hours) - len(shown):,} earlier hours: event-pipeline status", style=QUIET)
+
+
+def _hour_row(hour: Hour, silver: str | None, commit: HourCommit | None) -> list[Text | str]:
+    if commit is None or silver is None:
+        return [str(hour), Text("not built", style=FAULT), *[""] * 7]
+    account = commit.account
+    broken = Text(f"{len(account.unreadable):,}", style=FAULT if account.unreadable else "")
+    share = f"{account.quarantined / account.records:.2%}" if account.records else ""
+    counts = (account.records, account.silver_rows, account.quarantined, account.duplicates)
+    return [str(hour), silver, f"{len(account.objects):,}", broken, *(f"{count:,}" for count in counts), share]

@@ -16,7 +16,6 @@ def print_generated(totals: GeneratedTotals, folder: Path, console: Console) -> 
         f"{totals.objects:,} raw objects, {totals.records:,} readable records, {totals.size / (1 << 20):,.1f} MiB "
         f"in {folder}",
         style=GOOD,
-        soft_wrap=True,
     )
     planted = {
         "bad records": totals.bad,
@@ -27,7 +26,7 @@ def print_generated(totals: GeneratedTotals, folder: Path, console: Console) -> 
     }
     if any(planted.values()):
         named = ", ".join(f"{count:,} {what}" for what, count in planted.items() if count)
-        console.print(f"with {named}", soft_wrap=True)
+        console.print(f"with {named}")
 
 
 def object_line(made: GeneratedObject) -> str:

@@ -147,12 +147,12 @@ def status_as_json(status: Status) -> dict[str, Any]:
 def print_status(status: Status, console: Console) -> None:
     """Print the grid, what its symbols mean, and what there is to do."""
     if not status.hours:
-        console.print("No raw objects yet. `event-pipeline generate` writes some.", soft_wrap=True)
+        console.print("No raw objects yet. `event-pipeline generate` writes some.")
     else:
         console.print(_grid(status, console))
         console.print(_legend(status, console))
     for line in _findings(status):
-        console.print(line, soft_wrap=True)
+        console.print(line)
 
 
 def _grid(status: Status, console: Console) -> Table:

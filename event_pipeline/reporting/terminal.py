@@ -91,7 +91,7 @@ class ProgressView:
 
     def note(self, line: str | Text) -> None:
         """Print a line that stays."""
-        self._console.print(line, soft_wrap=True)
+        self._console.print(line)
 
     def __enter__(self) -> ProgressView:
         if self._bar is not None:

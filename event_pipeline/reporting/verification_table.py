@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.reporting.status import hours_text
+from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
 from event_pipeline.verification import Difference, GoldVerdict, HourVerdict, Verification
 
@@ -19,40 +20,45 @@ def print_verification(verification: Verification, console: Console) -> None:
     if verification.hours:
         console.print(_hours_table(verification.hours))
     if verification.gold:
+        console.print()
         console.print(_gold_table(verification.gold))
     if verification.differences:
+        console.print()
         console.print(_differences_table(verification.differences))
+    console.print()
     for line in _conclusion(verification):
-        console.print(line, soft_wrap=True)
+        console.print(line)
 
 
 def _hours_table(verdicts: tuple[HourVerdict, ...]) -> Table:
-    table = Table(title="Raw, recounted, against what queries see", title_justify="left")
-    table.add_column("hour", no_wrap=True)
-    for name in ("objects", "unreadable", "records", "= silver", "+ quarantined", "+ duplicates"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+    rows: list[list[Text | str]] = []
     for each in verdicts:
         counts = (each.objects, each.unreadable, each.records, each.silver_rows, each.quarantined, each.duplicates)
-        table.add_row(str(each.hour), *(f"{count:,}" for count in counts), _seal(each.differences))
-    return table
+        rows.append([str(each.hour), *(f"{count:,}" for count in counts), _seal(each.differences)])
+    headings = (
+        "hour",
+        "objects",
+        "broken",
+        "records",
+        "=\N{NO-BREAK SPACE}rows",
+        "+\N{NO-BREAK SPACE}bad",
+        "+\N{NO-BREAK SPACE}dup",
+        "Silver",
+    )
+    return lay_out(headings, rows, left=("hour",), title="Raw, recounted, against what queries see")
 
 
 def _gold_table(verdicts: tuple[GoldVerdict, ...]) -> Table:
-    table = Table(title="Gold, recomputed from all Silver of the day, against what is published", title_justify="left")
-    table.add_column("event day", no_wrap=True)
     days: defaultdict[date, dict[str, GoldVerdict]] = defaultdict(dict)
     for each in verdicts:
         days[each.day][each.table] = each
     names = list(dict.fromkeys(each.table for each in verdicts))
-    for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
-    for day, tables in days.items():
-        table.add_row(
-            str(day),
-            *(Text.assemble(f"{tables[name].rows:,} ", _seal(tables[name].differences)) for name in names),
-        )
-    return table
+    rows: list[list[Text | str]] = [
+        [str(day), *(Text.assemble(f"{tables[name].rows:,} ", _seal(tables[name].differences)) for name in names)]
+        for day, tables in days.items()
+    ]
+    title = "Rows of Gold, recomputed from all Silver of the day, against what is published"
+    return lay_out(["event day", *(name.replace("_", " ") for name in names)], rows, left=("event day",), title=title)
 
 
 def _seal(differences: tuple[Difference, ...]) -> Text:
@@ -60,7 +66,7 @@ def _seal(differences: tuple[Difference, ...]) -> Text:
 
 
 def _differences_table(differences: list[Difference]) -> Table:
-    table = Table(title="What differs", title_justify="left", title_style=FAULT)
+    table = Table(title="What differs", title_justify="left", title_style=FAULT, show_lines=True)
     for name in ("where", "what", "expected", "found"):
         table.add_column(name, overflow="fold")
     for each in differences:

@@ -1,0 +1,44 @@
+"""How a table for people is laid out: light rules, headings that wrap, values that are never cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+Cell = Text | str
+
+
+def lay_out(
+    headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, left: Sequence[str] = (), title: str | None = None
+) -> Table:
+    """Return a table of the rows; the columns named in `left` hold text, all others numbers.
+
+    Every column is as wide as its widest value; headings wrap at spaces (not at no-break spaces).
+    """
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 0, 0, 1),
+        title=title,
+        title_justify="left",
+        title_style="bold",
+    )
+    for number, heading in enumerate(headings):
+        widest = max((_width(row[number]) for row in rows), default=0)
+        longest_word = max(map(len, heading.split(" ")), default=0)
+        table.add_column(
+            heading,
+            justify="left" if heading in left else "right",
+            # Set, not only bounded: Rich shrinks wide columns by share, and would cut values to spare headings.
+            width=max(widest, longest_word),
+        )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _width(cell: Cell) -> int:
+    return cell.cell_len if isinstance(cell, Text) else Text(cell).cell_len

@@ -1,0 +1,67 @@
+"""Commit records survive the way to JSON and back, and a damaged one is never half understood."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+
+from event_pipeline.engines.commit import CommitRecordError, DataFile, DayCommit, HourCommit, PartialCommit
+from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount
+from event_pipeline.rules.hour import Hour
+
+HOUR = Hour.parse("2025-12-07T22")
+AT = datetime(2025, 12, 8, 1, 2, 3, 4000, tzinfo=UTC)
+FILE = DataFile("silver.events", "runs/x.parquet", 3, 100, "ab")
+COMMITS = [
+    HourCommit(
+        HOUR,
+        "run-1",
+        AT,
+        "1:2s:3s",
+        HourAccount(
+            (
+                ObjectAccount("a", "e1", 10, 5, 3, 1, {"not_json": 1}, None, {"extra": 2}),
+                ObjectAccount("b", "e2", 0, unreadable="zero_bytes"),
+            ),
+            {"2025-12-07": DayTotals(3, 1, 0, 0, 2, 0, 4, Decimal("10.10"))},
+        ),
+        (FILE,),
+    ),
+    PartialCommit("top_products", HOUR, "run-2", AT, "run-1", "v", {"2025-12-07": 3}, (FILE,)),
+    DayCommit("top_products", date(2025, 12, 7), "run-3", AT, "v", {HOUR.hive_path: "run-2"}, ()),
+]
+
+
+@pytest.mark.parametrize("commit", COMMITS, ids=lambda commit: type(commit).__name__)
+def test_a_commit_record_comes_back_equal(commit: HourCommit | PartialCommit | DayCommit) -> None:
+    assert type(commit).from_json(commit.to_json()) == commit
+
+
+@pytest.mark.parametrize("commit", COMMITS, ids=lambda commit: type(commit).__name__)
+def test_damaged_and_foreign_records_are_refused(commit: HourCommit | PartialCommit | DayCommit) -> None:
+    text = commit.to_json()
+    kind = type(commit)
+    for damaged in (
+        text[:-20],
+        "",
+        "[]",
+        "null",
+        text.replace('"run_id"', '"run"'),
+        text.replace('"kind": "', '"kind": "x'),
+    ):
+        with pytest.raises(CommitRecordError):
+            kind.from_json(damaged)
+    with pytest.raises(CommitRecordError, match="format 2: this version reads and writes format 1"):
+        kind.from_json(text.replace('"format": 1', '"format": 2'))
+
+
+def test_the_fingerprint_follows_keys_etags_and_sizes() -> None:
+    first = COMMITS[0]
+    assert isinstance(first, HourCommit)
+    objects = first.account.objects
+    same = HourAccount(tuple(reversed(objects)), {})
+    assert same.fingerprint == first.fingerprint
+    for other in (ObjectAccount("c", "e2", 0), ObjectAccount("b", "e3", 0), ObjectAccount("b", "e2", 1)):
+        assert HourAccount((objects[0], other), {}).fingerprint != first.fingerprint

@@ -1,0 +1,97 @@
+"""The documents say what the code does: tables, settings, commands and targets are read from both and compared."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from event_pipeline.rules.contract import HOUR_TABLES, QUARANTINE_REASONS, UNREADABLE_REASONS, Table
+from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.settings import Settings, variable_names
+
+PROJECT = Path(__file__).parents[1]
+CONTRACT = (PROJECT / "docs" / "contract.md").read_text(encoding="utf-8")
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
+
+
+def table_after(text: str, marker: str) -> list[list[str]]:
+    """Return the cells of the first Markdown table after a marker, without its header."""
+    lines = text.split(marker, 1)[1].splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))])
+    return rows
+
+
+def names(cell: str) -> list[str]:
+    """Return the names in backticks of a cell."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_contract_lists_every_quarantine_reason_in_order() -> None:
+    assert tuple(names(row[0])[0] for row in table_after(CONTRACT, "**Quarantine.**")) == QUARANTINE_REASONS
+
+
+def test_the_contract_lists_every_unreadable_reason() -> None:
+    assert tuple(names(row[0])[0] for row in table_after(CONTRACT, "**Unreadable objects**")) == UNREADABLE_REASONS
+
+
+@pytest.mark.parametrize(
+    "table", [*HOUR_TABLES, *(gold.table for gold in load_gold_tables())], ids=lambda t: t.full_name
+)
+def test_the_contract_lists_every_column_with_its_type(table: Table) -> None:
+    documented = [(names(row[0])[0], row[1]) for row in table_after(CONTRACT, f"\n`{table.full_name}`")]
+    assert documented == [(column.name, column.type) for column in table.columns]
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    documented = {names(row[0])[0]: row[1] for row in table_after(README, "## Settings")}
+    defaults = {}
+    for variable, name in variable_names().items():
+        field = Settings.model_fields[name]
+        defaults[variable] = "all cores" if field.default_factory else f"`{field.default}`"
+    assert documented == defaults
+
+
+def test_the_readme_lists_every_gold_table() -> None:
+    assert {names(row[0])[0] for row in table_after(README, "## The five tables")} == {
+        table.table.full_name for table in load_gold_tables()
+    }
+
+
+def commands_in(page: Path) -> list[str]:
+    """Return the `event-pipeline ...` and `make ...` lines of a page's code blocks."""
+    blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if re.match(r"(event-pipeline|make|\.venv/bin/event-pipeline)\b", line)]
+
+
+def test_every_command_in_the_documents_exists() -> None:
+    used = {tuple(line.split()[:2]) for page in PAGES for line in commands_in(page)}
+    assert ("make", "run") in used
+    targets = set(re.findall(r"^([a-z]+):.*## ", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    assert {target for tool, target in used if tool == "make"} <= targets
+    for tool, command in sorted(used):
+        if tool != "make":
+            shown = subprocess.run(
+                [sys.executable, "-m", "event_pipeline.cli", command, "--help"],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert shown.returncode == 0, f"{tool} {command}: {shown.stderr}"
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
