@@ -17,8 +17,9 @@ Standard library and pyarrow.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache, reduce
 from itertools import compress
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -145,44 +146,55 @@ def _screen_pattern(shapes: tuple[tuple[str, ...], ...], ascii_only: bool) -> st
 def _certain_events(rows: pa.Table, line_numbers: pa.Array, accepted: InstantRange) -> pa.Table:
     """Return the rows that are events beyond doubt, normalised."""
     fields = {name: rows[name].combine_chunks() for name in EVENT_FIELDS}
-    event_type = fields["event_type"]
-    instant_us, certain = _instants(fields["timestamp"], accepted)
-    certain = pc.and_(certain, _is_plain(fields["user_id"], _PLAIN_ID, _ID_BYTES, MAX_ID_CHARACTERS))
-    certain = pc.and_(certain, _is_plain(fields["session_id"], _PLAIN_ID, _ID_BYTES, MAX_ID_CHARACTERS))
-    certain = pc.and_(certain, pc.is_in(event_type, value_set=pa.array(EVENT_TYPES)))
-
     category = pc.ascii_lower(fields["category"])
     quantity = fields["quantity"]
     price = fields["price"]
-    cents = pc.round(pc.multiply(price, 100.0))
+    hundred = _scalar(100.0, pa.float64())
+    cents = pc.round(pc.multiply(price, hundred))
     search_query = pc.ascii_trim_whitespace(fields["search_query"])
+    values = {
+        "product_id": fields["product_id"],
+        "category": category,
+        "quantity": quantity,
+        "price": cents,
+        "search_query": search_query,
+    }
     holds = {
         "product_id": _is_plain(fields["product_id"], _PLAIN_ID, _ID_BYTES, MAX_ID_CHARACTERS),
         "category": _is_plain(category, _PLAIN_CATEGORY, _CATEGORY_BYTES, MAX_CATEGORY_CHARACTERS),
         "quantity": _all_true(_between(quantity, 1, MAX_QUANTITY), pc.equal(pc.floor(quantity), quantity)),
-        "price": _all_true(_between(cents, 0, MAX_PRICE_CENTS), pc.equal(pc.divide(cents, 100.0), price)),
+        "price": _all_true(_between(cents, 0, MAX_PRICE_CENTS), pc.equal(pc.divide(cents, hundred), price)),
         "search_query": _all_true(_between(pc.utf8_length(search_query), 1, MAX_SEARCH_QUERY_CHARACTERS)),
     }
-    carried = {name: _carries(event_type, name) for name in holds}
-    for name in holds:
-        certain = pc.and_(certain, pc.or_(holds[name], pc.invert(carried[name])))
-    for name in _NUMERIC_FIELDS:
-        certain = pc.and_(certain, pc.fill_null(pc.is_finite(fields[name]), True))
-
-    def kept(name: str, values: pa.Array) -> pa.Array:
-        return pc.if_else(pc.and_(certain, carried[name]), values, pa.scalar(None, values.type))
-
+    type_index = pc.index_in(fields["event_type"], value_set=pa.array(EVENT_TYPES))
+    carried = {
+        name: _all_true(pa.array([name in CARRIED_FIELDS[each] for each in EVENT_TYPES]).take(type_index))
+        for name in holds
+    }
+    instant_us, is_accepted = _instants(fields["timestamp"], accepted)
+    certain = _all_true(
+        is_accepted,
+        _is_plain(fields["user_id"], _PLAIN_ID, _ID_BYTES, MAX_ID_CHARACTERS),
+        _is_plain(fields["session_id"], _PLAIN_ID, _ID_BYTES, MAX_ID_CHARACTERS),
+        pc.is_valid(type_index),
+        *(pc.or_(holds[name], pc.invert(carried[name])) for name in holds),
+        *(pc.fill_null(pc.is_finite(fields[name]), _scalar(True, pa.bool_())) for name in _NUMERIC_FIELDS),
+    )
+    kept = {
+        name: pc.if_else(pc.and_(certain, carried[name]), values[name], _scalar(None, values[name].type))
+        for name in holds
+    }
     events = pa.Table.from_arrays(
         [
             pc.cast(instant_us, pa.timestamp("us")),
             fields["user_id"],
             fields["session_id"],
-            event_type,
-            kept("product_id", fields["product_id"]),
-            kept("category", category),
-            pc.cast(kept("quantity", quantity), pa.int32()),
-            pc.cast(kept("price", cents), pa.int64()),
-            kept("search_query", search_query),
+            fields["event_type"],
+            kept["product_id"],
+            kept["category"],
+            pc.cast(kept["quantity"], pa.int32()),
+            pc.cast(kept["price"], pa.int64()),
+            kept["search_query"],
             line_numbers,
         ],
         schema=EVENTS_SCHEMA,
@@ -194,7 +206,7 @@ def _instants(timestamps: pa.Array, accepted: InstantRange) -> tuple[pa.Array, p
     """Return the instants in microseconds since 1970, and where they are certain and accepted."""
     plain = _all_true(pc.match_substring_regex(timestamps, _PLAIN_TIMESTAMP))
     if plain.true_count < len(plain):
-        timestamps = pc.if_else(plain, timestamps, pa.scalar(None, pa.string()))
+        timestamps = pc.if_else(plain, timestamps, _scalar(None, pa.string()))
     instant_us = pc.cast(pc.cast(timestamps, pa.timestamp("us", "UTC")), pa.int64())
     return instant_us, _all_true(_between(instant_us, accepted.first_us, accepted.end_us - 1))
 
@@ -209,21 +221,20 @@ def _is_plain(texts: pa.Array, pattern: str, plain_bytes: bytes, most: int) -> p
     return _all_true(pc.match_substring_regex(texts, pattern))
 
 
-def _carries(event_type: pa.Array, name: str) -> pa.BooleanArray:
-    types = [each for each, names in CARRIED_FIELDS.items() if name in names]
-    return pc.is_in(event_type, value_set=pa.array(types))
-
-
 def _between(values: pa.Array, least: int, most: int) -> pa.BooleanArray:
-    return pc.and_(pc.greater_equal(values, least), pc.less_equal(values, most))
+    above = pc.greater_equal(values, _scalar(least, values.type))
+    return pc.and_(above, pc.less_equal(values, _scalar(most, values.type)))
 
 
 def _all_true(*conditions: pa.BooleanArray) -> pa.BooleanArray:
     """Join conditions; unknown (no value) counts as false."""
-    joined, *others = conditions
-    for each in others:
-        joined = pc.and_(joined, each)
-    return pc.fill_null(joined, False)
+    return pc.fill_null(reduce(pc.and_, conditions), _scalar(False, pa.bool_()))
+
+
+@cache
+def _scalar(value: Any, type: pa.DataType) -> pa.Scalar:
+    """Return a constant for a kernel: converting it anew costs more than comparing a chunk's column with it."""
+    return pa.scalar(value, type)
 
 
 def _is_utf8(block: bytes) -> bool:

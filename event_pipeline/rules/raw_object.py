@@ -42,18 +42,25 @@ def read_line_chunks(stored: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
     Raises:
         UnreadableObjectError: at the fault, so after chunks that came before it: the caller drops those.
     """
-    unfinished: list[bytes] = []
+    blocks: list[bytes] = []
+    gathered = 0
+    wanted = chunk_bytes
     at_start = True
     for block in _inflate(stored, chunk_bytes):
-        end = block.rfind(b"\n") + 1
-        if not end:
-            unfinished.append(block)
+        blocks.append(block)
+        gathered += len(block)
+        if gathered < wanted:
             continue
-        lines = b"".join((*unfinished, block[:end]))
-        unfinished = [block[end:]]
-        yield lines.removeprefix(_BYTE_ORDER_MARK) if at_start else lines
-        at_start = False
-    lines = b"".join(unfinished)
+        lines = b"".join(blocks)
+        end = lines.rfind(b"\n") + 1
+        if end:
+            yield lines[:end].removeprefix(_BYTE_ORDER_MARK) if at_start else lines[:end]
+            at_start = False
+        blocks = [lines[end:]]
+        gathered = len(blocks[0])
+        # Twice as much before the next look for a newline: a line of many chunks is not searched again and again.
+        wanted = max(chunk_bytes, 2 * gathered)
+    lines = b"".join(blocks)
     if at_start:
         lines = lines.removeprefix(_BYTE_ORDER_MARK)
     if lines:
