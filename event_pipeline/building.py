@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from event_pipeline.dagster_storage import storage_faults
 from event_pipeline.engines.base import Engine, PipelineError
 from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
@@ -89,11 +90,11 @@ def build(
     """Materialize the hours of a plan through Dagster, one range after the other; a failed one stops no other.
 
     Raises:
-        StorageError: Dagster's storage cannot be written.
+        StorageError: Dagster's storage is damaged or cannot be written.
     """
     from event_pipeline.automation.runs import prepare_instance, run_range
 
-    with prepare_instance(settings) as instance:
+    with storage_faults(settings.dagster_home), prepare_instance(settings) as instance:
         for hours in contiguous(plan.hours, settings.hours_per_run):
             yield run_range(
                 hours, settings, instance, force=force, allow_fewer_objects=allow_fewer_objects, progress=progress

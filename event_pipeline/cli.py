@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 from enum import IntEnum, StrEnum
 from importlib.util import find_spec
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +32,7 @@ from event_pipeline.reporting.results import ResultFormat
 from event_pipeline.reporting.terminal import (
     FAULT,
     READER_LEFT_EXIT_CODE,
+    WARNING,
     messages,
     output,
     progress,
@@ -43,6 +45,10 @@ from event_pipeline.settings import Settings, SettingsError, load_settings
 if TYPE_CHECKING:
     from event_pipeline.engines.base import Engine
     from event_pipeline.generator import GeneratedObject
+
+
+WORKSPACE = Path(__file__).parents[1] / "workspace.yaml"
+"""The checkout's code location: the same for every way in which the UI is started."""
 
 
 class UsageError(ValueError):
@@ -64,7 +70,7 @@ class ExitCode(IntEnum):
 
 EXIT_CODES = {
     ExitCode.OK: "done, and everything that was asked for holds",
-    ExitCode.NOT_HELD: "done, but a run or a check failed, verify found differences, doctor found faults",
+    ExitCode.NOT_HELD: "it failed or does not hold: a run, a check, verify found differences, doctor found faults",
     ExitCode.USAGE: "wrong usage: an option, an hour, a setting, an SQL statement",
     ExitCode.STORAGE: "the data folder cannot be used: full, read-only, damaged, of another version",
     ExitCode.REFUSED: "refused, because data would be lost",
@@ -109,6 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except tuple(kind for kind, _ in _CODE_OF_ERROR) as error:
         messages().print(f"error: {error}", style=FAULT, soft_wrap=True)
         sys.exit(next(code for kind, code in _CODE_OF_ERROR if isinstance(error, kind)))
+    except SystemExit as end:
+        if end.code == ExitCode.INTERRUPTED:
+            messages().print(EXIT_CODES[ExitCode.INTERRUPTED], style=WARNING)
+        raise
 
 
 class StatusFormat(StrEnum):
@@ -284,7 +294,7 @@ def status(
     ),
 ) -> None:
     """Show where every landing hour stands: raw objects, commit record, catalog, Gold and Dagster's last run."""
-    from event_pipeline.reporting.dagster_runs import latest_run_states
+    from event_pipeline.dagster_storage import latest_run_states
     from event_pipeline.reporting.status import print_status, read_status, status_as_json
 
     settings = load_settings()
@@ -347,8 +357,9 @@ def query(
         raise UsageError("give either one SQL statement or --name with a Gold table")
     if day is not None and name is None:
         raise UsageError("--day goes with --name: in SQL write WHERE event_date = DATE '2025-12-07'")
-    statement = sql or named_query(name or "", load_gold_tables(), event_day(day) if day else None)
-    result = open_engine(load_settings()).query(statement)
+    if name is not None:
+        sql = named_query(name, load_gold_tables(), event_day(day) if day is not None else None)
+    result = open_engine(load_settings()).query(sql or "")
     with quiet_when_reader_leaves():
         write_result(result, result_format)
 
@@ -400,19 +411,24 @@ def dev(
 ) -> None:
     """Start the Dagster UI and daemon over the same data; Ctrl-C ends both."""
     from event_pipeline.automation.runs import prepare_instance
+    from event_pipeline.dagster_storage import storage_faults
 
     if find_spec("dagster_webserver") is None:
         raise UsageError("the Dagster UI is not installed: `make dev` installs it, or pip install 'event-pipeline[ui]'")
     loaded = load_settings()
-    prepare_instance(loaded).dispose()
+    with storage_faults(loaded.dagster_home):
+        prepare_instance(loaded).dispose()
     # The data folder stands in the environment, absolute: Dagster starts processes of its own, in other folders.
     environment = os.environ | {
         "DAGSTER_HOME": str(loaded.dagster_home),
         "EVENT_PIPELINE_ROOT": str(loaded.root.absolute()),
     }
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "event_pipeline.definitions", "-h", host, "-p", str(port)]
+    # Dagster would announce its successor of this command, and a dagster.yaml in the folder where it starts.
+    command = [sys.executable, "-W", "ignore:Function `dev_command`", "-m", "dagster", "dev"]
+    command += ["-w", str(WORKSPACE), "-h", host, "-p", str(port)]
     messages().print(f"Dagster UI: http://{host}:{port} over {loaded.root.absolute()}")
     # Replaced, not started: signals reach Dagster itself, which stops its processes in order.
+    os.chdir(loaded.dagster_home)
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
 
 

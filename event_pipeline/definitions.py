@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -10,7 +9,6 @@ import dagster as dg
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.automation.jobs import hourly_pipeline_job, repair_partitions_job
 from event_pipeline.automation.resources import pipeline_resources
-from event_pipeline.automation.runs import ignore_preview_warnings
 from event_pipeline.automation.schedules import hourly_schedule
 from event_pipeline.automation.sensors import new_raw_objects_sensor
 from event_pipeline.engines.base import Engine
@@ -32,18 +30,16 @@ def build_definitions(
     """
     settings = settings or load_settings()
     gold_tables = load_gold_tables(gold_folder)
-    with warnings.catch_warnings():
-        ignore_preview_warnings()
-        assets = pipeline_assets(settings, gold_folder)
-        hourly_pipeline = hourly_pipeline_job(assets)
-        return dg.Definitions(
-            assets=assets,
-            jobs=[hourly_pipeline, repair_partitions_job()],
-            schedules=[hourly_schedule(hourly_pipeline, gold_tables, settings)],
-            sensors=[new_raw_objects_sensor(hourly_pipeline, gold_tables, settings)],
-            resources=pipeline_resources(settings, gold_folder, engine),
-            executor=dg.in_process_executor,
-        )
+    assets = pipeline_assets(settings, gold_folder)
+    hourly_pipeline = hourly_pipeline_job(assets)
+    return dg.Definitions(
+        assets=assets,
+        jobs=[hourly_pipeline, repair_partitions_job()],
+        schedules=[hourly_schedule(hourly_pipeline, gold_tables, settings)],
+        sensors=[new_raw_objects_sensor(hourly_pipeline, gold_tables, settings)],
+        resources=pipeline_resources(settings, gold_folder, engine),
+        executor=dg.in_process_executor,
+    )
 
 
 defs = build_definitions()

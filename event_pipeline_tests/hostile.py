@@ -557,7 +557,7 @@ def _ids(field: str, missing: str, invalid: str) -> list[HostileLine]:
     """Lines about one of the three ids, which share one rule. Values bear the field's name to stay apart."""
 
     def of(text: str | None) -> bytes:
-        return view(**{field: text})
+        return _line({**VIEW, field: text}, "")
 
     def good(name: str, text: str, value: str) -> HostileLine:
         return case(f"{field}: {name}", of(text), SILVER, **{field: value})

@@ -368,6 +368,16 @@ class Mutator:
             line = line[:at] + insert + line[at + length :]
         return line.replace(b"\n", b"")
 
+    def torn_lines(self) -> bytes:
+        """A few lines, torn at or joined across line ends, so that what one lacks another may seem to have."""
+        content = b"\n".join(self.tame_line(0.03) for _ in range(self.chance.choice((1, 2, 3, 10))))
+        for _ in range(self.chance.choice((1, 1, 2, 3))):
+            joints = [at for at, byte in enumerate(content) if byte in b'{}:,"\n']
+            at = self.chance.choice(joints) + self.chance.choice((0, 1))
+            insert = self.chance.choice((b"\n", b"\n{", b"}\n", b"}{", b"} {", b"\r", b"", b" ", b"{}\n", b"null\n"))
+            content = content[:at] + insert + content[at + self.chance.choice((0, 0, 1, 1, 2)) :]
+        return content
+
     def value(self, name: str) -> str:
         """A JSON text for a field: from the hostile table, of another field, or made up."""
         kind = self.chance.random()
@@ -453,3 +463,12 @@ def test_mutated_lines_are_judged_as_the_oracle_judges_them() -> None:
     # The mutations must reach every rule, and leave enough lines whole, to prove anything.
     assert verdicts == {each.verdict for each in HOSTILE_LINES} - {SILVER}
     assert all(0.2 < share < 1.0 for share in accepted)
+
+
+def test_torn_and_joined_lines_are_judged_as_the_oracle_judges_them() -> None:
+    mutator = Mutator(20251208)
+    found: list[str] = []
+    for at in range(300):
+        content = mutator.torn_lines()
+        found += differences(content, validated(gz(content), (1_048_576, 600, 200)[at % 3]))
+    assert not found, "\n".join([f"{len(found)} lines judged otherwise", *found[:20]])

@@ -15,7 +15,7 @@ from event_pipeline.assets.presentation import OWNERS, file_reference, markdown_
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.assets.silver import PARTITIONS
-from event_pipeline.engines.base import Engine, GoldRefresh
+from event_pipeline.engines.base import Engine, GoldRefresh, StorageError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GoldTable, load_gold_tables
 from event_pipeline.settings import Settings
@@ -106,8 +106,11 @@ def _metadata(refresh: GoldRefresh, hour: Hour, days: Sequence[date], hours_toge
 def _preview(engine: Engine, table: GoldTable, day: date) -> dg.MarkdownMetadataValue:
     """Show the first published rows of one event day, in the order of the columns."""
     columns = ", ".join(column.name for column in table.columns)
-    rows = engine.query(
-        f"SELECT {columns} FROM {table.table.full_name} WHERE event_date = DATE '{day}' "
-        f"ORDER BY {columns} LIMIT {PREVIEW_ROWS}"
-    )
+    try:
+        rows = engine.query(
+            f"SELECT {columns} FROM {table.table.full_name} WHERE event_date = DATE '{day}' "
+            f"ORDER BY {columns} LIMIT {PREVIEW_ROWS}"
+        )
+    except StorageError as fault:  # the checks fail for it; the preview only says it, too
+        return dg.MetadataValue.md(str(fault))
     return markdown_table(rows.column_names, [tuple(row.values()) for row in rows.to_pylist()])

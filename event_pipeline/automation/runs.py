@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.assets.progress import HourProgress
@@ -23,6 +23,16 @@ from event_pipeline.settings import Settings
 
 DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
 """The checkout's configuration of Dagster; every data folder gets a copy of it."""
+
+_NO_COMPUTE_LOGS = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+        "config": {},
+    }
+}
+"""Steps in the process of the command line write to its own terminal. Dagster would put files in the place of stdout
+and stderr and start four processes a step to copy them back: no progress bar, and a traceback from each at Ctrl-C."""
 
 _INTERRUPTS = frozenset(("DagsterExecutionInterruptedError", "KeyboardInterrupt"))
 
@@ -71,7 +81,7 @@ def prepare_instance(settings: Settings) -> dg.DagsterInstance:
             present.write_text(wanted, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"Dagster's folder {home} cannot be prepared: {error}") from error
-    instance = dg.DagsterInstance.from_config(str(home))
+    instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_COMPUTE_LOGS))
     limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits() if not pool.from_default}
     # default_limit of dagster.yaml holds only from a pool's second batch of steps on, so the limits are set here.
     for pool, limit in {"silver": settings.silver_pool_limit, "gold": settings.gold_pool_limit}.items():
@@ -100,28 +110,26 @@ def run_range(
     Raises:
         KeyboardInterrupt: the run was interrupted; it is recorded as failed, and nothing half is published.
     """
-    with warnings.catch_warnings():
-        ignore_preview_warnings()
-        assets = pipeline_assets(settings, gold_folder)
-        job = dg.Definitions(
-            assets=assets,
-            jobs=[hourly_pipeline_job(assets)],
-            resources=pipeline_resources(settings, gold_folder, progress=progress),
-        ).resolve_job_def(HOURLY_PIPELINE)
-        single = hours.first.partition_key if len(hours) == 1 else None
-        result = job.execute_in_process(
-            run_config={
-                "loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}},
-                "ops": {
-                    SILVER: {"config": {"force": force, "allow_fewer_objects": allow_fewer_objects}},
-                    **{table.name: {"config": {"force": force}} for table in load_gold_tables(gold_folder)},
-                },
+    assets = pipeline_assets(settings, gold_folder)
+    job = dg.Definitions(
+        assets=assets,
+        jobs=[hourly_pipeline_job(assets)],
+        resources=pipeline_resources(settings, gold_folder, progress=progress),
+    ).resolve_job_def(HOURLY_PIPELINE)
+    single = hours.first.partition_key if len(hours) == 1 else None
+    result = job.execute_in_process(
+        run_config={
+            "loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}},
+            "ops": {
+                SILVER: {"config": {"force": force, "allow_fewer_objects": allow_fewer_objects}},
+                **{table.name: {"config": {"force": force}} for table in load_gold_tables(gold_folder)},
             },
-            instance=instance,
-            partition_key=single,
-            tags=process_tag() if single else {**process_tag(), **range_tags(hours)},
-            raise_on_error=False,
-        )
+        },
+        instance=instance,
+        partition_key=single,
+        tags=process_tag() if single else {**process_tag(), **range_tags(hours)},
+        raise_on_error=False,
+    )
     failures = [event for event in result.all_events if event.is_step_failure]
     if any(_root(event.step_failure_data.error)[0] in _INTERRUPTS for event in failures):
         raise KeyboardInterrupt
@@ -134,12 +142,6 @@ def run_range(
         failed_checks,
         _silver_outcomes(result.get_asset_materialization_events()),
     )
-
-
-def ignore_preview_warnings() -> None:
-    """Silence what Dagster says about its newer parts; every release that is installed is pinned and tested."""
-    warnings.simplefilter("ignore", dg.BetaWarning)
-    warnings.simplefilter("ignore", dg.PreviewWarning)
 
 
 def _failed_checks(evaluations: Iterable[dg.AssetCheckEvaluation]) -> Iterable[FailedCheck]:

@@ -180,7 +180,7 @@ def _csv_field(text: str) -> str:
 
 
 def _cell(value: Any) -> Text:
-    # A line break or a control character of the data must not break, or command, the terminal.
+    # A control character of the data must not command the terminal.
     if value is None:
         return Text("null", style=QUIET)
-    return Text("".join(each if each.isprintable() else repr(each)[1:-1] for each in as_text(value)))
+    return Text("".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in as_text(value)))

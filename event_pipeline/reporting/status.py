@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
+from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -150,7 +151,9 @@ def print_status(status: Status, console: Console) -> None:
         console.print("No raw objects yet. `event-pipeline generate` writes some.")
     else:
         console.print(_grid(status, console))
+        console.print()
         console.print(_legend(status, console))
+        console.print()
     for line in _findings(status):
         console.print(line)
 
@@ -207,13 +210,11 @@ def _symbol(mark: _Mark, console: Console) -> str:
     return mark.symbol if console.encoding.startswith("utf") else mark.plain
 
 
-def _legend(status: Status, console: Console) -> Text:
+def _legend(status: Status, console: Console) -> Columns:
     used = [_mark(each) for each in status.hours]
     entries = [mark for mark in (*_STATES.values(), _EXPIRED, _GAP, _QUIET, *_RUNS.values()) if mark in used]
-    return Text("   ").join(
-        Text.assemble((_symbol(mark, console), mark.style), f" {mark.meaning}".replace(" ", "\N{NO-BREAK SPACE}"))
-        for mark in entries
-    )
+    texts = [Text.assemble((_symbol(mark, console), mark.style), f" {mark.meaning}") for mark in entries]
+    return Columns(texts, padding=(0, 3))
 
 
 def _findings(status: Status) -> list[Text]:

@@ -12,6 +12,7 @@ from rich.text import Text
 from event_pipeline.reporting.status import hours_text
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
+from event_pipeline.rules.hour import Hour
 from event_pipeline.verification import Difference, GoldVerdict, HourVerdict, Verification
 
 
@@ -76,11 +77,14 @@ def _differences_table(differences: list[Difference]) -> Table:
 
 def _conclusion(verification: Verification) -> list[Text]:
     lines = []
+    alike: defaultdict[str, list[Hour]] = defaultdict(list)
     for hour, left in verification.not_recounted.items():
-        lines.append(Text(f"{hour}: not recounted: {left}; what was built from them stays published", style=WARNING))
+        alike[left].append(hour)
+    for left, hours in alike.items():
+        lines.append(Text(f"Not recounted: {hours_text(hours)}: {left}, what was built stays published", style=WARNING))
     if verification.not_built:
-        hours = hours_text(verification.not_built)
-        lines.append(Text(f"Not built yet, so not verified: {hours}: `event-pipeline run`", style=WARNING))
+        named = hours_text(verification.not_built)
+        lines.append(Text(f"Not built yet, so not verified: {named}: `event-pipeline run`", style=WARNING))
     differences = verification.differences
     if differences:
         count = f"{len(differences):,} difference{'s' if len(differences) != 1 else ''}"

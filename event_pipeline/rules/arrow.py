@@ -96,27 +96,17 @@ def silver_rows(events: pa.Table, source_object: str) -> pa.Table:
     return pa.table([columns[name] for name in SILVER_SCHEMA.names], schema=SILVER_SCHEMA)
 
 
-def day_totals(events: pa.Table) -> dict[str, DayTotals]:
-    """Sum accepted events (EVENTS_SCHEMA) to the control totals of each event day, by ISO date in order."""
-    days = pc.cast(_truncated_to_ms(events["instant"]), pa.date32())
+def day_totals(rows: pa.Table) -> dict[str, DayTotals]:
+    """Sum rows of `silver.events` to the control totals of each event day, by ISO date in order."""
     counts: dict[str, dict[str, int]] = {}
-    by_type = pa.table({"day": days, "event_type": events["event_type"]}).group_by(
-        ["day", "event_type"], use_threads=False
-    )
+    by_type = rows.select(["event_date", "event_type"]).group_by(["event_date", "event_type"], use_threads=False)
     for row in by_type.aggregate([([], "count_all")]).to_pylist():
-        counts.setdefault(row["day"].isoformat(), {})[row["event_type"]] = row["count_all"]
+        counts.setdefault(row["event_date"].isoformat(), {})[row["event_type"]] = row["count_all"]
 
-    # As decimals: the revenue of a day of the dearest purchases there can be does not fit 64 bits.
-    purchases = pa.table(
-        {
-            "day": days,
-            "quantity": events["quantity"],
-            "revenue": _as_decimal(_revenue_cents(events), SILVER_SCHEMA.field("revenue").type),
-        }
-    ).filter(pc.equal(events["event_type"], PURCHASE))
+    purchases = rows.filter(pc.equal(rows["event_type"], PURCHASE))
     sold = {
-        row["day"].isoformat(): (row["quantity_sum"], row["revenue_sum"])
-        for row in purchases.group_by("day", use_threads=False)
+        row["event_date"].isoformat(): (row["quantity_sum"], row["revenue_sum"])
+        for row in purchases.group_by("event_date", use_threads=False)
         .aggregate([("quantity", "sum"), ("revenue", "sum")])
         .to_pylist()
     }

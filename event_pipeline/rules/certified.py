@@ -17,7 +17,9 @@ Standard library and pyarrow.
 
 from __future__ import annotations
 
-from functools import cache, lru_cache, reduce
+from collections import Counter
+from contextlib import suppress
+from functools import lru_cache, reduce
 from itertools import compress
 from typing import Any
 
@@ -50,10 +52,10 @@ _PARSE_OPTIONS = pj.ParseOptions(
 )
 _MAX_BLOCK_BYTES = 1 << 30  # the reader's block size is an int32
 
-# Narrower than the rule, so that the cast behind it cannot fail: an offset, at most six digits, a real date.
+# Narrower than the rule, so that the cast behind it is sure: an offset, at most six digits, a real date from 1000 on.
 _PLAIN_TIMESTAMP = (
-    r"^(?:\d{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
-    r"|\d\d(?:0[48]|[2468][048]|[13579][26])-02-29)"
+    r"^(?:[1-9]\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    r"|[1-9]\d(?:0[48]|[2468][048]|[13579][26])-02-29)"
     r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)$"
 )
 _PLAIN_ID = rf"^[A-Za-z0-9_.:@-]{{1,{MAX_ID_CHARACTERS}}}$"
@@ -118,16 +120,13 @@ def _read_rows(block: bytes, line_count: int) -> pa.Table | None:
 
 
 def _screen(lines: list[bytes], *, ascii_only: bool) -> pa.BooleanArray:
-    """Tell which lines are objects with the keys of one of the first objects, in its order, and plain values."""
-    shapes = []
+    """Tell which lines are objects of a common shape: the names of first objects in their order, plain values."""
+    shapes: Counter[tuple[str, ...]] = Counter()
     for line in lines[:_SAMPLED_LINES]:
-        try:
-            names = tuple(split_object(line.decode("utf-8")))
-        except (UnicodeDecodeError, NotAnObjectError):
-            continue
-        if names not in shapes and set(names) <= set(EVENT_FIELDS):
-            shapes.append(names)
-    return pc.match_substring_regex(pa.array(lines, pa.binary()), _screen_pattern(tuple(shapes), ascii_only))
+        with suppress(UnicodeDecodeError, NotAnObjectError):
+            shapes[tuple(split_object(line.decode("utf-8")))] += 1
+    common = tuple(names for names, count in shapes.items() if count > 1 and set(names) <= set(EVENT_FIELDS))
+    return pc.match_substring_regex(pa.array(lines, pa.binary()), _screen_pattern(common, ascii_only))
 
 
 @lru_cache(maxsize=16)
@@ -231,7 +230,7 @@ def _all_true(*conditions: pa.BooleanArray) -> pa.BooleanArray:
     return pc.fill_null(reduce(pc.and_, conditions), _scalar(False, pa.bool_()))
 
 
-@cache
+@lru_cache(maxsize=64)
 def _scalar(value: Any, type: pa.DataType) -> pa.Scalar:
     """Return a constant for a kernel: converting it anew costs more than comparing a chunk's column with it."""
     return pa.scalar(value, type)

@@ -11,12 +11,13 @@ import json
 import re
 
 _SPACE = r"[ \t\n\r]*+"
-_STRING = r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+"'
+_STRING = r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})[^"\\\x00-\x1f]*+)*+"'
 _NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
 _SCALAR = rf"(?:{_STRING}|{_NUMBER}|true|false|null)"
 
 _OBJECT_OPENS = re.compile(rf"{_SPACE}\{{{_SPACE}(\}})?")
-_MEMBER = re.compile(rf"{_SPACE}({_STRING}){_SPACE}:{_SPACE}(?:({_SCALAR})|(?=[\[{{]))")
+_PLAIN_MEMBER = re.compile(rf"{_SPACE}({_STRING}){_SPACE}:{_SPACE}({_SCALAR}){_SPACE}([,}}])")
+_NESTED_MEMBER = re.compile(rf"{_SPACE}({_STRING}){_SPACE}:{_SPACE}(?=[\[{{])")
 _KEY = re.compile(rf"{_SPACE}{_STRING}{_SPACE}:")
 _ARRAY_OR_OBJECT_OPENS = re.compile(rf"{_SPACE}([\[{{]){_SPACE}([\]}}])?")
 _SCALAR_VALUE = re.compile(rf"{_SPACE}{_SCALAR}")
@@ -47,25 +48,20 @@ def split_object(text: str) -> dict[str, str]:
     if not opening:
         raise NotAnObjectError
     position = opening.end()
-    closed = opening[1] is not None
-    while not closed:
-        member = _MEMBER.match(text, position)
-        if not member:
-            raise NotAnObjectError
-        key = decode_string(member[1])
-        if key in members:
-            raise NotAnObjectError
-        start = position = member.end()
-        if (scalar := member[2]) is not None:
-            members[key] = scalar
+    after = opening[1]
+    while after != "}":
+        if member := _PLAIN_MEMBER.match(text, position):
+            key_text, value, after = member.groups()
+            position = member.end()
         else:
-            position = _end_of_nested_value(text, start)
-            members[key] = text[start:position]
-        after = _AFTER_VALUE.match(text, position)
-        if not after or after[1] == "]":
+            key_text, start = _nested_member(text, position)
+            end = _end_of_nested_value(text, start)
+            value = text[start:end]
+            after, position = _after_value(text, end)
+        key = decode_string(key_text)
+        if key in members or after == "]":
             raise NotAnObjectError
-        position = after.end()
-        closed = after[1] == "}"
+        members[key] = value
     if not _SPACE_TO_END.match(text, position):
         raise NotAnObjectError
     return members
@@ -105,19 +101,31 @@ def _end_of_nested_value(text: str, position: int) -> int:
             position -= 1
         else:
             position = _end_of(_SCALAR_VALUE, text, position)
-        while True:
-            after = _AFTER_VALUE.match(text, position)
-            if not after:
-                raise NotAnObjectError
-            position = after.end()
-            if after[1] == ",":
-                break
-            if open_brackets.pop() != ord(after[1]):
+        after, position = _after_value(text, position)
+        while after != ",":
+            if open_brackets.pop() != ord(after):
                 raise NotAnObjectError
             if not open_brackets:
                 return position
+            after, position = _after_value(text, position)
         if open_brackets[-1:] == b"}":
             position = _end_of(_KEY, text, position)
+
+
+def _nested_member(text: str, position: int) -> tuple[str, int]:
+    """Return the key of a member whose value is an array or object, and where that value starts."""
+    member = _NESTED_MEMBER.match(text, position)
+    if not member:
+        raise NotAnObjectError
+    return member[1], member.end()
+
+
+def _after_value(text: str, position: int) -> tuple[str, int]:
+    """Return the comma or closing bracket behind a value, and where it ends."""
+    after = _AFTER_VALUE.match(text, position)
+    if not after:
+        raise NotAnObjectError
+    return after[1], after.end()
 
 
 def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:

@@ -112,11 +112,12 @@ def validate_record(record: bytes, hour: Hour, limits: EventTimeLimits) -> Verdi
 def judge(record: bytes, accepted: InstantRange) -> Verdict:
     """Judge one record against a range of instants that was worked out before; else as `validate_record`."""
     try:
-        members = split_object(record.decode("utf-8").strip(ASCII_WHITE_SPACE))
+        text = record.decode("utf-8").strip(ASCII_WHITE_SPACE)
+        members = split_object(text)
     except (UnicodeDecodeError, NotAnObjectError):
         return Verdict(Rejection("not_json"))
     fields = {name: members.pop(name, "null") for name in EVENT_FIELDS}
-    if any(has_lone_surrogate(json_text) for json_text in fields.values()):
+    if "\\" in text and any(has_lone_surrogate(json_text) for json_text in fields.values()):
         return Verdict(Rejection("not_json"))
     unknown_fields = tuple(_printable(name) for name in members)
     try:

@@ -206,8 +206,8 @@ def test_records_that_do_not_add_up_are_never_published(
     engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_object(root, HOUR, 0, [event(), event(second=1)])
-    original = silver.silver_rows
-    monkeypatch.setattr(silver, "silver_rows", lambda events, key: original(events[:1], key))
+    original = silver._EventsWriter.write
+    monkeypatch.setattr(silver._EventsWriter, "write", lambda writer, rows: original(writer, rows[:1]))
     with pytest.raises(BrokenLawError, match="2 records, but 2 Silver rows"):
         build(engine, [HOUR])
     assert engine.hour_commit(HOUR) is None

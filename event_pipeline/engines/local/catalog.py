@@ -101,7 +101,9 @@ class Catalog:
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return PassingFaultError(f"{self.path}: the catalog is busy for over {_BUSY_TIMEOUT_SECONDS:g} s")
         if name.startswith("SQLITE_FULL"):
-            return StorageError(f"{self.path}: the disk is full: make room and run again")
+            return StorageError(f"{self.path}: the disk is full: make room and run again, nothing was published")
+        if name.startswith("SQLITE_IOERR"):
+            return StorageError(f"{self.path}: the disk is full or failing ({error}): nothing was published")
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
             return StorageError(f"{self.path}: the catalog cannot be opened for writing ({error})")
         return StorageError(

@@ -24,6 +24,7 @@ def connect(scratch: Path, threads: int, memory_mb: int) -> Iterator[duckdb.Duck
     Raises:
         StorageError: a data file is missing or damaged, or the scratch folder is full.
         PipelineError: the memory limit is too low for the work.
+        KeyboardInterrupt: a query was interrupted.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         "threads": threads,
@@ -44,6 +45,11 @@ def connect(scratch: Path, threads: int, memory_mb: int) -> Iterator[duckdb.Duck
             f"a data file cannot be read: {error}: `event-pipeline repair` finds what is missing, "
             "`event-pipeline run --force --from HOUR --to HOUR` builds an hour again"
         ) from error
+    except RuntimeError as error:
+        # DuckDB catches Ctrl-C while a query runs and raises this instead.
+        if "Query interrupted" in str(error):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def duckdb_type(glue_type: str) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -61,6 +62,15 @@ POOL_WORTH_BYTES = 4 << 20
 
 LEDGER_SCHEMA = pa.schema([(column.name, arrow_type(column.type)) for column in HOUR_LEDGER.columns])
 
+SCRATCH_SCHEMA = SILVER_SCHEMA.append(EVENTS_SCHEMA.field("instant")).append(EVENTS_SCHEMA.field("line_number"))
+"""Silver rows as they are, and what tells duplicates apart: the exact instant, and the line."""
+
+_EQUAL_IN = [
+    name
+    for name in SCRATCH_SCHEMA.names
+    if name not in ("event_ts", "event_date", "revenue", "source_object", "line_number")
+]
+"""The nine normalised fields."""
 _STRINGS = [field.name for field in SILVER_SCHEMA if pa.types.is_string(field.type)]
 _PARQUET = {
     "compression": "zstd",
@@ -81,8 +91,10 @@ class ObjectTask:
     listed: RawObject
     hour: Hour
     limits: EventTimeLimits
-    events: Path
+    rows: Path
+    """SCRATCH_SCHEMA."""
     quarantine: Path
+    """QUARANTINE_SCHEMA; missing when there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,8 @@ class ObjectReport:
     task: ObjectTask
     account: ObjectAccount
     order: InstantOrder | None
+    days: Mapping[str, DayTotals]
+    """Control totals of all accepted records, duplicates included."""
 
 
 class SilverBuilder:
@@ -116,7 +130,9 @@ class SilverBuilder:
 
             def validate(tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
                 try:
-                    yield from pool.map(validate_to_scratch, tasks)
+                    with _interrupts_held_back():
+                        reports = pool.map(validate_to_scratch, tasks)
+                    yield from reports
                 except BrokenProcessPool as error:
                     raise PassingFaultError("a validation process died; was the machine out of memory?") from error
 
@@ -169,7 +185,7 @@ class SilverBuilder:
                 each,
                 hour,
                 self._limits,
-                scratch / f"events-{number}.arrow",
+                scratch / f"rows-{number}.arrow",
                 scratch / f"quarantine-{number}.arrow",
             )  # fmt: skip
             for number, each in enumerate(listing.objects)
@@ -192,24 +208,24 @@ class SilverBuilder:
         """Return object number -> line numbers of the records that equal an earlier one of the hour."""
         if proves_no_duplicates([report.order for report in reports if report.order]):
             return {}
-        suspects = repeated_instants([_read(report.task.events).column("instant") for report in reports])
+        suspects = repeated_instants([_read(report.task.rows).column("instant") for report in reports])
         if len(suspects) == 0:
             return {}
-        schema = EVENTS_SCHEMA.append(pa.field("object", pa.int32()))
+        number_field = pa.field("object", pa.int32())
 
         def suspicious() -> Iterator[pa.RecordBatch]:
             for number, report in enumerate(reports):
-                events = _read(report.task.events)
-                chosen = events.filter(pc.is_in(events.column("instant"), suspects))
+                rows = _read(report.task.rows)
+                chosen = rows.filter(pc.is_in(rows.column("instant"), suspects))
                 numbers = pa.repeat(pa.scalar(number, pa.int32()), chosen.num_rows)
-                yield from chosen.append_column(schema.field("object"), numbers).to_batches()
+                yield from chosen.append_column(number_field, numbers).to_batches()
 
-        fields = ", ".join(name for name in EVENTS_SCHEMA.names if name != "line_number")
         with connect(scratch, self._workers, self._duckdb_memory_mb) as connection:
+            schema = SCRATCH_SCHEMA.append(number_field)
             connection.register("suspicious", pa.RecordBatchReader.from_batches(schema, suspicious()))
             found = connection.sql(
                 f"SELECT object, line_number FROM suspicious QUALIFY row_number() OVER"
-                f" (PARTITION BY {fields} ORDER BY object, line_number) > 1"
+                f" (PARTITION BY {', '.join(_EQUAL_IN)} ORDER BY object, line_number) > 1"
             ).to_arrow_table()
         return {
             number: found.filter(pc.equal(found.column("object"), number)).column("line_number").combine_chunks()
@@ -235,10 +251,29 @@ def validate_to_scratch(task: ObjectTask) -> ObjectReport:
         replaced = True
     if replaced:
         raise PassingFaultError(f"{listed.key} was replaced or removed while it was read: list the hour again")
-    _write_scratch(task.events, result.events)
+    instants = result.events.column("instant")
+    rows = silver_rows(result.events, listed.key)
+    scratch = rows.append_column(SCRATCH_SCHEMA.field("instant"), instants)
+    _write_scratch(
+        task.rows, scratch.append_column(SCRATCH_SCHEMA.field("line_number"), result.events.column("line_number"))
+    )
     if result.quarantine.num_rows:
         _write_scratch(task.quarantine, result.quarantine)
-    return ObjectReport(task, result.account, instant_order(result.events.column("instant")))
+    return ObjectReport(task, result.account, instant_order(instants), day_totals(rows))
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let processes that are started inside the block never see Ctrl-C: their parent does, and ends them in order.
+
+    A terminal sends the interrupt to all of them, and each would print a traceback. The parent's own interrupt
+    arrives when the block ends.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:
@@ -270,15 +305,17 @@ def _write_events(
     accounts, days = [], dict[str, DayTotals]()
     with writer:
         for number, report in enumerate(reports):
-            events = _read(report.task.events)
+            scratch, totals = _read(report.task.rows), report.days
+            rows = scratch.select(SILVER_SCHEMA.names)
             if number in repeated:
-                events = events.filter(pc.invert(pc.is_in(events.column("line_number"), repeated[number])))
-            for day, totals in day_totals(events).items():
-                days[day] = days.get(day, DayTotals()) + totals
-            writer.write(silver_rows(events, report.account.key))
+                rows = rows.filter(pc.invert(pc.is_in(scratch.column("line_number"), repeated[number])))
+                totals = day_totals(rows)
+            writer.write(rows)
+            for day, of_day in totals.items():
+                days[day] = days.get(day, DayTotals()) + of_day
             duplicates = len(repeated.get(number, ()))
-            accounts.append(replace(report.account, silver_rows=events.num_rows, duplicates=duplicates))
-            report.task.events.unlink()
+            accounts.append(replace(report.account, silver_rows=rows.num_rows, duplicates=duplicates))
+            report.task.rows.unlink()
     return writer.files, accounts, dict(sorted(days.items()))
 
 

@@ -1,0 +1,69 @@
+"""Dagster's run storage in the data folder, as the command line uses it: what it says, and what its faults mean.
+
+Imports Dagster only when there is a storage to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from event_pipeline.engines.base import StorageError
+from event_pipeline.reporting.status import RunState
+from event_pipeline.rules.hour import Hour
+
+if TYPE_CHECKING:
+    from dagster import DagsterRun
+
+RUNS_LOOKED_AT = 1_000
+"""Latest runs that are read: weeks of hourly data, when nothing is ever wrong."""
+
+
+@contextmanager
+def storage_faults(dagster_home: Path) -> Iterator[None]:
+    """Turn the errors of a damaged Dagster storage into one that says what to do.
+
+    Raises:
+        StorageError: instead of the errors of Dagster, SQLAlchemy and YAML.
+    """
+    from dagster import DagsterError
+    from sqlalchemy.exc import SQLAlchemyError
+    from yaml import YAMLError
+
+    try:
+        yield
+    except (DagsterError, SQLAlchemyError, YAMLError) as error:
+        raise StorageError(
+            f"{dagster_home}: Dagster's storage cannot be used ({str(error).splitlines()[0]}): see that the disk has "
+            "room and can be written; a damaged folder may be moved away, it holds the history of runs and no data"
+        ) from error
+
+
+def latest_run_states(dagster_home: Path) -> dict[Hour, RunState]:
+    """Return the hours whose latest run failed or is still going; all others are left out.
+
+    Raises:
+        StorageError: Dagster's storage is damaged or was written by another version.
+    """
+    if not (dagster_home / "dagster.yaml").is_file():
+        return {}
+    from dagster import DagsterInstance
+
+    from event_pipeline.automation.run_hours import hours_of_tags
+
+    latest: dict[Hour, RunState | None] = {}
+    with storage_faults(dagster_home), DagsterInstance.from_config(str(dagster_home)) as instance:
+        for record in instance.get_run_records(limit=RUNS_LOOKED_AT):
+            for hour in hours_of_tags(record.dagster_run.tags) or ():
+                latest.setdefault(hour, _state(record.dagster_run))
+    return {hour: state for hour, state in latest.items() if state is not None}
+
+
+def _state(run: DagsterRun) -> RunState | None:
+    from event_pipeline.automation.run_hours import process_is_gone
+
+    if run.is_failure or (not run.is_finished and process_is_gone(run.tags)):
+        return RunState.FAILED
+    return None if run.is_finished else RunState.IN_PROGRESS

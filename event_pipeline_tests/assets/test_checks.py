@@ -1,0 +1,298 @@
+"""Every check, shown to fail by the fault that it is there for, planted in real files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from event_pipeline.engines.commit import CommitRecordError, DayCommit
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.rules.accounting import HourAccount
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.settings import Settings, load_settings
+from event_pipeline_tests.materializing import GOLD, evaluation, executed, materialize, one, verdicts
+from event_pipeline_tests.pipeline import HOUR, event, purchase, write_object
+
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
+SILVER = ("raw_events", "silver_events", "silver_partitions")
+
+
+@pytest.fixture
+def settings(root: Path) -> Settings:
+    """Settings for hours of one object, with wide thresholds that a test can count by hand."""
+    return load_settings(
+        root=root, workers=1, expected_objects=1, quarantine_warn_share=0.25, quarantine_error_share=0.5
+    )
+
+
+def test_a_sound_hour_passes_every_check(settings: Settings, instance: dg.DagsterInstance, root: Path) -> None:
+    write_object(root, HOUR, 0, [event(), purchase(second=1), event(second=-36 * 3600), event()])
+    result = materialize(settings, instance, one(HOUR))
+
+    assert {(each.check_name, each.passed) for each in result.get_asset_check_evaluations()} == {
+        (name, True)
+        for name in (
+            "expected_objects",
+            "unmatched_keys",
+            "conservation_law",
+            "unreadable_objects",
+            "quarantine_share",
+            "unknown_fields",
+            "partition_readable",
+            "grain_unique",
+            "equals_silver",
+        )
+    }
+    law = evaluation(result, "conservation_law")
+    assert law.description == "4 records = 3 Silver rows + 0 quarantined + 1 duplicates"
+
+
+@pytest.mark.parametrize("objects", [0, 2])
+def test_another_number_of_objects_than_expected_is_a_warning(
+    settings: Settings, instance: dg.DagsterInstance, root: Path, objects: int
+) -> None:
+    for minute in range(objects):
+        write_object(root, HOUR, minute, [event(second=minute)])
+    result = materialize(settings, instance, one(HOUR), assets=SILVER)
+
+    found = evaluation(result, "expected_objects")
+    assert (found.passed, found.severity, found.description) == (False, WARN, f"{objects} objects, 1 expected")
+    assert executed(result) == list(SILVER)
+
+
+def test_a_key_that_does_not_match_the_layout_is_a_warning(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    write_object(root, HOUR, 0, [event()])
+    stray = root / "raw" / HOUR.raw_prefix / "minute=00" / "events.json"
+    stray.write_text("{}")
+    result = materialize(settings, instance, one(HOUR), assets=SILVER)
+
+    found = evaluation(result, "unmatched_keys")
+    assert (found.passed, found.severity) == (False, WARN)
+    assert f"| {HOUR.raw_prefix}minute=00/events.json |" in found.metadata["keys"].value
+    assert executed(result) == list(SILVER)
+
+
+def test_an_unreadable_object_is_an_error_that_names_it_and_the_hour_goes_on(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    write_object(root, HOUR, 0, [event()])
+    broken = write_object(root, HOUR, 5, b"not gzip")
+    result = materialize(settings, instance, one(HOUR))
+
+    found = evaluation(result, "unreadable_objects")
+    assert (found.passed, found.severity, found.blocking) == (False, ERROR, False)
+    assert found.description == f"{broken}: not_gzip"
+    assert result.success
+
+
+@pytest.mark.parametrize(
+    ("bad", "passed", "severity"), [(1, True, WARN), (2, False, WARN), (5, False, ERROR)], ids=["25%", "40%", "62%"]
+)
+def test_the_share_of_quarantined_records_warns_and_then_fails(
+    settings: Settings, instance: dg.DagsterInstance, root: Path, bad: int, passed: bool, severity: str
+) -> None:
+    write_object(root, HOUR, 0, [*(event(second=second) for second in range(3)), *[b"not json"] * bad])
+    result = materialize(settings, instance, one(HOUR), assets=SILVER)
+
+    found = evaluation(result, "quarantine_share")
+    assert (found.passed, found.severity) == (passed, severity)
+    assert found.metadata["share"].value == bad / (3 + bad)
+    assert passed or f"| not_json | {bad} |" in found.metadata["reasons"].value
+    assert executed(result) == list(SILVER)
+
+
+def test_an_unknown_field_is_a_warning_and_rejects_nothing(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    write_object(root, HOUR, 0, [event(colour="red"), event(second=1, colour="blue", size=3), event(second=2)])
+    result = materialize(settings, instance, one(HOUR), assets=SILVER)
+
+    found = evaluation(result, "unknown_fields")
+    assert (found.passed, found.severity) == (False, WARN)
+    assert found.description == "colour in 2 records, size in 1 records"
+    assert (
+        evaluation(result, "conservation_law").description == "3 records = 3 Silver rows + 0 quarantined + 0 duplicates"
+    )
+
+
+def test_records_without_a_verdict_break_the_law_and_nobody_sees_the_hour(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    write_object(root, HOUR, 0, [event(), event(second=1)])
+    engine = LocalEngine(settings)
+    list(engine.build_silver([HOUR], progress=print))
+    rewrite_commit(root, engine, records=3)
+    result = materialize(settings, instance, one(HOUR))
+
+    found = evaluation(result, "conservation_law")
+    assert (found.passed, found.severity, found.blocking) == (False, ERROR, True)
+    assert "1 records have no verdict or two" in (found.description or "")
+    assert executed(result) == ["raw_events"]
+    assert engine.registered_runs() == {}
+
+
+def test_a_commit_record_that_counts_other_rows_than_the_files_hold_breaks_the_law(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    write_object(root, HOUR, 0, [event(), event(second=1)])
+    engine = LocalEngine(settings)
+    list(engine.build_silver([HOUR], progress=print))
+    rewrite_commit(root, engine, records=3, silver_rows=3)
+    result = materialize(settings, instance, one(HOUR))
+
+    found = evaluation(result, "conservation_law")
+    assert (found.passed, found.description) == (False, "Silver rows: 3 by the commit record, 2 in the files")
+    assert executed(result) == ["raw_events"]
+
+
+def test_a_damaged_silver_file_breaks_the_law_of_its_hour_only(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    hours = HourRange(HOUR, HOUR.plus(3))
+    for hour in hours:
+        write_object(root, hour, 0, [event(hour)])
+    materialize(settings, instance, hours, assets=SILVER)
+    damage(committed(root, LocalEngine(settings), HOUR.plus(1), "silver.events"))
+    result = materialize(settings, instance, hours)
+
+    assert verdicts(instance, "silver_events", "conservation_law") == {
+        HOUR: "SUCCEEDED",
+        HOUR.plus(1): "FAILED",
+        HOUR.plus(2): "SUCCEEDED",
+    }
+    assert "other bytes than were committed" in (evaluation(result, "conservation_law", HOUR.plus(1)).description or "")
+    assert executed(result) == ["raw_events"]
+
+
+def test_a_partition_that_cannot_be_read_stops_gold(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    write_object(root, HOUR, 0, [event()])
+    materialize(settings, instance, one(HOUR), assets=SILVER)
+    damage(committed(root, LocalEngine(settings), HOUR, "silver.events"))
+    result = materialize(settings, instance, one(HOUR), assets=["silver_partitions", *GOLD])
+
+    found = evaluation(result, "partition_readable")
+    assert (found.passed, found.severity, found.blocking) == (False, ERROR, True)
+    assert f"silver.events: {HOUR.hive_path} cannot be read" in (found.description or "")
+    assert executed(result) == []
+
+
+@pytest.fixture
+def _published(settings: Settings, instance: dg.DagsterInstance, root: Path) -> None:
+    """Two days of one hour, published to Gold."""
+    write_object(root, HOUR, 0, [purchase(), event(second=1), event(second=2, event_type="search", search_query="x")])
+    write_object(root, HOUR, 5, [purchase(second=-36 * 3600), event(second=-36 * 3600 + 1)])
+    materialize(settings, instance, one(HOUR))
+
+
+@pytest.mark.usefixtures("_published")
+def test_doubled_rows_in_gold_fail_grain_and_reconciliation(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    for table in GOLD:
+        change_day(root, table, lambda rows: pa.concat_tables([rows, rows]))
+    result = materialize(settings, instance, one(HOUR), assets=GOLD)
+
+    for table in GOLD:
+        grain, equal = (evaluation(result, check, asset=table) for check in ("grain_unique", "equals_silver"))
+        assert (grain.passed, grain.severity) == (False, ERROR)
+        assert "| 2025-12-06 | " in grain.metadata["rows"].value
+        assert (equal.passed, equal.severity) == (False, ERROR)
+        assert "2025-12-06" in (equal.description or "")
+        assert "in Gold" in (equal.description or "")
+
+
+@pytest.mark.usefixtures("_published")
+def test_a_cent_too_much_in_gold_is_found(settings: Settings, instance: dg.DagsterInstance, root: Path) -> None:
+    def a_cent_more(rows: pa.Table) -> pa.Table:
+        place = rows.schema.get_field_index("total_revenue")
+        field = rows.schema.field(place)
+        return rows.set_column(place, field, pa.array([19.99], pa.float64()).cast(field.type))
+
+    change_day(root, "hourly_revenue", a_cent_more)
+    result = materialize(settings, instance, one(HOUR), assets=["hourly_revenue"])
+
+    found = evaluation(result, "equals_silver")
+    assert (found.passed, found.description) == (False, "2025-12-06 revenue: 19.99 in Gold, 19.98 in Silver")
+    assert evaluation(result, "grain_unique").passed
+
+
+@pytest.mark.usefixtures("_published")
+def test_a_damaged_gold_file_fails_the_checks_of_its_table(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    damage(day_file(root, "user_activity"))
+    result = materialize(settings, instance, one(HOUR), assets=["user_activity"])
+
+    for check in ("grain_unique", "equals_silver"):
+        found = evaluation(result, check)
+        assert (found.passed, found.severity) == (False, ERROR)
+        assert "cannot be read" in (found.description or "")
+
+
+def committed(root: Path, engine: LocalEngine, hour: Hour, table: str) -> Path:
+    """The one committed file of an hour's table."""
+    commit = engine.hour_commit(hour)
+    assert commit
+    (file,) = commit.files_of(table)
+    return root / "lake" / file.path
+
+
+def damage(path: Path) -> None:
+    """Overwrite a file with as many other bytes, as a failing disk would."""
+    path.chmod(0o644)
+    path.write_bytes(b"\0" * path.stat().st_size)
+
+
+def rewrite_commit(root: Path, engine: LocalEngine, **numbers: int) -> None:
+    """Replace the numbers of the only object in the commit record of the hour."""
+    commit = engine.hour_commit(HOUR)
+    assert commit
+    changed = dataclasses.replace(
+        commit,
+        account=HourAccount((dataclasses.replace(commit.account.objects[0], **numbers),), commit.account.days),
+    )
+    commit_record(root, commit.run_id).write_text(changed.to_json())
+
+
+def commit_record(root: Path, run_id: str) -> Path:
+    """The commit record of a build."""
+    (path,) = [path for path in root.glob("lake/**/*.json") if f'"run_id": "{run_id}"' in path.read_text()]
+    return path
+
+
+def day_file(root: Path, table: str) -> Path:
+    """The published file of 2025-12-06."""
+    (path,) = [path for path in root.glob("lake/**/*.json") if is_day_record(path, table)]
+    (file,) = DayCommit.from_json(path.read_text()).files
+    return root / "lake" / file.path
+
+
+def is_day_record(path: Path, table: str) -> bool:
+    """Tell whether a commit record publishes 2025-12-06 of a Gold table."""
+    try:
+        commit = DayCommit.from_json(path.read_text())
+    except CommitRecordError:
+        return False
+    return (commit.table, str(commit.day)) == (table, "2025-12-06")
+
+
+def change_day(root: Path, table: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Publish other rows of 2025-12-06, as a mistake in the engine would: file and commit record agree."""
+    (record,) = [path for path in root.glob("lake/**/*.json") if is_day_record(path, table)]
+    path = day_file(root, table)
+    rows = pq.ParquetFile(path).read()
+    path.chmod(0o644)
+    pq.write_table(change(rows), path)
+    commit = DayCommit.from_json(record.read_text())
+    files = (dataclasses.replace(commit.files[0], size=path.stat().st_size),)
+    record.write_text(dataclasses.replace(commit, files=files).to_json())

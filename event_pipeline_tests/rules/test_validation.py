@@ -1,0 +1,507 @@
+"""Validation of whole objects: the certified fast path against the reference, neighbours, counts, bounds.
+
+What each hostile line must become is told by hand in `hostile.py` and held against the code in
+`test_contract.py`; here the two paths of the code are held against each other.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import astuple
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from event_pipeline.rules import certified, validation
+from event_pipeline.rules.certified import split_certified
+from event_pipeline.rules.contract import EVENT_FIELDS, QUARANTINE_REASONS, EventTimeLimits
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.json_object import split_object
+from event_pipeline.rules.record import Event, InstantRange, Rejection, judge, validate_record
+from event_pipeline.rules.validation import (
+    EVENTS_SCHEMA,
+    MAX_UNKNOWN_FIELD_CHARACTERS,
+    MAX_UNKNOWN_FIELDS,
+    OTHER_UNKNOWN_FIELDS,
+    QUARANTINE_SCHEMA,
+    ValidatedObject,
+    validate_object,
+)
+from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR
+
+HOUR = Hour.parse(LANDING_HOUR)
+LIMITS = EventTimeLimits()
+ACCEPTED = InstantRange.of(HOUR, LIMITS)
+KEY = HOUR.raw_key(HOUR.start)
+
+Verdicts = dict[int, tuple[Any, ...]]
+"""Line number -> the nine normalised fields of an accepted record, or (reason, record) of a quarantined one."""
+
+
+def validated(content: bytes, chunk_bytes: int = 1 << 20) -> ValidatedObject:
+    stored = gzip.compress(content, 1, mtime=0)
+    return validate_object(
+        io.BytesIO(stored), key=KEY, etag="e1", size=len(stored), hour=HOUR, limits=LIMITS, chunk_bytes=chunk_bytes
+    )
+
+
+def verdicts_of(result: ValidatedObject) -> Verdicts:
+    events = result.events.set_column(0, "instant", result.events["instant"].cast(pa.int64()))
+    verdicts: Verdicts = {}
+    for *fields, line_number in zip(*(column.to_pylist() for column in events.columns), strict=True):
+        verdicts[line_number] = tuple(fields)
+    for row in result.quarantine.to_pylist():
+        assert row["line_number"] not in verdicts
+        assert row["source_object"] == KEY
+        verdicts[row["line_number"]] = (row["reason"], row["record"])
+    return verdicts
+
+
+def reference_verdict(line: bytes) -> tuple[Any, ...] | None:
+    record = line.strip()
+    if not record:
+        return None
+    outcome = judge(record, ACCEPTED).outcome
+    return astuple(outcome) if isinstance(outcome, Event) else (outcome.reason, record.decode("utf-8", "replace"))
+
+
+def reference_verdicts(lines: list[bytes]) -> Verdicts:
+    numbered = ((number, reference_verdict(line)) for number, line in enumerate(lines, 1))
+    return {number: verdict for number, verdict in numbered if verdict is not None}
+
+
+def clean_lines(count: int, seed: int = 1) -> list[bytes]:
+    """Lines of the original producer's shape."""
+    chance = random.Random(seed)
+    lines = []
+    for number in range(count):
+        kind = chance.choices(("page_view", "add_to_cart", "remove_from_cart", "purchase", "search"), (5, 2, 1, 1, 1))[
+            0
+        ]
+        is_sale, is_search = "cart" in kind or kind == "purchase", kind == "search"
+        instant = HOUR.start + timedelta(microseconds=number * 997)
+        fields = {
+            "timestamp": instant.isoformat(),
+            "user_id": f"u_{chance.randrange(90_000)}",
+            "session_id": f"s_{chance.randrange(90_000)}",
+            "event_type": kind,
+            "product_id": None if is_search else f"p_{chance.randrange(1_001, 6_006)}",
+            "quantity": chance.randrange(1, 6) if is_sale else None,
+            "price": round(chance.uniform(9.99, 299.99), 2) if is_sale else None,
+            "category": None if is_search else chance.choice(("home", "toys", "electronics")),
+            "search_query": chance.choice(("yoga mat", "laptop")) if is_search else None,
+        }
+        lines.append(json.dumps(fields).encode())
+    return lines
+
+
+# --- The two paths --------------------------------------------------------------------------------------------
+
+SHORT_HOSTILE_LINES = [each.line for each in HOSTILE_LINES if len(each.line) < 3_000]
+TOKENS = [
+    *(b'"', b",", b":", b"{", b"}", b"[", b"]", b"\\", b" ", b"\t", b"\r", b"\n", b"\x00", b"\x0b", b"\x1f", b"\x7f"),
+    *(b"0", b"9", b".", b"e", b"-", b"+", b"1e5", b"1e400", b"E+5", b"00", b"0.1", b"-0", b"null", b"true", b"T", b"Z"),
+    *(b"NaN", b"-NaN", b"Infinity", b"-Inf", b"/*", b"'", b"{}", b"{", b"\\u0041", b"\\n", b"\\ud800", b"\\udc00"),
+    *(b"\\ud83d\\ude00", b"\xc3\xa9", b"\xff", b"\xef\xbb\xbf", b"\xc2\x85", b"\xe2\x84\xaa", b"\xed\xa0\x80"),
+    *(b'"price": 2,', b'"user_id": null,', b'"user_\\u0069d": "u",', b'"x": 1,', b'"": 1,', b'{"price": 1}'),
+]
+
+
+def values_of_hostile_lines() -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {name: [] for name in EVENT_FIELDS}
+    for each in HOSTILE_LINES:
+        if each.verdict != "not_json" and len(each.line) < 3_000:
+            for name, text in split_object(each.line.strip().decode()).items():
+                if name in values:
+                    values[name].append(text)
+    return values
+
+
+class Mutator:
+    """Makes lines at the edges of the grammar and of the rules; equal seeds make equal lines."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.clean = clean_lines(2_000, seed)
+        self.values = values_of_hostile_lines()
+        self.mutations: tuple[Callable[[], bytes], ...] = (
+            self.other_bytes,
+            self.other_values,
+            self.other_values,
+            self.other_members,
+            lambda: self.chance.choice(SHORT_HOSTILE_LINES),
+        )
+
+    def content(self, count: int, mutated_share: float) -> bytes:
+        """Return lines of which some are mutated."""
+        chance = self.chance
+        lines = [
+            chance.choice(self.mutations)() if chance.random() < mutated_share else chance.choice(self.clean)
+            for _ in range(count)
+        ]
+        return b"\n".join(lines)
+
+    def other_bytes(self) -> bytes:
+        line = self.chance.choice(self.clean)
+        for _ in range(self.chance.choice((1, 1, 1, 2, 3))):
+            position = self.chance.randrange(len(line) + 1)
+            cut = self.chance.choice((0, 0, 1, 1, 2, 9))
+            line = line[:position] + self.chance.choice((b"", *TOKENS)) + line[position + cut :]
+        return line
+
+    def other_values(self) -> bytes:
+        members = list(split_object(self.chance.choice(self.clean).decode()).items())
+        for _ in range(self.chance.choice((1, 1, 2))):
+            position = self.chance.randrange(len(members))
+            name = members[position][0]
+            source = name if self.chance.random() < 0.8 else self.chance.choice(EVENT_FIELDS)
+            members[position] = (name, self.chance.choice(self.values[source]))
+        return self.written(members)
+
+    def other_members(self) -> bytes:
+        members = list(split_object(self.chance.choice(self.clean).decode()).items())
+        change = self.chance.randrange(3)
+        if change == 0:
+            self.chance.shuffle(members)
+        elif change == 1:
+            del members[self.chance.randrange(len(members))]
+        else:
+            name = self.chance.choice((*EVENT_FIELDS, "extra", "", "user_\\u0069d", "\\ud800"))
+            members.insert(self.chance.randrange(10), (name, self.chance.choice(self.values["price"])))
+        return self.written(members)
+
+    def written(self, members: list[tuple[str, str]]) -> bytes:
+        comma = self.chance.choice((", ", ",", " , ", ",\t"))
+        colon = self.chance.choice((": ", ":", " :"))
+        return ("{" + comma.join(f'"{name}"{colon}{text}' for name, text in members) + "}").encode()
+
+
+@pytest.mark.parametrize(
+    ("seed", "line_count", "mutated_share", "chunk_sizes"),
+    [
+        pytest.param(1, 1_000, 1.0, (1,), id="every line alone"),
+        pytest.param(2, 5_000, 0.5, (2_000,), id="a few lines a chunk, half of them mutated"),
+        pytest.param(3, 100_000, 1.0, (100_000, 1 << 20), id="all lines mutated"),
+        pytest.param(4, 15_000, 0.2, (10_000, 1 << 20), id="every fifth line mutated"),
+        pytest.param(5, 40_000, 0.01, (20_000, 1 << 20), id="hardly any line mutated"),
+    ],
+)
+def test_fast_path_and_reference_agree_on_mutated_lines(
+    seed: int, line_count: int, mutated_share: float, chunk_sizes: tuple[int, ...]
+) -> None:
+    content = Mutator(seed).content(line_count, mutated_share)
+    lines = content.split(b"\n")
+    expected = reference_verdicts(lines)
+    for chunk_bytes in chunk_sizes:
+        result = validated(content, chunk_bytes)
+        result.events.validate(full=True)
+        found = verdicts_of(result)
+        differing = [number for number in expected.keys() | found.keys() if expected.get(number) != found.get(number)]
+        assert not differing, [
+            (chunk_bytes, lines[number - 1][:500], expected.get(number), found.get(number)) for number in differing[:5]
+        ]
+        assert result.account.records == len(expected)
+        assert result.account.unaccounted == 0
+        numbers = result.events["line_number"].to_pylist()
+        assert numbers == sorted(numbers)
+    if line_count * mutated_share > 1_000:
+        reasons = {verdict[0] for verdict in expected.values() if len(verdict) == 2}
+        assert reasons == set(QUARANTINE_REASONS)
+
+
+@pytest.mark.parametrize("alone", SHORT_HOSTILE_LINES[::7])
+def test_the_fast_path_never_accepts_what_the_reference_refuses(alone: bytes) -> None:
+    certain, others, line_count = split_certified(alone, 1, ACCEPTED)
+    assert line_count == alone.count(b"\n") + 1
+    assert certain.num_rows + len(others) == line_count
+    if certain.num_rows:
+        assert isinstance(judge(alone.strip(), ACCEPTED).outcome, Event)
+
+
+def judged_by_reference(content: bytes) -> int:
+    _, others, _ = split_certified(content, 1, ACCEPTED)
+    return len([line for _, line in others if line.strip()])
+
+
+def without_nulls(line: bytes) -> bytes:
+    return json.dumps({name: value for name, value in json.loads(line).items() if value is not None}).encode()
+
+
+def in_another_order(line: bytes) -> bytes:
+    return json.dumps(dict(sorted(json.loads(line).items()))).encode()
+
+
+def in_other_words(line: bytes) -> bytes:
+    fields = json.loads(line)
+    fields["category"] = fields["category"] and "Möbel & Küche"
+    fields["search_query"] = fields["search_query"] and 'Grüße "😀" \\ {}'
+    return json.dumps(fields, ensure_ascii=fields["search_query"] is None).encode()
+
+
+@pytest.mark.parametrize(
+    "rewritten",
+    [
+        pytest.param(lambda line: line, id="as the original producer writes it"),
+        pytest.param(without_nulls, id="without nulls"),
+        pytest.param(in_another_order, id="in another order"),
+        pytest.param(in_other_words, id="beyond ASCII, with escapes"),
+        pytest.param(lambda line: line.replace(b" ", b""), id="without spaces"),
+        pytest.param(lambda line: line + b"\r", id="with carriage returns"),
+        pytest.param(lambda line: line.replace(b"+00:00", b"Z"), id="with Z for the offset"),
+    ],
+)
+def test_usual_forms_of_good_records_never_need_the_reference(rewritten: Callable[[bytes], bytes]) -> None:
+    lines = [rewritten(line) for line in clean_lines(3_000)]
+    assert judged_by_reference(b"\n".join(lines)) == 0
+    assert judged_by_reference(b"\n".join(lines) + b"\n") == 0
+    # One line that no reader accepts costs the reference that line only, and hardly any other.
+    broken = [*lines[:1_500], b'{"timestamp": ', *lines[1_500:]]
+    assert judged_by_reference(b"\n".join(broken)) <= 30
+
+
+def test_lines_that_break_a_rule_cost_the_reference_themselves_only() -> None:
+    lines = clean_lines(3_000)
+    lines[100] = lines[100].replace(b'"u_', b'"u ')
+    lines[200] = lines[200].replace(b"2025-12-07", b"2025-12-06").replace(b"2025-12-06", b"2024-12-06")
+    assert judged_by_reference(b"\n".join(lines)) == 2
+
+
+def test_a_good_line_is_accepted_the_same_when_the_reader_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = b"\n".join(clean_lines(500))
+    fast = verdicts_of(validated(content))
+    monkeypatch.setattr(certified, "_read_rows", lambda block, line_count: None)
+    assert verdicts_of(validated(content)) == fast
+    assert len(fast) == 500
+
+
+# --- Neighbours and chunks ------------------------------------------------------------------------------------
+
+POOL = [*clean_lines(12), b"", b" \r", *(each.line for each in HOSTILE_LINES if len(each.line) < 1_000)]
+VERDICT_ALONE = {line: reference_verdict(line) for line in POOL}
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(st.one_of(st.sampled_from(POOL[:12]), st.sampled_from(POOL)), max_size=25),
+    st.sampled_from([1, 60, 300, 2_000, 1 << 20]),
+    st.booleans(),
+)
+def test_a_verdict_depends_on_no_neighbour_and_no_chunk_size(
+    lines: list[bytes], chunk_bytes: int, ends_with_newline: bool
+) -> None:
+    content = b"\n".join(lines) + b"\n" * ends_with_newline
+    found = verdicts_of(validated(content, chunk_bytes))
+    assert found == {
+        number: verdict for number, line in enumerate(lines, 1) if (verdict := VERDICT_ALONE[line]) is not None
+    }
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=300), st.sampled_from([1, 20, 1 << 20]))
+def test_any_bytes_get_one_verdict_a_record(content: bytes, chunk_bytes: int) -> None:
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    result = validated(content, chunk_bytes)
+    assert verdicts_of(result) == reference_verdicts(content.split(b"\n"))
+    assert result.account.unaccounted == 0
+
+
+@pytest.mark.parametrize("chunk_bytes", [1_000, 1 << 20])
+def test_lines_of_many_megabytes_are_judged(chunk_bytes: int) -> None:
+    good = clean_lines(3)
+    lines = [
+        good[0],
+        good[1][:-1] + b', "extra": "' + b"x" * 5_000_000 + b'"}',
+        b"x" * 5_000_000,
+        good[2].replace(b'"u_', b'"u_' + b"9" * 3_000_000),
+        b" " * 2_000_000,
+        good[2],
+    ]
+    result = validated(b"\n".join(lines), chunk_bytes)
+    assert result.events["line_number"].to_pylist() == [1, 2, 6]
+    assert [(row["line_number"], row["reason"], len(row["record"])) for row in result.quarantine.to_pylist()] == [
+        (3, "not_json", 5_000_000),
+        (4, "invalid_user_id", len(lines[3])),
+    ]
+    assert result.account.unknown_fields == {"extra": 1}
+
+
+def test_the_verdict_does_not_depend_on_how_deep_the_caller_stands() -> None:
+    line = clean_lines(1)[0][:-1] + b', "extra": ' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+
+    def validate_below(frames: int) -> Verdicts:
+        return validate_below(frames - 1) if frames else verdicts_of(validated(line))
+
+    assert validate_below(sys.getrecursionlimit() - 200) == verdicts_of(validated(line)) == reference_verdicts([line])
+    assert len(validated(line).events) == 1
+
+
+# --- The account ----------------------------------------------------------------------------------------------
+
+
+def test_the_account_of_an_object_says_where_every_record_went() -> None:
+    good = clean_lines(4)
+    bad_user = good[0].replace(b'"u_', b'"u ')
+    lines = [*good, b"{", bad_user, b"", good[0], b"{", b'{"extra": 1, "more": 2}', good[1][:-1] + b', "extra": null}']
+    stored = gzip.compress(b"\n".join(lines))
+    result = validate_object(
+        io.BytesIO(stored), key=KEY, etag="e1", size=len(stored), hour=HOUR, limits=LIMITS, chunk_bytes=1 << 20
+    )
+    account = result.account
+    assert (account.key, account.etag, account.size, account.unreadable) == (KEY, "e1", len(stored), None)
+    assert (account.records, account.silver_rows, account.quarantined, account.duplicates) == (10, 6, 4, 0)
+    assert account.quarantined_by_reason == {"invalid_user_id": 1, "missing_timestamp": 1, "not_json": 2}
+    assert account.unknown_fields == {"extra": 2, "more": 1}
+    assert account.unaccounted == 0
+    assert result.events.schema.equals(EVENTS_SCHEMA)
+    assert result.quarantine.schema.equals(QUARANTINE_SCHEMA)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n \t\n\x0b\x0c"])
+def test_an_object_without_records_is_readable_and_empty(content: bytes) -> None:
+    result = validated(content)
+    assert (result.account.records, result.account.unreadable) == (0, None)
+    assert result.events.equals(EVENTS_SCHEMA.empty_table())
+    assert result.quarantine.equals(QUARANTINE_SCHEMA.empty_table())
+
+
+@pytest.mark.parametrize(
+    ("damaged", "reason"),
+    [
+        (lambda stored: b"", "zero_bytes"),
+        (lambda stored: b"plain text", "not_gzip"),
+        (lambda stored: stored[:-1], "truncated_gzip"),
+        (lambda stored: stored + b"x", "corrupt_gzip"),
+    ],
+)
+def test_nothing_of_an_unreadable_object_is_half_read(damaged: Callable[[bytes], bytes], reason: str) -> None:
+    stored = damaged(gzip.compress(b"\n".join([*clean_lines(2_000), b"{"])))
+    result = validate_object(
+        io.BytesIO(stored), key=KEY, etag="e1", size=len(stored), hour=HOUR, limits=LIMITS, chunk_bytes=10_000
+    )
+    assert result.account.unreadable == reason
+    assert (result.account.records, result.account.quarantined_by_reason, result.account.unknown_fields) == (0, {}, {})
+    assert result.events.equals(EVENTS_SCHEMA.empty_table())
+    assert result.quarantine.equals(QUARANTINE_SCHEMA.empty_table())
+
+
+def test_the_first_unknown_names_are_listed_and_all_others_counted_together() -> None:
+    many = MAX_UNKNOWN_FIELDS + 50
+    wide = json.dumps({f"name_{number:04}": number for number in range(many)}).encode()
+    lines = [wide, b'{"late": 1, "later": 2}', b'{"name_0001": 1, "late": 1}', b"{}"]
+    for chunk_bytes in (1, 1 << 20):
+        names = validated(b"\n".join(lines), chunk_bytes).account.unknown_fields
+        assert len(names) == MAX_UNKNOWN_FIELDS + 1
+        assert (names["name_0000"], names["name_0001"], names[OTHER_UNKNOWN_FIELDS]) == (1, 2, 3)
+        assert f"name_{many - 1:04}" not in names
+
+
+def test_a_giant_unknown_name_is_cut_where_one_sees_it() -> None:
+    name = "n" * (MAX_UNKNOWN_FIELD_CHARACTERS + 1)
+    names = validated(f'{{"{name}": 1, "{name}o": 1}}'.encode()).account.unknown_fields
+    assert names == {name[:-1] + "…": 1}
+
+
+def test_names_with_lone_surrogates_are_counted_in_a_form_that_can_be_written() -> None:
+    names = validated(b'{"\\ud83d": 1, "a\\udc00b": 1}').account.unknown_fields
+    assert names == {"\ufffd": 1, "a\ufffdb": 1}
+    assert Counter(names) == Counter(json.loads(json.dumps(names).encode()))
+
+
+# --- Time -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "accepted"),
+    [
+        ("2025-12-07T21:59:59.999999Z", False),
+        ("2025-12-07T22:00:00Z", True),
+        ("2025-12-07T22:59:59.999999999Z", True),
+        ("2025-12-07T23:00:00Z", False),
+    ],
+)
+def test_limits_of_zero_accept_the_landing_hour_alone(timestamp: str, accepted: bool) -> None:
+    record = json.dumps(json.loads(clean_lines(1)[0]) | {"timestamp": timestamp}).encode()
+    outcome = validate_record(record, HOUR, EventTimeLimits(timedelta(0), timedelta(0))).outcome
+    assert isinstance(outcome, Event) is accepted
+    assert accepted or outcome == Rejection("timestamp_out_of_range")
+
+
+@pytest.mark.parametrize("hour", ["0001-01-01T00", "9999-12-31T23"])
+def test_limits_may_reach_beyond_the_calendar(hour: str) -> None:
+    first_or_last = Hour.parse(hour)
+    instant = first_or_last.start.isoformat()
+    record = json.dumps(json.loads(clean_lines(1)[0]) | {"timestamp": instant}).encode()
+    outcome = validate_record(record, first_or_last, LIMITS).outcome
+    assert isinstance(outcome, Event)
+    assert outcome.instant_us == (first_or_last.start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def test_every_day_of_the_calendar_is_certified_or_refused_alike() -> None:
+    days = [f"{year:04}-{month:02}-{day:02}" for year in (0, 1, 1900, 2000, 2023, 2024, 2100, 9999)
+            for month in range(14) for day in range(33)]  # fmt: skip
+    template = clean_lines(1)[0]
+    times = ("T00:00:00Z", "T23:59:59.999999+14:59", "T00:00:00.000001-14:59", "T24:00:00Z", "T12:00:60Z")
+    lines = [
+        template.replace(HOUR.start.isoformat().encode(), (day + times[number % 5]).encode())
+        for number, day in enumerate(days)
+    ]
+    accepted = InstantRange(-(10**18), 10**18)
+    certain, others, _ = split_certified(b"\n".join(lines), 0, accepted)
+    instants = dict(
+        zip(certain["line_number"].to_pylist(), certain["instant"].cast(pa.int64()).to_pylist(), strict=True)
+    )
+    for number, line in enumerate(lines):
+        outcome = judge(line, accepted).outcome
+        expected = outcome.instant_us if isinstance(outcome, Event) else None
+        assert instants.get(number) == expected or (number, line) in others
+
+
+# --- What it may lean on --------------------------------------------------------------------------------------
+
+LEAN = """
+import gzip, importlib.abc, io, sys
+
+class OnlyLean(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        root = name.partition(".")[0]
+        if root in sys.stdlib_module_names or root.startswith(("pyarrow", "isal", "_sysconfigdata")):
+            return None
+        if name == "event_pipeline" or (name + ".").startswith("event_pipeline.rules."):
+            return None
+        raise ImportError(f"validation may not import {name}")
+
+sys.meta_path.insert(0, OnlyLean())
+from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.validation import day_totals, silver_rows, validate_object
+
+content = sys.stdin.buffer.read()
+result = validate_object(
+    io.BytesIO(gzip.compress(content)), key="k", etag="e", size=1, hour=Hour.parse(sys.argv[1]), limits=EventTimeLimits()
+)
+print(silver_rows(result.events, "k").num_rows, result.quarantine.num_rows, len(day_totals(result.events)))
+"""
+
+
+def test_validation_runs_on_pyarrow_and_the_standard_library_alone() -> None:
+    content = b"\n".join([*clean_lines(50), b"{"])
+    lean = subprocess.run(
+        [sys.executable, "-c", LEAN, LANDING_HOUR], input=content, capture_output=True, timeout=60, check=False
+    )
+    assert (lean.stdout.decode().split(), lean.stderr.decode()) == (["50", "1", "1"], "")
+
+
+def test_validation_names_what_its_callers_use() -> None:
+    for name in validation.__all__:
+        assert getattr(validation, name) is not None
