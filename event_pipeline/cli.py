@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from enum import IntEnum, StrEnum
 from importlib.util import find_spec
+from io import TextIOWrapper
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,6 +111,10 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command (`sys.argv` when None) and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # What a terminal's encoding does not have is shown escaped, instead of ending the command.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(arguments, prog_name="event-pipeline")
     except tuple(kind for kind, _ in _CODE_OF_ERROR) as error:

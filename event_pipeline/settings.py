@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from event_pipeline.rules.contract import EventTimeLimits
 from event_pipeline.rules.hour import Hour
@@ -25,7 +25,7 @@ def _hour(value: Any) -> Any:
     return Hour.parse(value) if isinstance(value, str) else value
 
 
-HourSetting = Annotated[Hour, BeforeValidator(_hour), PlainSerializer(str)]
+HourSetting = Annotated[Hour, NoDecode, BeforeValidator(_hour), PlainSerializer(str)]
 
 
 class Settings(BaseSettings):

@@ -554,7 +554,7 @@ TIMESTAMP_RANGE = [
 
 
 def _ids(field: str, missing: str, invalid: str) -> list[HostileLine]:
-    """Lines about one of the three ids, which share one rule. Values bear the field's name to stay apart."""
+    """Lines about one of the three ids, which share one rule."""
 
     def of(text: str | None) -> bytes:
         return _line({**VIEW, field: text}, "")

@@ -92,9 +92,9 @@ def print_hour_counts(
         "objects",
         "broken",
         "records",
-        "=\N{NO-BREAK SPACE}rows",
-        "+\N{NO-BREAK SPACE}bad",
-        "+\N{NO-BREAK SPACE}dup",
+        "=rows",
+        "+bad",
+        "+dup",
         "bad share",
     )
     console.print(lay_out(headings, rows, left=("hour", "silver"), title="Landing hours"))

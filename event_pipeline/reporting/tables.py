@@ -16,7 +16,7 @@ def lay_out(
 ) -> Table:
     """Return a table of the rows; the columns named in `left` hold text, all others numbers.
 
-    Every column is as wide as its widest value; headings wrap at spaces (not at no-break spaces).
+    Every column is as wide as its widest value; headings wrap between words.
     """
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -28,7 +28,7 @@ def lay_out(
     )
     for number, heading in enumerate(headings):
         widest = max((_width(row[number]) for row in rows), default=0)
-        longest_word = max(map(len, heading.split(" ")), default=0)
+        longest_word = max(map(len, heading.split()), default=0)
         table.add_column(
             heading,
             justify="left" if heading in left else "right",

@@ -41,9 +41,9 @@ def _hours_table(verdicts: tuple[HourVerdict, ...]) -> Table:
         "objects",
         "broken",
         "records",
-        "=\N{NO-BREAK SPACE}rows",
-        "+\N{NO-BREAK SPACE}bad",
-        "+\N{NO-BREAK SPACE}dup",
+        "=rows",
+        "+bad",
+        "+dup",
         "Silver",
     )
     return lay_out(headings, rows, left=("hour",), title="Raw, recounted, against what queries see")

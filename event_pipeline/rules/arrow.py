@@ -103,7 +103,9 @@ def day_totals(rows: pa.Table) -> dict[str, DayTotals]:
     for row in by_type.aggregate([([], "count_all")]).to_pylist():
         counts.setdefault(row["event_date"].isoformat(), {})[row["event_type"]] = row["count_all"]
 
-    purchases = rows.filter(pc.equal(rows["event_type"], PURCHASE))
+    # Revenue sums as a decimal of 38 digits: a day of the dearest purchases in cents does not fit 64 bits.
+    sales = rows.select(["event_date", "quantity", "revenue"])
+    purchases = sales.filter(pc.equal(rows["event_type"], PURCHASE))
     sold = {
         row["event_date"].isoformat(): (row["quantity_sum"], row["revenue_sum"])
         for row in purchases.group_by("event_date", use_threads=False)

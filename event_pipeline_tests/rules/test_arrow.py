@@ -139,7 +139,7 @@ def test_money_is_exact_to_the_cent(sales: list[tuple[int, int]]) -> None:
 def test_the_dearest_day_there_can_be_is_summed_exactly() -> None:
     dearest = table(event(price_cents=MAX_PRICE_CENTS, quantity=MAX_QUANTITY))
     assert silver_rows(dearest, KEY).column("revenue").to_pylist() == [Decimal("99999999990000.00")]
-    (totals,) = day_totals(silver_rows(pa.concat_tables([dearest] * 100_000), "k")).values()
+    (totals,) = day_totals(silver_rows(dearest.take([0] * 100_000), "k")).values()
     # Ten thousand such purchases in cents are beyond 64 bits already.
     assert totals.revenue == Decimal("9999999999000000000.00")
     assert totals.items_sold == 100_000 * MAX_QUANTITY

@@ -1,4 +1,4 @@
-"""Splitting one JSON object: strict as RFC 8259, agreeing with the standard library's parser wherever that can judge."""
+"""Splitting one JSON object: strict as RFC 8259, as the standard library's parser is wherever that one can judge."""
 
 from __future__ import annotations
 

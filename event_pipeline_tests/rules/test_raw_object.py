@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -20,12 +19,11 @@ MUCH_PADDING = bytes(600_000)
 
 
 @pytest.fixture(params=["isal", "zlib"], autouse=True)
-def inflater(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def _inflater(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "zlib":
         monkeypatch.setattr(raw_object, "inflater", zlib)
     else:
         assert raw_object.inflater.__name__ == "isal.isal_zlib"
-    yield request.param
 
 
 def member(content: bytes, header: bytes | None = None) -> bytes:

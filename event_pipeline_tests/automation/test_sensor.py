@@ -1,0 +1,368 @@
+"""The sensor, look by look: what it asks for, when it waits, and what it never asks for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from event_pipeline.assets.pipeline import pipeline_assets
+from event_pipeline.automation.jobs import hourly_pipeline_job
+from event_pipeline.automation.run_hours import hours_of_tags, process_tag, range_tags
+from event_pipeline.automation.sensors import Cursor, new_raw_objects_sensor
+from event_pipeline.definitions import build_definitions
+from event_pipeline.engines.base import StorageError
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.rules.accounting import RawListing
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.settings import Settings, load_settings
+from event_pipeline_tests.materializing import materialize
+from event_pipeline_tests.pipeline import HOUR, build, event, write_object
+
+NOW = datetime(2025, 12, 8, 2, 30, tzinfo=UTC)
+CURRENT = Hour.containing(NOW)
+
+
+class Watch:
+    """The sensor over one data folder, its cursor kept from look to look."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance, engine: LocalEngine | None = None) -> None:
+        self.settings = settings
+        self.instance = instance
+        self.engine = engine or LocalEngine(settings)
+        self.now = NOW
+        self.cursor: str | None = None
+        self.sensor = new_raw_objects_sensor(
+            hourly_pipeline_job(pipeline_assets(settings)), load_gold_tables(), settings, lambda: self.now
+        )
+
+    def look(self, after: timedelta = timedelta(seconds=30)) -> dg.SensorResult:
+        """Evaluate one tick some time after the last one and keep the cursor, as the daemon does."""
+        self.now += after
+        context = dg.build_sensor_context(
+            self.instance, cursor=self.cursor, resources={"engine": self.engine}, sensor_name="new_raw_objects"
+        )
+        result = self.sensor(context)
+        assert isinstance(result, dg.SensorResult)
+        self.cursor = result.cursor
+        return result
+
+    def asks_for(self, after: timedelta = timedelta(seconds=30)) -> list[str]:
+        """The ranges that the next look requests, in its order: first hour and number of hours."""
+        return [shown(request) for request in self.look(after).run_requests or []]
+
+
+def shown(request: dg.RunRequest) -> str:
+    """First hour and number of hours of a request."""
+    hours = HourRange.of([Hour.parse(request.partition_key)]) if request.partition_key else hours_of_tags(request.tags)
+    assert hours
+    return f"{hours.first} x {len(hours)}"
+
+
+def land(root: Path, hours: Iterable[Hour], minute: int = 0, at: datetime = NOW - timedelta(hours=1)) -> None:
+    """Let one object of each hour land at an instant."""
+    for hour in hours:
+        path = root / "raw" / write_object(root, hour, minute, [event(hour, minute)])
+        os.utime(path, (at.timestamp(), at.timestamp()))
+
+
+@pytest.fixture
+def settings(root: Path) -> Settings:
+    """Settings with windows that a test can count."""
+    return load_settings(
+        root=root, workers=1, sensor_recent_hours=12, sensor_sweep_hours=24, quiet_seconds=60, retry_after_minutes=30
+    )
+
+
+@pytest.fixture
+def watch(settings: Settings, instance: dg.DagsterInstance) -> Watch:
+    """The sensor over the test's data folder."""
+    return Watch(settings, instance)
+
+
+def test_a_new_hour_is_requested_once(watch: Watch, root: Path) -> None:
+    land(root, [HOUR])
+
+    assert watch.asks_for() == ["2025-12-07T22 x 1"]
+    assert watch.asks_for() == []
+    assert watch.asks_for(timedelta(minutes=29)) == []
+
+
+def test_an_hour_that_is_built_is_not_requested(watch: Watch, root: Path) -> None:
+    land(root, [HOUR])
+    build(watch.engine, [HOUR])
+
+    assert watch.look().skip_reason == dg.SkipReason(
+        "36 hours looked at, 0 due: 0 under way, 0 not quiet yet, 0 asked for already"
+    )
+
+
+def test_the_open_hour_waits_until_it_is_over(watch: Watch, root: Path) -> None:
+    land(root, [CURRENT])
+
+    assert watch.asks_for() == []
+    assert watch.asks_for(timedelta(minutes=30)) == [f"{CURRENT} x 1"]
+
+
+def test_an_hour_is_left_alone_until_its_newest_object_is_quiet(watch: Watch, root: Path) -> None:
+    land(root, [HOUR], minute=0)
+    land(root, [HOUR], minute=5, at=NOW)
+
+    result = watch.look(timedelta(seconds=59))
+    assert (result.run_requests, "1 not quiet yet" in str(result.skip_reason)) == ([], True)
+    assert watch.asks_for(timedelta(seconds=1)) == ["2025-12-07T22 x 1"]
+
+
+def test_a_late_object_makes_a_built_hour_due_again(watch: Watch, root: Path) -> None:
+    land(root, [HOUR])
+    build(watch.engine, [HOUR])
+    land(root, [HOUR], minute=5)
+
+    assert watch.asks_for() == ["2025-12-07T22 x 1"]
+
+
+def test_a_replaced_object_makes_a_built_hour_due_again(watch: Watch, root: Path) -> None:
+    land(root, [HOUR])
+    build(watch.engine, [HOUR])
+    replaced = root / "raw" / write_object(root, HOUR, 0, [event(user_id="u_2")])
+    os.utime(replaced, ((NOW - timedelta(minutes=30)).timestamp(),) * 2)
+
+    assert watch.asks_for() == ["2025-12-07T22 x 1"]
+
+
+def test_new_input_is_requested_at_once_although_the_old_was_requested_a_moment_ago(watch: Watch, root: Path) -> None:
+    land(root, [HOUR])
+    first = watch.look().run_requests or []
+    land(root, [HOUR], minute=5)
+    second = watch.look().run_requests or []
+
+    assert [shown(each) for each in (*first, *second)] == ["2025-12-07T22 x 1"] * 2
+    assert first[0].run_key != second[0].run_key
+
+
+def test_an_hour_that_lost_objects_is_never_requested(watch: Watch, root: Path) -> None:
+    land(root, [HOUR])
+    land(root, [HOUR], minute=5)
+    build(watch.engine, [HOUR])
+    next((root / "raw").glob("**/minute=05/*")).unlink()
+
+    assert watch.asks_for() == []
+
+
+def test_many_hours_are_joined_into_ranges_newest_first(settings: Settings, instance: dg.DagsterInstance) -> None:
+    watch = Watch(settings.model_copy(update={"hours_per_run": 3, "sensor_recent_hours": 24}), instance)
+    land(settings.root, [CURRENT.plus(-offset) for offset in (1, 2, 3, 4, 8, 10, 11)])
+
+    assert watch.asks_for() == [
+        "2025-12-08T01 x 1",
+        "2025-12-07T22 x 3",
+        "2025-12-07T18 x 1",
+        "2025-12-07T15 x 2",
+    ]
+
+
+def test_older_hours_have_their_turn_while_the_recent_ones_are_looked_at_every_time(watch: Watch, root: Path) -> None:
+    first = watch.settings.first_partition
+    old = [first.plus(offset) for offset in (0, 23, 24, 50)]
+    land(root, old)
+
+    assert watch.asks_for() == [f"{old[1]} x 1", f"{old[0]} x 1"]
+    assert watch.asks_for() == [f"{old[2]} x 1"]
+    land(root, [HOUR])
+    assert watch.asks_for() == ["2025-12-07T22 x 1", f"{old[3]} x 1"]
+
+
+def test_the_sweep_begins_again_when_it_has_met_the_recent_hours(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    first = CURRENT.plus(-12 - 24 - 10)
+    watch = Watch(settings.model_copy(update={"first_partition": first}), instance)
+
+    swept = [Cursor.from_json(watch.look().cursor).sweep_from for _ in range(4)]
+    assert swept == [first.plus(24), None, first.plus(24), None]
+
+
+def test_hours_before_the_first_partition_are_never_requested(settings: Settings, instance: dg.DagsterInstance) -> None:
+    watch = Watch(settings.model_copy(update={"first_partition": HOUR}), instance)
+    land(settings.root, [HOUR.plus(-1), HOUR])
+
+    assert watch.asks_for() == ["2025-12-07T22 x 1"]
+
+
+def test_an_hour_that_stays_unbuilt_is_asked_for_again_after_twice_as_long_each_time(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    watch = Watch(settings.model_copy(update={"sensor_recent_hours": 48}), instance)
+    land(settings.root, [HOUR])
+    keys = [watch.look().run_requests]
+    waits = [30, 60, 120, 240, 480, 960, 1440, 1440]
+    for minutes in waits:
+        assert watch.asks_for(timedelta(minutes=minutes) - timedelta(seconds=1)) == []
+        keys.append(watch.look(timedelta(seconds=1)).run_requests)
+        # The hour must stay among the recent ones, so the days that pass are taken back from the clock.
+        watch.now, watch.cursor = NOW, shift_requests(watch, watch.now - NOW)
+
+    assert len({key[0].run_key for key in keys if key}) == 1 + len(waits)
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
+def test_an_hour_is_not_asked_for_while_a_run_of_it_waits_or_runs(
+    watch: Watch, root: Path, status: dg.DagsterRunStatus
+) -> None:
+    land(root, [HOUR, HOUR.plus(1), HOUR.plus(3)])
+    add_run(watch, range_tags(HourRange(HOUR, HOUR.plus(2))), status)
+
+    assert watch.asks_for() == ["2025-12-08T01 x 1"]
+    assert "2 under way" in str(watch.look().skip_reason)
+
+
+def test_a_run_whose_process_is_gone_is_not_waited_for(watch: Watch, root: Path) -> None:
+    land(root, [HOUR])
+    host = next(iter(process_tag().values())).split(":")[0]
+    tags = {"dagster/partition": HOUR.partition_key, "event_pipeline/process": f"{host}:{2**22 + 1}"}
+    add_run(watch, tags, dg.DagsterRunStatus.STARTED)
+
+    assert watch.asks_for() == ["2025-12-07T22 x 1"]
+
+
+@pytest.mark.parametrize("stage", ["committed", "registered"])
+def test_an_hour_whose_run_broke_off_after_silver_is_requested(watch: Watch, root: Path, stage: str) -> None:
+    land(root, [HOUR])
+    list(watch.engine.build_silver([HOUR], progress=print))
+    if stage == "registered":
+        watch.engine.register_hours([HOUR])
+
+    assert watch.asks_for() == ["2025-12-07T22 x 1"]
+
+
+def test_new_rules_alone_do_not_rebuild_history(settings: Settings, instance: dg.DagsterInstance) -> None:
+    land(settings.root, [HOUR])
+    build(LocalEngine(settings), [HOUR])
+    watch = Watch(settings.model_copy(update={"event_max_age_days": 3}), instance)
+
+    assert watch.asks_for() == []
+
+
+def test_the_cursor_forgets_hours_that_are_no_longer_due(watch: Watch, root: Path) -> None:
+    land(root, [HOUR, HOUR.plus(1)])
+    watch.look()
+    assert set(Cursor.from_json(watch.cursor).requests) == {HOUR, HOUR.plus(1)}
+    build(watch.engine, [HOUR])
+    watch.look()
+
+    assert set(Cursor.from_json(watch.cursor).requests) == {HOUR.plus(1)}
+
+
+def test_the_cursor_remembers_what_it_asked_for_among_hours_whose_turn_it_is_not(watch: Watch, root: Path) -> None:
+    old = watch.settings.first_partition
+    land(root, [old])
+    assert watch.asks_for() == [f"{old} x 1"]
+    watch.look()
+
+    assert set(Cursor.from_json(watch.cursor).requests) == {old}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not json",
+        "[]",
+        '{"format": 0, "sweep_from": null, "requests": {}}',
+        '{"format": 1, "sweep_from": "yesterday", "requests": {}}',
+        '{"format": 1, "sweep_from": null, "requests": {"2025-12-07T22": {"attempt": 0}}}',
+    ],
+)
+def test_a_cursor_that_cannot_be_read_starts_afresh_and_says_so(
+    watch: Watch, root: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    land(root, [HOUR])
+    watch.cursor = text
+    with caplog.at_level(logging.WARNING):
+        assert watch.asks_for() == ["2025-12-07T22 x 1"]
+
+    assert "starts afresh" in caplog.text
+
+
+class HalfListing(LocalEngine):
+    """An engine whose listing of single hours fails at the second one."""
+
+    calls = 0
+
+    def list_raw(self, hour: Hour) -> RawListing:
+        self.calls += 1
+        if self.calls == 2:
+            raise StorageError("raw/events: permission denied")
+        return super().list_raw(hour)
+
+
+def test_a_listing_that_fails_half_way_advances_nothing(settings: Settings, instance: dg.DagsterInstance) -> None:
+    watch = Watch(settings, instance, HalfListing(settings))
+    land(settings.root, [HOUR, HOUR.plus(2)])
+    with pytest.raises(StorageError, match="permission denied"):
+        watch.look()
+
+    assert watch.cursor is None
+    assert watch.asks_for() == ["2025-12-08T00 x 1", "2025-12-07T22 x 1"]
+
+
+def test_a_tick_that_is_evaluated_twice_asks_under_the_same_run_key(watch: Watch, root: Path) -> None:
+    land(root, [HOUR, HOUR.plus(1)])
+    first = watch.look(timedelta(0)).run_requests or []
+    watch.cursor = None
+    again = watch.look(timedelta(0)).run_requests or []
+
+    assert [each.run_key for each in first] == [each.run_key for each in again]
+
+
+def test_what_the_sensor_asks_for_builds_the_hours(settings: Settings, instance: dg.DagsterInstance) -> None:
+    definitions = build_definitions(settings)
+    closed = Hour.containing(datetime.now(UTC)).plus(-2)
+    for hour in (closed, closed.plus(1)):
+        write_object(settings.root, hour, 0, [event(hour)])
+        path = next((settings.root / "raw" / hour.raw_prefix).glob("**/*.gz"))
+        os.utime(path, (hour.end.timestamp() - 120,) * 2)
+
+    def tick(cursor: str | None) -> dg.SensorExecutionData:
+        context = dg.build_sensor_context(
+            instance,
+            cursor=cursor,
+            definitions=definitions,
+            sensor_name="new_raw_objects",
+            resources={"engine": LocalEngine(settings)},
+        )
+        return definitions.resolve_sensor_def("new_raw_objects").evaluate_tick(context)
+
+    data = tick(None)
+    (request,) = data.run_requests or []
+    hours = hours_of_tags(request.tags)
+    assert hours == HourRange(closed, closed.plus(2))
+    assert materialize(settings, instance, hours).success
+    assert not tick(data.cursor).run_requests
+
+
+def test_the_sensor_is_off_until_it_is_switched_on(settings: Settings) -> None:
+    sensor = build_definitions(settings).resolve_sensor_def("new_raw_objects")
+
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+    assert sensor.minimum_interval_seconds == settings.sensor_interval_seconds
+
+
+def shift_requests(watch: Watch, by: timedelta) -> str:
+    """Return the cursor as if every request had been made that much earlier."""
+    fields = json.loads(watch.cursor or "")
+    for request in fields["requests"].values():
+        request["requested_at"] = (datetime.fromisoformat(request["requested_at"]) - by).isoformat()
+    return json.dumps(fields)
+
+
+def add_run(watch: Watch, tags: dict[str, str], status: dg.DagsterRunStatus) -> None:
+    """Put a run of the pipeline into Dagster's storage."""
+    job = build_definitions(watch.settings).resolve_job_def("hourly_pipeline")
+    watch.instance.create_run_for_job(job, tags=tags, status=status)
