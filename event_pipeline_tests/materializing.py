@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,13 @@ def materialize(
         asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
         raise_on_error=False,
     )
+
+
+def one_gold_table(folder: Path) -> Path:
+    """A folder of Gold tables with user_activity alone, for tests to which the other four tell nothing new."""
+    folder.mkdir()
+    shutil.copy(GOLD_FOLDER / "user_activity.sql", folder)
+    return folder
 
 
 def one(hour: Hour) -> HourRange:

@@ -48,8 +48,10 @@ def hourly_schedule(
             context.scheduled_execution_time,
             HourRange.of([hour]),
         )[hour]
-        if state in (HourState.READY, HourState.SHRUNK):
-            return dg.SkipReason(f"{hour}: {state}, so there is nothing to build")
+        if state is HourState.READY:
+            return dg.SkipReason(f"{hour} is published already")
+        if state is HourState.SHRUNK:
+            return dg.SkipReason(f"{hour} has lost raw objects since it was built: the published build stays")
         return dg.RunRequest(run_key=str(hour), partition_key=hour.partition_key)
 
     return requests

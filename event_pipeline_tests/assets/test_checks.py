@@ -85,7 +85,7 @@ def test_an_unreadable_object_is_an_error_that_names_it_and_the_hour_goes_on(
 ) -> None:
     write_object(root, HOUR, 0, [event()])
     broken = write_object(root, HOUR, 5, b"not gzip")
-    result = materialize(settings, instance, one(HOUR))
+    result = materialize(settings, instance, one(HOUR), assets=SILVER)
 
     found = evaluation(result, "unreadable_objects")
     assert (found.passed, found.severity, found.blocking) == (False, ERROR, False)

@@ -68,7 +68,7 @@ def test_an_hour_without_objects_is_asked_for_and_becomes_an_empty_hour(
     assert isinstance(tick(settings, instance), dg.RunRequest)
 
     assert materialize(settings, instance, one(HOUR)).success
-    assert tick(settings, instance) == "2025-12-07T22: ready, so there is nothing to build"
+    assert tick(settings, instance) == "2025-12-07T22 is published already"
 
 
 def test_an_hour_that_the_sensor_built_already_is_skipped(
@@ -77,7 +77,7 @@ def test_an_hour_that_the_sensor_built_already_is_skipped(
     write_object(root, HOUR, 0, [event()])
     build(LocalEngine(settings), [HOUR])
 
-    assert tick(settings, instance) == "2025-12-07T22: ready, so there is nothing to build"
+    assert tick(settings, instance) == "2025-12-07T22 is published already"
 
 
 def test_an_hour_that_lost_objects_is_skipped(settings: Settings, instance: dg.DagsterInstance, root: Path) -> None:
@@ -85,7 +85,9 @@ def test_an_hour_that_lost_objects_is_skipped(settings: Settings, instance: dg.D
     build(LocalEngine(settings), [HOUR])
     shutil.rmtree(root / "raw")
 
-    assert tick(settings, instance) == "2025-12-07T22: objects gone, so there is nothing to build"
+    assert tick(settings, instance) == (
+        "2025-12-07T22 has lost raw objects since it was built: the published build stays"
+    )
 
 
 def test_an_hour_that_a_run_works_on_is_skipped(settings: Settings, instance: dg.DagsterInstance, root: Path) -> None:

@@ -54,7 +54,7 @@ def as_json(values: Any) -> Any:
         (pa.array([{"day": date(2025, 1, 1), "n": None}]), {"day": "2025-01-01", "n": None}),
         (pa.array([[Decimal("1.5"), None]], pa.list_(pa.decimal128(3, 1))), ["1.5", None]),
         (pa.array([b"\x00\xff"]), "00ff"),
-        (pa.array(["ü\n\"x\""]), "ü\n\"x\""),
+        (pa.array(['ü\n"x"']), 'ü\n"x"'),
     ],
 )
 def test_json_keeps_every_type_exact(values: Any, shown: Any) -> None:

@@ -265,9 +265,43 @@ def test_usual_forms_of_good_records_never_need_the_reference(rewritten: Callabl
     lines = [rewritten(line) for line in clean_lines(3_000)]
     assert judged_by_reference(b"\n".join(lines)) == 0
     assert judged_by_reference(b"\n".join(lines) + b"\n") == 0
-    # One line that no reader accepts costs the reference that line only, and hardly any other.
-    broken = [*lines[:1_500], b'{"timestamp": ', *lines[1_500:]]
-    assert judged_by_reference(b"\n".join(broken)) <= 30
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(b'{"timestamp": ', id="cut short"),
+        pytest.param(b"null", id="a bare null"),
+        pytest.param(b"{}{}", id="two objects"),
+        pytest.param(b'{"price": 1e400, "price": 2}', id="a key twice"),
+        pytest.param(clean_lines(1)[0].replace(b'"u_', b'"\xff_'), id="a byte that is no UTF-8"),
+        pytest.param(clean_lines(1)[0].replace(b'"u_', b'"\\ud800_'), id="a lone surrogate"),
+        pytest.param(clean_lines(1)[0].replace(b'"u_', b'"\x00_'), id="a NUL"),
+    ],
+)
+def test_a_line_that_no_reader_accepts_costs_the_reference_itself_only(broken: bytes) -> None:
+    lines = clean_lines(3_000)
+    assert judged_by_reference(b"\n".join([*lines[:1_500], broken, *lines[1_500:]])) == 1
+    assert judged_by_reference(b"\n".join([broken, *lines])) == 1
+
+
+def test_two_records_on_a_line_and_one_on_two_lines_do_not_even_out() -> None:
+    first, second, third = clean_lines(3)
+    head, tail = third.split(b" ", 1)
+    lines = [first + second, head, tail]
+    assert verdicts_of(validated(b"\n".join(lines))) == {
+        number: ("not_json", line.decode()) for number, line in enumerate(lines, 1)
+    }
+
+
+@pytest.mark.parametrize("edge", ["\u00a0", "\u0085", "\u2003", "\u001c", "\u001f", "\u0000", "\ufeff"])
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_only_ascii_white_space_is_trimmed_from_a_query(edge: str, ascii_only: bool) -> None:
+    search = next(fields for fields in map(json.loads, clean_lines(50)) if fields["event_type"] == "search")
+    fields = search | {"search_query": f" \t\n\r\x0b\x0c{edge} a  b {edge}\x0c\x0b\r\n\t "}
+    content = json.dumps(fields, ensure_ascii=ascii_only).encode()
+    assert judged_by_reference(content) == 0
+    assert validated(content).events["search_query"].to_pylist() == [f"{edge} a  b {edge}"]
 
 
 def test_lines_that_break_a_rule_cost_the_reference_themselves_only() -> None:

@@ -254,10 +254,12 @@ class LocalEngine:
     def query(self, sql: str) -> pa.Table:
         """Run one read-only statement over the registered partitions."""
         tables = [*HOUR_TABLES, *(gold.table for gold in load_gold_tables(self._gold_folder))]
+        catalog = self._open_catalog()
         with self._connect() as connection:
             for table in tables:
+                files = [self._layout.lake / path for path in catalog.files(table.full_name)]
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.database}")
-                connection.execute(f"CREATE VIEW {table.full_name} AS {relation(table, self._paths(table))}")
+                connection.execute(f"CREATE VIEW {table.full_name} AS {relation(table, files)}")
             return run_read_only(connection, sql, self._layout.lake)
 
     # -- shared

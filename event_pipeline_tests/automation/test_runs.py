@@ -1,0 +1,215 @@
+"""Runs inside this process, as the command line does them, and the storage that they share with the UI."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from event_pipeline.automation.run_hours import PROCESS_TAG, hours_of_tags, process_tag
+from event_pipeline.automation.runs import DAGSTER_YAML, FailedCheck, RangeOutcome, prepare_instance, run_range
+from event_pipeline.definitions import build_definitions
+from event_pipeline.engines.base import StorageError
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.settings import Settings, load_settings
+from event_pipeline_tests.materializing import ASSETS, GOLD, materialized_hours, one, one_gold_table
+from event_pipeline_tests.pipeline import HOUR, event, rows, write_object
+
+HOURS = HourRange(HOUR, HOUR.plus(2))
+
+
+Run = Callable[..., RangeOutcome]
+
+
+@dataclass
+class Told:
+    """What a run told the process that started it."""
+
+    lines: list[str] = field(default_factory=list)
+    hours: list[Hour] = field(default_factory=list)
+
+    def __call__(self, line: str, hour: Hour | None) -> None:
+        self.lines.append(line)
+        if hour:
+            self.hours.append(hour)
+
+
+@pytest.fixture
+def settings(root: Path) -> Settings:
+    """Settings for hours of one object."""
+    return load_settings(root=root, workers=1, expected_objects=1, silver_pool_limit=2)
+
+
+@pytest.fixture
+def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Dagster's storage in the data folder."""
+    with prepare_instance(settings) as instance:
+        yield instance
+
+
+@pytest.fixture
+def run(settings: Settings, instance: dg.DagsterInstance, tmp_path: Path) -> Run:
+    """Run hours with one Gold table."""
+    return partial(run_range, settings=settings, instance=instance, gold_folder=one_gold_table(tmp_path / "gold"))
+
+
+def test_a_range_is_built_reported_and_recorded_where_the_ui_looks(
+    settings: Settings, instance: dg.DagsterInstance, root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_object(root, HOUR, 0, [event()])
+    write_object(root, HOUR.plus(1), 0, b"not gzip")
+    told = Told()
+    outcome = run_range(HOURS, settings, instance, progress=told)
+
+    assert (outcome.hours, outcome.succeeded, outcome.error) == (HOURS, True, None)
+    assert outcome.silver == {HOUR: "built", HOUR.plus(1): "built"}
+    (failed,) = outcome.failed_checks
+    assert (failed.asset, failed.check, failed.hour, failed.severity) == (
+        "silver_events",
+        "unreadable_objects",
+        HOUR.plus(1),
+        "ERROR",
+    )
+    assert failed.description.endswith("events-20251207-230000.jsonl.gz: not_gzip")
+    assert told.hours == list(HOURS)
+    assert [line.split(":")[0] for line in told.lines] == [
+        "raw_events",
+        "2025-12-07T22",
+        "2025-12-07T23",
+        "silver_partitions",
+        *GOLD,
+    ]
+    assert capfd.readouterr() == ("", "")
+
+    run = instance.get_run_by_id(outcome.run_id)
+    assert run
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    assert hours_of_tags(run.tags) == HOURS
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as of_the_ui:
+        assert all(materialized_hours(of_the_ui, asset) == list(HOURS) for asset in ASSETS)
+
+
+def test_a_single_hour_and_force(settings: Settings, instance: dg.DagsterInstance, root: Path, run: Run) -> None:
+    write_object(root, HOUR, 0, [event()])
+    outcomes = [run(one(HOUR), force=force, progress=Told()) for force in (False, True)]
+
+    assert [outcome.silver[HOUR] for outcome in outcomes] == ["built", "built"]
+    recorded = instance.get_run_by_id(outcomes[0].run_id)
+    assert recorded
+    assert recorded.tags["dagster/partition"] == HOUR.partition_key
+
+
+def test_a_refusal_is_one_clear_message(settings: Settings, instance: dg.DagsterInstance, root: Path, run: Run) -> None:
+    write_object(root, HOUR, 0, [event()])
+    lost = write_object(root, HOUR, 5, [event(second=1)])
+    list(LocalEngine(settings).build_silver([HOUR], progress=print))
+    (root / "raw" / lost).unlink()
+
+    refused = run(one(HOUR), progress=Told())
+    assert not refused.succeeded
+    assert (refused.error or "").startswith("silver_events: 2025-12-07T22: 1 raw objects of the published build")
+    assert "Traceback" not in (refused.error or "")
+    assert refused.silver == {}
+
+    allowed = run(one(HOUR), allow_fewer_objects=True, progress=Told())
+    assert (allowed.succeeded, allowed.silver) == (True, {HOUR: "built"})
+
+
+def test_a_blocking_check_is_the_reason_why_the_run_failed(settings: Settings, root: Path, run: Run) -> None:
+    write_object(root, HOUR, 0, [event()])
+    engine = LocalEngine(settings)
+    (build,) = engine.build_silver([HOUR], progress=print)
+    damaged = root / "lake" / build.commit.files_of("silver.events")[0].path
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"\0" * damaged.stat().st_size)
+    outcome = run(one(HOUR), progress=Told())
+
+    assert not outcome.succeeded
+    (failed,) = outcome.failed_checks
+    assert failed == FailedCheck("conservation_law", "silver_events", HOUR, "ERROR", failed.description)
+    assert outcome.error == f"silver_events 2025-12-07T22: conservation_law: {failed.description}"
+    assert engine.registered_runs() == {}
+
+
+def test_an_unexpected_error_names_the_step_and_itself(run: Run) -> None:
+    def mistaken(line: str, hour: Hour | None) -> None:
+        raise LookupError("no such line")
+
+    outcome = run(one(HOUR), progress=mistaken)
+
+    assert outcome.error == "raw_events: LookupError: no such line"
+
+
+def test_an_interrupt_ends_the_run_and_leaves_nothing_half(
+    settings: Settings, instance: dg.DagsterInstance, root: Path, run: Run
+) -> None:
+    for hour in HOURS:
+        write_object(root, hour, 0, [event(hour)])
+
+    def interrupt_after_the_first_hour(line: str, hour: Hour | None) -> None:
+        if hour == HOUR:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(HOURS, progress=interrupt_after_the_first_hour)
+
+    (interrupted,) = instance.get_runs()
+    assert interrupted.status is dg.DagsterRunStatus.FAILURE
+    engine = LocalEngine(settings)
+    assert list(engine.hour_commits()) == [HOUR]
+    assert engine.registered_runs() == {}
+
+    again = run(HOURS, progress=Told())
+    assert again.silver == {HOUR: "unchanged", HOUR.plus(1): "built"}
+    assert len(rows(engine, "FROM silver.events")) == 2
+
+
+def test_dagsters_configuration_is_copied_and_kept_fresh(settings: Settings, instance: dg.DagsterInstance) -> None:
+    copy = settings.dagster_home / "dagster.yaml"
+    assert copy.read_text() == DAGSTER_YAML.read_text()
+    copy.write_text("telemetry: {enabled: true}\n")
+    prepare_instance(settings).dispose()
+
+    assert copy.read_text() == DAGSTER_YAML.read_text()
+
+
+def test_pools_get_the_limits_of_the_settings(settings: Settings, instance: dg.DagsterInstance) -> None:
+    def limits(of: dg.DagsterInstance) -> dict[str, tuple[int, bool]]:
+        return {pool.name: (pool.limit, pool.from_default) for pool in of.event_log_storage.get_pool_limits()}
+
+    assert limits(instance) == {"silver": (2, False), "gold": (1, False)}
+    with prepare_instance(settings.model_copy(update={"gold_pool_limit": 3})) as changed:
+        assert limits(changed) == {"silver": (2, False), "gold": (3, False)}
+
+
+def test_a_killed_command_is_recorded_as_failed_and_gives_its_pool_slot_back(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    host = process_tag()[PROCESS_TAG].split(":")[0]
+    job = build_definitions(settings).resolve_job_def("hourly_pipeline")
+    killed, alive = (
+        instance.create_run_for_job(job, tags={PROCESS_TAG: f"{host}:{process}"}, status=dg.DagsterRunStatus.STARTED)
+        for process in (2**22 + 1, os.getpid())
+    )
+    for run in (killed, alive):
+        instance.event_log_storage.claim_concurrency_slot("silver", run.run_id, "silver_events")
+
+    with prepare_instance(settings) as reopened:
+        states = {run.run_id: run.status for run in reopened.get_runs()}
+        claimed = reopened.event_log_storage.get_concurrency_info("silver").claimed_slots
+    assert states == {killed.run_id: dg.DagsterRunStatus.FAILURE, alive.run_id: dg.DagsterRunStatus.STARTED}
+    assert [slot.run_id for slot in claimed] == [alive.run_id]
+
+
+def test_a_folder_that_cannot_be_made_gets_a_clear_answer(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where the folder should be")
+
+    with pytest.raises(StorageError, match=r"Dagster's folder .*/data/dagster cannot be prepared"):
+        prepare_instance(load_settings(root=tmp_path / "data"))

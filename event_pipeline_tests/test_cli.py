@@ -1,0 +1,582 @@
+"""The command line as people and scripts use it: what it prints, what it builds, how it ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from event_pipeline import cli
+from event_pipeline.automation import runs
+from event_pipeline.cli import EXIT_CODES, ExitCode, main
+from event_pipeline.engines.base import LockTimeoutError
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.local.layout import Layout
+from event_pipeline.rules.hour import Hour
+from event_pipeline.settings import load_settings
+from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, write_object
+
+GOLD = ("category_performance", "conversion_funnel", "hourly_revenue", "top_products", "user_activity")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs one command over the test's data folder, in this process."""
+    monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(root))
+    monkeypatch.setenv("EVENT_PIPELINE_WORKERS", "1")
+
+    def run_command(*arguments: str) -> Ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        printed = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return Ended(int(end.value.code), printed.out, printed.err)
+
+    return run_command
+
+
+def start(root: Path, *command: str, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process over a data folder."""
+    environment = os.environ | {"EVENT_PIPELINE_ROOT": str(root), "EVENT_PIPELINE_WORKERS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def built_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two built hours; tests that change it take a copy."""
+    root = tmp_path_factory.mktemp("built") / "data"
+    for hour in (HOUR, HOUR.plus(1)):
+        write_object(root, hour, 0, [event(hour), purchase(hour, 1), purchase(hour, 2, product_id="p_2"), b"no json"])
+    build(LocalEngine(load_settings(root=root, workers=1)), [HOUR, HOUR.plus(1)])
+    return root
+
+
+@pytest.fixture
+def built(built_root: Path, root: Path) -> Path:
+    """A copy of that data folder."""
+    shutil.copytree(built_root, root)
+    return root
+
+
+# -- end to end
+
+
+def test_from_nothing_to_the_answers_and_their_proof(run: Run, root: Path) -> None:
+    generated = run(
+        "generate", "--start", "2025-12-07T22", "--hours", "3", "--events-per-file", "40", "--files-per-hour", "3",
+        "--bad-share", "0.03", "--duplicate-share", "0.05",
+    )  # fmt: skip
+    assert generated.code == 0
+    assert "9 raw objects, 360 readable records" in generated.out
+    assert str(root / "raw") in generated.out
+
+    first = run("run")
+    assert first.code == 0
+    assert "2025-12-07T22 to 2025-12-08T01 (3 hours): 3 built" in first.err
+    for name in GOLD:
+        assert f"gold.{name}" in first.out
+    assert f"The data lies in {root}" in first.out
+    expected = assert_agrees_with_oracle(LocalEngine(load_settings(root=root, workers=1)), root)
+    (row,) = [row for row in expected.gold["user_activity"] if str(row["event_date"]) == "2025-12-08"]
+    assert "The answers of 2025-12-08" in first.out
+    assert re.search(rf"\n +{row['unique_users']:,} +{row['unique_sessions']:,} +{row['total_events']:,} ", first.out)
+    hour = expected.hours["2025-12-07T22"]
+    assert f"2025-12-07T22  built         3       0      {hour.records}" in first.out
+
+    second = run("run")
+    assert second.code == 0
+    assert "Nothing to build: every closed hour is up to date." in second.out
+    assert "gold.user_activity" in second.out
+
+    write_object(root, HOUR, 59, [event(second=3_500)])
+    third = run("run")
+    assert (third.code, "2025-12-07T22 to 2025-12-07T23 (1 hour" in third.err) == (0, True)
+    assert "expected_objects: 4 objects, 12 expected" in third.err
+
+    proven = run("verify")
+    assert proven.code == 0
+    assert "Proven for 3 hours and 361 records" in proven.out
+    status = json.loads(run("status", "--format", "json").out)
+    assert [(each["state"], each["last_run"]) for each in status["hours"]] == [("ready", None)] * 3
+    assert run("doctor").code == 0
+
+
+def test_a_range_goes_through_quiet_hours_and_force_builds_again(run: Run, root: Path) -> None:
+    for hour in (HOUR, HOUR.plus(2)):
+        write_object(root, hour, 0, [event(hour), event(hour, 1)])
+    first = run("run", "--from", "2025-12-07T22", "--to", "2025-12-08T01")
+    assert first.code == 0
+    assert "3 built" in first.err
+    assert "warn  2025-12-07T23 raw_events, expected_objects" in first.err
+    assert [line.split()[:2] for line in first.out.splitlines() if line.startswith(" 2025-")] == [
+        [str(hour), "built"] for hour in (HOUR, HOUR.plus(1), HOUR.plus(2))
+    ]
+    again = run("run", "--from", "2025-12-07T22", "--to", "2025-12-07T23")
+    assert "1 unchanged" in again.err
+    forced = run("run", "--from", "2025-12-07T22", "--to", "2025-12-07T23", "--force")
+    assert "1 built" in forced.err
+
+
+def test_a_failing_range_does_not_stop_the_others(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENT_PIPELINE_HOURS_PER_RUN", "1")
+    for hour in (HOUR, HOUR.plus(1)):
+        write_object(root, hour, 0, [event(hour)])
+    in_the_way = root / "lake" / "runs" / "hours" / HOUR.hive_path
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("a file where the builds of the hour must lie")
+    ended = run("run")
+    assert ended.code == ExitCode.NOT_HELD
+    assert re.search(rf"failed {HOUR} to .*: silver_events: {in_the_way}.*a file stands where a folder is", ended.err)
+    assert f"{HOUR.plus(1)} to {HOUR.plus(2)}" in ended.err
+    assert "Traceback" not in ended.err
+    assert re.search(rf" {HOUR} +not built", ended.out)
+    assert LocalEngine(load_settings(root=root)).registered_runs().keys() == {HOUR.plus(1)}
+    assert '"last_run": "failed"' in run("status", "--format", "json").out
+
+
+def test_an_error_check_ends_with_1_although_the_hour_is_published(run: Run, root: Path) -> None:
+    write_object(root, HOUR, 0, b"")
+    write_object(root, HOUR, 5, [event(second=300)])
+    ended = run("run")
+    assert ended.code == ExitCode.NOT_HELD
+    assert re.search(r"error 2025-12-07T22 silver_events, unreadable_objects: .*: zero_bytes", ended.err)
+    assert "1 built" in ended.err
+
+
+def test_a_shrunk_hour_is_refused_named_and_rebuilt_on_an_explicit_word(run: Run, root: Path) -> None:
+    for minute in (0, 5):
+        write_object(root, HOUR, minute, [event(second=60 * minute)])
+    build(LocalEngine(load_settings(root=root, workers=1)), [HOUR])
+    (root / "raw" / HOUR.raw_key(HOUR.start)).unlink()
+
+    due = run("run")
+    assert due.code == 0
+    assert "Left alone, because raw objects that they were built from are gone: 1 hour (2025-12-07T22)" in due.err
+    asked = run("run", "--from", "2025-12-07T22", "--to", "2025-12-07T23")
+    assert asked.code == ExitCode.REFUSED
+    assert "--allow-fewer-objects" in asked.err
+    engine = LocalEngine(load_settings(root=root))
+    assert engine.query("SELECT count(*) AS n FROM silver.events").to_pylist() == [{"n": 2}]
+
+    allowed = run("run", "--from", "2025-12-07T22", "--to", "2025-12-07T23", "--allow-fewer-objects")
+    assert allowed.code == 0
+    assert engine.query("SELECT count(*) AS n FROM silver.events").to_pylist() == [{"n": 1}]
+
+
+def test_hours_whose_raw_objects_have_all_expired_stay_published(run: Run, built: Path) -> None:
+    shutil.rmtree(built / "raw" / HOUR.raw_prefix)
+    ended = run("run", "--from", "2025-12-07T22", "--to", "2025-12-07T23")
+    assert ended.code == 0
+    assert "Left as published, because all their raw objects are gone: 1 hour (2025-12-07T22)" in ended.err
+
+
+def test_raw_objects_before_the_first_partition_are_named_and_left(run: Run, root: Path) -> None:
+    early = Hour.parse("2025-10-31T23")
+    write_object(root, early, 0, [event(early)])
+    ended = run("run")
+    assert ended.code == 0
+    assert "they lie before the first partition 2025-11-01T00: 1 hour (2025-10-31T23)" in ended.err
+
+
+def test_an_interrupt_ends_with_130_and_one_line(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    write_object(root, HOUR, 0, [event()])
+    monkeypatch.setattr(runs, "run_range", interrupted)
+    ended = run("run")
+    assert ended.code == ExitCode.INTERRUPTED
+    assert ended.err.splitlines()[-1] == "interrupted; nothing is left half done"
+
+
+# -- generate
+
+
+def test_generate_if_empty_does_nothing_where_there_are_raw_objects(run: Run, built: Path) -> None:
+    before = sorted(path for path in (built / "raw").rglob("*"))
+    ended = run("generate", "--if-empty", "--start", "2025-12-07T00")
+    assert (ended.code, ended.out) == (0, "")
+    assert "holds raw objects already" in ended.err
+    assert sorted(path for path in (built / "raw").rglob("*")) == before
+
+
+def test_generate_live_writes_objects_of_the_present(run: Run, root: Path) -> None:
+    ended = run("generate", "--live", "--every", "1", "--count", "1", "--events-per-file", "5")
+    assert ended.code == 0
+    (written,) = (root / "raw").rglob("*.jsonl.gz")
+    hour = Hour.of_raw_key(written.relative_to(root / "raw").as_posix())
+    assert hour in (Hour.containing(datetime.now(UTC)), Hour.containing(datetime.now(UTC)).plus(-1))
+    assert f"{written.relative_to(root / 'raw')}: 5 records" in ended.err
+
+
+# -- query
+
+
+def test_query_json_is_one_array_of_exact_values(run: Run, built: Path) -> None:
+    sql = "SELECT event_ts, event_date, price, revenue, quantity, search_query FROM silver.events ORDER BY event_ts"
+    rows = json.loads(run("query", sql, "--format", "json").out)
+    assert rows[1] == {
+        "event_ts": "2025-12-07T22:00:01.000",
+        "event_date": "2025-12-07",
+        "price": "9.99",
+        "revenue": "19.98",
+        "quantity": 2,
+        "search_query": None,
+    }
+    ledger = json.loads(run("query", "SELECT quarantined_by_reason FROM ops.hour_ledger", "--format", "json").out)
+    assert ledger == [{"quarantined_by_reason": {"not_json": 1}}] * 2
+
+
+@pytest.mark.parametrize("name", GOLD)
+def test_query_name_gives_the_table_in_its_natural_order(run: Run, built: Path, name: str) -> None:
+    by_name = run("query", "--name", name, "--format", "csv")
+    by_sql = run("query", f"SELECT * FROM gold.{name} ORDER BY ALL", "--format", "csv")
+    assert by_name.code == 0
+    assert by_name.out == by_sql.out
+    rows = list(csv.DictReader(io.StringIO(by_name.out, newline="")))
+    assert rows
+    assert rows[0]["event_date"] == "2025-12-07"
+
+
+def test_query_of_one_day_gives_that_day(run: Run, built: Path) -> None:
+    write_object(built, HOUR.plus(2), 0, [event(HOUR.plus(2))])
+    build(LocalEngine(load_settings(root=built, workers=1)), [HOUR.plus(2)])
+    rows = json.loads(run("query", "--name", "user_activity", "--day", "2025-12-08", "--format", "json").out)
+    assert [(row["event_date"], row["total_events"]) for row in rows] == [("2025-12-08", 1)]
+
+
+def test_a_piped_table_is_complete(run: Run, built: Path) -> None:
+    printed = run("query", "SELECT * FROM silver.events").out
+    assert HOUR.raw_key(HOUR.start) in printed
+    assert "…" not in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["SELEC 1"], "syntax error"),
+        (["SELECT * FROM gold.nothing"], "nothing does not exist"),
+        (["SELECT nothing FROM silver.events"], 'column "nothing" not found'),
+        (["SELECT CAST(user_id AS INTEGER) FROM silver.events"], "Could not convert string"),
+        (["DROP TABLE silver.events"], "write exactly one SELECT"),
+        (["SELECT 1; SELECT 2"], "holds 2 statements"),
+        ([""], "holds 0 statements"),
+        (["SELECT * FROM read_text('/etc/hostname')"], "Permission Error"),
+        (["SELECT 1 AS a, 2 AS a", "--format", "json"], "column 'a' stands twice"),
+        (["--name", "nothing"], "there are category_performance, conversion_funnel, hourly_revenue"),
+        (["--name", "user_activity", "--day", "yesterday"], "write YYYY-MM-DD"),
+        (["SELECT 1", "--day", "2025-12-07"], "--day goes with --name"),
+        (["SELECT 1", "--name", "user_activity"], "either one SQL statement or --name"),
+        ([], "either one SQL statement or --name"),
+    ],
+)
+def test_mistakes_in_query_get_one_message(run: Run, built: Path, arguments: list[str], said: str) -> None:
+    ended = run("query", *arguments)
+    assert (ended.code, ended.out) == (ExitCode.USAGE, "")
+    assert said.lower() in ended.err.lower()
+    assert "Traceback" not in ended.err
+
+
+def test_a_reader_that_leaves_early_gets_no_complaint(built: Path) -> None:
+    sql = "SELECT a.user_id, b.range FROM silver.events a CROSS JOIN range(100000) b"
+    process = start(built, "-m", "event_pipeline.cli", "query", sql, "--format", "csv")
+    assert process.stdout
+    assert process.stderr
+    assert process.stdout.readline() == b"user_id,range\r\n"
+    process.stdout.close()
+    assert process.wait(timeout=60) == ExitCode.READER_LEFT
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+# -- wrong usage and settings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "--from", "2025-12-07", "--to", "2025-12-08T00"], "'2025-12-07' is not an hour: write YYYY-MM-DDTHH"),
+        (["run", "--from", "2025-02-30T00", "--to", "2025-03-01T00"], "'2025-02-30T00' is not an hour"),
+        (["run", "--from", "2025-12-07T22"], "--to (exclusive) is missing"),
+        (["verify", "--to", "2025-12-07T22"], "--from is missing"),
+        (["status", "--from", "2025-12-07T22", "--to", "2025-12-07T22"], "is empty: the end is exclusive"),
+        (["repair", "--from", "x", "--to", "y"], "'x' is not an hour"),
+        (["run", "--from", "2025-10-31T23", "--to", "2025-11-01T01"], "2025-10-31T23 lies before the first partition"),
+        (["run", "--from", "2025-12-07T22", "--to", "2999-01-01T00"], "2998-12-31T23 is not over yet"),
+        (["run", "--force"], "--force needs --from and --to"),
+        (["generate"], "--start is missing"),
+        (["generate", "--start", "2025-12-07"], "is not an hour"),
+        (["generate", "--start", "2025-10-01T00"], "allowed is from the first partition 2025-11-01T00"),
+        (["generate", "--start", "2999-01-01T00"], "to the present hour"),
+        (["generate", "--start", "2025-12-07T00", "--hours", "0"], "greater than or equal to 1"),
+        (
+            ["generate", "--start", "2025-12-07T00", "--bad-share", "2"],
+            "bad_share=2.0: allowed is a number from 0 to 1",
+        ),
+        (["generate", "--start", "2025-12-07T00", "--events-per-file", "0"], "events_per_file=0"),
+        (["generate", "--start", "2025-12-07T00", "--broken-objects", "13"], "broken_objects=13"),
+        (["generate", "--live", "--start", "2025-12-07T00"], "leave --start out"),
+        (["generate", "--live", "--every", "0"], "interval_seconds=0"),
+        (["generate", "--start", "2025-12-07T00", "--shape", "round"], "'round' is not one of"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["query", "SELECT 1", "--format", "xml"], "'xml' is not one of"),
+    ],
+)
+def test_wrong_usage_is_named_and_changes_nothing(run: Run, root: Path, arguments: list[str], said: str) -> None:
+    ended = run(*arguments)
+    assert (ended.code, ended.out) == (ExitCode.USAGE, "")
+    assert said in re.sub(r"\s*│\s*", " ", ended.err)
+    assert "Traceback" not in ended.err
+    assert not root.exists()
+
+
+def test_a_wrong_setting_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENT_PIPELINE_WORKERS", "none")
+    ended = run("status")
+    assert ended.code == ExitCode.USAGE
+    assert ended.err.startswith("error: EVENT_PIPELINE_WORKERS='none': Input should be a valid integer")
+
+
+def test_help_lists_every_exit_code(run: Run) -> None:
+    printed = run("--help").out
+    assert all(
+        re.search(rf"\n +{code.value} +{re.escape(meaning[:40])}", printed) for code, meaning in EXIT_CODES.items()
+    )
+    assert EXIT_CODES.keys() == set(ExitCode)
+
+
+@pytest.mark.parametrize(
+    "command", ["generate", "run", "status", "verify", "query", "repair", "settings", "doctor", "dev"]
+)
+def test_every_command_explains_itself(run: Run, command: str) -> None:
+    ended = run(command, "--help")
+    assert ended.code == 0
+    assert f"event-pipeline {command}" in ended.out
+
+
+# -- storage that cannot be used
+
+
+def test_a_file_in_the_place_of_the_data_folder_is_named(run: Run, root: Path) -> None:
+    root.parent.mkdir(parents=True, exist_ok=True)
+    root.write_text("not a folder")
+    for arguments in (
+        ["status"], ["run"], ["verify"], ["repair"], ["query", "SELECT 1"], ["generate", "--start", "2025-12-07T00"],
+    ):  # fmt: skip
+        ended = run(*arguments)
+        assert ended.code == ExitCode.STORAGE, arguments
+        assert str(root) in ended.err
+        assert len(ended.err.splitlines()) == 1
+    assert run("doctor").code == ExitCode.NOT_HELD
+
+
+def test_a_folder_that_cannot_be_written_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # /proc refuses even root, which permission bits would not.
+    monkeypatch.setenv("EVENT_PIPELINE_ROOT", "/proc/nothing-can-be-made-here")
+    for arguments in (["run"], ["query", "SELECT 1"], ["generate", "--start", "2025-12-07T00"]):
+        ended = run(*arguments)
+        assert ended.code == ExitCode.STORAGE, arguments
+        assert "/proc/nothing-can-be-made-here" in ended.err
+        assert "Traceback" not in ended.err
+    doctor = run("doctor")
+    assert doctor.code == ExitCode.NOT_HELD
+    assert re.search(r"fail +data folder +/proc cannot be written", doctor.out)
+
+
+def test_a_damaged_catalog_is_named_and_repair_rebuilds_it(run: Run, built: Path) -> None:
+    before = run("query", "FROM silver.events ORDER BY ALL", "--format", "csv").out
+    for part in built.glob("catalog.sqlite*"):
+        part.unlink()
+    (built / "catalog.sqlite").write_bytes(b"garbage" * 1000)
+    for arguments in (["status"], ["run"], ["verify"], ["query", "SELECT 1"]):
+        ended = run(*arguments)
+        assert ended.code == ExitCode.STORAGE, arguments
+        assert "the catalog is damaged" in ended.err
+        assert "`event-pipeline repair` rebuilds it" in ended.err
+    assert re.search(r"fail +catalog", run("doctor").out)
+
+    repaired = run("repair")
+    assert repaired.code == 0
+    assert re.search(r"silver\.events .*hour=22 .*added", repaired.out)
+    assert run("query", "FROM silver.events ORDER BY ALL", "--format", "csv").out == before
+    assert re.search(r"0 added, 0 repointed, 0 dropped, \d+ unchanged", run("repair").out)
+
+
+def test_a_data_folder_of_another_version_is_named(run: Run, built: Path) -> None:
+    (built / "layout.json").write_text('{"layout": 99}')
+    for arguments in (["status"], ["run"], ["verify"], ["repair"], ["query", "SELECT 1"]):
+        ended = run(*arguments)
+        assert ended.code == ExitCode.STORAGE, arguments
+        assert "the data folder has layout 99, this version reads and writes layout 1" in ended.err
+    assert re.search(r"fail +data folder layout", run("doctor").out)
+
+
+def test_a_damaged_commit_record_is_named(run: Run, built: Path) -> None:
+    Layout(built).hour_commit(HOUR).write_text("{")
+    ended = run("status")
+    assert ended.code == ExitCode.STORAGE
+    assert str(Layout(built).hour_commit(HOUR)) in ended.err
+    assert re.search(r"fail +commit records", run("doctor").out)
+
+
+def test_a_damaged_dagster_storage_is_named(run: Run, built: Path) -> None:
+    write_object(built, HOUR.plus(2), 0, [event(HOUR.plus(2))])
+    home = load_settings(root=built).dagster_home
+    (home / "history").mkdir(parents=True)
+    shutil.copyfile(runs.DAGSTER_YAML, home / "dagster.yaml")
+    (home / "history" / "runs.db").write_bytes(b"garbage" * 1000)
+    for arguments in (["status"], ["run"]):
+        ended = run(*arguments)
+        assert ended.code == ExitCode.STORAGE, arguments
+        assert f"{home}: Dagster's storage cannot be used" in ended.err
+        assert "Traceback" not in ended.err
+
+
+FULL_DISK = """
+import resource, signal, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from event_pipeline.cli import main
+main(sys.argv[2:])
+"""
+
+
+def test_a_full_disk_is_named_and_nothing_half_is_left(run: Run, root: Path) -> None:
+    process = start(root, "-c", FULL_DISK, "20000", "generate", "--start", "2025-12-07T22", "--files-per-hour", "1")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.STORAGE
+    assert b"File too large" in err
+    assert b"Traceback" not in err
+    assert not [path for path in (root / "raw").rglob("*") if path.is_file()]
+    assert run("generate", "--start", "2025-12-07T22", "--files-per-hour", "1").code == 0
+
+
+def test_what_another_process_holds_is_named(run: Run, built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def held(*_: Any) -> None:
+        raise LockTimeoutError("another process has been working on catalog for 600 s")
+
+    monkeypatch.setattr(LocalEngine, "repair", held)
+    ended = run("repair")
+    assert (ended.code, ended.err) == (
+        ExitCode.BUSY, "error: another process has been working on catalog for 600 s\n",
+    )  # fmt: skip
+
+
+# -- verify, repair, doctor
+
+
+def test_verify_ends_with_1_and_a_table_of_what_differs(run: Run, built: Path) -> None:
+    (silver,) = (built / "lake" / "runs" / "hours" / HOUR.hive_path).glob("*/events-0.parquet")
+    shutil.copyfile(
+        next((built / "lake" / "runs" / "hours" / HOUR.plus(1).hive_path).glob("*/events-0.parquet")), silver
+    )
+    ended = run("verify", "--from", "2025-12-07T22", "--to", "2025-12-07T23")
+    assert ended.code == ExitCode.NOT_HELD
+    assert re.search(r"2025-12-07T22 +│ +silver.events rows from .* +│ 3 +│ 0 ", ended.out)
+    assert "Not proven:" in ended.out
+    assert "recounting 2025-12-07T22" in ended.err
+
+
+def test_verify_of_nothing_says_so(run: Run) -> None:
+    ended = run("verify")
+    assert (ended.code, "there was nothing to recount" in ended.out) == (0, True)
+
+
+def test_repair_drops_what_no_commit_record_names(run: Run, built: Path) -> None:
+    Layout(built).hour_commit(HOUR).unlink()
+    ended = run("repair", "--from", "2025-12-07T22", "--to", "2025-12-07T23")
+    assert ended.code == 0
+    assert re.search(r"silver\.events .*hour=22 .*dropped .*no commit record names it", ended.out)
+    assert run("query", "SELECT count(*) AS n FROM silver.events", "--format", "csv").out == "n\r\n3\r\n"
+
+
+def test_doctor_warns_of_unmatched_keys_and_finds_missing_files(run: Run, built: Path) -> None:
+    (built / "raw" / HOUR.raw_prefix / "notes.txt").write_text("hello")
+    healthy = run("doctor")
+    assert healthy.code == 0
+    assert re.search(r"warn +raw objects .*1 keys do not match", healthy.out)
+    assert re.search(r"ok +published builds +queries see all 2 committed hours", healthy.out)
+    next((built / "lake" / "runs" / "hours" / HOUR.hive_path).glob("*/events-0.parquet")).unlink()
+    sick = run("doctor")
+    assert sick.code == ExitCode.NOT_HELD
+    assert re.search(r"fail +published builds +files of 1 hour \(2025-12-07T22\) are gone", sick.out)
+
+
+def test_doctor_finds_committed_hours_that_queries_do_not_see(run: Run, built: Path) -> None:
+    list(LocalEngine(load_settings(root=built, workers=1)).build_silver([HOUR], force=True, progress=lambda _: None))
+    ended = run("doctor")
+    assert ended.code == ExitCode.NOT_HELD
+    assert re.search(r"fail +published builds +queries do not see 1 hour \(2025-12-07T22\)", ended.out)
+
+
+# -- starting up, and the UI
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["settings"],
+        ["status"],
+        ["query", "SELECT 1"],
+        ["generate", "--start", "2025-12-07T22", "--files-per-hour", "1", "--events-per-file", "1"],
+        ["generate", "--if-empty", "--start", "2025-12-07T22"],
+    ],
+)
+def test_commands_that_need_no_dagster_do_not_import_it(built: Path, arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom event_pipeline.cli import main\n"
+        "try:\n main(sys.argv[1:])\nexcept SystemExit as end:\n assert end.code == 0\n"
+        "print('imported:', sorted({'dagster', 'boto3', 'pandas'} & set(sys.modules)))"
+    )
+    out, _ = start(built, "-c", code, *arguments).communicate(timeout=60)
+    assert out.decode().splitlines()[-1] == "imported: []"
+
+
+def test_dev_starts_dagster_over_the_same_data(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Replaced(Exception):  # noqa: N818 - ends the command where the process would be replaced
+        pass
+
+    started: list[Any] = []
+
+    def replace_process(*arguments: Any) -> None:
+        started.extend(arguments)
+        raise Replaced
+
+    monkeypatch.chdir(root.parent if root.parent.exists() else Path.cwd())
+    monkeypatch.setattr(cli.os, "execve", replace_process)
+    with pytest.raises(Replaced):
+        main(["dev", "--port", "3123"])
+    _, command, environment = started
+    assert command[command.index("-m") : command.index("-m") + 3] == ["-m", "dagster", "dev"]
+    assert command[-4:] == ["-h", "127.0.0.1", "-p", "3123"]
+    assert environment["DAGSTER_HOME"] == str(root / "dagster")
+    assert environment["EVENT_PIPELINE_ROOT"] == str(root)
+    assert (root / "dagster" / "dagster.yaml").is_file()
+    assert cli.WORKSPACE.is_file()

@@ -1,0 +1,138 @@
+"""The rooms of the package and the one direction of imports between them."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+import event_pipeline
+
+PACKAGE = "event_pipeline"
+FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
+    (frozenset({"rules"}),),
+    (frozenset({"settings"}), frozenset({"generator"})),
+    (frozenset({"engines"}),),
+    (frozenset({"assets"}), frozenset({"verification"})),
+    (frozenset({"automation"}),),
+    (frozenset({"building", "dagster_storage", "reporting"}),),
+    (frozenset({"definitions"}), frozenset({"cli"})),
+)
+"""From the ground up; a module imports its own room and what lies on lower floors."""
+
+THIRD_PARTY = {
+    "rules": {"pyarrow", "isal"},
+    "generator": set[str](),
+    "engines": {"duckdb", "filelock", "pyarrow"},
+    "assets": {"dagster", "pydantic"},
+    "automation": {"dagster", "pydantic"},
+    "definitions": {"dagster"},
+}
+"""What a room may import from outside the standard library; the rooms that are not named choose for themselves."""
+
+
+def sources() -> dict[str, str]:
+    """Source of every module of the package, by dotted name."""
+    folder = Path(event_pipeline.__file__).parent
+    modules = {}
+    for path in folder.rglob("*.py"):
+        parts = (PACKAGE, *path.relative_to(folder).with_suffix("").parts)
+        modules[".".join(parts).removesuffix(".__init__")] = path.read_text(encoding="utf-8")
+    return modules
+
+
+def import_faults(modules: Mapping[str, str]) -> list[str]:
+    """Return every import that goes up, sideways or to a package that its room does without."""
+    faults = []
+    for name, source in sorted(modules.items()):
+        room = room_of(name)
+        for target in imported(source):
+            top = target.split(".")[0]
+            if top == PACKAGE:
+                if not may_import(room, room_of(target)):
+                    faults.append(f"{name} imports {target}")
+            elif room in THIRD_PARTY and top not in sys.stdlib_module_names and top not in THIRD_PARTY[room]:
+                faults.append(f"{name} imports {target}")
+    return faults
+
+
+def imported(source: str) -> Iterator[str]:
+    """Name every module that a source imports, at its top or inside of functions, not for type checks alone."""
+    tree = ast.parse(source)
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if id(node) not in for_types or name.startswith(PACKAGE):
+                yield name
+
+
+def room_of(module: str) -> str:
+    """Return the room of a module, or nothing for the package itself."""
+    parts = module.split(".")
+    known = {room for floor in FLOORS for rooms in floor for room in rooms}
+    return parts[1] if len(parts) > 1 and parts[1] in known else ""
+
+
+def may_import(room: str, target: str) -> bool:
+    """Tell whether a room may import another one; everybody may import what the package itself says."""
+    if room == target or not target:
+        return True
+    floor, neighbours = place(room)
+    return target in neighbours or place(target)[0] < floor
+
+
+def place(room: str) -> tuple[int, frozenset[str]]:
+    """Return the floor of a room and the modules that form it."""
+    for floor, rooms in enumerate(FLOORS):
+        for neighbours in rooms:
+            if room in neighbours:
+                return floor, neighbours
+    raise LookupError(f"{room!r} has no floor: give it one in FLOORS")
+
+
+def test_every_module_has_a_room() -> None:
+    assert {name for name in sources() if not room_of(name)} == {PACKAGE}
+
+
+def test_imports_go_down_only() -> None:
+    assert import_faults(sources()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "caught"),
+    [
+        ("rules.hour", "from event_pipeline.engines.base import Engine", True),
+        ("rules.hour", "def f():\n    from event_pipeline import settings", True),
+        ("rules.hour", "import duckdb", True),
+        ("engines.base", "from event_pipeline.assets.raw import RAW_EVENTS", True),
+        ("engines.local.engine", "import dagster as dg", True),
+        ("assets.gold", "import event_pipeline.automation.jobs", True),
+        ("assets.gold", "import pyarrow as pa", True),
+        ("assets.gold", "if TYPE_CHECKING:\n    from event_pipeline.cli import main", True),
+        ("assets.gold", "from event_pipeline.verification import verify", True),
+        ("automation.runs", "from event_pipeline.definitions import defs", True),
+        ("definitions", "from event_pipeline.cli import main", True),
+        ("engines.base", "if TYPE_CHECKING:\n    import dagster", False),
+        ("engines.base", "from event_pipeline.rules.hour import Hour", False),
+        ("engines.state", "from event_pipeline.engines.base import Engine", False),
+        ("assets.gold", "from event_pipeline.settings import Settings", False),
+        ("reporting.doctor", "from event_pipeline.building import plan_build", False),
+        ("cli", "from event_pipeline import __version__", False),
+    ],
+)
+def test_a_wrong_import_is_caught(module: str, source: str, caught: bool) -> None:
+    assert bool(import_faults({f"{PACKAGE}.{module}": source})) == caught
