@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ _Compared = tuple[str, object, object]
 """What was compared, what raw says, what is published."""
 
 Progress = Callable[[str, int, int], None]
-"""Takes what is being done, steps done, and steps in all; a step is an hour, or Gold of a day."""
+"""Takes what begins now, steps done, and steps in all; a step is a raw object, or Gold of an event day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,29 +159,34 @@ def verify(
     listings = engine.list_raw_hours(hours)
     commits = engine.hour_commits(hours)
     registered = engine.registered_runs(hours)
-    published = sorted(commits.keys() | registered.keys())
     landing_hours = _landing_hours_of_days(engine)
     gold_rows = {table.name: _published_days(engine, table) for table in gold_tables}
     days = {day for day, landed in landing_hours.items() if hours is None or any(hour in hours for hour in landed)}
     # Days that are published without any Silver behind them, too.
     days |= {day for shown in gold_rows.values() for day in shown if hours is None or day in hours.days}
 
-    steps = len(published) + len(days)
-    verdicts: list[HourVerdict] = []
     outrun: list[Difference] = []
     not_recounted: dict[Hour, str] = {}
-    for done, hour in enumerate(published):
-        progress(f"recounting {hour}", done, steps)
+    to_recount: list[RawListing] = []
+    for hour in sorted(commits.keys() | registered.keys()):
         listing, commit = listings.get(hour, RawListing(hour, ())), commits.get(hour)
-        if input_state(listing, commit, limits.rules_version) is HourState.SHRUNK and commit is not None:
+        if commit is not None and input_state(listing, commit, limits.rules_version) is HourState.SHRUNK:
             not_recounted[hour] = f"{len(listing.objects)} of {len(commit.account.objects)} raw objects are left"
         elif fault := _known_fault(listing, commit, registered.get(hour), limits.rules_version):
             outrun.append(fault)
         else:
-            verdicts.append(_verify_hour(engine, limits, listing, commit))
+            to_recount.append(listing)
+
+    steps = sum(len(listing.objects) for listing in to_recount) + len(days)
+    finished = itertools.count()
+
+    def begin(doing: str) -> None:
+        progress(doing, next(finished), steps)
+
+    verdicts = [_verify_hour(engine, limits, listing, commits.get(listing.hour), begin) for listing in to_recount]
     gold: list[GoldVerdict] = []
-    for done, day in enumerate(sorted(days), start=len(published)):
-        progress(f"recomputing Gold of {day}", done, steps)
+    for day in sorted(days):
+        begin(f"recomputing Gold of {day}")
         for table in gold_tables:
             differences = _compare_gold(engine, table, day, landing_hours.get(day, ()))
             gold.append(GoldVerdict(table.name, day, gold_rows[table.name].get(day, 0), differences))
@@ -211,10 +217,14 @@ def _known_fault(
 
 
 def _verify_hour(
-    engine: Engine, limits: EventTimeLimits, listing: RawListing, commit: HourCommit | None
+    engine: Engine,
+    limits: EventTimeLimits,
+    listing: RawListing,
+    commit: HourCommit | None,
+    begin: Callable[[str], None],
 ) -> HourVerdict:
     hour = listing.hour
-    recounts = _recount_hour(engine, limits, listing)
+    recounts = _recount_hour(engine, limits, listing, begin)
     readable = {key: each for key, each in recounts.items() if each is not None}
     verdict = HourVerdict(
         hour,
@@ -249,12 +259,15 @@ def _verify_hour(
     return replace(verdict, differences=_differences(str(hour), compared))
 
 
-def _recount_hour(engine: Engine, limits: EventTimeLimits, listing: RawListing) -> dict[str, _ObjectRecount | None]:
+def _recount_hour(
+    engine: Engine, limits: EventTimeLimits, listing: RawListing, begin: Callable[[str], None]
+) -> dict[str, _ObjectRecount | None]:
     """Count every object of an hour in key order; None stands for an object that cannot be inflated whole."""
     accepted_range = InstantRange.of(listing.hour, limits)
     seen: set[int] = set()
     recounts: dict[str, _ObjectRecount | None] = {}
     for each in sorted(listing.objects):
+        begin(f"recounting {listing.hour}")
         with engine.open_raw(each.key) as stored:
             recounts[each.key] = recount = _recount_object(stored, each, accepted_range, seen)
         if recount is not None:

@@ -122,7 +122,7 @@ def test_from_nothing_to_the_answers_and_their_proof(run: Run, root: Path) -> No
 
     proven = run("verify")
     assert proven.code == 0
-    assert "Proven for 3 hours and 361 records" in proven.out
+    assert "Proven for 3 hours (2025-12-07T22 to 2025-12-08T01) and 361 records" in proven.out
     status = json.loads(run("status", "--format", "json").out)
     assert [(each["state"], each["last_run"]) for each in status["hours"]] == [("ready", None)] * 3
     assert run("doctor").code == 0

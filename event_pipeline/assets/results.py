@@ -60,18 +60,19 @@ def hour_events(context: dg.AssetExecutionContext, results: Mapping[Hour, HourRe
     for hour, result in results.items():
         context.add_asset_metadata(result.metadata, partition_key=hour.partition_key)
     versions = {hour: result.data_version for hour, result in results.items() if result.data_version}
-    if len(results) == 1 and versions:
+    if versions and len(results) == 1:
         yield dg.MaterializeResult(data_version=dg.DataVersion(next(iter(versions.values()))))
     else:
         yield dg.MaterializeResult()
-        tags = _provenance_tags(_newest_materializations(context, list(results)))
-        for hour, version in versions.items():
-            yield dg.AssetMaterialization(
-                asset_key,
-                partition=hour.partition_key,
-                metadata=results[hour].metadata,
-                tags={**tags, DATA_VERSION_TAG: version, DATA_VERSION_IS_OURS_TAG: "true"},
-            )
+        if versions:
+            tags = _provenance_tags(_newest_materializations(context, list(results)))
+            for hour, version in versions.items():
+                yield dg.AssetMaterialization(
+                    asset_key,
+                    partition=hour.partition_key,
+                    metadata=results[hour].metadata,
+                    tags={**tags, DATA_VERSION_TAG: version, DATA_VERSION_IS_OURS_TAG: "true"},
+                )
     judged = _newest_materializations(context, list(results))
     for spec in context.assets_def.check_specs:
         for hour, result in results.items():

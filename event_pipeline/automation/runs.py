@@ -34,6 +34,9 @@ _NO_COMPUTE_LOGS = {
 """Steps in the process of the command line write to its own terminal. Dagster would put files in the place of stdout
 and stderr and start four processes a step to copy them back: no progress bar, and a traceback from each at Ctrl-C."""
 
+POOLS = ("silver", "gold")
+"""The pools that assets and jobs name."""
+
 _INTERRUPTS = frozenset(("DagsterExecutionInterruptedError", "KeyboardInterrupt"))
 
 
@@ -84,7 +87,7 @@ def prepare_instance(settings: Settings) -> dg.DagsterInstance:
     instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_COMPUTE_LOGS))
     limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits() if not pool.from_default}
     # default_limit of dagster.yaml holds only from a pool's second batch of steps on, so the limits are set here.
-    for pool, limit in {"silver": settings.silver_pool_limit, "gold": settings.gold_pool_limit}.items():
+    for pool, limit in zip(POOLS, (settings.silver_pool_limit, settings.gold_pool_limit), strict=True):
         if limits.get(pool) != limit:
             instance.event_log_storage.set_concurrency_slots(pool, limit)
     close_abandoned_runs(instance)
@@ -110,6 +113,8 @@ def run_range(
     Raises:
         KeyboardInterrupt: the run was interrupted; it is recorded as failed, and nothing half is published.
     """
+    for line in _taken_pools(instance):
+        progress(line, None)
     assets = pipeline_assets(settings, gold_folder)
     job = dg.Definitions(
         assets=assets,
@@ -142,6 +147,15 @@ def run_range(
         failed_checks,
         _silver_outcomes(result.get_asset_materialization_events()),
     )
+
+
+def _taken_pools(instance: dg.DagsterInstance) -> Iterable[str]:
+    """Say which pools have no free slot: Dagster waits for one without a word."""
+    for pool in POOLS:
+        info = instance.event_log_storage.get_concurrency_info(pool)
+        if info.slot_count and len(info.claimed_slots) >= info.slot_count:
+            runs = ", ".join(slot.run_id[:8] for slot in info.claimed_slots)
+            yield f"waiting for pool {pool}, which is taken by run {runs}"
 
 
 def _failed_checks(evaluations: Iterable[dg.AssetCheckEvaluation]) -> Iterable[FailedCheck]:

@@ -138,7 +138,8 @@ def new_raw_objects_sensor(
         counts = ", ".join(f"{number} {what}" for what, number in waiting.items())
         summary = f"{len(states)} hours looked at, {len(due)} due: {counts}"
         ranges = sorted(contiguous(asked, settings.hours_per_run), key=lambda each: each.first, reverse=True)
-        context.log.info(f"{summary}, {len(asked)} requested now in {len(ranges)} runs")
+        if ranges:
+            context.log.info(f"{summary}, {len(asked)} requested now in {len(ranges)} runs")
         return dg.SensorResult(
             run_requests=[_run_request(hours, asked) for hours in ranges],
             skip_reason=None if ranges else summary,

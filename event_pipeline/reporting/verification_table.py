@@ -90,14 +90,12 @@ def _conclusion(verification: Verification) -> list[Text]:
         count = f"{len(differences):,} difference{'s' if len(differences) != 1 else ''}"
         lines.append(Text(f"Not proven: {count} between raw and what is published", style=FAULT))
     elif verification.hours:
+        named = hours_text([each.hour for each in verification.hours])
         records = sum(each.records for each in verification.hours)
-        lines.append(
-            Text(
-                f"Proven for {len(verification.hours):,} hours and {records:,} records: every record is in Silver, in "
-                "quarantine or a duplicate, contents are equal, and Gold is what Silver says",
-                style=GOOD,
-            )
+        law = (
+            "every record is in Silver, in quarantine or a duplicate, contents are equal, and Gold is what Silver says"
         )
-    else:
+        lines.append(Text(f"Proven for {named} and {records:,} records: {law}", style=GOOD))
+    elif not verification.not_recounted:
         lines.append(Text("Nothing is published here: there was nothing to recount", style=WARNING))
     return lines

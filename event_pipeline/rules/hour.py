@@ -170,7 +170,7 @@ class HourRange:
         return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
 
     def __str__(self) -> str:
-        return f"{self.first} to {self.end} ({len(self)} hours)"
+        return f"{self.first} to {self.end} ({len(self)} hour{'s' if len(self) > 1 else ''})"
 
 
 def contiguous(hours: Iterable[Hour], most: int) -> list[HourRange]:

@@ -171,6 +171,23 @@ def test_an_interrupt_ends_the_run_and_leaves_nothing_half(
     assert len(rows(engine, "FROM silver.events")) == 2
 
 
+def test_a_run_that_must_wait_for_another_one_says_so(instance: dg.DagsterInstance, root: Path, run: Run) -> None:
+    storage = instance.event_log_storage
+    for step in ("silver_events", "silver_partitions"):
+        storage.claim_concurrency_slot("silver", "another-run", step)
+    told = Told()
+
+    def let_go_when_told(line: str, hour: Hour | None) -> None:
+        told(line, hour)
+        if line.startswith("waiting"):
+            storage.free_concurrency_slots_for_run("another-run")
+
+    outcome = run(one(HOUR), progress=let_go_when_told)
+
+    assert told.lines[0] == "waiting for pool silver, which is taken by run another-, another-"
+    assert outcome.succeeded
+
+
 def test_dagsters_configuration_is_copied_and_kept_fresh(settings: Settings, instance: dg.DagsterInstance) -> None:
     copy = settings.dagster_home / "dagster.yaml"
     assert copy.read_text() == DAGSTER_YAML.read_text()
