@@ -92,6 +92,9 @@ def build(
     Raises:
         StorageError: Dagster's storage is damaged or cannot be written.
     """
+    if not plan.hours:
+        return
+    progress("starting Dagster", None)
     from event_pipeline.automation.runs import prepare_instance, run_range
 
     with storage_faults(settings.dagster_home), prepare_instance(settings) as instance:

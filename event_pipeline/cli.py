@@ -246,26 +246,18 @@ def run(
 ) -> None:
     """Build hours through Dagster, raw to Gold, and print the answers. Without a range: every hour that is due."""
     from event_pipeline.building import build, plan_build
-    from event_pipeline.reporting.answers import print_data_folder, print_newest_answers
-    from event_pipeline.reporting.build_summary import (
-        is_sound,
-        outcome_line,
-        print_findings,
-        print_hour_counts,
-        print_left_hours,
-    )
+    from event_pipeline.reporting.build_summary import is_sound, outcome_line, print_summary
 
     hours = hour_range(first, end)
     if force and hours is None:
         raise UsageError("--force needs --from and --to: say which hours to build again although they are up to date")
     settings = load_settings()
-    engine, gold_tables, console = open_engine(settings), load_gold_tables(), output()
+    engine, gold_tables = open_engine(settings), load_gold_tables()
     plan = plan_build(
         engine, gold_tables, settings, datetime.now(UTC), hours, force=force, allow_fewer_objects=allow_fewer_objects
     )
     outcomes = []
     with progress(total=len(plan.hours)) as view:
-        view.step("starting Dagster")
         done: set[Hour] = set()
 
         def show(line: str, hour: Hour | None) -> None:
@@ -275,15 +267,7 @@ def run(
         for outcome in build(plan, settings, force=force, allow_fewer_objects=allow_fewer_objects, progress=show):
             outcomes.append(outcome)
             view.note(outcome_line(outcome))
-    if plan.hours:
-        built = {hour: did for outcome in outcomes for hour, did in outcome.silver.items()}
-        print_hour_counts(plan.hours, built, engine.hour_commits(HourRange.of(plan.hours)), console)
-    else:
-        console.print("Nothing to build: every closed hour is up to date.")
-    print_newest_answers(engine, gold_tables, console)
-    print_data_folder(settings, console)
-    print_left_hours(plan, settings.first_partition, messages())
-    print_findings(outcomes, messages())
+    print_summary(engine, gold_tables, settings, plan, outcomes)
     if not all(is_sound(outcome) for outcome in outcomes):
         raise typer.Exit(ExitCode.NOT_HELD)
     if hours is not None and plan.shrunk:

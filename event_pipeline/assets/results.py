@@ -18,7 +18,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData as JudgedMaterialization,
 )
 
-from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.hour import Hour, HourRange
 
 DATA_VERSION_TAG = "dagster/data_version"
 DATA_VERSION_IS_OURS_TAG = "dagster/data_version_is_user_provided"
@@ -54,25 +54,25 @@ def hour_events(context: dg.AssetExecutionContext, results: Mapping[Hour, HourRe
     """Yield the events that record the results of all hours of a run.
 
     In a range run whose hours have data versions, each hour is materialized twice: first by Dagster, which writes
-    the same version to all of them, then with its own, so that what lies downstream is stale only when it should.
+    the same version to all of them and no numbers, then with its own version and numbers. So what lies downstream
+    is stale only when it should be, and each hour is one point of a plot.
     """
     asset_key = context.asset_key
-    for hour, result in results.items():
-        context.add_asset_metadata(result.metadata, partition_key=hour.partition_key)
     versions = {hour: result.data_version for hour, result in results.items() if result.data_version}
-    if versions and len(results) == 1:
-        yield dg.MaterializeResult(data_version=dg.DataVersion(next(iter(versions.values()))))
+    if versions and len(results) > 1:
+        yield dg.MaterializeResult(metadata={"range": str(HourRange.of(list(results)))})
+        tags = _provenance_tags(_newest_materializations(context, list(results)))
+        for hour, version in versions.items():
+            yield dg.AssetMaterialization(
+                asset_key,
+                partition=hour.partition_key,
+                metadata=results[hour].metadata,
+                tags={**tags, DATA_VERSION_TAG: version, DATA_VERSION_IS_OURS_TAG: "true"},
+            )
     else:
-        yield dg.MaterializeResult()
-        if versions:
-            tags = _provenance_tags(_newest_materializations(context, list(results)))
-            for hour, version in versions.items():
-                yield dg.AssetMaterialization(
-                    asset_key,
-                    partition=hour.partition_key,
-                    metadata=results[hour].metadata,
-                    tags={**tags, DATA_VERSION_TAG: version, DATA_VERSION_IS_OURS_TAG: "true"},
-                )
+        for hour, result in results.items():
+            context.add_asset_metadata(result.metadata, partition_key=hour.partition_key)
+        yield dg.MaterializeResult(data_version=dg.DataVersion(next(iter(versions.values()))) if versions else None)
     judged = _newest_materializations(context, list(results))
     for spec in context.assets_def.check_specs:
         for hour, result in results.items():

@@ -173,7 +173,9 @@ def _failed_checks(evaluations: Iterable[dg.AssetCheckEvaluation]) -> Iterable[F
 def _silver_outcomes(events: Iterable[dg.DagsterEvent]) -> dict[Hour, str]:
     materializations = (event.materialization for event in events if event.asset_key == dg.AssetKey(SILVER))
     return {
-        Hour.parse(each.partition): str(each.metadata["outcome"].value) for each in materializations if each.partition
+        Hour.parse(each.partition): str(each.metadata["outcome"].value)
+        for each in materializations
+        if each.partition and "outcome" in each.metadata
     }
 
 

@@ -10,11 +10,15 @@ from rich.console import Console
 from rich.text import Text
 
 from event_pipeline.building import BuildPlan
+from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.reporting.answers import print_data_folder, print_newest_answers
 from event_pipeline.reporting.status import hours_text
 from event_pipeline.reporting.tables import lay_out
-from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING
-from event_pipeline.rules.hour import Hour
+from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import GoldTable
+from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from event_pipeline.automation.runs import RangeOutcome
@@ -25,7 +29,29 @@ CHECKS_SHOWN = 30
 """Checks that did not pass, errors before warnings."""
 
 
-def print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) -> None:
+def print_summary(
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    settings: Settings,
+    plan: BuildPlan,
+    outcomes: Sequence[RangeOutcome],
+) -> None:
+    """Print what was built and the answers on stdout, and what is wrong or left alone on stderr, where it ends."""
+    console = output()
+    if plan.hours:
+        silver = {hour: did for outcome in outcomes for hour, did in outcome.silver.items()}
+        _print_hour_counts(plan.hours, silver, engine.hour_commits(HourRange.of(plan.hours)), console)
+    elif plan.shrunk or plan.too_early:
+        console.print("Nothing to build.")
+    else:
+        console.print("Nothing to build: every closed hour is up to date.")
+    print_newest_answers(engine, gold_tables, console)
+    print_data_folder(settings, console)
+    _print_left_hours(plan, settings.first_partition, messages())
+    _print_findings(outcomes, messages())
+
+
+def _print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) -> None:
     """Name the hours that are left alone on purpose, and what a person can do about them."""
     if plan.shrunk:
         console.print(
@@ -60,7 +86,7 @@ def outcome_line(outcome: RangeOutcome) -> Text:
     return Text(f"{outcome.hours}: failed, {did}", style=FAULT)
 
 
-def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
+def _print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
     """Print what checks found and why ranges failed, failures last."""
     checks = sorted(
         (check for outcome in outcomes for check in outcome.failed_checks),
@@ -80,7 +106,7 @@ def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
             console.print(f"failed {outcome.hours}: {outcome.error}", style=FAULT)
 
 
-def print_hour_counts(
+def _print_hour_counts(
     hours: Sequence[Hour], silver: Mapping[Hour, str], commits: Mapping[Hour, HourCommit], console: Console
 ) -> None:
     """Print where the records of each hour went; `silver` says what was done to it."""

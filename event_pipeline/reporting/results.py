@@ -12,11 +12,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.engines.base import QueryError
+from event_pipeline.reporting.tables import fits
 from event_pipeline.reporting.terminal import QUIET, messages, output
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def print_table(result: pa.Table, console: Console) -> None:
         table.add_column(Text(field.name), justify="right" if is_number(field.type) else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    # no_wrap columns are cut where they do not fit, so a table that is too wide is not printed as one.
-    if Measurement.get(console, console.options.update(max_width=1_000_000), table).maximum <= console.width:
+    if fits(table, console):
         console.print(table)
     else:
         _print_blocks(result.column_names, rows, console)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich import box
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -38,6 +40,12 @@ def lay_out(
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def fits(table: Table, console: Console) -> bool:
+    """Tell whether a table can be printed without wrapping or cutting a value."""
+    natural = Measurement.get(console, console.options.update(max_width=1_000_000), table)
+    return natural.maximum <= console.width
 
 
 def _width(cell: Cell) -> int:

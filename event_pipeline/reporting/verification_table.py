@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import date
+from itertools import groupby
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.reporting.status import hours_text
-from event_pipeline.reporting.tables import lay_out
+from event_pipeline.reporting.tables import fits, lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
 from event_pipeline.rules.hour import Hour
 from event_pipeline.verification import Difference, GoldVerdict, HourVerdict, Verification
@@ -25,7 +27,7 @@ def print_verification(verification: Verification, console: Console) -> None:
         console.print(_gold_table(verification.gold))
     if verification.differences:
         console.print()
-        console.print(_differences_table(verification.differences))
+        _print_differences(verification.differences, console)
     console.print()
     for line in _conclusion(verification):
         console.print(line)
@@ -66,13 +68,20 @@ def _seal(differences: tuple[Difference, ...]) -> Text:
     return Text("differs", style=FAULT) if differences else Text("equal", style=GOOD)
 
 
-def _differences_table(differences: list[Difference]) -> Table:
-    table = Table(title="What differs", title_justify="left", title_style=FAULT, show_lines=True)
-    for name in ("where", "what", "expected", "found"):
-        table.add_column(name, overflow="fold")
+def _print_differences(differences: list[Difference], console: Console) -> None:
+    """Print a table where it fits, else what differs below where it does."""
+    table = Table("where", "what", "expected", "found", title="What differs", title_justify="left", title_style=FAULT)
     for each in differences:
         table.add_row(each.place, each.what, each.expected, each.found)
-    return table
+    if fits(table, console):
+        console.print(table)
+        return
+    console.print("What differs", style=FAULT)
+    for place, group in groupby(differences, key=lambda each: each.place):
+        console.print(place, style="bold")
+        for each in group:
+            line = Text.assemble(f"{each.what}: expected {each.expected}, ", (f"found {each.found}", WARNING))
+            console.print(Padding(line, (0, 0, 0, 2)))
 
 
 def _conclusion(verification: Verification) -> list[Text]:

@@ -149,6 +149,14 @@ def test_numbers_are_recorded_as_numbers_so_that_dagster_plots_them(ranged: Ran)
         assert plotted[table] >= {"dagster/partition_row_count", "days_folded", "bytes_in", "bytes_out", "seconds"}
 
 
+@pytest.mark.parametrize("asset", ASSETS)
+def test_every_hour_of_a_range_is_one_point_of_a_plot(ranged: Ran, asset: str) -> None:
+    events = ranged.result.asset_materializations_for_node(asset)
+    numbers = {"raw_events": "objects", "silver_partitions": "changed_entries"}.get(asset, "bytes_out")
+
+    assert [event.partition for event in events if numbers in event.metadata] == [hour.partition_key for hour in RANGE]
+
+
 def test_an_hour_has_the_same_data_version_in_a_range_and_alone(
     settings: Settings, instance: dg.DagsterInstance, root: Path
 ) -> None:
