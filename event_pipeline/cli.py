@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from event_pipeline.building import NotBuildableError
+from event_pipeline.automation.building import NotBuildableError
 from event_pipeline.engines.base import (
     PassingFaultError,
     PipelineError,
@@ -245,7 +245,7 @@ def run(
     ] = False,
 ) -> None:
     """Build hours through Dagster, raw to Gold, and print the answers. Without a range: every hour that is due."""
-    from event_pipeline.building import build, plan_build
+    from event_pipeline.automation.building import build, plan_build
     from event_pipeline.reporting.build_summary import is_sound, outcome_line, print_summary
 
     hours = hour_range(first, end)
@@ -283,7 +283,7 @@ def status(
     ),
 ) -> None:
     """Show where every landing hour stands: raw objects, commit record, catalog, Gold and Dagster's last run."""
-    from event_pipeline.dagster_storage import latest_run_states
+    from event_pipeline.automation.dagster_storage import latest_run_states
     from event_pipeline.reporting.status import print_status, read_status, status_as_json
 
     settings = load_settings()
@@ -399,8 +399,8 @@ def dev(
     host: Annotated[str, typer.Option(help="Address that the Dagster UI listens at.")] = "127.0.0.1",
 ) -> None:
     """Start the Dagster UI and daemon over the same data; Ctrl-C ends both."""
+    from event_pipeline.automation.dagster_storage import storage_faults
     from event_pipeline.automation.runs import prepare_instance
-    from event_pipeline.dagster_storage import storage_faults
 
     if find_spec("dagster_webserver") is None:
         raise UsageError("the Dagster UI is not installed: `make dev` installs it, or pip install 'event-pipeline[ui]'")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from event_pipeline.building import BuildPlan
+from event_pipeline.automation.building import BuildPlan
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.reporting.answers import print_data_folder, print_newest_answers

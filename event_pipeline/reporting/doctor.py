@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.dagster_storage import latest_run_states
+from event_pipeline.automation.dagster_storage import RunState, latest_run_states
 from event_pipeline.engines.base import Engine, PipelineError
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
-from event_pipeline.reporting.status import RunState, hours_text
+from event_pipeline.reporting.status import hours_text
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
 from event_pipeline.settings import Settings
 

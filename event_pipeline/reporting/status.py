@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from event_pipeline.automation.dagster_storage import RunState
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
 from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
@@ -22,13 +22,6 @@ from event_pipeline.rules.query import GoldTable
 
 WIDE_GRID = 112
 """Columns from which every hour of the grid gets a heading and room of its own."""
-
-
-class RunState(StrEnum):
-    """What Dagster's latest run of an hour says, where it is worth saying."""
-
-    FAILED = "failed"
-    IN_PROGRESS = "in progress"
 
 
 @dataclass(frozen=True, slots=True)

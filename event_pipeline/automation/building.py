@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from event_pipeline.dagster_storage import storage_faults
+from event_pipeline.automation.dagster_storage import storage_faults
 from event_pipeline.engines.base import Engine, PipelineError
 from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
 from event_pipeline.rules.hour import Hour, HourRange, contiguous

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from event_pipeline.engines.base import StorageError
-from event_pipeline.reporting.status import RunState
 from event_pipeline.rules.hour import Hour
 
 if TYPE_CHECKING:
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 RUNS_LOOKED_AT = 1_000
 """Latest runs that are read: weeks of hourly data, when nothing is ever wrong."""
+
+
+class RunState(StrEnum):
+    """What Dagster's latest run of an hour says, where it is worth saying."""
+
+    FAILED = "failed"
+    IN_PROGRESS = "in progress"
 
 
 @contextmanager
