@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix dev bench clean
+.PHONY: help run test check fix dev aws-local bench clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample data when it is empty) and show the answers
 	@$(BIN)/event-pipeline generate --if-empty --shape realistic --start 2025-12-07T20 --hours 6 \
@@ -29,6 +29,9 @@ fix: $(VENV)/check.stamp ## Format, and mend what the linter can mend
 
 dev: $(VENV)/run.stamp ## Open the Dagster UI over the data folder, at http://127.0.0.1:3000
 	@$(BIN)/event-pipeline dev
+
+aws-local: $(VENV)/test.stamp ## Try the AWS path without an account: emulated AWS, sample objects, the Dagster UI over it
+	@$(BIN)/python -m event_pipeline_tests.emulator -- $(BIN)/event-pipeline dev
 
 bench: $(VENV)/run.stamp ## Measure one hour at full size (7.5 million events) against a bare DuckDB read
 	@$(BIN)/python -m event_pipeline_tests.benchmark

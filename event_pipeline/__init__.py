@@ -1,5 +1,4 @@
 """From a stream of raw e-commerce events to an analytics dataset people can trust."""
 
-from importlib.metadata import version
-
-__version__ = version("event-pipeline")
+__version__ = "0.1.0"
+"""Written out because the package also runs from a zip file inside the Glue job, where no metadata is installed."""

@@ -28,6 +28,7 @@ from event_pipeline.engines.base import (
     RefusedError,
     StorageError,
 )
+from event_pipeline.engines.open import open_engine
 from event_pipeline.generator.options import GeneratorOptions, GeneratorOptionsError, Shape
 from event_pipeline.reporting.results import ResultFormat
 from event_pipeline.reporting.terminal import (
@@ -41,10 +42,9 @@ from event_pipeline.reporting.terminal import (
 )
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 from event_pipeline.rules.query import GoldFileError, load_gold_tables
-from event_pipeline.settings import Settings, SettingsError, load_settings
+from event_pipeline.settings import Environment, Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from event_pipeline.engines.base import Engine
     from event_pipeline.generator import GeneratedObject
 
 
@@ -155,13 +155,6 @@ def hour_range(first: str | None, end: str | None) -> HourRange | None:
         missing = "--to (exclusive)" if end is None else "--from"
         raise UsageError(f"--from and --to go together: {missing} is missing; --from H --to H+1 is one hour")
     return HourRange(Hour.parse(first), Hour.parse(end))
-
-
-def open_engine(settings: Settings) -> Engine:
-    """Return the engine over the data folder."""
-    from event_pipeline.engines.local import LocalEngine
-
-    return LocalEngine(settings)
 
 
 @app.command()
@@ -371,6 +364,33 @@ def repair(first: FromOption = None, end: ToOption = None) -> None:
     from event_pipeline.reporting.repair import print_changes
 
     print_changes(open_engine(load_settings()).repair(hour_range(first, end)), output())
+
+
+@app.command()
+def cost(
+    first: FromOption = None,
+    end: ToOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="What building the range would start and about cost; starts nothing.")
+    ] = False,
+) -> None:
+    """Sum what the steps of a range of hours cost on AWS, or estimate what building it would."""
+    hours, loaded = hour_range(first, end), load_settings()
+    if hours is None:
+        raise UsageError("--from and --to are missing: say which landing hours")
+    if loaded.env is not Environment.AWS:
+        raise UsageError(f"nothing is billed with EVENT_PIPELINE_ENV={loaded.env}: costs are those of aws")
+    from event_pipeline.engines.aws import AwsEngine
+    from event_pipeline.engines.state import DUE_STATES, hour_states
+    from event_pipeline.reporting.costs import print_costs, print_estimate
+
+    engine = AwsEngine(loaded)
+    if not dry_run:
+        print_costs(engine.costs(hours), hours, loaded, output())
+        return
+    rules_version = loaded.event_time_limits.rules_version
+    states = hour_states(engine, load_gold_tables(), rules_version, datetime.now(UTC), hours)
+    print_estimate(engine.estimate([hour for hour in hours if states[hour] in DUE_STATES]), loaded, output())
 
 
 @app.command()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from decimal import Decimal
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +30,30 @@ def _hour(value: Any) -> Any:
 HourSetting = Annotated[Hour, NoDecode, BeforeValidator(_hour), PlainSerializer(str)]
 
 
+class Environment(StrEnum):
+    """Where the pipeline runs."""
+
+    LOCAL = "local"
+    AWS = "aws"
+
+
+class WorkerType(StrEnum):
+    """Size of a Glue worker: G.1X is one DPU (4 vCPU, 16 GB), G.2X two, and so on."""
+
+    G_1X = "G.1X"
+    G_2X = "G.2X"
+    G_4X = "G.4X"
+    G_8X = "G.8X"
+
+    @property
+    def dpus(self) -> int:
+        """Data processing units, by which Glue bills."""
+        return int(self.value[2])
+
+
+_NEEDED_ON_AWS = ("aws_region", "raw_bucket", "lake_bucket", "artifacts_bucket")
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with its default. One field is one variable: `root` is EVENT_PIPELINE_ROOT."""
 
@@ -35,6 +61,9 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", arbitrary_types_allowed=True, env_ignore_empty=True
     )
 
+    env: Environment = Field(
+        default=Environment.LOCAL, description="Where data lies and is built: this machine's disk, or AWS"
+    )
     root: Path = Field(
         default=Path("data"),
         description="Folder that holds raw objects, the lake, the catalog and Dagster's storage",
@@ -97,6 +126,63 @@ class Settings(BaseSettings):
     schedule_minute: Annotated[int, Field(ge=0, le=59)] = Field(
         default=10, description="Minute of the hour at which the schedule builds the hour that just closed"
     )
+
+    aws_region: str = Field(default="", description="AWS: region of buckets, Glue and Athena, for example us-east-1")
+    raw_bucket: str = Field(default="", description="AWS: bucket that producers write raw objects to")
+    lake_bucket: str = Field(default="", description="AWS: bucket for what the pipeline builds")
+    artifacts_bucket: str = Field(default="", description="AWS: bucket for the Glue script, its packages and its plans")
+    database_prefix: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,63})?$")] = Field(
+        default="", description="AWS: put before the names of the databases, so that one account can hold two pipelines"
+    )
+    glue_job: str = Field(default="event-pipeline-silver", description="AWS: name of the Glue job that builds Silver")
+    glue_worker_type: WorkerType = Field(default=WorkerType.G_1X, description="AWS: size of a worker of the Glue job")
+    glue_workers: Annotated[int, Field(ge=2, le=299)] = Field(
+        default=3, description="AWS: workers of a Glue run, the driver among them"
+    )
+    glue_flex: bool = Field(
+        default=False, description="AWS: run Glue on spare capacity, cheaper and with waits (true or false)"
+    )
+    glue_timeout_minutes: Annotated[int, Field(ge=1, le=2880)] = Field(
+        default=60, description="AWS: a Glue run is ended after this long"
+    )
+    glue_wait_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(
+        default=30, description="AWS: how long a build waits until Glue can start its run"
+    )
+    athena_workgroup: str = Field(default="event-pipeline", description="AWS: Athena workgroup of all queries")
+    athena_queries_at_once: Annotated[int, Field(ge=1, le=20)] = Field(
+        default=4, description="AWS: Athena queries that one Gold refresh runs side by side"
+    )
+    athena_timeout_seconds: Annotated[int, Field(ge=10, le=1800)] = Field(
+        default=600, description="AWS: a query is stopped after this long, its wait in the queue included"
+    )
+    run_grace_days: Annotated[int, Field(ge=1)] = Field(
+        default=7, description="AWS: files of replaced and abandoned builds are kept this long"
+    )
+    prices: str = Field(
+        default="us-east-1, November 2026", description="AWS: which region and date the prices below are of"
+    )
+    price_glue_dpu_hour: Annotated[Decimal, Field(ge=0)] = Field(
+        default=Decimal("0.44"), description="AWS: USD per DPU-hour of Glue"
+    )
+    price_glue_flex_dpu_hour: Annotated[Decimal, Field(ge=0)] = Field(
+        default=Decimal("0.29"), description="AWS: USD per DPU-hour of Glue on spare capacity"
+    )
+    price_athena_tb: Annotated[Decimal, Field(ge=0)] = Field(
+        default=Decimal("5.00"), description="AWS: USD per TB that Athena scans; a query scans 10 MB at least"
+    )
+    price_s3_1000_writes: Annotated[Decimal, Field(ge=0)] = Field(
+        default=Decimal("0.005"), description="AWS: USD per 1,000 LIST, PUT and COPY requests"
+    )
+    price_s3_1000_reads: Annotated[Decimal, Field(ge=0)] = Field(
+        default=Decimal("0.0004"), description="AWS: USD per 1,000 GET and HEAD requests"
+    )
+
+    @model_validator(mode="after")
+    def _complete_for_aws(self) -> Settings:
+        missing = [f"{PREFIX}{name.upper()}" for name in _NEEDED_ON_AWS if not getattr(self, name)]
+        if self.env is Environment.AWS and missing:
+            raise ValueError(f"{PREFIX}ENV=aws needs {', '.join(missing)} as well")
+        return self
 
     @model_validator(mode="after")
     def _thresholds_in_order(self) -> Settings:

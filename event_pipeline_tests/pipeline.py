@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from event_pipeline.engines.base import Engine, SilverBuild
+from event_pipeline.reporting.answers import named_query
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline_tests import oracle
@@ -95,5 +96,5 @@ def assert_agrees_with_oracle(engine: Engine, root: Path) -> oracle.Expected:
         assert dict(row["quarantined_by_reason"]) == dict(hour.quarantined)
         assert row["quarantined"] == hour.quarantined.total()
     for name, gold in expected.gold.items():
-        assert rows(engine, f"FROM gold.{name} ORDER BY ALL") == gold, name
+        assert rows(engine, named_query(name, load_gold_tables())) == gold, name
     return expected

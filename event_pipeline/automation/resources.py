@@ -8,8 +8,9 @@ import dagster as dg
 
 from event_pipeline.assets.progress import HourProgress, silent
 from event_pipeline.engines.base import Engine
+from event_pipeline.engines.open import open_engine
 from event_pipeline.rules.query import GOLD_FOLDER
-from event_pipeline.settings import Settings
+from event_pipeline.settings import Environment, Settings
 
 
 def pipeline_resources(
@@ -18,21 +19,21 @@ def pipeline_resources(
     engine: Engine | None = None,
     progress: HourProgress = silent,
 ) -> dict[str, dg.ResourceDefinition]:
-    """Return the resources by key; without an engine, the local one is opened in each run's process."""
+    """Return the resources by key; without an engine, that of the settings is opened in each run's process."""
 
-    def open_engine(_: dg.InitResourceContext) -> Engine:
-        if engine is not None:
-            return engine
-        # Imported in the run: DuckDB and pyarrow would double the time the code location takes to load.
-        from event_pipeline.engines.local import LocalEngine
-
-        return LocalEngine(settings, gold_folder)
+    def opened(_: dg.InitResourceContext) -> Engine:
+        return engine or open_engine(settings, gold_folder)
 
     return {
-        "engine": dg.ResourceDefinition(
-            open_engine, description=f"Reads and writes the data folder {settings.root.absolute()}"
-        ),
+        "engine": dg.ResourceDefinition(opened, description=f"Reads and writes {place(settings)}"),
         "progress": dg.ResourceDefinition.hardcoded_resource(
             progress, description="Takes progress lines in the process that runs"
         ),
     }
+
+
+def place(settings: Settings) -> str:
+    """Say where the engine of the settings has its data."""
+    if settings.env is Environment.AWS:
+        return f"s3://{settings.lake_bucket}, in region {settings.aws_region}"
+    return f"the data folder {settings.root.absolute()}"

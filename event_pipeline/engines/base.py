@@ -15,8 +15,9 @@ PipelineError
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
@@ -73,6 +74,23 @@ Progress = Callable[[str], None]
 """Takes one line of progress for a log or a person."""
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a step used of services that bill by use, and about what that costs; estimates by the settings' prices."""
+
+    usd: Decimal = Decimal(0)
+    dpu_seconds: Decimal = Decimal(0)
+    """Of Glue, as billed."""
+    bytes_scanned: int = 0
+    """By Athena, as reported; a query is billed for 10 MB at least."""
+    queries: int = 0
+    requests: int = 0
+    """To S3, whatever their price."""
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
 class SilverOutcome(StrEnum):
     """What building Silver of an hour did."""
 
@@ -89,6 +107,10 @@ class SilverBuild:
     """Why it was built or left, for people: `first build`, `input changed`, `rules changed`, `forced`, ..."""
     commit: HourCommit
     seconds: float
+    cost: Cost | None = None
+    """This hour's share of what the build used; None where nothing is billed."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What else people want to see of the build, for example a link to the logs: name -> text or URL."""
 
 
 class PartitionAction(StrEnum):
@@ -126,6 +148,8 @@ class GoldRefresh:
     bytes_in: int
     bytes_out: int
     seconds: float
+    cost: Cost | None = None
+    """What the whole refresh used; None where nothing is billed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,15 @@ from event_pipeline.settings import Settings, variable_names
 WIDE_TABLE = 190
 """Columns from which a column of meanings fits beside the others."""
 
-_KINDS: dict[Any, str] = {Path: "folder", Hour: "YYYY-MM-DDTHH", int: "whole number", float: "number"}
+_KINDS: dict[Any, str] = {
+    Path: "folder",
+    Hour: "YYYY-MM-DDTHH",
+    int: "whole number",
+    float: "number",
+    Decimal: "number",
+    str: "text",
+    bool: "true or false",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,8 @@ def _style(row: SettingRow) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
+    if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
+        return " or ".join(field.annotation)
     kind = _KINDS[field.annotation]
     least, most = _bound(field, "ge"), _bound(field, "le")
     if most is not None:

@@ -1,4 +1,4 @@
-"""Duplicates of a landing hour: the cheap proof that there are none.
+"""Duplicates of a landing hour: the cheap proof that there are none, and what they are where it fails.
 
 Two records can only be equal when their instants are. So when the instants rise strictly inside every object,
 and the objects' spans of time do not overlap, no duplicate exists: 0.1 us an event instead of 0.5 us for a
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from event_pipeline.rules.arrow import EVENTS_SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,22 @@ def instant_order(instants: pa.ChunkedArray) -> InstantOrder | None:
 
 def proves_no_duplicates(orders: Sequence[InstantOrder]) -> bool:
     """Tell whether the objects of an hour, in any order, cannot hold two equal records."""
-    spans = sorted((order.first, order.last) for order in orders)
-    apart = all(earlier[1] < later[0] for earlier, later in pairwise(spans))
-    return apart and all(order.rises_strictly for order in orders)
+    return not doubtful_objects(orders)
+
+
+def doubtful_objects(orders: Sequence[InstantOrder | None]) -> list[int]:
+    """Return the positions of the objects of an hour that may hold equal records, alone or with one another.
+
+    All others are proven to hold none: their instants rise strictly and no other object's span touches theirs.
+    """
+    spans = sorted((order.first, order.last, number) for number, order in enumerate(orders) if order)
+    doubtful = {number for number, order in enumerate(orders) if order and not order.rises_strictly}
+    latest: tuple[int, int] | None = None  # the last instant so far, and the object that holds it
+    for first, last, number in spans:
+        if latest and first <= latest[0]:
+            doubtful |= {number, latest[1]}
+        latest = max(latest or (last, number), (last, number))
+    return sorted(doubtful)
 
 
 def repeated_instants(instants: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Array:
@@ -47,3 +61,21 @@ def repeated_instants(instants: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Arra
     together = pa.concat_arrays(chunks) if chunks else pa.array([], pa.timestamp("us"))
     ordered = together.take(pc.sort_indices(together))
     return pc.unique(ordered[1:].filter(pc.equal(ordered[1:], ordered[:-1])))
+
+
+def later_equals(events: pa.Table) -> pa.Array:
+    """Return the positions of the events that equal an earlier one of the table in all nine fields, in order.
+
+    `events` has the columns of EVENTS_SCHEMA; it may have more.
+    """
+    suspicious = pc.is_in(events.column("instant"), repeated_instants([events.column("instant")]))
+    fields = [name for name in EVENTS_SCHEMA.names if name != "line_number"]
+    suspects = events.select(fields).append_column("position", pa.arange(0, events.num_rows)).filter(suspicious)
+    first = suspects.group_by(fields, use_threads=False).aggregate([("position", "min")]).column("position_min")
+    positions = suspects.column("position").combine_chunks()
+    return positions.filter(pc.invert(pc.is_in(positions, first.combine_chunks())))
+
+
+def without_lines(events: pa.Table, line_numbers: pa.Array) -> pa.Table:
+    """Return the accepted events (EVENTS_SCHEMA) of one object without those of the given lines."""
+    return events.filter(pc.invert(pc.is_in(events.column("line_number"), line_numbers)))

@@ -1,12 +1,22 @@
-"""The cheap proof that an hour has no duplicates: it may say no in doubt, never yes in error."""
+"""The cheap proof that an hour has no duplicates may say no in doubt, never yes in error; and what they are else."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_pipeline.rules.duplicates import instant_order, proves_no_duplicates, repeated_instants
+from event_pipeline.rules.arrow import EVENTS_SCHEMA
+from event_pipeline.rules.duplicates import (
+    doubtful_objects,
+    instant_order,
+    later_equals,
+    proves_no_duplicates,
+    repeated_instants,
+    without_lines,
+)
 
 OBJECTS = st.lists(st.lists(st.integers(-20, 20), max_size=6), max_size=4)
 
@@ -39,3 +49,42 @@ def test_rising_objects_that_follow_each_other_prove_it() -> None:
 def test_objects_that_touch_or_stand_still_do_not_prove_it() -> None:
     for objects in ([[1, 2], [2, 3]], [[1, 1]], [[2, 1]], [[1, 9], [3]]):
         assert not proves_no_duplicates([order for order in map(instant_order, arrays(objects)) if order])
+
+
+@given(OBJECTS)
+def test_an_object_is_in_doubt_when_it_stands_still_or_its_span_touches_another(objects: list[list[int]]) -> None:
+    orders = [instant_order(each) for each in arrays(objects)]
+
+    def touches(one: list[int], other: list[int]) -> bool:
+        return bool(one and other) and min(one) <= max(other) and min(other) <= max(one)
+
+    assert doubtful_objects(orders) == [
+        number
+        for number, each in enumerate(objects)
+        if any(later <= earlier for earlier, later in pairwise(each))
+        or any(touches(each, other) for position, other in enumerate(objects) if position != number)
+    ]
+
+
+FEW_VALUES = st.tuples(
+    st.integers(0, 3), st.sampled_from("ab"), st.sampled_from([None, 1, 2]), st.sampled_from([None, ""])
+)
+
+
+@given(st.lists(FEW_VALUES, max_size=12))
+def test_later_equals_are_the_positions_that_python_finds(rows: list[tuple[int, str, int | None, str | None]]) -> None:
+    events = EVENTS_SCHEMA.empty_table().to_pydict() | {
+        "instant": [row[0] for row in rows],
+        "user_id": [row[1] for row in rows],
+        "quantity": [row[2] for row in rows],
+        "search_query": [row[3] for row in rows],
+        "line_number": list(range(1, len(rows) + 1)),
+    }
+    columns = {name: values or [None] * len(rows) for name, values in events.items()}
+    table = pa.table(columns, schema=EVENTS_SCHEMA)
+    expected = [position for position, row in enumerate(rows) if row in rows[:position]]
+    repeated = later_equals(table)
+    assert repeated.to_pylist() == expected
+    lines = table.column("line_number").combine_chunks().take(repeated)
+    kept = without_lines(table, lines).column("line_number").to_pylist()
+    assert kept == [number + 1 for number in range(len(rows)) if number not in expected]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from event_pipeline.engines.base import PassingFaultError, StorageError
 from event_pipeline.engines.commit import DataFile, DayCommit, HourCommit, PartialCommit
+from event_pipeline.engines.decisions import day_of, day_partition, gold_table, partial_table
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
@@ -51,26 +52,6 @@ class Entry:
     """Silver: fingerprint of the input. Partial: run id of its Silver. Day: empty."""
     version: str
     """Rules version, or digest of the Gold SQL."""
-
-
-def partial_table(table: str) -> str:
-    """Name under which the partials of a Gold table are registered; queries do not see them."""
-    return f"partials.{table}"
-
-
-def gold_table(table: str) -> str:
-    """Name under which the days of a Gold table are registered."""
-    return f"gold.{table}"
-
-
-def day_partition(day: date) -> str:
-    """Hive path of an event day."""
-    return f"event_date={day}"
-
-
-def day_of(partition: str) -> date:
-    """Event day of a Hive path."""
-    return date.fromisoformat(partition.removeprefix("event_date="))
 
 
 class Catalog:

@@ -13,7 +13,6 @@ import duckdb
 import pyarrow as pa
 
 from event_pipeline.engines.base import (
-    FewerObjectsError,
     GoldRefresh,
     Measure,
     PartitionChange,
@@ -24,7 +23,8 @@ from event_pipeline.engines.base import (
     StorageError,
 )
 from event_pipeline.engines.commit import HourCommit
-from event_pipeline.engines.local.catalog import Catalog, day_partition
+from event_pipeline.engines.decisions import build_reason, day_partition, fewer_objects, why_kept
+from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
 from event_pipeline.engines.local.database import connect, parquet, relation, run_read_only
 from event_pipeline.engines.local.gold import GoldRefresher, grain_faults, reconcile
@@ -32,21 +32,12 @@ from event_pipeline.engines.local.layout import Layout, file_digest
 from event_pipeline.engines.local.raw import RawStore
 from event_pipeline.engines.local.repair import PartitionRepair
 from event_pipeline.engines.local.silver import SilverBuilder, Validate
-from event_pipeline.engines.state import HourState, input_state, lost_objects
+from event_pipeline.engines.state import HourState, input_state
 from event_pipeline.rules.accounting import DayTotals, RawListing
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
 from event_pipeline.settings import Settings
-
-_BUILD_REASONS = {
-    HourState.NO_RAW: "no raw objects: built as an empty hour",
-    HourState.NEW: "first build",
-    HourState.CHANGED: "input changed",
-    HourState.SHRUNK: "told to build from fewer objects",
-    HourState.OUTDATED: "rules changed",
-    HourState.READY: "committed files were gone",
-}
 
 
 class LocalEngine:
@@ -121,26 +112,15 @@ class LocalEngine:
             if present and kept:
                 return SilverBuild(SilverOutcome.UNCHANGED, kept, present, time.monotonic() - started)
             if present and state is HourState.SHRUNK and not allow_fewer_objects:
-                lost = lost_objects(listing, present)
-                raise FewerObjectsError(
-                    f"{hour}: {len(lost)} raw objects of the published build are gone (first: {lost[0]}); a rebuild "
-                    "would lose their records, so the published build stays. Put them back, or rebuild without "
-                    f"them: event-pipeline run --from {hour} --to {hour.plus(1)} --allow-fewer-objects"
-                )
+                raise fewer_objects(listing, present)
             commit = self._builder.build(listing, validate, progress)
             self._commits.publish(commit)
-        reason = "forced" if force and state is HourState.READY else _BUILD_REASONS[state]
+        reason = build_reason(state, force)
         progress(f"{hour}: committed {commit.account.silver_rows:,} Silver rows ({reason})")
         return SilverBuild(SilverOutcome.BUILT, reason, commit, time.monotonic() - started)
 
     def _why_kept(self, listing: RawListing, present: HourCommit, state: HourState) -> str | None:
-        if self._commits.missing_files(present):
-            return None
-        if state is HourState.READY:
-            return "same input, same rules"
-        if state is HourState.SHRUNK and not listing.objects:
-            return "its raw objects are gone, the published build stays"
-        return None
+        return None if self._commits.missing_files(present) else why_kept(listing, state)
 
     # -- partition repair
 

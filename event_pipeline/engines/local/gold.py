@@ -9,19 +9,29 @@ what the catalog holds at that moment.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from event_pipeline.engines.base import GoldRefresh, Measure, NotPublishedError, Progress
+from event_pipeline.engines.base import GoldRefresh, Measure, Progress
 from event_pipeline.engines.commit import DataFile, DayCommit, PartialCommit
-from event_pipeline.engines.local.catalog import Catalog, day_partition, gold_table, partial_table
+from event_pipeline.engines.decisions import (
+    commit_time,
+    day_partition,
+    gold_table,
+    is_folded,
+    new_run_id,
+    partial_table,
+    refresh,
+    unregistered_silver,
+)
+from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
 from event_pipeline.engines.local.database import duckdb_type, parquet, quoted, relation
-from event_pipeline.engines.local.layout import Layout, commit_time, new_run_id, storage_faults
+from event_pipeline.engines.local.layout import Layout, storage_faults
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import SILVER_EVENTS
 from event_pipeline.rules.hour import Hour
@@ -59,30 +69,29 @@ class GoldRefresher:
             NotPublishedError: an hour is not registered in the catalog.
         """
         started = time.monotonic()
-        name = self._table.name
-        partial_rows, unchanged_hours = dict[Hour, int](), list[Hour]()
-        day_rows, unchanged_days = dict[date, int](), list[date]()
-        touched = set[date]()
-        for hour in hours:
-            touched.update(self._catalog.touched_days(name, hour))
-            rows = self._make_partial(hour, force)
-            if rows is None:
-                unchanged_hours.append(hour)
-            else:
-                partial_rows[hour] = rows
-                progress(f"{name}: partial of {hour}: {rows:,} rows")
-            touched.update(self._catalog.partial_days(name, hour))
-        for day in sorted(touched):
-            rows = self._fold(day, force)
-            if rows is None:
-                unchanged_days.append(day)
-            else:
-                day_rows[day] = rows
-                progress(f"{name}: {day} folded: {rows:,} rows")
+        partial_rows, unchanged_hours, day_rows, unchanged_days = refresh(
+            self._table.name, self, hours, force, progress
+        )
         return GoldRefresh(
             partial_rows, tuple(unchanged_hours), day_rows, tuple(unchanged_days),
             self._bytes_in, self._bytes_out, time.monotonic() - started,
         )  # fmt: skip
+
+    def touched_days(self, hour: Hour) -> list[date]:
+        """Return the event days that an hour's partial contributes to, or was folded into before."""
+        return self._catalog.touched_days(self._table.name, hour)
+
+    def partial_days(self, hour: Hour) -> list[date]:
+        """Return the event days for which an hour's partial has rows."""
+        return self._catalog.partial_days(self._table.name, hour)
+
+    def make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None]]:
+        """Make the partials that are not up to date, one after the other."""
+        return ((hour, self._make_partial(hour, force)) for hour in hours)
+
+    def fold_days(self, days: Sequence[date], force: bool) -> Iterator[tuple[date, int | None]]:
+        """Fold the days that are not up to date, one after the other."""
+        return ((day, self._fold(day, force)) for day in days)
 
     def _make_partial(self, hour: Hour, force: bool) -> int | None:
         """Build and register the partial of an hour; None when it was up to date."""
@@ -90,10 +99,7 @@ class GoldRefresher:
         with self._layout.lock(f"partials/{name}/{hour}", self._lock_timeout_seconds):
             silver = self._catalog.entry(SILVER_EVENTS.full_name, hour.hive_path)
             if silver is None:
-                raise NotPublishedError(
-                    f"{hour}: gold.{name} needs silver.events of this hour, which is not registered: "
-                    "materialize silver_events and silver_partitions of the hour first"
-                )
+                raise unregistered_silver(name, hour)
             present = self._catalog.entry(partial_table(name), hour.hive_path)
             made = (silver.run_id, self._table.version)
             if present and (present.made_from, present.version) == made and not force and self._has_files(hour):
@@ -153,13 +159,8 @@ class GoldRefresher:
     def _is_folded(self, day: date, partials: dict[str, str]) -> bool:
         commit = self._commits.day(self._table.name, day)
         entry = self._catalog.entry(gold_table(self._table.name), day_partition(day))
-        return (
-            commit is not None
-            and entry is not None
-            and entry.run_id == commit.run_id
-            and (commit.partials, commit.sql_version) == (partials, self._table.version)
-            and not self._commits.missing_files(commit)
-        )
+        folded = is_folded(commit, entry.run_id if entry else None, partials, self._table.version)
+        return folded and commit is not None and not self._commits.missing_files(commit)
 
     def _view(self, name: str, select: str) -> None:
         self._connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {select}")

@@ -19,7 +19,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -58,17 +58,6 @@ def storage_faults(place: Path | str) -> Iterator[None]:
         if remedy is None:
             raise
         raise StorageError(f"{error.filename or place}: {remedy} ({os.strerror(error.errno or 0)})") from error
-
-
-def new_run_id() -> str:
-    """Return a fresh name for one build: sorts by time, never repeats."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:12]}"
-
-
-def commit_time() -> datetime:
-    """Return the present instant as commit records and the ledger keep it: UTC, whole milliseconds."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
 class Layout:

@@ -7,27 +7,29 @@ it, in the daily path and after any accident. It works from commit records only,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date
 from typing import TypeVar
 
-from event_pipeline.engines.base import NotPublishedError, PartitionAction, PartitionChange, StorageError
+from event_pipeline.engines.base import PartitionAction, PartitionChange, StorageError
 from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
-from event_pipeline.engines.local.catalog import (
-    Catalog,
-    Entry,
-    day_of,
+from event_pipeline.engines.decisions import (
+    FILES_GONE,
+    NOT_COMMITTED,
+    compare_entry,
     day_partition,
+    files_gone_message,
     gold_table,
+    is_within,
+    new_run_id,
+    not_published,
     partial_table,
 )
+from event_pipeline.engines.local.catalog import Catalog, Entry
 from event_pipeline.engines.local.commits import Commit, CommitStore
-from event_pipeline.engines.local.layout import Layout, new_run_id
+from event_pipeline.engines.local.layout import Layout
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
 
 _Kind = TypeVar("_Kind", HourCommit, PartialCommit, DayCommit)
-
-_NOT_COMMITTED = "no commit record names it"
 
 
 class PartitionRepair:
@@ -69,13 +71,10 @@ class PartitionRepair:
         commit = self._commits.hour(hour)
         if commit is None:
             if self._catalog.entry(SILVER_EVENTS.full_name, hour.hive_path) is None:
-                raise NotPublishedError(f"{hour}: no build is committed: materialize silver_events of the hour first")
-            return [self._drop(table.full_name, hour.hive_path, _NOT_COMMITTED) for table in HOUR_TABLES]
+                raise not_published(hour)
+            return [self._drop(table.full_name, hour.hive_path, NOT_COMMITTED) for table in HOUR_TABLES]
         if missing := self._commits.missing_files(commit):
-            raise StorageError(
-                f"{hour}: {len(missing)} committed files are gone or cut short (first: {missing[0]}): "
-                f"event-pipeline run --from {hour} --to {hour.plus(1)} builds the hour again from its raw objects"
-            )
+            raise StorageError(files_gone_message(hour, missing))
         return self._show_hour(commit)
 
     def repair(self, hours: HourRange | None) -> list[PartitionChange]:
@@ -114,8 +113,8 @@ class PartitionRepair:
         named = {(change.table, change.partition) for change in changes}
         for entry in self._catalog.entries():
             place = (entry.table, entry.partition)
-            if place not in named and _is_within(*place, hours, days):
-                changes.append(self._drop(*place, _NOT_COMMITTED))
+            if place not in named and is_within(*place, hours, days):
+                changes.append(self._drop(*place, NOT_COMMITTED))
         return changes
 
     def _show_hour(self, commit: HourCommit) -> list[PartitionChange]:
@@ -133,32 +132,17 @@ class PartitionRepair:
     ) -> list[PartitionChange]:
         entries = {table: self._catalog.entry(table, partition) for table in tables}
         if self._commits.missing_files(commit):
-            reason = "its committed files are gone"
-            return [self._drop(table, partition, reason) for table, entry in entries.items() if entry]
+            return [self._drop(table, partition, FILES_GONE) for table, entry in entries.items() if entry]
         changes = [self._compare(commit, table, partition, entry) for table, entry in entries.items()]
         if any(change.action is not PartitionAction.UNCHANGED for change in changes):
             register(commit)
         return changes
 
     def _compare(self, commit: Commit, table: str, partition: str, entry: Entry | None) -> PartitionChange:
-        if entry is None:
-            return PartitionChange(table, partition, PartitionAction.ADDED, "committed and missing")
-        if entry.run_id != commit.run_id:
-            reason = f"showed {entry.run_id}, committed is {commit.run_id}"
-            return PartitionChange(table, partition, PartitionAction.REPOINTED, reason)
         committed = sorted(file.path for file in commit.files if file.table == table)
-        if self._catalog.files(table, [partition]) != committed:
-            return PartitionChange(table, partition, PartitionAction.REPOINTED, "showed other files than committed")
-        return PartitionChange(table, partition, PartitionAction.UNCHANGED, "")
+        same_files = self._catalog.files(table, [partition]) == committed
+        return compare_entry(table, partition, entry.run_id if entry else None, commit.run_id, same_files)
 
     def _drop(self, table: str, partition: str, reason: str) -> PartitionChange:
         self._catalog.drop(table, partition)
         return PartitionChange(table, partition, PartitionAction.DROPPED, reason)
-
-
-def _is_within(table: str, partition: str, hours: HourRange | None, days: set[date] | None) -> bool:
-    if hours is None or days is None:
-        return True
-    if table.startswith("gold."):
-        return day_of(partition) in days
-    return Hour.of_hive_path(partition) in hours

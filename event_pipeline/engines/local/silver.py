@@ -22,12 +22,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from event_pipeline.engines.base import BrokenLawError, PassingFaultError, Progress
+from event_pipeline.engines.base import PassingFaultError, Progress
 from event_pipeline.engines.commit import DataFile, HourCommit
+from event_pipeline.engines.decisions import check_law, commit_time, new_run_id
 from event_pipeline.engines.local.database import connect
-from event_pipeline.engines.local.layout import Layout, commit_time, new_run_id, storage_faults
+from event_pipeline.engines.local.layout import Layout, storage_faults
 from event_pipeline.engines.local.raw import RawStore, describe
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject
 from event_pipeline.rules.contract import (
@@ -43,24 +43,17 @@ from event_pipeline.rules.duplicates import (
     repeated_instants,
 )
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.validation import (
-    EVENTS_SCHEMA,
-    QUARANTINE_SCHEMA,
-    SILVER_SCHEMA,
-    arrow_type,
-    day_totals,
-    silver_rows,
-    validate_object,
+from event_pipeline.rules.silver_files import (
+    FILE_BYTES,
+    ROW_GROUP_ROWS,
+    EventsFile,
+    write_ledger,
+    write_quarantine,
 )
+from event_pipeline.rules.validation import EVENTS_SCHEMA, SILVER_SCHEMA, day_totals, silver_rows, validate_object
 
-ROW_GROUP_ROWS = 600_000
-"""Row groups of 128 k rows cost half as many bytes again."""
-FILE_BYTES = 256 << 20
-"""A Silver file that has reached this size is closed and another one begun."""
 POOL_WORTH_BYTES = 4 << 20
 """Below this much raw data the start of worker processes costs more than it saves."""
-
-LEDGER_SCHEMA = pa.schema([(column.name, arrow_type(column.type)) for column in HOUR_LEDGER.columns])
 
 SCRATCH_SCHEMA = SILVER_SCHEMA.append(EVENTS_SCHEMA.field("instant")).append(EVENTS_SCHEMA.field("line_number"))
 """Silver rows as they are, and what tells duplicates apart: the exact instant, and the line."""
@@ -71,13 +64,6 @@ _EQUAL_IN = [
     if name not in ("event_ts", "event_date", "revenue", "source_object", "line_number")
 ]
 """The nine normalised fields."""
-_STRINGS = [field.name for field in SILVER_SCHEMA if pa.types.is_string(field.type)]
-_PARQUET = {
-    "compression": "zstd",
-    "compression_level": 1,
-    "store_schema": False,
-    "store_decimal_as_integer": True,
-}
 
 Validate = Callable[[Sequence["ObjectTask"]], Iterator["ObjectReport"]]
 """Validates tasks and gives their reports in the same order."""
@@ -199,7 +185,7 @@ class SilverBuilder:
         events, accounts, days = _write_events(reports, repeated, self._layout, run)
         quarantine = _write_quarantine(reports, self._layout, run)
         account = HourAccount(tuple(accounts), days)
-        _check_law(hour, account, events, quarantine)
+        check_law(hour, account, sum(file.rows for file in events), sum(file.rows for file in quarantine))
         commit = HourCommit(hour, run_id, commit_time(), self._limits.rules_version, account, ())
         ledger = _write_ledger(commit, self._layout, run)
         return replace(commit, files=(*events, *quarantine, ledger))
@@ -320,101 +306,56 @@ def _write_events(
 
 
 class _EventsWriter:
-    """Writes Silver rows into as few files as the size bound allows, in large row groups."""
+    """Writes Silver rows into as few files as the size bound allows."""
 
     def __init__(self, layout: Layout, run: Path) -> None:
         self.files: list[DataFile] = []
         self._layout = layout
         self._run = run
-        self._waiting: list[pa.Table] = []
-        self._writer: pq.ParquetWriter | None = None
         self._path = run
-        self._rows = 0
+        self._file: EventsFile | None = None
 
     def __enter__(self) -> _EventsWriter:
         return self
 
     def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
-        if fault is None:
-            self._flush()
         self._close(keep=fault is None)
 
     def write(self, rows: pa.Table) -> None:
-        self._waiting.append(rows)
-        if sum(table.num_rows for table in self._waiting) >= ROW_GROUP_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        rows = pa.concat_tables(self._waiting or [SILVER_SCHEMA.empty_table()])
-        self._waiting = []
         if not rows.num_rows:
             return
-        if self._writer is None:
+        if self._file is None:
             self._path = self._run / f"events-{len(self.files)}.parquet"
-            self._rows = 0
-            self._writer = pq.ParquetWriter(
-                str(self._path),
-                SILVER_SCHEMA,
-                use_dictionary=_STRINGS,
-                column_encoding={"event_ts": "DELTA_BINARY_PACKED"},
-                **_PARQUET,
-            )
-        self._writer.write_table(rows, row_group_size=rows.num_rows)
-        self._rows += rows.num_rows
+            self._file = EventsFile(str(self._path), ROW_GROUP_ROWS)
+        self._file.write(rows)
         if self._path.stat().st_size >= FILE_BYTES:
             self._close(keep=True)
 
     def _close(self, *, keep: bool) -> None:
-        if self._writer is None:
+        if self._file is None:
             return
-        self._writer.close()
-        self._writer = None
+        file, self._file = self._file, None
+        file.close(keep=keep)
         if keep:
-            self.files.append(self._layout.data_file(SILVER_EVENTS.full_name, self._path, self._rows))
+            self.files.append(self._layout.data_file(SILVER_EVENTS.full_name, self._path, file.rows))
 
 
 def _write_quarantine(reports: Sequence[ObjectReport], layout: Layout, run: Path) -> list[DataFile]:
     scratch = [report.task.quarantine for report in reports if report.account.quarantined]
     if not scratch:
         return []
-    path, rows = run / "quarantine.parquet", 0
-    with pq.ParquetWriter(
-        str(path), QUARANTINE_SCHEMA, use_dictionary=["reason", "source_object"], **_PARQUET
-    ) as writer:
-        for each in scratch:
-            table = _read(each)
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
-            rows += table.num_rows
+    path = run / "quarantine.parquet"
+    rows = write_quarantine(str(path), map(_read, scratch))
     return [layout.data_file(SILVER_QUARANTINE.full_name, path, rows)]
 
 
 def _write_ledger(commit: HourCommit, layout: Layout, run: Path) -> DataFile:
-    account = commit.account
-    row = {
-        "objects": len(account.objects),
-        "unreadable_objects": len(account.unreadable),
-        "raw_bytes": account.raw_bytes,
-        "records": account.records,
-        "silver_rows": account.silver_rows,
-        "quarantined": account.quarantined,
-        "quarantined_by_reason": list(account.quarantined_by_reason.items()),
-        "duplicates": account.duplicates,
-        "fingerprint": commit.fingerprint,
-        "rules_version": commit.rules_version,
-        "run_id": commit.run_id,
-        "committed_at": commit.committed_at.replace(tzinfo=None),
-    }
     path = run / "ledger.parquet"
-    pq.write_table(pa.Table.from_pylist([row], LEDGER_SCHEMA), str(path), **_PARQUET)
+    write_ledger(
+        str(path),
+        commit.account,
+        rules_version=commit.rules_version,
+        run_id=commit.run_id,
+        committed_at=commit.committed_at,
+    )
     return layout.data_file(HOUR_LEDGER.full_name, path, 1)
-
-
-def _check_law(hour: Hour, account: HourAccount, events: Sequence[DataFile], quarantine: Sequence[DataFile]) -> None:
-    broken = [each for each in account.objects if each.unaccounted]
-    written = (sum(file.rows for file in events), sum(file.rows for file in quarantine))
-    if broken or written != (account.silver_rows, account.quarantined):
-        raise BrokenLawError(
-            f"{hour}: {account.records:,} records, but {account.silver_rows:,} Silver rows + {account.quarantined:,} "
-            f"quarantined + {account.duplicates:,} duplicates (written: {written[0]:,} and {written[1]:,}); "
-            f"objects that do not add up: {[each.key for each in broken]}; nothing was published"
-        )

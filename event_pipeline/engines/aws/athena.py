@@ -1,0 +1,207 @@
+"""Statements run by Athena: started once however often the call is repeated, waited for, and their rows as Arrow."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from event_pipeline.engines.aws.clients import Aws, ExpectedError
+from event_pipeline.engines.aws.costs import Meter
+from event_pipeline.engines.base import PassingFaultError, PipelineError, QueryError, StorageError
+from event_pipeline.settings import PREFIX, Settings
+
+_FIRST_POLL_SECONDS = 0.1
+_LONGEST_POLL_SECONDS = 2.0
+_POLL_GROWTH = 1.5
+_INVALID = "InvalidRequestException"
+
+_PLAIN_TYPES: dict[str, pa.DataType] = {
+    "boolean": pa.bool_(),
+    "tinyint": pa.int8(),
+    "smallint": pa.int16(),
+    "integer": pa.int32(),
+    "bigint": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "date": pa.date32(),
+    "timestamp": pa.timestamp("us"),
+    "map": pa.map_(pa.string(), pa.int64()),
+}
+_MAP_ITEM = re.compile(r"([^=,{} ][^=,{}]*)=(-?\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A statement that succeeded."""
+
+    id: str
+    bytes_scanned: int
+
+
+class Athena:
+    """Runs statements in the workgroup of the settings."""
+
+    def __init__(self, aws: Aws, settings: Settings) -> None:
+        self._aws = aws
+        self._settings = settings
+        self._waited_for = set[str]()
+
+    def run(self, sql: str, meter: Meter, *, token: str | None = None) -> Execution:
+        """Run one statement and wait for its end.
+
+        The same `token` and statement never run twice, also when the answer to the first call was lost; without
+        one, every call of this method is a run of its own.
+
+        Raises:
+            QueryError: Athena refuses the statement.
+            StorageError: data or permissions are wrong.
+            PassingFaultError: Athena was too busy, or the statement took longer than the timeout.
+        """
+        execution_id = self._start(sql, token or uuid.uuid4().hex)
+        self._waited_for.add(execution_id)
+        try:
+            return self._finish(execution_id, meter)
+        except Exception:
+            raise
+        except BaseException:
+            # The step was interrupted: nobody waits for the statement any more.
+            self._stop(execution_id)
+            raise
+        finally:
+            self._waited_for.discard(execution_id)
+
+    def stop_all(self) -> None:
+        """Stop the statements that other threads wait for, because what they belong to was interrupted."""
+        for execution_id in list(self._waited_for):
+            self._stop(execution_id)
+
+    def rows(self, sql: str, meter: Meter) -> pa.Table:
+        """Run one SELECT and return its rows, typed as Athena says.
+
+        Maps are map<string, bigint>, the only ones the pipeline has; a type with no Arrow form comes as text.
+
+        Raises:
+            QueryError: Athena refuses the statement.
+            StorageError: data or permissions are wrong.
+            PassingFaultError: Athena was too busy, or the statement took longer than the timeout.
+        """
+        execution = self.run(sql, meter)
+        rows: list[list[str | None]] = []
+        columns: list[Mapping[str, Any]] = []
+        for page in self._aws.pages("athena", "get_query_results", execution.id, QueryExecutionId=execution.id):
+            columns = page["ResultSet"]["ResultSetMetadata"]["ColumnInfo"]
+            rows += [[cell.get("VarCharValue") for cell in row["Data"]] for row in page["ResultSet"]["Rows"]]
+        # The first row of a SELECT repeats the column names.
+        return _table(columns, rows[1:])
+
+    def _start(self, sql: str, token: str) -> str:
+        # Athena wants 32 to 128 characters, and refuses a known token with another statement.
+        request_token = hashlib.sha256(f"{token}\0{sql}".encode()).hexdigest()
+        workgroup = self._settings.athena_workgroup
+        try:
+            answer = self._aws.call(
+                "athena",
+                "start_query_execution",
+                f"workgroup {workgroup}",
+                expected=[_INVALID],
+                QueryString=sql,
+                ClientRequestToken=request_token,
+                WorkGroup=workgroup,
+            )
+        except ExpectedError as error:
+            if "workgroup" in str(error).lower() or "output" in str(error).lower():
+                raise StorageError(
+                    f"athena:StartQueryExecution in workgroup {workgroup}: {error}: deploy the infrastructure, or "
+                    f"check {PREFIX}ATHENA_WORKGROUP"
+                ) from error
+            raise QueryError(f"Athena refuses the statement: {error}: {_shown(sql)}") from error
+        return str(answer["QueryExecutionId"])
+
+    def _finish(self, execution_id: str, meter: Meter) -> Execution:
+        deadline = time.monotonic() + self._settings.athena_timeout_seconds
+        wait = _FIRST_POLL_SECONDS
+        while True:
+            answer = self._aws.call("athena", "get_query_execution", execution_id, QueryExecutionId=execution_id)
+            execution = answer["QueryExecution"]
+            state = execution["Status"]["State"]
+            if state in ("SUCCEEDED", "FAILED", "CANCELLED"):
+                # A failed statement is billed for what it scanned.
+                scanned = int(execution.get("Statistics", {}).get("DataScannedInBytes", 0))
+                meter.query(scanned)
+                if state != "SUCCEEDED":
+                    raise _failure(execution)
+                return Execution(execution_id, scanned)
+            if time.monotonic() > deadline:
+                self._stop(execution_id)
+                raise PassingFaultError(
+                    f"Athena query {execution_id} was still {state} after {self._settings.athena_timeout_seconds} s "
+                    f"and was stopped: run again, or raise {PREFIX}ATHENA_TIMEOUT_SECONDS: "
+                    f"{_shown(execution.get('Query', ''))}"
+                )
+            time.sleep(wait)
+            wait = min(wait * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
+
+    def _stop(self, execution_id: str) -> None:
+        self._aws.call("athena", "stop_query_execution", execution_id, QueryExecutionId=execution_id)
+
+
+def _failure(execution: Mapping[str, Any]) -> PipelineError:
+    status = execution["Status"]
+    detail = status.get("AthenaError", {})
+    reason = status.get("StateChangeReason") or detail.get("ErrorMessage") or "no reason given"
+    text = f"Athena query {execution.get('QueryExecutionId')} {status['State'].lower()}: {reason}"
+    if status["State"] == "CANCELLED":
+        return PipelineError(f"{text}: somebody stopped it")
+    if detail.get("Retryable") or "exhausted resources" in reason or "TOO_MANY_REQUESTS" in reason:
+        return PassingFaultError(text)
+    if detail.get("ErrorCategory") == 2 and not re.search(r"HIVE_|Access Denied|NoSuchBucket|S3", reason):
+        return QueryError(f"{text}: {_shown(execution.get('Query', ''))}")
+    if "Access Denied" in reason or "AccessDenied" in reason:
+        return StorageError(f"{text}: the role needs Athena, Glue and S3 permissions there; see docs/aws.md")
+    return StorageError(text)
+
+
+def _shown(sql: str) -> str:
+    flat = " ".join(sql.split())
+    return flat if len(flat) <= 200 else f"{flat[:200]}…"
+
+
+def _table(columns: Sequence[Mapping[str, Any]], rows: Sequence[Sequence[str | None]]) -> pa.Table:
+    types = [_arrow_type(column) for column in columns]
+    arrays = [pa.array([_value(row[number], type) for row in rows], type) for number, type in enumerate(types)]
+    names = [column["Name"] for column in columns]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(list(zip(names, types, strict=True))))
+
+
+def _arrow_type(column: Mapping[str, Any]) -> pa.DataType:
+    name = str(column["Type"]).lower()
+    if name == "decimal":
+        return pa.decimal128(int(column["Precision"]), int(column["Scale"]))
+    return _PLAIN_TYPES.get(name, pa.string())
+
+
+def _value(text: str | None, type: pa.DataType) -> Any:
+    if text is None or pa.types.is_string(type):
+        return text
+    if pa.types.is_boolean(type):
+        return text == "true"
+    if pa.types.is_integer(type):
+        return int(text)
+    if pa.types.is_floating(type):
+        return float(text)
+    if pa.types.is_decimal(type):
+        return Decimal(text)
+    if pa.types.is_date(type):
+        return date.fromisoformat(text)
+    if pa.types.is_timestamp(type):
+        return datetime.fromisoformat(text)
+    return [(key, int(value)) for key, value in _MAP_ITEM.findall(text)]

@@ -1,0 +1,482 @@
+"""The Glue catalog: tables made from the contract and the Gold headers, and which committed run each partition shows.
+
+A partition's parameters carry what decisions are made from (run id, what it was made from, control totals), so that
+one listing of partitions answers for many hours. They can always be written again from the commit records.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+
+from event_pipeline.engines.aws import layout
+from event_pipeline.engines.aws.clients import Aws, ExpectedError
+from event_pipeline.engines.base import PassingFaultError, PipelineError, StorageError
+from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
+from event_pipeline.engines.decisions import day_partition, gold_table, partial_table
+from event_pipeline.rules.accounting import DayTotals
+from event_pipeline.rules.contract import LANDING_HOUR_COLUMNS, Column, Table
+from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
+from event_pipeline.settings import Settings
+
+_CHANGES_PER_CALL = 100
+_DELETES_PER_CALL = 25
+_GETS_PER_CALL = 100
+_MOST_MONTHS_IN_EXPRESSION = 20
+"""A partition expression has 2,048 characters at most; beyond this all partitions are listed."""
+
+_PARQUET_FORMAT = {
+    "InputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
+    "OutputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
+    "SerdeInfo": {"SerializationLibrary": "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"},
+}
+_ALREADY_EXISTS = "AlreadyExistsException"
+_NOT_FOUND = "EntityNotFoundException"
+
+_PASSING_ITEM_CODES = (
+    "InternalServiceException",
+    "OperationTimeoutException",
+    "ThrottlingException",
+    "ConcurrentModificationException",
+    _NOT_FOUND,  # dropped by another process between the look and the change
+)
+
+PARTIALS_DATABASE = "partials"
+"""The database of Gold partials, which only the pipeline reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registered partition."""
+
+    table: str
+    """As the pipeline names it, without the prefix of databases: `silver.events`, `partials.user_activity`."""
+    partition: str
+    """Hive path, for example `event_date=2025-12-07`."""
+    location: str
+    parameters: Mapping[str, str]
+
+    @property
+    def run_id(self) -> str:
+        """The committed run that it shows."""
+        return self.parameters.get("run_id", "")
+
+    @property
+    def made_from(self) -> str:
+        """Silver: fingerprint of the input. Partial: run id of its Silver. Day: empty."""
+        return self.parameters.get("made_from", "")
+
+    @property
+    def version(self) -> str:
+        """Rules version, or digest of the Gold SQL."""
+        return self.parameters.get("version", "")
+
+    @property
+    def days(self) -> dict[date, DayTotals]:
+        """Of Silver and partials: the event days that it holds rows of, for Silver with their control totals."""
+        days = json.loads(self.parameters.get("days", "{}"))
+        return {date.fromisoformat(day): _totals(totals) for day, totals in days.items()}
+
+    @property
+    def partials(self) -> dict[str, str]:
+        """Of a Gold day: landing hour (Hive path) -> run id of the partial that was folded in."""
+        return dict(json.loads(self.parameters.get("partials", "{}")))
+
+
+def entries_of(commit: layout.Commit, lake_url: str) -> list[Entry]:
+    """Return the entries that show a commit: one per table."""
+    prefix = f"{lake_url}{layout.run_prefix(commit)}"
+    common = {"run_id": commit.run_id, "committed_at": commit.committed_at.isoformat()}
+    match commit:
+        case HourCommit():
+            days = {day: [str(value) for value in _measures(totals)] for day, totals in commit.account.days.items()}
+            made = {**common, "made_from": commit.fingerprint, "version": commit.rules_version}
+            return [
+                Entry(
+                    table,
+                    commit.hour.hive_path,
+                    f"{prefix}{folder}",
+                    {
+                        **made,
+                        "rows": str(sum(file.rows for file in commit.files_of(table))),
+                        **({"days": json.dumps(days)} if table == "silver.events" else {}),
+                    },
+                )
+                for table, folder in layout.HOUR_FOLDERS.items()
+            ]
+        case PartialCommit():
+            parameters = {
+                **common,
+                "made_from": commit.silver_run_id,
+                "version": commit.sql_version,
+                "rows": str(sum(file.rows for file in commit.files)),
+                "days": json.dumps(dict.fromkeys(commit.days, [])),
+            }
+            return [Entry(partial_table(commit.table), commit.hour.hive_path, prefix, parameters)]
+        case DayCommit():
+            parameters = {
+                **common,
+                "version": commit.sql_version,
+                "rows": str(sum(file.rows for file in commit.files)),
+                "partials": json.dumps(dict(commit.partials)),
+            }
+            return [Entry(gold_table(commit.table), day_partition(commit.day), prefix, parameters)]
+
+
+class GlueCatalog:
+    """Reads and changes of one account's Glue catalog."""
+
+    def __init__(self, aws: Aws, settings: Settings) -> None:
+        self._aws = aws
+        self._settings = settings
+        self._ensured: dict[str, dict[str, Any]] = {}
+
+    def database(self, table: str) -> str:
+        """Return the name of the Glue database of a table, with the prefix of the settings."""
+        database = table.partition(".")[0]
+        return f"{self._settings.database_prefix}{'gold_' if database == PARTIALS_DATABASE else ''}{database}"
+
+    # -- tables
+
+    def ensure(self, table: Table) -> None:
+        """Make a table that is missing, and compare one that is there.
+
+        Raises:
+            StorageError: its columns or partition keys differ from the contract or the Gold header.
+        """
+        name = table.full_name
+        if name in self._ensured:
+            return
+        present = self._table(name)
+        if present is None:
+            self._ensure_database(self.database(name))
+            self._create(table)
+            present = self._table(name)
+        if present is None:
+            raise PassingFaultError(f"glue:CreateTable {name}: it was made and is not there yet: run again")
+        if table.database == PARTIALS_DATABASE and _columns(present) != _columns(table_input(table, "")):
+            present = self._update(table)
+        if faults := schema_faults(table, present):
+            raise StorageError(
+                f"Glue table {self.database(name)}.{table.name} is not what this version writes: {'; '.join(faults)}. "
+                "Queries would fail or mix up columns, so nothing was registered. Change the table to these columns, "
+                "or drop it: it is made again, and `event-pipeline repair` registers all that is committed"
+            )
+        self._ensured[name] = present
+
+    def _table(self, name: str) -> dict[str, Any] | None:
+        try:
+            answer = self._aws.call(
+                "glue",
+                "get_table",
+                name,
+                expected=[_NOT_FOUND],
+                DatabaseName=self.database(name),
+                Name=name.partition(".")[2],
+            )
+        except ExpectedError:
+            return None
+        return dict(answer["Table"])
+
+    def _ensure_database(self, database: str) -> None:
+        try:
+            self._aws.call("glue", "get_database", database, expected=[_NOT_FOUND], Name=database)
+        except ExpectedError:
+            try:
+                self._aws.call(
+                    "glue", "create_database", database, expected=[_ALREADY_EXISTS], DatabaseInput={"Name": database}
+                )
+            except ExpectedError:
+                return  # another process made it meanwhile
+
+    def _create(self, table: Table) -> None:
+        try:
+            self._aws.call(
+                "glue",
+                "create_table",
+                table.full_name,
+                expected=[_ALREADY_EXISTS],
+                DatabaseName=self.database(table.full_name),
+                TableInput=table_input(table, self._location(table)),
+            )
+        except ExpectedError:
+            return  # another process made it meanwhile; it is compared next
+
+    def _update(self, table: Table) -> dict[str, Any]:
+        """Give the table of partials the columns of the SQL as it is now: nobody but the pipeline reads it."""
+        self._aws.call(
+            "glue",
+            "update_table",
+            table.full_name,
+            DatabaseName=self.database(table.full_name),
+            TableInput=table_input(table, self._location(table)),
+        )
+        return self._table(table.full_name) or {}
+
+    def _location(self, table: Table) -> str:
+        """Return the table's own location, below which nothing ever lies: partitions have locations of their own."""
+        return f"s3://{self._settings.lake_bucket}/tables/{table.database}/{table.name}/"
+
+    # -- questions
+
+    def entry(self, table: str, partition: str) -> Entry | None:
+        """Return one registered partition."""
+        return self.get(table, [partition]).get(partition)
+
+    def get(self, table: str, partitions: Sequence[str]) -> dict[str, Entry]:
+        """Return the registered ones of some partitions, by Hive path."""
+        found = dict[str, Entry]()
+        for batch in _batches(partitions, _GETS_PER_CALL):
+            waiting = [{"Values": _values(partition)} for partition in batch]
+            while waiting:
+                answer = self._call_on_table(
+                    "batch_get_partition", table, expected=[_NOT_FOUND], PartitionsToGet=waiting
+                )
+                if answer is None:
+                    return {}
+                for each in answer.get("Partitions", []):
+                    entry = _entry(table, each)
+                    found[entry.partition] = entry
+                left = answer.get("UnprocessedKeys") or []
+                if len(left) == len(waiting):
+                    raise PassingFaultError(f"glue:BatchGetPartition on {table}: {len(left)} partitions stay unread")
+                waiting = left
+        return found
+
+    def entries(self, table: str, hours: HourRange | None = None, days: tuple[date, date] | None = None) -> list[Entry]:
+        """Return the registered partitions of a table in order; `hours` or `days` (both ends in) bound them.
+
+        A table that does not exist has none.
+        """
+        expression = _hours_expression(hours) if hours else _days_expression(*days) if days else ""
+        parameters = {"Expression": expression} if expression else {}
+        try:
+            pages = self._aws.pages(
+                "glue",
+                "get_partitions",
+                table,
+                expected=[_NOT_FOUND],
+                DatabaseName=self.database(table),
+                TableName=table.partition(".")[2],
+                ExcludeColumnSchema=True,
+                **parameters,
+            )
+            found = [_entry(table, each) for page in pages for each in page.get("Partitions", [])]
+        except ExpectedError:
+            return []
+        if hours:
+            found = [entry for entry in found if Hour.of_hive_path(entry.partition) in hours]
+        return sorted(found, key=lambda entry: entry.partition)
+
+    # -- changes
+
+    def show(self, entries: Iterable[Entry]) -> None:
+        """Make the catalog show entries, in batches: missing partitions are added, present ones repointed."""
+        for table, group in groupby(sorted(entries, key=lambda entry: entry.table), key=lambda entry: entry.table):
+            for batch in _batches(list(group), _CHANGES_PER_CALL):
+                self._show(table, batch)
+
+    def _show(self, table: str, batch: Sequence[Entry]) -> None:
+        inputs = {entry.partition: self._partition_input(entry) for entry in batch}
+        present = self.get(table, list(inputs))
+        added = [inputs[partition] for partition in inputs if partition not in present]
+        updated = [inputs[partition] for partition in inputs if partition in present]
+        for partition in self._create_partitions(table, added):
+            updated.append(inputs[partition])
+        if updated:
+            answer = self._call_on_table(
+                "batch_update_partition",
+                table,
+                Entries=[{"PartitionValueList": each["Values"], "PartitionInput": each} for each in updated],
+            )
+            self._raise_item_errors(answer or {}, "BatchUpdatePartition", table, "PartitionValueList")
+
+    def _create_partitions(self, table: str, inputs: Sequence[dict[str, Any]]) -> list[str]:
+        """Add partitions; return those that another process added meanwhile."""
+        if not inputs:
+            return []
+        answer = self._call_on_table("batch_create_partition", table, PartitionInputList=list(inputs)) or {}
+        taken, faults = [], []
+        for fault in answer.get("Errors") or []:
+            if fault.get("ErrorDetail", {}).get("ErrorCode") == _ALREADY_EXISTS:
+                taken.append(_path(table, fault["PartitionValues"]))
+            else:
+                faults.append(fault)
+        self._raise_item_errors({"Errors": faults}, "BatchCreatePartition", table, "PartitionValues")
+        return taken
+
+    def drop(self, table: str, partitions: Sequence[str]) -> None:
+        """Forget partitions; those that are gone already are no fault."""
+        for batch in _batches(partitions, _DELETES_PER_CALL):
+            answer = self._call_on_table(
+                "batch_delete_partition",
+                table,
+                expected=[_NOT_FOUND],
+                PartitionsToDelete=[{"Values": _values(partition)} for partition in batch],
+            )
+            faults = [
+                fault
+                for fault in (answer or {}).get("Errors") or []
+                if fault.get("ErrorDetail", {}).get("ErrorCode") != _NOT_FOUND
+            ]
+            self._raise_item_errors({"Errors": faults}, "BatchDeletePartition", table, "PartitionValues")
+
+    def _partition_input(self, entry: Entry) -> dict[str, Any]:
+        descriptor = self._ensured[entry.table]["StorageDescriptor"]
+        return {
+            "Values": _values(entry.partition),
+            "Parameters": dict(entry.parameters),
+            "StorageDescriptor": {
+                "Columns": [{"Name": each["Name"], "Type": each["Type"]} for each in descriptor["Columns"]],
+                "Location": entry.location,
+                **_PARQUET_FORMAT,
+            },
+        }
+
+    def _call_on_table(
+        self, operation: str, table: str, expected: Sequence[str] = (), **parameters: Any
+    ) -> dict[str, Any] | None:
+        try:
+            return self._aws.call(
+                "glue",
+                operation,
+                table,
+                expected=expected,
+                DatabaseName=self.database(table),
+                TableName=table.partition(".")[2],
+                **parameters,
+            )
+        except ExpectedError:
+            return None
+
+    def _raise_item_errors(self, answer: dict[str, Any], call: str, table: str, values_key: str) -> None:
+        faults = answer.get("Errors") or []
+        if not faults:
+            return
+        first = faults[0]
+        detail = first.get("ErrorDetail", {})
+        code = detail.get("ErrorCode", "unknown")
+        message = (
+            f"glue:{call} on {table}: {len(faults)} partitions failed, first "
+            f"{_path(table, first.get(values_key, []))}: {code}: {detail.get('ErrorMessage', '')}; run again, or "
+            "`event-pipeline repair` finishes it"
+        )
+        kind: type[PipelineError] = PassingFaultError if code in _PASSING_ITEM_CODES else StorageError
+        raise kind(message)
+
+
+def table_input(table: Table, location: str) -> dict[str, Any]:
+    """Return the Glue TableInput of a table: what the code expects the catalog to say."""
+    return {
+        "Name": table.name,
+        "Description": table.description,
+        "TableType": "EXTERNAL_TABLE",
+        "Parameters": {"EXTERNAL": "TRUE", "classification": "parquet"},
+        "PartitionKeys": [_glue_column(column) for column in table.partition_columns],
+        "StorageDescriptor": {
+            "Columns": [_glue_column(column) for column in table.columns],
+            "Location": location,
+            **_PARQUET_FORMAT,
+        },
+    }
+
+
+def schema_faults(table: Table, present: Mapping[str, Any]) -> list[str]:
+    """Say in which columns or partition keys a Glue table differs from what it should be."""
+    faults = []
+    for what, wanted, found in (
+        ("column", table.columns, present.get("StorageDescriptor", {}).get("Columns", [])),
+        ("partition key", table.partition_columns, present.get("PartitionKeys", [])),
+    ):
+        have = {each["Name"]: each["Type"].replace(" ", "").lower() for each in found}
+        for column in wanted:
+            if column.name not in have:
+                faults.append(f"{what} {column.name} {column.type} is missing")
+            elif have[column.name] != column.type:
+                faults.append(f"{what} {column.name} is {have[column.name]}, not {column.type}")
+        names = [column.name for column in wanted]
+        faults += [f"{what} {name} is unknown" for name in have if name not in names]
+        if not faults and list(have) != names:
+            faults.append(f"the {what}s stand in the order {', '.join(have)}, not {', '.join(names)}")
+    return faults
+
+
+def hour_values_of(hours: Iterable[Hour]) -> str:
+    """Return the SQL condition that selects the partitions of some landing hours; none select nothing."""
+    conditions = []
+    for values, group in groupby(sorted(hours), key=lambda hour: hour.partition_values[:3]):
+        pairs = zip(PARTITION_COLUMNS, values, strict=False)
+        day = " AND ".join(f"{name} = '{value}'" for name, value in pairs)
+        among = ", ".join(f"'{hour.partition_values[3]}'" for hour in group)
+        conditions.append(f"({day} AND hour IN ({among}))")
+    return f"({' OR '.join(conditions)})" if conditions else "FALSE"
+
+
+def _glue_column(column: Column) -> dict[str, str]:
+    return {"Name": column.name, "Type": column.type, "Comment": column.meaning[:255]}
+
+
+def _columns(table: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(each["Name"], each["Type"]) for each in table.get("StorageDescriptor", {}).get("Columns", [])]
+
+
+def _entry(table: str, partition: Mapping[str, Any]) -> Entry:
+    return Entry(
+        table,
+        _path(table, partition["Values"]),
+        partition.get("StorageDescriptor", {}).get("Location", ""),
+        partition.get("Parameters") or {},
+    )
+
+
+def _path(table: str, values: Sequence[str]) -> str:
+    """Return the Hive path of a partition's values."""
+    names = ("event_date",) if table.startswith("gold.") else tuple(column.name for column in LANDING_HOUR_COLUMNS)
+    return "/".join(f"{name}={value}" for name, value in zip(names, values, strict=False))
+
+
+def _values(partition: str) -> list[str]:
+    return [part.partition("=")[2] for part in partition.split("/")]
+
+
+def _hours_expression(hours: HourRange) -> str:
+    """Return the partition expression that holds a range of hours and, at its ends, other hours of the same days."""
+    months = []
+    for (year, month), group in groupby(hours.days, key=lambda day: (f"{day:%Y}", f"{day:%m}")):
+        days = list(group)
+        months.append(f"(year = '{year}' AND month = '{month}' AND day >= '{days[0]:%d}' AND day <= '{days[-1]:%d}')")
+    return " OR ".join(months) if len(months) <= _MOST_MONTHS_IN_EXPRESSION else ""
+
+
+def _days_expression(first: date, last: date) -> str:
+    return f"event_date >= '{first}' AND event_date <= '{last}'"
+
+
+def _measures(totals: DayTotals) -> Iterator[object]:
+    return (getattr(totals, name) for name in DayTotals.__slots__)
+
+
+def _totals(values: Sequence[str]) -> DayTotals:
+    if not values:
+        return DayTotals()
+    measures: dict[str, Any] = dict(zip(DayTotals.__slots__, map(int, values[:-1]), strict=False))
+    return DayTotals(**measures, revenue=Decimal(values[-1]))
+
+
+def _batches(items: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
+    return (items[start : start + most] for start in range(0, len(items), most))
+
+
+def window_of(day: date, settings: Settings) -> HourRange:
+    """Return the landing hours whose Silver can hold rows of an event day, under the limits of the settings."""
+    limits = settings.event_time_limits
+    # An hour accepts events from its start less max_age up to its end plus max_lead.
+    start = Hour.parse(f"{day}T00")
+    first = Hour.containing(start.start - limits.max_lead).plus(-1)
+    last = Hour.containing(start.start + timedelta(days=1) + limits.max_age)
+    return HourRange(first, last.plus(1))

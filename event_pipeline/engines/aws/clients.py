@@ -1,0 +1,244 @@
+"""Calls to AWS: every one goes through `Aws.call`, which counts it and turns its error into one a person can act on.
+
+botocore itself tries throttled and failed calls again with backoff; what is raised here has been tried often enough.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+)
+
+from event_pipeline.engines.base import PassingFaultError, PipelineError, StorageError
+from event_pipeline.settings import PREFIX, Settings
+
+_ATTEMPTS = 6
+_CONNECT_TIMEOUT_SECONDS = 10
+_READ_TIMEOUT_SECONDS = 60
+_CONNECTIONS = 32
+_PRINCIPAL_HINT = "see docs/aws.md for the permissions of each step"
+
+_PASSING_CODES = frozenset(
+    (
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "LimitExceededException",
+        "SlowDown",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "OperationTimeoutException",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerException",
+        "InternalServiceException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "ConcurrentModificationException",
+        "ConditionalRequestConflict",
+        "OperationAborted",
+    )
+)
+_DENIED_CODES = frozenset(
+    ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AllAccessDisabled", "403", "Forbidden")
+)
+_EXPIRED_CODES = frozenset(("ExpiredToken", "ExpiredTokenException", "RequestExpired"))
+_CREDENTIAL_CODES = frozenset(
+    (
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    )
+)
+_REGION_CODES = frozenset(
+    (
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "PermanentRedirect",
+        "IncorrectEndpoint",
+        "301",
+    )
+)
+
+_WRITES = frozenset(
+    (
+        "PutObject",
+        "CopyObject",
+        "ListObjectsV2",
+        "CreateMultipartUpload",
+        "UploadPart",
+        "CompleteMultipartUpload",
+    )
+)
+_READS = frozenset(("GetObject", "HeadObject", "HeadBucket"))
+
+
+class ExpectedError(Exception):
+    """A service's refusal that the caller said it can handle."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class Aws:
+    """The clients of one engine. Making one calls nothing; boto3 finds credentials and AWS_ENDPOINT_URL itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.requests: Counter[str] = Counter()
+        """`service.Operation` -> requests sent, attempts of one call counted each."""
+        self._clients: dict[tuple[str, bool], Any] = {}
+        self._lock = threading.Lock()
+
+    def call(
+        self,
+        service: str,
+        operation: str,
+        resource: str,
+        *,
+        expected: Collection[str] = (),
+        once: bool = False,
+        **parameters: Any,
+    ) -> dict[str, Any]:
+        """Make one call, for example `call("s3", "get_object", "s3://bucket/key", Bucket=..., Key=...)`.
+
+        `resource` is what people know the thing by. `once` forbids a second attempt, for calls that would do their
+        work twice.
+
+        Raises:
+            ExpectedError: the service refused with one of the `expected` codes.
+            PassingFaultError: it may work in a moment.
+            StorageError: it will not: permissions, credentials, region or the resource itself are wrong.
+        """
+        try:
+            return getattr(self._client(service, once), operation)(**parameters)  # type: ignore[no-any-return]
+        except ClientError as error:
+            refusal = error.response.get("Error", {})
+            if refusal.get("Code") in expected:
+                raise ExpectedError(refusal["Code"], refusal.get("Message", "")) from error
+            raise self._explain(error, f"{service}:{_api_name(operation)}", resource) from error
+        except BotoCoreError as error:
+            raise self._explain(error, f"{service}:{_api_name(operation)}", resource) from error
+
+    def pages(
+        self, service: str, operation: str, resource: str, *, expected: Collection[str] = (), **parameters: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Make a call whose answer comes in pages.
+
+        Raises:
+            ExpectedError: the service refused with one of the `expected` codes.
+            PassingFaultError: it may work in a moment.
+            StorageError: it will not.
+        """
+        try:
+            yield from self._client(service, False).get_paginator(operation).paginate(**parameters)
+        except ClientError as error:
+            refusal = error.response.get("Error", {})
+            if refusal.get("Code") in expected:
+                raise ExpectedError(refusal["Code"], refusal.get("Message", "")) from error
+            raise self._explain(error, f"{service}:{_api_name(operation)}", resource) from error
+        except BotoCoreError as error:
+            raise self._explain(error, f"{service}:{_api_name(operation)}", resource) from error
+
+    def s3_requests(self) -> tuple[int, int]:
+        """Return how many S3 requests were sent so far: those priced like PUT, and those priced like GET."""
+        with self._lock:
+            counted = dict(self.requests)
+        return (
+            sum(counted.get(f"s3.{operation}", 0) for operation in _WRITES),
+            sum(counted.get(f"s3.{operation}", 0) for operation in _READS),
+        )
+
+    def _client(self, service: str, once: bool) -> Any:
+        with self._lock:
+            client = self._clients.get((service, once))
+            if client is None:
+                config = Config(
+                    retries={"mode": "standard", "total_max_attempts": 1 if once else _ATTEMPTS},
+                    connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+                    read_timeout=_READ_TIMEOUT_SECONDS,
+                    max_pool_connections=_CONNECTIONS,
+                    user_agent_extra="event-pipeline",
+                )
+                # A session of its own: boto3's default session is not safe to make clients from in threads.
+                session = boto3.Session(region_name=self.settings.aws_region)
+                client = session.client(service, config=config)
+                client.meta.events.register("before-send", self._count)
+                self._clients[service, once] = client
+            return client
+
+    def _count(self, event_name: str, **_: Any) -> None:
+        with self._lock:
+            self.requests[event_name.removeprefix("before-send.")] += 1
+
+    def _explain(self, error: ClientError | BotoCoreError, call: str, resource: str) -> PipelineError:
+        text = f"{call} on {resource}: "
+        if isinstance(error, ClientError):
+            return self._explain_refusal(error, call, text)
+        if isinstance(error, NoCredentialsError | PartialCredentialsError | ProfileNotFound | SSOError):
+            return StorageError(f"{text}no usable AWS credentials ({error}): log in or set AWS_PROFILE")
+        if isinstance(error, NoRegionError):
+            return StorageError(f"{text}no region: set {PREFIX}AWS_REGION")
+        if isinstance(error, EndpointConnectionError):
+            return PassingFaultError(
+                f"{text}{error}: check the network and {PREFIX}AWS_REGION={self.settings.aws_region}"
+            )
+        if isinstance(error, HTTPClientError):
+            return PassingFaultError(f"{text}no answer after {_ATTEMPTS} attempts ({error})")
+        return StorageError(f"{text}{error}")
+
+    def _explain_refusal(self, error: ClientError, call: str, text: str) -> PipelineError:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        message = str(error.response.get("Error", {}).get("Message", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        said = f"{code}: {message}" if message and message != code else code
+        region = self.settings.aws_region
+        if code in _PASSING_CODES or status >= 500:
+            return PassingFaultError(f"{text}{said} (after {_ATTEMPTS} attempts with backoff)")
+        if code in _EXPIRED_CODES:
+            return StorageError(f"{text}the AWS credentials have expired ({said}): log in again and run again")
+        if code in _CREDENTIAL_CODES:
+            return StorageError(f"{text}AWS does not know these credentials ({said}): check AWS_PROFILE or the keys")
+        if code in _REGION_CODES:
+            return StorageError(
+                f"{text}it is not in region {region} ({said}): set {PREFIX}AWS_REGION to the region it was made in"
+            )
+        if code in _DENIED_CODES or status == 403:
+            return StorageError(f"{text}denied ({said}): the role needs {call} there; {_PRINCIPAL_HINT}")
+        if code == "NoSuchBucket":
+            return StorageError(
+                f"{text}there is no such bucket in region {region}: deploy the infrastructure, or check "
+                f"{PREFIX}RAW_BUCKET, {PREFIX}LAKE_BUCKET, {PREFIX}ARTIFACTS_BUCKET and {PREFIX}AWS_REGION"
+            )
+        if code in ("EntityNotFoundException", "NoSuchKey", "404"):
+            return StorageError(
+                f"{text}it does not exist in region {region} ({said}): deploy the infrastructure, or check the "
+                f"settings and {PREFIX}AWS_REGION"
+            )
+        return StorageError(f"{text}{said}")
+
+
+def _api_name(operation: str) -> str:
+    """Turn boto3's method name into the API's: `list_objects_v2` -> `ListObjectsV2`."""
+    return "".join(part.capitalize() for part in operation.split("_"))

@@ -1,0 +1,154 @@
+"""Commit records in S3: reading them, and replacing one by compare-and-swap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from typing import Generic, TypeVar
+
+from event_pipeline.engines.aws import layout
+from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.engines.base import PassingFaultError, StorageError
+from event_pipeline.engines.commit import CommitRecordError, DayCommit, HourCommit, PartialCommit
+from event_pipeline.rules.hour import Hour, HourRange
+
+_Kind = TypeVar("_Kind", HourCommit, PartialCommit, DayCommit)
+_READERS = 16
+_FEW_COMMITS = 300
+"""Up to so many commits have their runs listed one by one."""
+_FEW_HOURS = 48
+"""Up to so many hours are read one by one; above, the listing tells first which of them there are."""
+
+
+class OvertakenError(PassingFaultError):
+    """Another process published the same hour or day since its record was read; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published(Generic[_Kind]):
+    """A commit record as it was read, and the etag that a writer must still find."""
+
+    commit: _Kind | None
+    etag: str | None
+
+
+class CommitStore:
+    """The commit records of one lake."""
+
+    def __init__(self, lake: Bucket) -> None:
+        self._lake = lake
+
+    def hour(self, hour: Hour) -> Published[HourCommit]:
+        """Read the commit record of a landing hour."""
+        return self._read(layout.hour_commit(hour), HourCommit.from_json)
+
+    def partial(self, table: str, hour: Hour) -> Published[PartialCommit]:
+        """Read the commit record of a Gold partial."""
+        return self._read(layout.partial_commit(table, hour), PartialCommit.from_json)
+
+    def day(self, table: str, day: date) -> Published[DayCommit]:
+        """Read the commit record of a Gold day."""
+        return self._read(layout.day_commit(table, day), DayCommit.from_json)
+
+    def hours(self, hours: HourRange | None) -> list[HourCommit]:
+        """Read the commit records of landing hours, all or those of a range, in order."""
+        if hours is not None and len(hours) <= _FEW_HOURS:
+            wanted = [layout.hour_commit(hour) for hour in hours]
+        else:
+            prefix = f"{layout.COMMITS}hours/"
+            listed = ((each.key, _hour_of(each.key, prefix)) for each in self._lake.list(prefix))
+            wanted = [key for key, hour in listed if hour and (hours is None or hour in hours)]
+        return [commit for commit in self._read_all(wanted, HourCommit.from_json)]
+
+    def partials(self, hours: HourRange | None = None) -> Iterator[PartialCommit]:
+        """Read the commit records of all partials, or of those of a range, by table and hour."""
+        prefix = f"{layout.COMMITS}partials/"
+        wanted = []
+        for each in self._lake.list(prefix):
+            table = each.key.removeprefix(prefix).partition("/")[0]
+            hour = _hour_of(each.key, f"{prefix}{table}/")
+            if hour and (hours is None or hour in hours):
+                wanted.append(each.key)
+        yield from self._read_all(wanted, PartialCommit.from_json)
+
+    def days(self, days: set[date] | None = None) -> Iterator[DayCommit]:
+        """Read the commit records of all Gold days, or of some days, by table and day."""
+        wanted = [
+            each.key
+            for each in self._lake.list(f"{layout.COMMITS}days/")
+            if days is None or each.key[-len("2025-12-07.json") : -len(".json")] in {str(day) for day in days}
+        ]
+        yield from self._read_all(wanted, DayCommit.from_json)
+
+    def publish(self, commit: layout.Commit, replaces: str | None) -> str:
+        """Replace a commit record that still has the etag `replaces` (None: that does not exist yet); return its key.
+
+        Raises:
+            OvertakenError: another process replaced it meanwhile.
+        """
+        key = layout.commit_key(commit)
+        if not self._lake.replace(key, commit.to_json().encode(), replaces):
+            raise OvertakenError(f"{self._lake.url(key)}: another process published it meanwhile: look again")
+        return key
+
+    def missing_files(self, commit: layout.Commit) -> list[str]:
+        """Return the URLs of committed files that are gone or have another size.
+
+        One listing of the run's prefix answers for all its files.
+        """
+        if not commit.files:
+            return []
+        there = {each.key: each.size for each in self._lake.list(layout.run_prefix(commit))}
+        return self._missing(commit, there)
+
+    def with_missing_files(self, commits: Sequence[layout.Commit]) -> list[layout.Commit]:
+        """Return the commits some of whose files are gone or have another size.
+
+        Many commits are answered for by one listing of all runs, 1,000 files a request.
+        """
+        if len(commits) <= _FEW_COMMITS:
+            with ThreadPoolExecutor(_READERS) as readers:
+                missing = list(readers.map(self.missing_files, commits))
+        else:
+            there = {each.key: each.size for each in self._lake.list(layout.RUNS)}
+            missing = [self._missing(commit, there) for commit in commits]
+        return [commit for commit, files in zip(commits, missing, strict=True) if files]
+
+    def _missing(self, commit: layout.Commit, there: Mapping[str, int]) -> list[str]:
+        return [self._lake.url(file.path) for file in commit.files if there.get(file.path) != file.size]
+
+    def stray_files(self, commit: layout.Commit) -> list[str]:
+        """Return the URLs of files under the commit's prefix that it does not name: queries would read them, too."""
+        named = {file.path for file in commit.files}
+        return [
+            self._lake.url(each.key)
+            for each in self._lake.list(layout.run_prefix(commit))
+            if each.key not in named and each.key != f"{layout.run_prefix(commit)}{layout.MANIFEST}"
+        ]
+
+    def _read(self, key: str, parse: Callable[[str], _Kind]) -> Published[_Kind]:
+        found = self._lake.read(key)
+        if found is None:
+            return Published(None, None)
+        text, etag = found
+        try:
+            return Published(parse(text.decode("utf-8", "replace")), etag)
+        except CommitRecordError as error:
+            raise StorageError(
+                f"{self._lake.url(key)}: {error}: move the object away and build it again, raw objects and data "
+                "files are untouched"
+            ) from error
+
+    def _read_all(self, wanted: Sequence[str], parse: Callable[[str], _Kind]) -> list[_Kind]:
+        with ThreadPoolExecutor(_READERS) as readers:
+            read = readers.map(lambda key: self._read(key, parse), wanted)
+            return [published.commit for published in read if published.commit is not None]
+
+
+def _hour_of(key: str, prefix: str) -> Hour | None:
+    try:
+        return Hour.of_hive_path(key.removeprefix(prefix).removesuffix(".json"))
+    except ValueError:
+        return None

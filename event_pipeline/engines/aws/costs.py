@@ -1,0 +1,202 @@
+"""What steps used and about what it costs: prices, records of each hour in the lake, and what a backfill would cost.
+
+Estimates by list prices from the settings; taxes, free tiers, logs and storage are not in them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+
+from event_pipeline.engines.aws import layout
+from event_pipeline.engines.aws.clients import Aws
+from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.engines.base import Cost
+from event_pipeline.rules.accounting import RawListing
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.settings import Settings
+
+LEAST_BYTES_PER_QUERY = 10_000_000
+LEAST_SECONDS_PER_GLUE_RUN = 60
+
+_TB = Decimal(10) ** 12
+_READERS = 16
+
+_GLUE_START_SECONDS = 45
+"""From the start of billing until the first task: session, packages, plan."""
+_RAW_BYTES_PER_CORE_SECOND = 7_000_000
+"""Stored raw bytes that one core of a worker judges and writes a second: 128 MB in 18 core seconds on the
+development machine. Not measured on Glue."""
+_CORES_PER_DPU = 4
+_SILVER_BYTES_PER_RAW_BYTE = 0.55
+_PARTIAL_SHARE_OF_SILVER = 0.35
+"""Of a landing hour's Silver, what the columns of one partial are: Athena reads only them."""
+_CHECK_QUERIES_PER_HOUR = 1
+_QUERIES_PER_TABLE_AND_HOUR = 5
+"""A partial, the fold of its day, and the checks and the preview of that day."""
+_WRITES_PER_HOUR = 90
+"""LIST and PUT requests of one landing hour in all steps, Glue's and Athena's own among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What one step used for one landing hour."""
+
+    hour: Hour
+    step: str
+    """`silver`, or a Gold table as `gold.<name>`."""
+    run_id: str
+    cost: Cost
+
+
+class Meter:
+    """Adds up what one step uses: give it the queries and Glue runs, it counts the S3 requests itself."""
+
+    def __init__(self, aws: Aws, settings: Settings) -> None:
+        self._aws = aws
+        self._settings = settings
+        self._start = aws.s3_requests()
+        self._dpu_seconds = Decimal(0)
+        self._scanned: list[int] = []
+
+    def query(self, bytes_scanned: int) -> None:
+        """Count one Athena query."""
+        self._scanned.append(bytes_scanned)
+
+    def glue_run(self, dpu_seconds: Decimal) -> None:
+        """Count one Glue run."""
+        self._dpu_seconds += dpu_seconds
+
+    @property
+    def bytes_scanned(self) -> int:
+        """Bytes that the queries scanned so far."""
+        return sum(self._scanned)
+
+    def cost(self) -> Cost:
+        """Return what was used since the meter was made."""
+        writes, reads = (now - then for now, then in zip(self._aws.s3_requests(), self._start, strict=True))
+        billed = sum(max(each, LEAST_BYTES_PER_QUERY) for each in self._scanned)
+        settings = self._settings
+        usd = (
+            glue_usd(settings, self._dpu_seconds)
+            + Decimal(billed) / _TB * settings.price_athena_tb
+            + Decimal(writes) / 1000 * settings.price_s3_1000_writes
+            + Decimal(reads) / 1000 * settings.price_s3_1000_reads
+        )
+        return Cost(usd, self._dpu_seconds, self.bytes_scanned, len(self._scanned), writes + reads)
+
+
+def glue_usd(settings: Settings, dpu_seconds: Decimal) -> Decimal:
+    """Return the price of Glue capacity in USD."""
+    price = settings.price_glue_flex_dpu_hour if settings.glue_flex else settings.price_glue_dpu_hour
+    return dpu_seconds / 3600 * price
+
+
+def shared(cost: Cost, among: int) -> Cost:
+    """Return one of several equal shares of a cost."""
+    share = max(1, among)
+    return Cost(
+        cost.usd / share,
+        cost.dpu_seconds / share,
+        cost.bytes_scanned // share,
+        math.ceil(cost.queries / share),
+        math.ceil(cost.requests / share),
+    )
+
+
+class CostStore:
+    """The cost records of one lake: one small object per landing hour, step and run."""
+
+    def __init__(self, lake: Bucket) -> None:
+        self._lake = lake
+
+    def write(self, entry: StepCost) -> None:
+        """Keep what a step used for one landing hour."""
+        record = {"format": 1, "step": entry.step, "run_id": entry.run_id, **asdict(entry.cost)}
+        key = f"{layout.cost_prefix(entry.hour)}{entry.step}-{entry.run_id}.json"
+        self._lake.write(key, json.dumps(record, default=str).encode())
+
+    def read(self, hours: HourRange) -> list[StepCost]:
+        """Return all cost records of a range of landing hours, in order."""
+        wanted = []
+        for day in hours.days:
+            prefix = f"{layout.COSTS}year={day:%Y}/month={day:%m}/day={day:%d}/"
+            for each in self._lake.list(prefix):
+                hour = Hour.of_hive_path(each.key.removeprefix(layout.COSTS).rpartition("/")[0])
+                if hour in hours:
+                    wanted.append((hour, each.key))
+        with ThreadPoolExecutor(_READERS) as readers:
+            return [entry for entry in readers.map(lambda place: self._read(*place), wanted) if entry]
+
+    def _read(self, hour: Hour, key: str) -> StepCost | None:
+        found = self._lake.read(key)
+        if found is None:
+            return None
+        record = json.loads(found[0])
+        cost = Cost(
+            Decimal(record["usd"]),
+            Decimal(record["dpu_seconds"]),
+            record["bytes_scanned"],
+            record["queries"],
+            record["requests"],
+        )
+        return StepCost(hour, record["step"], record["run_id"], cost)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What building some landing hours would start, and about what it would cost."""
+
+    hours: int
+    objects: int
+    raw_bytes: int
+    glue_runs: int
+    glue_minutes: Decimal
+    """Of all runs one after the other."""
+    queries: int
+    cost: Cost
+
+
+def estimate(listings: Mapping[Hour, RawListing], gold_tables: int, settings: Settings) -> Estimate:
+    """Estimate from the raw listings what building these hours takes; starts and reads nothing."""
+    listed: Sequence[RawListing] = list(listings.values())
+    raw_bytes = sum(listing.raw_bytes for listing in listed)
+    batches = [
+        listed[start : start + settings.hours_per_run] for start in range(0, len(listed), settings.hours_per_run)
+    ]
+    dpus = settings.glue_workers * settings.glue_worker_type.dpus
+    # The driver judges nothing.
+    cores = (settings.glue_workers - 1) * settings.glue_worker_type.dpus * _CORES_PER_DPU
+    with_objects = [batch for batch in batches if any(listing.objects for listing in batch)]
+    seconds = [
+        _GLUE_START_SECONDS + math.ceil(_bytes(batch) / cores / _RAW_BYTES_PER_CORE_SECOND) for batch in with_objects
+    ]
+    seconds = [max(LEAST_SECONDS_PER_GLUE_RUN, each) for each in seconds]
+    dpu_seconds = Decimal(sum(seconds) * dpus)
+    partial = int(raw_bytes / max(1, len(listed)) * _SILVER_BYTES_PER_RAW_BYTE * _PARTIAL_SHARE_OF_SILVER)
+    partials = gold_tables * len(listed)
+    queries = len(listed) * _CHECK_QUERIES_PER_HOUR + partials * _QUERIES_PER_TABLE_AND_HOUR
+    billed = partials * max(partial, LEAST_BYTES_PER_QUERY) + (queries - partials) * LEAST_BYTES_PER_QUERY
+    writes = len(listed) * _WRITES_PER_HOUR
+    usd = (
+        glue_usd(settings, dpu_seconds)
+        + Decimal(billed) / _TB * settings.price_athena_tb
+        + Decimal(writes) / 1000 * settings.price_s3_1000_writes
+    )
+    return Estimate(
+        hours=len(listed),
+        objects=sum(len(listing.objects) for listing in listed),
+        raw_bytes=raw_bytes,
+        glue_runs=len(with_objects),
+        glue_minutes=Decimal(sum(seconds)) / 60,
+        queries=queries,
+        cost=Cost(usd, dpu_seconds, partials * partial, queries, writes),
+    )
+
+
+def _bytes(batch: Sequence[RawListing]) -> int:
+    return sum(listing.raw_bytes for listing in batch)

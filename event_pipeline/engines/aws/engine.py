@@ -1,0 +1,281 @@
+"""The engine protocol on AWS: each call of the protocol, put together from the rooms beside it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from sqlglot import exp
+
+from event_pipeline.engines.aws import layout
+from event_pipeline.engines.aws.athena import Athena
+from event_pipeline.engines.aws.catalog import GlueCatalog, hour_values_of, window_of
+from event_pipeline.engines.aws.clients import Aws
+from event_pipeline.engines.aws.collect import Collected, collect_runs
+from event_pipeline.engines.aws.commits import CommitStore
+from event_pipeline.engines.aws.costs import CostStore, Estimate, Meter, StepCost, estimate, shared
+from event_pipeline.engines.aws.glue_job import GlueJob, JobHooks
+from event_pipeline.engines.aws.gold import (
+    GoldRefresher,
+    grain_faults_query,
+    hours_behind,
+    measures,
+    reconcile_query,
+)
+from event_pipeline.engines.aws.raw import RawStore
+from event_pipeline.engines.aws.repair import PartitionRepair, shows
+from event_pipeline.engines.aws.silver import SilverBuilder
+from event_pipeline.engines.aws.storage import Bucket, RangeFile
+from event_pipeline.engines.base import (
+    GoldRefresh,
+    Measure,
+    PartitionChange,
+    Progress,
+    RowCounts,
+    SilverBuild,
+    StorageError,
+)
+from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.decisions import gold_table, new_run_id, partial_table
+from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_star_named
+from event_pipeline.rules.accounting import DayTotals, RawListing
+from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
+from event_pipeline.settings import Settings
+
+_SILENT_HOOKS = JobHooks()
+
+
+class AwsEngine:
+    """Speaks `engines.base.Engine` over buckets, Glue and Athena. Making one calls nothing."""
+
+    def __init__(self, settings: Settings, gold_folder: Path = GOLD_FOLDER) -> None:
+        self._settings = settings
+        self._gold_folder = gold_folder
+        self._aws = Aws(settings)
+        self._lake = Bucket(self._aws, settings.lake_bucket)
+        self._raw = RawStore(Bucket(self._aws, settings.raw_bucket))
+        self._commits = CommitStore(self._lake)
+        self._costs = CostStore(self._lake)
+        self._catalog = GlueCatalog(self._aws, settings)
+        self._athena = Athena(self._aws, settings)
+        self._job = GlueJob(self._aws, settings, Bucket(self._aws, settings.artifacts_bucket), self._lake)
+        self._hooks = _SILENT_HOOKS
+
+    def followed_by(self, hooks: JobHooks) -> AwsEngine:
+        """Return this engine with somebody who follows its Glue runs."""
+        engine = copy.copy(self)
+        engine._hooks = hooks
+        return engine
+
+    # -- raw
+
+    def list_raw(self, hour: Hour) -> RawListing:
+        """List the raw objects of an hour."""
+        return self._raw.list_hour(hour)
+
+    def list_raw_hours(self, hours: HourRange | None = None) -> dict[Hour, RawListing]:
+        """List the hours that have raw objects."""
+        return self._raw.list_hours(hours)
+
+    def unmatched_raw_keys(self) -> list[str]:
+        """List the keys that do not match the raw layout."""
+        return self._raw.unmatched_keys()
+
+    def open_raw(self, key: str) -> BinaryIO:
+        """Open the stored bytes of one raw object."""
+        return self._raw.open(key)
+
+    # -- Silver
+
+    def hour_commit(self, hour: Hour) -> HourCommit | None:
+        """Return the published build of an hour."""
+        return self._commits.hour(hour).commit
+
+    def hour_commits(self, hours: HourRange | None = None) -> dict[Hour, HourCommit]:
+        """Return the published builds."""
+        return {commit.hour: commit for commit in self._commits.hours(hours)}
+
+    def build_silver(
+        self,
+        hours: Sequence[Hour],
+        *,
+        force: bool = False,
+        allow_fewer_objects: bool = False,
+        progress: Progress,
+    ) -> Iterator[SilverBuild]:
+        """Build and commit the hours that need it, all of them in one Glue run."""
+        builder = SilverBuilder(self._aws, self._settings, self._raw, self._lake, self._commits, self._costs, self._job)
+        return builder.build(hours, force, allow_fewer_objects, self._hooks, progress)
+
+    # -- partition repair
+
+    def register_hours(self, hours: Sequence[Hour]) -> list[PartitionChange]:
+        """Make the catalog show the committed builds."""
+        return self._repair().register_hours(hours)
+
+    def registered_runs(self, hours: HourRange | None = None) -> dict[Hour, str]:
+        """Return the run id that the catalog shows for each hour."""
+        entries = self._catalog.entries(SILVER_EVENTS.full_name, hours)
+        return {Hour.of_hive_path(entry.partition): entry.run_id for entry in entries}
+
+    def repair(self, hours: HourRange | None = None) -> list[PartitionChange]:
+        """Make the catalog agree with the commit records."""
+        return self._repair().repair(hours)
+
+    def _repair(self) -> PartitionRepair:
+        return PartitionRepair(self._lake, self._catalog, self._commits, load_gold_tables(self._gold_folder))
+
+    # -- Gold
+
+    def refresh_gold(
+        self, table: GoldTable, hours: Sequence[Hour], *, force: bool = False, progress: Progress
+    ) -> GoldRefresh:
+        """Rebuild the partials of the hours that changed, then fold every day they touch."""
+        meter = Meter(self._aws, self._settings)
+        refresher = GoldRefresher(table, self._settings, self._lake, self._catalog, self._commits, self._athena, meter)
+        refreshed = refresher.refresh(hours, force, progress)
+        cost = meter.cost()
+        if refreshed.partial_rows or refreshed.day_rows:
+            run_id, share = new_run_id(), shared(cost, len(hours))
+            for hour in hours:
+                self._costs.write(StepCost(hour, gold_table(table.name), run_id, share))
+        return replace(refreshed, cost=cost)
+
+    def hours_behind(self, table: GoldTable, hours: HourRange | None = None) -> list[Hour]:
+        """Return the registered hours that a Gold table does not show yet."""
+        return hours_behind(table, self._catalog, self._settings, hours)
+
+    def touched_days(self, table: GoldTable, hour: Hour) -> list[date]:
+        """Return the event days to which an hour's partial contributes."""
+        entry = self._catalog.entry(partial_table(table.name), hour.hive_path)
+        return sorted(entry.days) if entry else []
+
+    # -- evidence
+
+    def count_rows(self, commit: HourCommit) -> RowCounts:
+        """Count the rows that the committed files really hold.
+
+        Of Silver one column that is never null is read, because a file's footer says what its writer believed.
+        """
+        if missing := self._commits.missing_files(commit):
+            raise StorageError(f"{missing[0]}: a committed file of {commit.hour} is gone or has another size")
+        silver_rows = sum(len(column) - column.null_count for column in self._column(commit, SILVER_EVENTS, "event_ts"))
+        by_reason: dict[str, int] = {}
+        for column in self._column(commit, SILVER_QUARANTINE, "reason"):
+            for counted in pc.value_counts(column).to_pylist():
+                by_reason[counted["values"]] = by_reason.get(counted["values"], 0) + counted["counts"]
+        return RowCounts(silver_rows, sum(by_reason.values()), dict(sorted(by_reason.items())))
+
+    def _column(self, commit: HourCommit, table: Table, name: str) -> Iterator[pa.ChunkedArray]:
+        for file in commit.files_of(table.full_name):
+            try:
+                with pq.ParquetFile(pa.PythonFile(RangeFile(self._lake, file.path, file.size))) as content:
+                    yield content.read(columns=[name]).column(name)
+            except (pa.ArrowException, OSError, KeyError) as error:
+                raise StorageError(f"{self._lake.url(file.path)}: cannot be read: {error}") from error
+
+    def partition_faults(self, hour: Hour) -> list[str]:
+        """Say what keeps a query from seeing the committed build of an hour."""
+        commit = self.hour_commit(hour)
+        if commit is None:
+            return [f"{hour}: no build is committed"]
+        faults = []
+        for table in HOUR_TABLES:
+            entry = self._catalog.entry(table.full_name, hour.hive_path)
+            fault = shows(commit, table.full_name, self._lake.url(""), entry)
+            faults += [fault] if fault else []
+        faults += [f"{url}: lies among the committed files" for url in self._commits.stray_files(commit)]
+        return faults or self._reading_faults(commit)
+
+    def _reading_faults(self, commit: HourCommit) -> list[str]:
+        """Count every table's partition by one query, as an analyst would."""
+        where = hour_values_of([commit.hour])
+        counts = " UNION ALL ".join(
+            f"SELECT '{table.full_name}' AS name, COUNT(*) AS found FROM {table.full_name} WHERE {where}"
+            for table in HOUR_TABLES
+        )
+        try:
+            found = {row["name"]: row["found"] for row in self.query(counts).to_pylist()}
+        except StorageError as error:
+            return [f"{commit.hour.hive_path} cannot be read: {error}"]
+        faults = []
+        for table in HOUR_TABLES:
+            expected = sum(file.rows for file in commit.files_of(table.full_name))
+            if found.get(table.full_name) != expected:
+                faults.append(
+                    f"{table.full_name}: {commit.hour.hive_path} has {found.get(table.full_name, 0):,} rows, committed "
+                    f"were {expected:,}"
+                )
+        return faults
+
+    def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
+        """Return the grain values that stand more than once in the published days."""
+        return self._rows(grain_faults_query(table, days)).to_pylist() if days else []
+
+    def reconcile(self, table: GoldTable, days: Sequence[date]) -> list[Measure]:
+        """Return the measures of the published days beside Silver's control totals."""
+        if not days:
+            return []
+        return measures(self._rows(reconcile_query(table, {day: self.silver_totals(day) for day in days})))
+
+    def silver_totals(self, day: date) -> DayTotals:
+        """Sum the control totals of one event day over all registered hours."""
+        totals = DayTotals()
+        for entry in self._catalog.entries(SILVER_EVENTS.full_name, window_of(day, self._settings)):
+            totals += entry.days.get(day, DayTotals())
+        return totals
+
+    # -- queries
+
+    def query(self, sql: str) -> pa.Table:
+        """Run one SELECT in DuckDB's dialect over the registered partitions, rendered for Athena."""
+        query, columns = parse_query(sql), dict[str, list[str]]()
+        for table in (*HOUR_TABLES, *(gold.table for gold in load_gold_tables(self._gold_folder))):
+            if table.full_name in sql:
+                self._catalog.ensure(table)
+            names = [column.name for column in table.columns]
+            keys = [column.name for column in table.partition_columns]
+            columns[table.full_name] = keys + names if table.database == "gold" else names + keys
+        return self._rows(with_star_named(query, columns))
+
+    def _rows(self, query: exp.Query) -> pa.Table:
+        renamed = rename_databases(query, lambda database: self._catalog.database(f"{database}."))
+        return self._athena.rows(render(renamed, "athena"), Meter(self._aws, self._settings))
+
+    # -- beyond the protocol: what only AWS has
+
+    def costs(self, hours: HourRange) -> list[StepCost]:
+        """Return what the steps of a range of landing hours used, as it was recorded."""
+        return self._costs.read(hours)
+
+    def estimate(self, hours: Sequence[Hour]) -> Estimate:
+        """Return what building some hours would start and about cost; lists raw objects and starts nothing."""
+        listings = self._raw.list_hours(HourRange.of(hours)) if hours else {}
+        return estimate(
+            {hour: listings.get(hour, RawListing(hour, ())) for hour in hours},
+            len(load_gold_tables(self._gold_folder)),
+            self._settings,
+        )
+
+    def collect_runs(self) -> Collected:
+        """Delete the files of replaced and abandoned builds that are older than the grace period of the settings."""
+        commits: list[layout.Commit] = [*self._commits.hours(None), *self._commits.partials(), *self._commits.days()]
+        needed = {layout.run_prefix(commit) for commit in commits}
+        # A partition may still show the run before: it is needed until it is repointed.
+        for table in (
+            *(table.full_name for table in HOUR_TABLES),
+            *(name(gold.name) for gold in load_gold_tables(self._gold_folder) for name in (partial_table, gold_table)),
+        ):
+            for entry in self._catalog.entries(table):
+                location = entry.location.removeprefix(self._lake.url(""))
+                needed.add(location.removesuffix(layout.HOUR_FOLDERS.get(table, "")))
+        return collect_runs(self._lake, needed, datetime.now(UTC), timedelta(days=self._settings.run_grace_days))

@@ -1,0 +1,318 @@
+"""Runs of the Glue job that builds Silver: one run for many hours, found again instead of started twice.
+
+The run is named by a token in its arguments, derived from what it builds. An orchestrator that died is replaced by
+one that finds the run by this token and waits for it, or takes what it left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+from event_pipeline.engines.aws import layout
+from event_pipeline.engines.aws.clients import Aws, ExpectedError
+from event_pipeline.engines.aws.costs import LEAST_SECONDS_PER_GLUE_RUN
+from event_pipeline.engines.aws.storage import Bucket, split_url
+from event_pipeline.engines.base import PassingFaultError, PipelineError, Progress
+from event_pipeline.engines.decisions import new_run_id
+from event_pipeline.rules.accounting import RawListing, fingerprint
+from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.hour import Hour
+from event_pipeline.settings import PREFIX, Settings
+
+PLAN_FORMAT = 1
+PLANS = "plans/"
+
+ACTIVE = frozenset(("STARTING", "RUNNING", "WAITING", "STOPPING"))
+_NO_ROOM = ("ConcurrentRunsExceededException", "ResourceNumberLimitExceededException")
+_REMEMBERED = timedelta(days=2)
+"""How far back a run of the same token is looked for."""
+_FIRST_POLL_SECONDS = 0.5
+_LONGEST_POLL_SECONDS = 15.0
+_POLL_GROWTH = 1.3
+_START_ATTEMPTS = 4
+_STOP_SECONDS = 60.0
+
+_PASSING_MESSAGES = (
+    "was replaced or removed while it was read",
+    "Resource unavailable",
+    "Rate exceeded",
+    "Throttling",
+    "SlowDown",
+    "InternalError",
+    "ServiceUnavailable",
+    "Connection reset",
+    "ConnectionClosedError",
+    "ReadTimeoutError",
+    "lost worker",
+)
+"""What a failed run says when a second one may succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobHooks:
+    """What somebody who follows runs adds to them; the engine knows nothing of Dagster."""
+
+    arguments: Callable[[], Mapping[str, str]] = dict
+    """Called once before a run is started, and not for one that is found: further arguments, `--name` -> value."""
+    started: Callable[[str, str], None] = lambda run_id, logs: None
+    """Called with the id of the run that is waited for and the link to its logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedHour:
+    """One hour of a plan: what it is built from, and where to."""
+
+    listing: RawListing
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """A run of the job as Glue describes it."""
+
+    id: str
+    state: str
+    plan: str
+    """URL of the plan it builds."""
+    dpu_seconds: Decimal
+    error: str
+    logs: str
+    """Link to its logs."""
+
+    @property
+    def is_active(self) -> bool:
+        """Tell whether it has not ended yet."""
+        return self.state in ACTIVE
+
+
+class GlueJob:
+    """The Glue job of the settings."""
+
+    def __init__(self, aws: Aws, settings: Settings, artifacts: Bucket, lake: Bucket) -> None:
+        self._aws = aws
+        self._settings = settings
+        self._artifacts = artifacts
+        self._lake = lake
+
+    def token(self, listings: Sequence[RawListing]) -> str:
+        """Name the work: the same hours with the same input under the same rules have the same token."""
+        work = {
+            "hours": {str(listing.hour): listing.fingerprint for listing in listings},
+            "rules": self._settings.event_time_limits.rules_version,
+            "lake": self._settings.lake_bucket,
+        }
+        return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:40]
+
+    def find(self, token: str) -> JobRun | None:
+        """Return the newest run of a token, active or ended, of the last two days."""
+        oldest = datetime.now(UTC) - _REMEMBERED
+        pages = self._aws.pages("glue", "get_job_runs", self._name, JobName=self._settings.glue_job)
+        for page in pages:
+            for run in page.get("JobRuns", []):
+                if run.get("Arguments", {}).get("--token") == token:
+                    return self._described(run)
+                if run["StartedOn"] < oldest:
+                    return None
+        return None
+
+    def start(self, token: str, listings: Sequence[RawListing], hooks: JobHooks, progress: Progress) -> JobRun:
+        """Write a plan and start a run for it, waiting while Glue has no room.
+
+        Raises:
+            PassingFaultError: Glue had no room for too long.
+            StorageError: the job is missing, or starting it is not permitted.
+        """
+        planned = [PlannedHour(listing, new_run_id()) for listing in listings]
+        plan = self._write_plan(token, planned)
+        settings = self._settings
+        arguments = {"--plan": plan, "--token": token, **hooks.arguments()}
+        deadline = time.monotonic() + settings.glue_wait_minutes * 60
+        wait, failed = _FIRST_POLL_SECONDS, 0
+        while True:
+            try:
+                answer = self._aws.call(
+                    "glue",
+                    "start_job_run",
+                    self._name,
+                    expected=_NO_ROOM,
+                    once=True,
+                    JobName=settings.glue_job,
+                    Arguments=arguments,
+                    WorkerType=settings.glue_worker_type.value,
+                    NumberOfWorkers=settings.glue_workers,
+                    Timeout=settings.glue_timeout_minutes,
+                    ExecutionClass="FLEX" if settings.glue_flex else "STANDARD",
+                )
+                return self.run(answer["JobRunId"])
+            except ExpectedError as refusal:
+                if time.monotonic() > deadline:
+                    raise PassingFaultError(
+                        f"glue:StartJobRun on {self._name}: no room for {settings.glue_wait_minutes} minutes "
+                        f"({refusal}): wait for the other runs, or raise {PREFIX}GLUE_WAIT_MINUTES or the job's "
+                        "concurrency"
+                    ) from refusal
+                progress(f"{self._name}: no room for a run now, asking again in {wait:.0f} s ({refusal.code})")
+            except PassingFaultError:
+                # Whether the call did its work is unknown: StartJobRun has no token of its own, so look for the run.
+                failed += 1
+                run = self.find(token)
+                if run is not None and run.plan == plan:
+                    return run
+                if failed >= _START_ATTEMPTS:
+                    raise
+            # While there was no room, another orchestrator may have started the same work.
+            other = self.find(token)
+            if other is not None and other.is_active:
+                return other
+            time.sleep(wait)
+            wait = min(wait * 2, _LONGEST_POLL_SECONDS)
+
+    def wait(self, run: JobRun, hooks: JobHooks, progress: Progress) -> JobRun:
+        """Wait until a run has ended, whatever its end, and return it; an interrupt stops the run.
+
+        Raises:
+            PassingFaultError: it waited for capacity for too long and was stopped.
+        """
+        hooks.started(run.id, run.logs)
+        progress(f"{self._name}: run {run.id} is {run.state}; logs: {run.logs}")
+        try:
+            return self._wait(run, progress)
+        except Exception:
+            raise  # the run works on; whoever comes next finds it by its token
+        except BaseException:
+            progress(f"{self._name}: interrupted, stopping run {run.id}")
+            self.stop(run.id)
+            raise
+
+    def _wait(self, run: JobRun, progress: Progress) -> JobRun:
+        settings = self._settings
+        # Glue itself ends a run at its timeout; the wait covers what precedes it, and a minute for the ending.
+        deadline = time.monotonic() + (settings.glue_timeout_minutes + settings.glue_wait_minutes + 1) * 60
+        wait, state = _FIRST_POLL_SECONDS, run.state
+        while True:
+            now = self.run(run.id)
+            if now.state != state:
+                progress(f"{self._name}: run {run.id} is {now.state}")
+                state = now.state
+            if not now.is_active:
+                return now
+            if time.monotonic() > deadline:
+                self.stop(run.id)
+                raise PassingFaultError(
+                    f"{self._name}: run {run.id} was still {now.state} after {settings.glue_wait_minutes} + "
+                    f"{settings.glue_timeout_minutes} minutes and was stopped: raise {PREFIX}GLUE_WAIT_MINUTES or "
+                    f"{PREFIX}GLUE_TIMEOUT_MINUTES; logs: {run.logs}"
+                )
+            time.sleep(wait)
+            wait = min(wait * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
+
+    def run(self, run_id: str) -> JobRun:
+        """Return a run as it is now."""
+        answer = self._aws.call("glue", "get_job_run", self._name, JobName=self._settings.glue_job, RunId=run_id)
+        return self._described(answer["JobRun"])
+
+    def stop(self, run_id: str) -> None:
+        """Stop a run and wait a moment for its end; one that has ended already is no fault."""
+        self._aws.call("glue", "batch_stop_job_run", self._name, JobName=self._settings.glue_job, JobRunIds=[run_id])
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self.run(run_id).is_active and time.monotonic() < deadline:
+            time.sleep(_FIRST_POLL_SECONDS)
+
+    def planned(self, run: JobRun) -> dict[Hour, tuple[str, str]]:
+        """Return what a run was to build: hour -> run id and fingerprint of the planned input.
+
+        Empty when its plan is gone.
+        """
+        bucket, key = split_url(run.plan)
+        found = Bucket(self._aws, bucket).read(key)
+        if found is None:
+            return {}
+        return {
+            Hour.parse(each["hour"]): (
+                each["run_id"],
+                fingerprint((listed["key"], listed["etag"], listed["size"]) for listed in each["objects"]),
+            )
+            for each in json.loads(found[0])["hours"]
+        }
+
+    def failure(self, run: JobRun) -> PipelineError:
+        """Say why an ended run did not succeed, as an error that tells whether to try again."""
+        text = f"{self._name}: run {run.id} ended {run.state}"
+        said = f": {run.error}" if run.error else ""
+        logs = f"; logs: {run.logs}"
+        match run.state:
+            case "TIMEOUT":
+                return PipelineError(
+                    f"{text} after {self._settings.glue_timeout_minutes} minutes{said}: raise {PREFIX}GLUE_WORKERS or "
+                    f"{PREFIX}GLUE_TIMEOUT_MINUTES, or build fewer hours in one run ({PREFIX}HOURS_PER_RUN){logs}"
+                )
+            case "STOPPED":
+                return PipelineError(f"{text}{said}: somebody stopped it; run again to build the hours{logs}")
+            case "EXPIRED":
+                return PassingFaultError(f"{text}{said}: Glue had no capacity for it in time{logs}")
+            case "ERROR":
+                return PassingFaultError(f"{text}{said}: Glue itself failed{logs}")
+        if any(message in run.error for message in _PASSING_MESSAGES):
+            return PassingFaultError(f"{text}{said}{logs}")
+        return PipelineError(f"{text}{said}{logs}")
+
+    @property
+    def _name(self) -> str:
+        return f"Glue job {self._settings.glue_job}"
+
+    def _write_plan(self, token: str, planned: Sequence[PlannedHour]) -> str:
+        key = f"{PLANS}{token}/{new_run_id()}.json"
+        self._artifacts.write(key, json.dumps(self._plan(token, planned), indent=1).encode())
+        return self._artifacts.url(key)
+
+    def _plan(self, token: str, planned: Sequence[PlannedHour]) -> dict[str, Any]:
+        limits: EventTimeLimits = self._settings.event_time_limits
+        return {
+            "format": PLAN_FORMAT,
+            "token": token,
+            "limits": {
+                "max_age_seconds": int(limits.max_age.total_seconds()),
+                "max_lead_seconds": int(limits.max_lead.total_seconds()),
+            },
+            "raw_bucket": self._settings.raw_bucket,
+            "hours": [
+                {
+                    "hour": str(each.listing.hour),
+                    "run_id": each.run_id,
+                    "target": self._lake.url(layout.hour_run(each.listing.hour, each.run_id)),
+                    "objects": [
+                        {"key": listed.key, "etag": listed.etag, "size": listed.size} for listed in each.listing.objects
+                    ],
+                }
+                for each in planned
+            ],
+        }
+
+    def _described(self, run: Mapping[str, Any]) -> JobRun:
+        seconds = max(int(run.get("ExecutionTime") or 0), LEAST_SECONDS_PER_GLUE_RUN if run.get("ExecutionTime") else 0)
+        # Glue reports DPU seconds only where capacity varies; else all workers are billed for the whole time.
+        billed = run.get("DPUSeconds") or seconds * Decimal(str(run.get("MaxCapacity") or 0))
+        return JobRun(
+            id=run["Id"],
+            state=run["JobRunState"],
+            plan=run.get("Arguments", {}).get("--plan", ""),
+            dpu_seconds=Decimal(str(billed)),
+            error=(run.get("ErrorMessage") or "").strip(),
+            logs=self._logs(run),
+        )
+
+    def _logs(self, run: Mapping[str, Any]) -> str:
+        region = self._settings.aws_region
+        group = quote(f"{run.get('LogGroupName') or '/aws-glue/jobs'}/output", safe="").replace("%", "$25")
+        return (
+            f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+            f"#logsV2:log-groups/log-group/{group}/log-events/{run['Id']}"
+        )

@@ -1,0 +1,456 @@
+"""Refreshes one Gold table by Athena: partials of landing hours, then folds of event days, each to a fresh prefix.
+
+Published by compare-and-swap on the commit record, shown by a partition change after it. A fold reads the day's
+record before it reads which partials there are; when another process has published the day by the time it is done,
+it folds again from what is there then. So two hours that fold one day cannot lose each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from typing import Any, TypeVar, cast
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from sqlglot import exp
+
+from event_pipeline.engines.aws import layout
+from event_pipeline.engines.aws.athena import Athena
+from event_pipeline.engines.aws.catalog import (
+    PARTIALS_DATABASE,
+    Entry,
+    GlueCatalog,
+    entries_of,
+    hour_values_of,
+    window_of,
+)
+from event_pipeline.engines.aws.commits import CommitStore, OvertakenError, Published
+from event_pipeline.engines.aws.costs import Meter
+from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.engines.base import GoldRefresh, Measure, PassingFaultError, Progress, QueryError, StorageError
+from event_pipeline.engines.commit import DataFile, DayCommit, PartialCommit
+from event_pipeline.engines.decisions import (
+    commit_time,
+    day_of,
+    day_partition,
+    gold_table,
+    is_folded,
+    new_run_id,
+    partial_table,
+    refresh,
+    unregistered_silver,
+)
+from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_relations
+from event_pipeline.rules.accounting import DayTotals
+from event_pipeline.rules.arrow import arrow_type
+from event_pipeline.rules.contract import LANDING_HOUR_COLUMNS, SILVER_EVENTS, Column, Table
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import GoldTable
+from event_pipeline.settings import Settings
+
+_MOST_FOLDS = 10
+"""Attempts at one day while other processes fold it, too."""
+_SECONDS_BETWEEN_FOLDS = 0.2
+_FAULTS_SHOWN = 20
+
+_GLUE_TYPES = {
+    "VARCHAR": "string",
+    "INTEGER": "int",
+    "BIGINT": "bigint",
+    "DOUBLE": "double",
+    "BOOLEAN": "boolean",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp",
+}
+_SQL_TYPES = {"string": "VARCHAR", "int": "INTEGER"}
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class GoldRefresher:
+    """Makes partials and folds of one Gold table."""
+
+    def __init__(
+        self,
+        table: GoldTable,
+        settings: Settings,
+        lake: Bucket,
+        catalog: GlueCatalog,
+        commits: CommitStore,
+        athena: Athena,
+        meter: Meter,
+    ) -> None:
+        self._table = table
+        self._settings = settings
+        self._lake = lake
+        self._catalog = catalog
+        self._commits = commits
+        self._athena = athena
+        self._meter = meter
+        self._partials = partials_table(table)
+        self._sizes: list[int] = []
+
+    def refresh(self, hours: Sequence[Hour], force: bool, progress: Progress) -> GoldRefresh:
+        """Bring the table up to date with the registered Silver of some hours.
+
+        Raises:
+            NotPublishedError: an hour is not registered in the catalog.
+        """
+        started = time.monotonic()
+        for table in (SILVER_EVENTS, self._partials, self._table.table):
+            self._catalog.ensure(table)
+        partial_rows, unchanged_hours, day_rows, unchanged_days = refresh(
+            self._table.name, self, hours, force, progress
+        )
+        return GoldRefresh(
+            partial_rows,
+            tuple(unchanged_hours),
+            day_rows,
+            tuple(unchanged_days),
+            self._meter.bytes_scanned,
+            sum(self._sizes),
+            time.monotonic() - started,
+        )
+
+    # -- the steps of engines/decisions.py
+
+    def touched_days(self, hour: Hour) -> list[date]:
+        """Return the event days that an hour's partial contributes to, or was folded into before."""
+        limits = self._settings.event_time_limits
+        window = ((hour.start - limits.max_age).date(), (hour.end + limits.max_lead).date())
+        days = self._catalog.entries(gold_table(self._table.name), days=window)
+        folded = {day_of(entry.partition) for entry in days if hour.hive_path in entry.partials}
+        return sorted(folded | set(self.partial_days(hour)))
+
+    def partial_days(self, hour: Hour) -> list[date]:
+        """Return the event days for which an hour's partial has rows."""
+        entry = self._catalog.entry(partial_table(self._table.name), hour.hive_path)
+        return sorted(entry.days) if entry else []
+
+    def make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None]]:
+        """Make the partials that are not up to date, several queries side by side."""
+        silver = self._catalog.get(SILVER_EVENTS.full_name, [hour.hive_path for hour in hours])
+        present = self._catalog.get(partial_table(self._table.name), [hour.hive_path for hour in hours])
+
+        def make(hour: Hour) -> int | None:
+            return self._make_partial(hour, silver.get(hour.hive_path), present.get(hour.hive_path), force)
+
+        return self._side_by_side(make, hours)
+
+    def fold_days(self, days: Sequence[date], force: bool) -> Iterator[tuple[date, int | None]]:
+        """Fold the days that are not up to date, several queries side by side."""
+        return self._side_by_side(lambda day: self._fold(day, force), days)
+
+    def _side_by_side(
+        self, work: Callable[[_Item], _Result], items: Sequence[_Item]
+    ) -> Iterator[tuple[_Item, _Result]]:
+        pool = ThreadPoolExecutor(self._settings.athena_queries_at_once)
+        try:
+            yield from zip(items, pool.map(work, items), strict=True)
+        except Exception:
+            raise
+        except BaseException:
+            self._athena.stop_all()
+            raise
+        finally:
+            # After a fault the queries that run are waited for, and the others not begun.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    # -- partials
+
+    def _make_partial(self, hour: Hour, silver: Entry | None, present: Entry | None, force: bool) -> int | None:
+        """Publish and register the partial of an hour; None when it was up to date."""
+        name = self._table.name
+        if silver is None:
+            raise unregistered_silver(name, hour)
+        published = self._commits.partial(name, hour)
+        made = (silver.run_id, self._table.version)
+        if (
+            not force
+            and present is not None
+            and published.commit is not None
+            and present.run_id == published.commit.run_id
+            and (present.made_from, present.version) == made
+            and not self._commits.missing_files(published.commit)
+        ):
+            return None
+        run_id = new_run_id()
+        prefix = layout.partial_run(name, hour, run_id)
+        silver_rows = _select(SILVER_EVENTS, hour_values_of([hour]))
+        rows = with_relations(parse_query(self._table.partial), {"silver_events": silver_rows})
+        self._unload(_typed(rows, self._partials.columns), prefix, run_id)
+        files, tables = self._unloaded(prefix, partial_table(name), self._partials.columns)
+        days: dict[str, int] = {}
+        for table in tables:
+            for counted in pc.value_counts(table.column("event_date")).to_pylist():
+                day = str(counted["values"])
+                days[day] = days.get(day, 0) + counted["counts"]
+        commit = PartialCommit(
+            name, hour, run_id, commit_time(), silver.run_id, self._table.version, dict(sorted(days.items())), files
+        )
+        try:
+            self._commits.publish(commit, published.etag)
+        except OvertakenError:
+            # Somebody made the same partial from the same Silver, or from newer: either way theirs may stand.
+            other = self._commits.partial(name, hour).commit
+            if other is None or other.silver_run_id != silver.run_id:
+                raise
+        self._show_partial(hour)
+        return sum(file.rows for file in files)
+
+    def _show_partial(self, hour: Hour) -> None:
+        """Register what the commit record says, again if it was replaced meanwhile."""
+        name = self._table.name
+        self._show_newest(lambda: self._commits.partial(name, hour))
+
+    def _show_newest(self, read: Callable[[], Published[Any]]) -> None:
+        shown = None
+        for _ in range(_MOST_FOLDS):
+            published = read()
+            if published.commit is None or published.etag == shown:
+                return
+            self._catalog.show(entries_of(published.commit, self._lake.url("")))
+            shown = published.etag
+
+    # -- folds
+
+    def _fold(self, day: date, force: bool) -> int | None:
+        """Publish and register an event day from all partials that hold rows of it; None when it was up to date."""
+        for _ in range(_MOST_FOLDS):
+            try:
+                return self._try_to_fold(day, force)
+            except OvertakenError:
+                # Another hour folded the day at the same time. Its partial is in the catalog by now.
+                time.sleep(_SECONDS_BETWEEN_FOLDS)
+        raise PassingFaultError(
+            f"gold.{self._table.name} {day_partition(day)}: overtaken {_MOST_FOLDS} times by other processes that fold "
+            "the same day: run again"
+        )
+
+    def _try_to_fold(self, day: date, force: bool) -> int | None:
+        name = self._table.name
+        published = self._commits.day(name, day)
+        partials = self._partials_of(day, published.commit)
+        entry = self._catalog.entry(gold_table(name), day_partition(day))
+        folded = is_folded(published.commit, entry.run_id if entry else None, partials, self._table.version)
+        if not force and folded and published.commit and not self._commits.missing_files(published.commit):
+            return None
+        run_id = new_run_id()
+        prefix = layout.day_run(name, day, run_id)
+        files: tuple[DataFile, ...] = ()
+        if partials:
+            hours = [Hour.of_hive_path(path) for path in partials]
+            condition = f"event_date = DATE '{day}' AND {hour_values_of(hours)}"
+            source = _select(self._partials, condition, partition_columns=False)
+            fold = with_relations(parse_query(self._table.fold), {"partials": source})
+            self._unload(_typed(fold, self._table.columns), prefix, run_id)
+            files, _ = self._unloaded(prefix, gold_table(name), self._table.columns)
+        commit = DayCommit(name, day, run_id, commit_time(), self._table.version, partials, files)
+        self._commits.publish(commit, published.etag)
+        self._show_newest(lambda: self._commits.day(name, day))
+        return sum(file.rows for file in files)
+
+    def _partials_of(self, day: date, published: DayCommit | None) -> dict[str, str]:
+        """Return what a day is to be folded from: landing hour -> run id of its partial."""
+        name = partial_table(self._table.name)
+        window = window_of(day, self._settings)
+        entries = {entry.partition: entry for entry in self._catalog.entries(name, window)}
+        # Hours outside the window were built under wider limits; the last fold knows them.
+        others = [path for path in (published.partials if published else ()) if path not in entries]
+        entries |= self._catalog.get(name, others)
+        return {path: entry.run_id for path, entry in sorted(entries.items()) if day in entry.days}
+
+    # -- files
+
+    def _unload(self, query: exp.Query, prefix: str, token: str) -> None:
+        renamed = rename_databases(query, lambda database: self._catalog.database(f"{database}."))
+        self._athena.run(
+            f"UNLOAD ({render(renamed, 'athena')}) TO '{self._lake.url(prefix)}' "
+            "WITH (format = 'PARQUET', compression = 'ZSTD')",
+            self._meter,
+            token=token,
+        )
+
+    def _unloaded(
+        self, prefix: str, table: str, columns: Sequence[Column]
+    ) -> tuple[tuple[DataFile, ...], list[pa.Table]]:
+        """Read what UNLOAD wrote, which is small, and describe it for a commit record.
+
+        Raises:
+            StorageError: a file's columns or types are not the declared ones.
+        """
+        files, tables = [], []
+        for each in self._lake.list(prefix):
+            found = self._lake.read(each.key)
+            if found is None:
+                raise PassingFaultError(f"{self._lake.url(each.key)}: it vanished while it was read")
+            content = pq.read_table(pa.BufferReader(found[0]))
+            _check_columns(self._lake.url(each.key), content.schema, columns)
+            digest = hashlib.sha256(found[0]).hexdigest()
+            files.append(DataFile(table, each.key, content.num_rows, len(found[0]), digest))
+            tables.append(content)
+            self._sizes.append(len(found[0]))
+        return tuple(files), tables
+
+
+def hours_behind(table: GoldTable, catalog: GlueCatalog, settings: Settings, hours: HourRange | None) -> list[Hour]:
+    """Return the registered hours that a Gold table does not show yet: Silver or the SQL is newer."""
+    silver = {entry.partition: entry for entry in catalog.entries(SILVER_EVENTS.full_name, hours)}
+    partials = {entry.partition: entry for entry in catalog.entries(partial_table(table.name), hours)}
+    window = None
+    if hours is not None:
+        limits = settings.event_time_limits
+        window = ((hours.first.start - limits.max_age).date(), (hours.last.end + limits.max_lead).date())
+    days = {day_of(entry.partition): entry for entry in catalog.entries(gold_table(table.name), days=window)}
+    behind = set[str]()
+    for path, entry in silver.items():
+        made = partials.get(path)
+        if made is None or (made.made_from, made.version) != (entry.run_id, table.version):
+            behind.add(path)
+    for path, partial in partials.items():
+        for day in partial.days:
+            fold = days.get(day)
+            if fold is None or fold.version != table.version or fold.partials.get(path) != partial.run_id:
+                behind.add(path)
+    for day, fold in days.items():
+        for path in fold.partials:
+            folded = partials.get(path)
+            if (hours is None or Hour.of_hive_path(path) in hours) and (folded is None or day not in folded.days):
+                behind.add(path)
+    return sorted(Hour.of_hive_path(path) for path in behind)
+
+
+def partials_table(table: GoldTable) -> Table:
+    """Return the catalog's view of a Gold table's partials, with the types that DuckDB finds in its SQL.
+
+    Raises:
+        QueryError: a column has a type that the catalog has no name for.
+    """
+    empty = ", ".join(
+        f"CAST(NULL AS {sql_type(column.type)}) AS {column.name}"
+        for column in (*SILVER_EVENTS.columns, *LANDING_HOUR_COLUMNS)
+    )
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE VIEW silver_events AS SELECT {empty} WHERE FALSE")
+        found = connection.execute(f"DESCRIBE {table.partial}").fetchall()
+    columns = []
+    for name, duckdb_type, *_ in found:
+        plain = duckdb_type.replace(" ", "")
+        glue_type = plain.lower() if plain.startswith("DECIMAL(") else _GLUE_TYPES.get(plain)
+        if glue_type is None:
+            raise QueryError(
+                f"gold.{table.name}: the partial's column {name} is {duckdb_type}: cast it to one of "
+                f"{', '.join(_GLUE_TYPES)} or DECIMAL(p, s)"
+            )
+        columns.append(Column(name, glue_type, f"Of the partial of gold.{table.name}"))
+    description = f"Partials of gold.{table.name}, one partition per landing hour; only the pipeline reads them."
+    return Table(PARTIALS_DATABASE, table.name, description, tuple(columns), LANDING_HOUR_COLUMNS)
+
+
+def grain_faults_query(table: GoldTable, days: Sequence[date]) -> exp.Query:
+    """Return the SELECT of grain values that stand more than once in some days, at most 20, with their rows."""
+    grain = ", ".join(("event_date", *table.grain))
+    return parse_query(
+        f"SELECT {grain}, COUNT(*) AS rows_found FROM {table.table.full_name} WHERE {_of_days(days)} GROUP BY {grain}"
+        f" HAVING COUNT(*) > 1 ORDER BY {grain} LIMIT {_FAULTS_SHOWN}"
+    )
+
+
+def reconcile_query(table: GoldTable, totals: Mapping[date, DayTotals]) -> exp.Query:
+    """Return the SELECT (day, measure, gold, silver) of the measures of some days (at least one)."""
+    together: exp.Query | None = None
+    for day, day_totals in totals.items():
+        columns = ", ".join(
+            f"CAST('{getattr(day_totals, name)}' AS {'DECIMAL(18, 2)' if name == 'revenue' else 'BIGINT'}) AS {name}"
+            for name in DayTotals.__slots__
+        )
+        relations = {
+            "gold_day": parse_query(f"SELECT * FROM {table.table.full_name} WHERE {_of_days([day])}"),
+            "silver_totals": parse_query(f"SELECT {columns}"),
+        }
+        measures = _inlined(parse_query(table.reconcile), relations)
+        of_day = exp.select(
+            f"DATE '{day}' AS day",
+            "measure",
+            "CAST(gold AS DECIMAL(38, 2)) AS gold",
+            "CAST(silver AS DECIMAL(38, 2)) AS silver",
+            dialect="duckdb",
+        ).from_(measures.subquery("measures"))
+        together = of_day if together is None else exp.union(together, of_day, distinct=False)
+    if together is None:
+        raise ValueError("no days to reconcile")
+    return together
+
+
+def measures(rows: pa.Table) -> list[Measure]:
+    """Return the rows of `reconcile_query` as measures; whole numbers come as such."""
+    return [Measure(row["day"], row["measure"], _plain(row["gold"]), _plain(row["silver"])) for row in rows.to_pylist()]
+
+
+def sql_type(glue_type: str) -> str:
+    """Return the SQL name of a Glue type, as DuckDB and Athena both read it."""
+    return _SQL_TYPES.get(glue_type, glue_type.upper())
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if value is not None and value == int(value) and value.as_tuple().exponent == 0 else value
+
+
+def _of_days(days: Sequence[date]) -> str:
+    among = ", ".join(f"DATE '{day}'" for day in days)
+    return f"event_date IN ({among})" if days else "FALSE"
+
+
+def _select(table: Table, condition: str, *, partition_columns: bool = True) -> exp.Query:
+    columns = table.columns + (table.partition_columns if partition_columns else ())
+    names = ", ".join(column.name for column in columns)
+    return parse_query(f"SELECT {names} FROM {table.full_name} WHERE {condition}")
+
+
+def _typed(query: exp.Query, columns: Sequence[Column]) -> exp.Query:
+    """Cast every column to its declared type, because UNLOAD writes what the query gives."""
+    inner = query.copy()
+    # Athena may drop the order of a subquery: it belongs to the outermost SELECT, whose columns are the same.
+    order = inner.args.pop("order", None)
+    relations = inner.args.pop("with_", None)
+    outer = exp.select(
+        *(f"CAST({column.name} AS {sql_type(column.type)}) AS {column.name}" for column in columns), dialect="duckdb"
+    ).from_(inner.subquery("typed"))
+    if order is not None:
+        outer.set("order", order)
+    if relations is not None:
+        outer.set("with_", relations)
+    return outer
+
+
+def _inlined(query: exp.Query, relations: Mapping[str, exp.Query]) -> exp.Query:
+    """Put subqueries in place of tables: a UNION of days cannot share the names of common table expressions."""
+
+    def inline(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.Table) and not node.db and node.name in relations:
+            return relations[node.name].subquery(node.alias or node.name)
+        return node
+
+    return cast(exp.Query, query.transform(inline))
+
+
+def _check_columns(place: str, schema: pa.Schema, columns: Sequence[Column]) -> None:
+    found = [(field.name, _without_large(field.type)) for field in schema]
+    declared = [(column.name, arrow_type(column.type)) for column in columns]
+    if found != declared:
+        wrong = [f"{name} {type}" for name, type in found if (name, type) not in declared]
+        raise StorageError(
+            f"{place}: the query wrote {', '.join(wrong) or 'other columns'}, declared are "
+            f"{', '.join(f'{column.name} {column.type}' for column in columns)}: nothing was published"
+        )
+
+
+def _without_large(type: pa.DataType) -> pa.DataType:
+    return pa.string() if pa.types.is_large_string(type) else type

@@ -1,0 +1,69 @@
+"""What is shipped to the Glue job: its script, and the part of this package that it imports, as one zip file.
+
+Equal sources give equal bytes on every machine, and their digest is part of the key. So an upload changes nothing
+when the code has not changed, and a run that is under way keeps the code it was started with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import event_pipeline
+
+PACKAGE = Path(event_pipeline.__file__).parent
+SCRIPT = PACKAGE.parent / "glue_scripts" / "silver_events.py"
+SHIPPED = ("__init__.py", "rules/*.py", "engines/__init__.py", "engines/commit.py")
+"""The judge, the writer and the commit record: what runs on pyarrow and the standard library alone."""
+
+_FIRST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+_UNIX = 3
+_READABLE_FILE = 0o100644 << 16
+
+
+class MissingSourceError(Exception):
+    """The sources of the Glue job are not where this package was installed from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file for the artifacts bucket."""
+
+    key: str
+    """`artifacts/<digest of the content>/<name>`."""
+    content: bytes
+
+
+def package_artifact() -> Artifact:
+    """Return the zip file for `--extra-py-files`."""
+    paths = sorted(path for pattern in SHIPPED for path in PACKAGE.glob(pattern))
+    stored = io.BytesIO()
+    # Stored, not deflated: other versions of zlib deflate to other bytes.
+    with zipfile.ZipFile(stored, "w", zipfile.ZIP_STORED) as archive:
+        for path in paths:
+            entry = zipfile.ZipInfo(path.relative_to(PACKAGE.parent).as_posix(), _FIRST_ZIP_TIME)
+            entry.create_system = _UNIX
+            entry.external_attr = _READABLE_FILE
+            archive.writestr(entry, path.read_bytes())
+    return _artifact("event_pipeline.zip", stored.getvalue())
+
+
+def script_artifact() -> Artifact:
+    """Return the script for the Glue job's `ScriptLocation`.
+
+    Raises:
+        MissingSourceError: the package was installed without its checkout.
+    """
+    if not SCRIPT.is_file():
+        raise MissingSourceError(
+            f"{SCRIPT} is not there: the Glue job is deployed from a checkout of this project, "
+            "where `pip install --editable .` leaves the package beside glue_scripts/"
+        )
+    return _artifact(SCRIPT.name, SCRIPT.read_bytes())
+
+
+def _artifact(name: str, content: bytes) -> Artifact:
+    return Artifact(f"artifacts/{hashlib.sha256(content).hexdigest()}/{name}", content)

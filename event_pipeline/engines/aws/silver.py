@@ -1,0 +1,266 @@
+"""Builds landing hours by the Glue job and publishes them: one run for all hours, one commit record for each.
+
+The job writes files and a manifest and publishes nothing. Here the manifest is held to the plan and the
+conservation law, the ledger is written beside the files, and the commit record is replaced by compare-and-swap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from event_pipeline.engines.aws import layout
+from event_pipeline.engines.aws.clients import Aws
+from event_pipeline.engines.aws.commits import CommitStore, OvertakenError, Published
+from event_pipeline.engines.aws.costs import CostStore, Meter, StepCost, shared
+from event_pipeline.engines.aws.glue_job import GlueJob, JobHooks, JobRun
+from event_pipeline.engines.aws.raw import RawStore
+from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.engines.base import (
+    PassingFaultError,
+    PipelineError,
+    Progress,
+    SilverBuild,
+    SilverOutcome,
+    StorageError,
+)
+from event_pipeline.engines.commit import CommitRecordError, DataFile, HourCommit
+from event_pipeline.engines.decisions import (
+    build_reason,
+    check_law,
+    commit_time,
+    fewer_objects,
+    new_run_id,
+    why_kept,
+)
+from event_pipeline.engines.state import HourState, input_state
+from event_pipeline.rules.accounting import HourAccount, RawListing
+from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.silver_files import write_ledger
+from event_pipeline.settings import Settings
+
+SILVER_STEP = "silver"
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """One hour that is to be built."""
+
+    listing: RawListing
+    published: Published[HourCommit]
+    reason: str
+
+    @property
+    def hour(self) -> Hour:
+        return self.listing.hour
+
+
+class SilverBuilder:
+    """Decides which hours to build, has the job build them and publishes what it built."""
+
+    def __init__(
+        self,
+        aws: Aws,
+        settings: Settings,
+        raw: RawStore,
+        lake: Bucket,
+        commits: CommitStore,
+        costs: CostStore,
+        job: GlueJob,
+    ) -> None:
+        self._aws = aws
+        self._settings = settings
+        self._raw = raw
+        self._lake = lake
+        self._commits = commits
+        self._costs = costs
+        self._job = job
+
+    def build(
+        self, hours: Sequence[Hour], force: bool, allow_fewer_objects: bool, hooks: JobHooks, progress: Progress
+    ) -> Iterator[SilverBuild]:
+        """Build and commit the hours that need it in one run of the job; leave the others as they are.
+
+        Hours before one that is refused are built all the same; those after it are not.
+        """
+        started = time.monotonic()
+        meter = Meter(self._aws, self._settings)
+        kept, due, refusal = self._decide(hours, force, allow_fewer_objects)
+        yield from kept
+        manifests: dict[Hour, HourCommit] = {}
+        run: JobRun | None = None
+        faults: list[PipelineError] = []
+        with_objects = [each for each in due if each.listing.objects]
+        if with_objects:
+            manifests, run, fault = self._run_job(with_objects, force, hooks, progress)
+            faults += [fault] if fault else []
+        if run is not None:
+            meter.glue_run(run.dpu_seconds)
+        builds = []
+        for each in due:
+            if each.listing.objects and each.hour not in manifests:
+                continue
+            try:
+                builds.append(self._publish(each, manifests.get(each.hour) or self._empty(each.listing), progress))
+            except PipelineError as fault:
+                # One hour that cannot be published keeps no other one back.
+                faults.append(fault)
+        cost = shared(meter.cost(), len(due))
+        for each in due:
+            self._costs.write(StepCost(each.hour, SILVER_STEP, run.id if run else new_run_id(), cost))
+        details = {"glue_run": run.id, "glue_logs": run.logs} if run else {}
+        seconds = (time.monotonic() - started) / max(1, len(due))
+        yield from (replace(build, seconds=seconds, cost=cost, details=details) for build in builds)
+        if refusal is not None:
+            faults.append(refusal)
+        if faults:
+            raise faults[0]
+
+    def _decide(
+        self, hours: Sequence[Hour], force: bool, allow_fewer_objects: bool
+    ) -> tuple[list[SilverBuild], list[_Due], PipelineError | None]:
+        kept, due = list[SilverBuild](), list[_Due]()
+        for hour in hours:
+            started = time.monotonic()
+            # The record first: what lands between the two reads makes a rebuild, never a missed object.
+            published = self._commits.hour(hour)
+            listing, present = self._raw.list_hour(hour), published.commit
+            state = input_state(listing, present, self._settings.event_time_limits.rules_version)
+            reason = None
+            if present and not force and not self._commits.missing_files(present):
+                reason = why_kept(listing, state)
+            if present and reason:
+                kept.append(SilverBuild(SilverOutcome.UNCHANGED, reason, present, time.monotonic() - started))
+            elif present and state is HourState.SHRUNK and not allow_fewer_objects:
+                return kept, due, fewer_objects(listing, present)
+            else:
+                due.append(_Due(listing, published, build_reason(state, force)))
+        return kept, due, None
+
+    def _run_job(
+        self, due: Sequence[_Due], force: bool, hooks: JobHooks, progress: Progress
+    ) -> tuple[dict[Hour, HourCommit], JobRun | None, PipelineError | None]:
+        """Return the manifests that stand, by hour, the run that was waited for, and its fault if it had one."""
+        listings = [each.listing for each in due]
+        token = self._job.token(listings)
+        run = self._job.find(token)
+        if run is not None and not run.is_active and not force:
+            # An orchestrator died between the run's end and the commit: what the run left is taken as it is.
+            left = self._manifests(run, listings)
+            listings = [listing for listing in listings if listing.hour not in left]
+            if left:
+                progress(f"{run.id}: took {len(left)} hours that an earlier run had built")
+            if not listings:
+                return left, run, None
+        else:
+            left = {}
+        if run is None or not run.is_active:
+            run = self._job.start(self._job.token(listings), listings, hooks, progress)
+        else:
+            progress(f"run {run.id} works on these hours already: waiting for it")
+        run = self._job.wait(run, hooks, progress)
+        found = left | self._manifests(run, listings)
+        if run.state != "SUCCEEDED":
+            return found, run, self._job.failure(run)
+        if lost := [str(listing.hour) for listing in listings if listing.hour not in found]:
+            fault = StorageError(
+                f"run {run.id} of {self._settings.glue_job} succeeded and left no manifest for {', '.join(lost)}; "
+                f"nothing of them was published; logs: {run.logs}"
+            )
+            return found, run, fault
+        return found, run, None
+
+    def _manifests(self, run: JobRun, listings: Sequence[RawListing]) -> dict[Hour, HourCommit]:
+        """Read what a run built, hours whose files are all there and whose input is what is listed."""
+        planned = self._job.planned(run)
+        found = {}
+        for listing in listings:
+            run_id, fingerprint = planned.get(listing.hour, ("", ""))
+            if fingerprint != listing.fingerprint:
+                continue
+            manifest = self._manifest(listing.hour, run_id)
+            if manifest is not None and not self._commits.missing_files(manifest):
+                found[listing.hour] = manifest
+        return found
+
+    def _manifest(self, hour: Hour, run_id: str) -> HourCommit | None:
+        key = f"{layout.hour_run(hour, run_id)}{layout.MANIFEST}"
+        stored = self._lake.read(key)
+        if stored is None:
+            return None
+        try:
+            manifest = HourCommit.from_json(stored[0].decode("utf-8", "replace"))
+        except CommitRecordError as error:
+            raise StorageError(f"{self._lake.url(key)}: {error}; nothing was published") from error
+        if (manifest.hour, manifest.run_id) != (hour, run_id):
+            raise StorageError(
+                f"{self._lake.url(key)}: is of {manifest.hour}, run {manifest.run_id}; nothing was published"
+            )
+        return manifest
+
+    def _empty(self, listing: RawListing) -> HourCommit:
+        """Return the build of an hour without raw objects, which needs no job."""
+        rules_version = self._settings.event_time_limits.rules_version
+        return HourCommit(listing.hour, new_run_id(), commit_time(), rules_version, HourAccount((), {}), ())
+
+    def _publish(self, due: _Due, manifest: HourCommit, progress: Progress) -> SilverBuild:
+        """Hold a manifest to its plan and the law, write the ledger, and publish the hour.
+
+        Raises:
+            BrokenLawError: records in and out do not add up.
+            StorageError: the files are not those of the manifest, or the manifest is of other input.
+            OvertakenError: another process published a build of other input meanwhile.
+        """
+        hour, rules_version = due.hour, self._settings.event_time_limits.rules_version
+        if (manifest.fingerprint, manifest.rules_version) != (due.listing.fingerprint, rules_version):
+            raise StorageError(
+                f"{hour}: the job built other input or used other rules (fingerprint {manifest.fingerprint}, rules "
+                f"{manifest.rules_version}) than was planned ({due.listing.fingerprint}, {rules_version}): deploy the "
+                "job's packages of this version; nothing was published"
+            )
+        silver, quarantine = (manifest.files_of(table.full_name) for table in (SILVER_EVENTS, SILVER_QUARANTINE))
+        check_law(hour, manifest.account, _rows(silver), _rows(quarantine))
+        # The job's own time stays: two processes that publish one manifest then write the same ledger and record.
+        commit = replace(manifest, files=(*manifest.files, self._write_ledger(manifest)))
+        if strays := self._commits.stray_files(commit):
+            raise StorageError(
+                f"{hour}: {len(strays)} files lie among those of the build and belong to nobody (first: {strays[0]}): "
+                "queries would read them; nothing was published"
+            )
+        try:
+            self._commits.publish(commit, due.published.etag)
+        except OvertakenError:
+            other = self._commits.hour(hour)
+            if other.etag == due.published.etag:
+                raise PassingFaultError(f"{hour}: S3 took no commit record just now: run again") from None
+            if other.commit and (other.commit.fingerprint, other.commit.rules_version) == (
+                commit.fingerprint,
+                rules_version,
+            ):
+                reason = "another process built it from the same input meanwhile"
+                return SilverBuild(SilverOutcome.UNCHANGED, reason, other.commit, 0)
+            raise
+        progress(f"{hour}: committed {commit.account.silver_rows:,} Silver rows ({due.reason})")
+        return SilverBuild(SilverOutcome.BUILT, due.reason, commit, 0)
+
+    def _write_ledger(self, commit: HourCommit) -> DataFile:
+        content = io.BytesIO()
+        write_ledger(
+            content,
+            commit.account,
+            rules_version=commit.rules_version,
+            run_id=commit.run_id,
+            committed_at=commit.committed_at,
+        )
+        table = HOUR_LEDGER.full_name
+        key = f"{layout.run_prefix(commit)}{layout.HOUR_FOLDERS[table]}ledger.parquet"
+        self._lake.write(key, content.getvalue())
+        return DataFile(table, key, 1, content.tell(), hashlib.sha256(content.getvalue()).hexdigest())
+
+
+def _rows(files: Sequence[DataFile]) -> int:
+    return sum(file.rows for file in files)

@@ -1,0 +1,170 @@
+"""Objects of one bucket: reading, listing, and the conditional put that is the pipeline's compare-and-swap."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, HTTPClientError
+from urllib3.exceptions import HTTPError
+
+from event_pipeline.engines.aws.clients import Aws, ExpectedError
+from event_pipeline.engines.base import PassingFaultError
+
+_DELETES_PER_CALL = 1_000
+_NOT_FOUND = ("NoSuchKey", "404", "NotFound")
+_CONDITION_FAILED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object as a listing shows it."""
+
+    key: str
+    etag: str
+    size: int
+    modified: datetime
+
+
+class Bucket:
+    """One bucket, by name."""
+
+    def __init__(self, aws: Aws, name: str) -> None:
+        self.name = name
+        self._aws = aws
+
+    def url(self, key: str) -> str:
+        """Return `s3://bucket/key`."""
+        return f"s3://{self.name}/{key}"
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """List every object below a prefix, page after page, by key."""
+        for page in self._aws.pages("s3", "list_objects_v2", self.url(prefix), Bucket=self.name, Prefix=prefix):
+            for each in page.get("Contents", []):
+                yield StoredObject(each["Key"], each["ETag"].strip('"'), each["Size"], each["LastModified"])
+
+    def read(self, key: str) -> tuple[bytes, str] | None:
+        """Return the stored bytes of an object and its etag; None when there is no such object."""
+        try:
+            answer = self._aws.call("s3", "get_object", self.url(key), expected=_NOT_FOUND, Bucket=self.name, Key=key)
+        except ExpectedError:
+            return None
+        return self._body(answer, key), answer["ETag"].strip('"')
+
+    def read_range(self, key: str, first: int, size: int) -> bytes:
+        """Return `size` bytes of an object from position `first`."""
+        answer = self._aws.call(
+            "s3", "get_object", self.url(key), Bucket=self.name, Key=key, Range=f"bytes={first}-{first + size - 1}"
+        )
+        return self._body(answer, key)
+
+    def size(self, key: str) -> int | None:
+        """Return the size of an object in bytes; None when there is no such object."""
+        try:
+            answer = self._aws.call("s3", "head_object", self.url(key), expected=_NOT_FOUND, Bucket=self.name, Key=key)
+        except ExpectedError:
+            return None
+        return int(answer["ContentLength"])
+
+    def write(self, key: str, body: bytes) -> None:
+        """Write an object, whatever stood there."""
+        self._aws.call("s3", "put_object", self.url(key), Bucket=self.name, Key=key, Body=body)
+
+    def replace(self, key: str, body: bytes, replaces: str | None) -> bool:
+        """Write an object if the present one has the etag `replaces`, or, for None, if there is none.
+
+        Returns False, having changed nothing, when something else stands there. A put whose answer was lost
+        and that was sent again counts as done: what stands there then is what was to be written.
+        """
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": replaces}
+        try:
+            self._aws.call(
+                "s3",
+                "put_object",
+                self.url(key),
+                expected=(*_CONDITION_FAILED, *_NOT_FOUND),
+                Bucket=self.name,
+                Key=key,
+                Body=body,
+                **condition,
+            )
+        except ExpectedError:
+            present = self.read(key)
+            return present is not None and present[0] == body
+        return True
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that are gone already are no fault."""
+        waiting = list(keys)
+        for start in range(0, len(waiting), _DELETES_PER_CALL):
+            batch = waiting[start : start + _DELETES_PER_CALL]
+            answer = self._aws.call(
+                "s3",
+                "delete_objects",
+                f"{self.url(batch[0])} and {len(batch) - 1} more",
+                Bucket=self.name,
+                Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True},
+            )
+            for fault in answer.get("Errors", []):
+                raise PassingFaultError(
+                    f"s3:DeleteObjects on {self.url(fault['Key'])}: {fault.get('Code')}: {fault.get('Message')}"
+                )
+
+    def _body(self, answer: dict[str, Any], key: str) -> bytes:
+        try:
+            return bytes(answer["Body"].read())
+        except (BotoCoreError, HTTPClientError, HTTPError, OSError) as error:
+            raise PassingFaultError(f"s3:GetObject on {self.url(key)}: the answer broke off ({error})") from error
+
+
+class RangeFile(io.RawIOBase):
+    """An object as a file that can be read from any position, by ranges: for Parquet footers and single columns."""
+
+    def __init__(self, bucket: Bucket, key: str, size: int) -> None:
+        super().__init__()
+        self._bucket = bucket
+        self._key = key
+        self._size = size
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Tell that it can be read from any position."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer from the position on."""
+        size = min(len(buffer), self._size - self._position)
+        if size <= 0:
+            return 0
+        found = self._bucket.read_range(self._key, self._position, size)
+        buffer[: len(found)] = found
+        self._position += len(found)
+        return len(found)
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """Return bucket and key of `s3://bucket/key`."""
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def keys(objects: Iterable[StoredObject]) -> Sequence[str]:
+    """Return the keys of listed objects."""
+    return [each.key for each in objects]

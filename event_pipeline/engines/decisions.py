@@ -1,0 +1,214 @@
+"""What every engine decides alike: why an hour is kept, built or refused, what repair does, when Gold is stale.
+
+Everything is decided by comparing listings, commit records and catalog entries, whose run ids say what was made
+from what. How a build is made and published is each engine's own affair.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Protocol
+
+from event_pipeline.engines.base import (
+    BrokenLawError,
+    FewerObjectsError,
+    NotPublishedError,
+    PartitionAction,
+    PartitionChange,
+    Progress,
+)
+from event_pipeline.engines.commit import DayCommit, HourCommit
+from event_pipeline.engines.state import HourState, lost_objects
+from event_pipeline.rules.accounting import HourAccount, RawListing
+from event_pipeline.rules.hour import Hour
+
+_BUILD_REASONS = {
+    HourState.NO_RAW: "no raw objects: built as an empty hour",
+    HourState.NEW: "first build",
+    HourState.CHANGED: "input changed",
+    HourState.SHRUNK: "told to build from fewer objects",
+    HourState.OUTDATED: "rules changed",
+    HourState.READY: "committed files were gone",
+}
+
+NOT_COMMITTED = "no commit record names it"
+FILES_GONE = "its committed files are gone"
+
+
+# -- names
+
+
+def new_run_id() -> str:
+    """Return a fresh name for one build: sorts by time, never repeats."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:12]}"
+
+
+def commit_time() -> datetime:
+    """Return the present instant as commit records and the ledger keep it: UTC, whole milliseconds."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def partial_table(table: str) -> str:
+    """Name under which the partials of a Gold table are registered; queries do not see them."""
+    return f"partials.{table}"
+
+
+def gold_table(table: str) -> str:
+    """Name under which the days of a Gold table are registered."""
+    return f"gold.{table}"
+
+
+def day_partition(day: date) -> str:
+    """Hive path of an event day."""
+    return f"event_date={day}"
+
+
+def day_of(partition: str) -> date:
+    """Event day of a Hive path."""
+    return date.fromisoformat(partition.removeprefix("event_date="))
+
+
+# -- Silver
+
+
+def why_kept(listing: RawListing, state: HourState) -> str | None:
+    """Say why a published hour whose files are all there is left as it is; None when it is to be built."""
+    if state is HourState.READY:
+        return "same input, same rules"
+    if state is HourState.SHRUNK and not listing.objects:
+        return "its raw objects are gone, the published build stays"
+    return None
+
+
+def build_reason(state: HourState, force: bool) -> str:
+    """Say for people why an hour is built."""
+    return "forced" if force and state is HourState.READY else _BUILD_REASONS[state]
+
+
+def fewer_objects(listing: RawListing, present: HourCommit) -> FewerObjectsError:
+    """Return the refusal to build an hour from fewer raw objects than its published build."""
+    lost, hour = lost_objects(listing, present), listing.hour
+    return FewerObjectsError(
+        f"{hour}: {len(lost)} raw objects of the published build are gone (first: {lost[0]}); a rebuild "
+        "would lose their records, so the published build stays. Put them back, or rebuild without "
+        f"them: event-pipeline run --from {hour} --to {hour.plus(1)} --allow-fewer-objects"
+    )
+
+
+def check_law(hour: Hour, account: HourAccount, silver_rows: int, quarantine_rows: int) -> None:
+    """See that every record has one verdict, and that as many rows were written as were accounted for.
+
+    Raises:
+        BrokenLawError: records in and out do not add up.
+    """
+    broken = [each for each in account.objects if each.unaccounted]
+    if broken or (silver_rows, quarantine_rows) != (account.silver_rows, account.quarantined):
+        raise BrokenLawError(
+            f"{hour}: {account.records:,} records, but {account.silver_rows:,} Silver rows + {account.quarantined:,} "
+            f"quarantined + {account.duplicates:,} duplicates (written: {silver_rows:,} and {quarantine_rows:,}); "
+            f"objects that do not add up: {[each.key for each in broken]}; nothing was published"
+        )
+
+
+# -- partition repair
+
+
+def not_published(hour: Hour) -> NotPublishedError:
+    """Return the refusal to register an hour that nobody has built."""
+    return NotPublishedError(f"{hour}: no build is committed: materialize silver_events of the hour first")
+
+
+def files_gone_message(hour: Hour, missing: Sequence[object]) -> str:
+    """Say which committed files of an hour are gone and what heals it."""
+    return (
+        f"{hour}: {len(missing)} committed files are gone or cut short (first: {missing[0]}): "
+        f"event-pipeline run --from {hour} --to {hour.plus(1)} builds the hour again from its raw objects"
+    )
+
+
+def compare_entry(
+    table: str, partition: str, shown_run: str | None, committed_run: str, same_files: bool
+) -> PartitionChange:
+    """Say what has to happen to a catalog entry so that it shows the committed run."""
+    if shown_run is None:
+        return PartitionChange(table, partition, PartitionAction.ADDED, "committed and missing")
+    if shown_run != committed_run:
+        reason = f"showed {shown_run}, committed is {committed_run}"
+        return PartitionChange(table, partition, PartitionAction.REPOINTED, reason)
+    if not same_files:
+        return PartitionChange(table, partition, PartitionAction.REPOINTED, "showed other files than committed")
+    return PartitionChange(table, partition, PartitionAction.UNCHANGED, "")
+
+
+def is_within(table: str, partition: str, hours: Iterable[Hour] | None, days: set[date] | None) -> bool:
+    """Tell whether a catalog entry belongs to a range of hours, or, for Gold, to its days; None is everything."""
+    if hours is None or days is None:
+        return True
+    if table.startswith("gold."):
+        return day_of(partition) in days
+    return Hour.of_hive_path(partition) in hours
+
+
+# -- Gold
+
+
+def unregistered_silver(table: str, hour: Hour) -> NotPublishedError:
+    """Return the refusal to make Gold of an hour that queries do not see."""
+    return NotPublishedError(
+        f"{hour}: gold.{table} needs silver.events of this hour, which is not registered: "
+        "materialize silver_events and silver_partitions of the hour first"
+    )
+
+
+def is_folded(commit: DayCommit | None, shown_run: str | None, partials: Mapping[str, str], sql_version: str) -> bool:
+    """Tell whether the published and registered fold of a day was made from these partials by this SQL."""
+    return (
+        commit is not None
+        and shown_run == commit.run_id
+        and (commit.partials, commit.sql_version) == (partials, sql_version)
+    )
+
+
+class GoldSteps(Protocol):
+    """The steps of one engine that refresh one Gold table; rows are None where nothing had to be done."""
+
+    def touched_days(self, hour: Hour) -> list[date]:
+        """Return the event days that an hour's partial contributes to, or was folded into before."""
+
+    def partial_days(self, hour: Hour) -> list[date]:
+        """Return the event days for which an hour's partial has rows."""
+
+    def make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None]]:
+        """Publish and register the partial of each hour whose Silver or SQL is newer."""
+
+    def fold_days(self, days: Sequence[date], force: bool) -> Iterator[tuple[date, int | None]]:
+        """Publish and register each event day whose partials are other ones than were folded."""
+
+
+def refresh(
+    name: str, steps: GoldSteps, hours: Sequence[Hour], force: bool, progress: Progress
+) -> tuple[dict[Hour, int], list[Hour], dict[date, int], list[date]]:
+    """Make the partials of the hours, then fold every day they touch now or touched before.
+
+    Returns rows by hour, unchanged hours, rows by day and unchanged days, as `GoldRefresh` has them.
+    """
+    partial_rows, unchanged_hours = dict[Hour, int](), list[Hour]()
+    day_rows, unchanged_days = dict[date, int](), list[date]()
+    touched = {day for hour in hours for day in steps.touched_days(hour)}
+    for hour, rows in steps.make_partials(hours, force):
+        if rows is None:
+            unchanged_hours.append(hour)
+        else:
+            partial_rows[hour] = rows
+            progress(f"{name}: partial of {hour}: {rows:,} rows")
+    touched.update(day for hour in hours for day in steps.partial_days(hour))
+    for day, rows in steps.fold_days(sorted(touched), force):
+        if rows is None:
+            unchanged_days.append(day)
+        else:
+            day_rows[day] = rows
+            progress(f"{name}: {day} folded: {rows:,} rows")
+    return partial_rows, unchanged_hours, day_rows, unchanged_days

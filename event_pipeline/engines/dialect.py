@@ -1,0 +1,113 @@
+"""Renders the pipeline's SQL, which is written in DuckDB's dialect, for another engine; what cannot be is an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, cast
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel, SqlglotError
+
+from event_pipeline.engines.base import QueryError
+
+_TERMINAL_CODE = re.compile(r"\x1b\[\d*m")
+
+Dialect = Literal["athena", "duckdb"]
+
+_NOT_ELSEWHERE: tuple[tuple[type[exp.Expression], str], ...] = (
+    (exp.Anonymous, "the function {} is not known to be the same elsewhere"),
+    (exp.Command, "the statement {} is no SELECT"),
+)
+
+
+def parse_query(sql: str) -> exp.Query:
+    """Parse one SELECT (with CTEs, unions, ...) in DuckDB's dialect.
+
+    Raises:
+        QueryError: it is not one statement, or not a SELECT.
+    """
+    try:
+        statements = [statement for statement in sqlglot.parse(sql, read="duckdb") if statement is not None]
+    except SqlglotError as error:
+        # sqlglot underlines the place with terminal codes.
+        raise QueryError(f"the SQL cannot be read: {_TERMINAL_CODE.sub('', str(error))}") from error
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        kinds = ", ".join(type(statement).__name__.upper() for statement in statements) or "none"
+        raise QueryError(
+            f"the query holds {len(statements)} statements ({kinds}): "
+            "write exactly one SELECT; the tables are read-only"
+        )
+    return statements[0]
+
+
+def render(query: str | exp.Query, to: Dialect) -> str:
+    """Return a SELECT of DuckDB's dialect in another one, without comments, over several lines.
+
+    Raises:
+        QueryError: it is no SELECT, or has a construct or function that is not known to mean the same there.
+    """
+    tree = parse_query(query) if isinstance(query, str) else query.copy()
+    if to != "duckdb":
+        _refuse_the_untranslatable(tree)
+        tree = cast(exp.Query, tree.transform(_whole_division))
+    try:
+        return tree.sql(dialect=to, comments=False, pretty=True, unsupported_level=ErrorLevel.RAISE)
+    except SqlglotError as error:
+        raise QueryError(f"the SQL cannot be rendered for {to}: {error}") from error
+
+
+def with_relations(query: exp.Query, relations: Mapping[str, exp.Query]) -> exp.Query:
+    """Put relations in place of the tables of these names, as common table expressions in front of the query."""
+    found = query.copy()
+    for name, relation in relations.items():
+        found = found.with_(name, as_=relation, copy=False)
+    return found
+
+
+def rename_databases(query: exp.Query, name_of: Callable[[str], str]) -> exp.Query:
+    """Give every `<database>.<table>` of a query the database's name in the catalog."""
+    renamed = query.copy()
+    for table in renamed.find_all(exp.Table):
+        if table.db:
+            table.set("db", exp.to_identifier(name_of(table.db)))
+    return renamed
+
+
+def with_star_named(query: exp.Query, columns_of: Mapping[str, Sequence[str]]) -> exp.Query:
+    """Name the columns of a plain `SELECT * FROM <table>`, in the order that every engine shall give them.
+
+    `columns_of` maps full table names to columns. Athena puts partition columns last, wherever people expect them.
+    """
+    named = query.copy()
+    tables = list(named.find_all(exp.Table))
+    if isinstance(named, exp.Select) and len(tables) == 1 and [type(each) for each in named.expressions] == [exp.Star]:
+        columns = columns_of.get(f"{tables[0].db}.{tables[0].name}", ())
+        if columns:
+            named.set("expressions", [exp.column(name) for name in columns])
+    return named
+
+
+def _refuse_the_untranslatable(tree: exp.Query) -> None:
+    for kind, reason in _NOT_ELSEWHERE:
+        for found in tree.find_all(kind):
+            raise QueryError(f"{reason.format(found.name.upper())}: {found.sql(dialect='duckdb')[:80]}")
+    if any(order.this.name.upper() == "ALL" for order in tree.find_all(exp.Ordered)):
+        raise QueryError("ORDER BY ALL is DuckDB's alone: name the columns")
+    for star in tree.find_all(exp.Star):
+        if any(star.args.get(key) for key in ("except_", "except", "replace", "rename")):
+            raise QueryError("* EXCLUDE, REPLACE and RENAME are DuckDB's alone: name the columns")
+
+
+def _whole_division(node: exp.Expression) -> exp.Expression:
+    """Write a // b as (a - a % b) / b over BIGINT.
+
+    sqlglot would go through DOUBLE, which is not exact, and a bare / divides whole numbers in Athena and gives a
+    fraction in DuckDB; this is whole in both because nothing is left over.
+    """
+    if not isinstance(node, exp.IntDiv):
+        return node
+    left, right = (exp.cast(side.unnest().copy(), "BIGINT") for side in (node.this, node.expression))
+    whole = exp.Paren(this=exp.Sub(this=left, expression=exp.Mod(this=left.copy(), expression=right.copy())))
+    return exp.Paren(this=exp.Div(this=whole, expression=right, typed=True, safe=False))

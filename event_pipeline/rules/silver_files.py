@@ -1,0 +1,131 @@
+"""How the rows of a landing hour lie in Parquet files: types, encodings, row groups and file sizes.
+
+Both engines write through this module, so their files cannot differ. Where the files lie and who publishes them
+is not its business. Standard library and pyarrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from event_pipeline.rules.accounting import HourAccount
+from event_pipeline.rules.arrow import QUARANTINE_SCHEMA, SILVER_SCHEMA, arrow_schema
+from event_pipeline.rules.contract import HOUR_LEDGER
+
+ROW_GROUP_ROWS = 600_000
+"""Row groups of 128 k rows cost half as many bytes again."""
+FILE_BYTES = 256 << 20
+"""A Silver file that has reached this size is closed and another one begun."""
+
+LEDGER_SCHEMA = arrow_schema(HOUR_LEDGER)
+
+PARQUET_OPTIONS: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 1,
+    "store_schema": False,
+    "store_decimal_as_integer": True,
+}
+"""Options of pyarrow's writer for every file of a landing hour."""
+
+_STRINGS = [field.name for field in SILVER_SCHEMA if pa.types.is_string(field.type)]
+
+
+class EventsFile:
+    """One Parquet file of `silver.events` being written: gathers rows (SILVER_SCHEMA) to large row groups.
+
+    `sink` is a path or an open binary file.
+    """
+
+    def __init__(self, sink: Any, row_group_rows: int = ROW_GROUP_ROWS) -> None:
+        self.rows = 0
+        """Rows taken so far, written or waiting."""
+        self._row_group_rows = row_group_rows
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
+        self._writer = pq.ParquetWriter(
+            sink,
+            SILVER_SCHEMA,
+            use_dictionary=_STRINGS,
+            column_encoding={"event_ts": "DELTA_BINARY_PACKED"},
+            **PARQUET_OPTIONS,
+        )
+
+    def __enter__(self) -> EventsFile:
+        return self
+
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        self.close(keep=fault is None)
+
+    def close(self, *, keep: bool) -> None:
+        """Finish the file; one that nobody will keep ends without the rows that still wait."""
+        try:
+            if keep:
+                self._flush()
+        finally:
+            self._writer.close()
+
+    def write(self, rows: pa.Table) -> None:
+        """Take rows; once enough wait for a row group, they are written."""
+        self._waiting.append(rows)
+        self._waiting_rows += rows.num_rows
+        self.rows += rows.num_rows
+        if self._waiting_rows >= self._row_group_rows:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting_rows:
+            self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=self._waiting_rows)
+        self._waiting = []
+        self._waiting_rows = 0
+
+
+def write_quarantine(sink: Any, tables: Iterable[pa.Table]) -> int:
+    """Write quarantined records (QUARANTINE_SCHEMA), one row group a table, to one file; return their number."""
+    rows = 0
+    strings = ["reason", "source_object"]
+    with pq.ParquetWriter(sink, QUARANTINE_SCHEMA, use_dictionary=strings, **PARQUET_OPTIONS) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+            rows += table.num_rows
+    return rows
+
+
+def write_ledger(sink: Any, account: HourAccount, *, rules_version: str, run_id: str, committed_at: datetime) -> None:
+    """Write the one row of `ops.hour_ledger` that a build of a landing hour has; `committed_at` is in UTC."""
+    row = {
+        "objects": len(account.objects),
+        "unreadable_objects": len(account.unreadable),
+        "raw_bytes": account.raw_bytes,
+        "records": account.records,
+        "silver_rows": account.silver_rows,
+        "quarantined": account.quarantined,
+        "quarantined_by_reason": list(account.quarantined_by_reason.items()),
+        "duplicates": account.duplicates,
+        "fingerprint": account.fingerprint,
+        "rules_version": rules_version,
+        "run_id": run_id,
+        "committed_at": committed_at.replace(tzinfo=None),
+    }
+    pq.write_table(pa.Table.from_pylist([row], LEDGER_SCHEMA), sink, **PARQUET_OPTIONS)
+
+
+def groups_by_size(sizes: Sequence[int], most: int) -> list[range]:
+    """Cut neighbours into runs of about `most` together: a run ends with the one that reaches it.
+
+    Returns ranges of positions that cover all of `sizes`, none of them empty.
+    """
+    groups = []
+    start = gathered = 0
+    for position, size in enumerate(sizes):
+        gathered += size
+        if gathered >= most:
+            groups.append(range(start, position + 1))
+            start, gathered = position + 1, 0
+    if start < len(sizes):
+        groups.append(range(start, len(sizes)))
+    return groups

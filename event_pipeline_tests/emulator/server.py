@@ -1,0 +1,289 @@
+"""One emulated AWS account on a loopback port: moto, with Glue job runs and Athena queries that really run."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.server import ThreadedMotoServer
+from werkzeug.serving import make_server
+
+from event_pipeline.settings import Settings, load_settings
+from event_pipeline_tests.emulator import resources
+from event_pipeline_tests.emulator.athena import Athena, PlannedFailure
+from event_pipeline_tests.emulator.athena_outcome import QueryFailedError
+from event_pipeline_tests.emulator.athena_statements import Statements
+from event_pipeline_tests.emulator.athena_tables import Tables
+from event_pipeline_tests.emulator.catalog import limit_checks, paged_partitions
+from event_pipeline_tests.emulator.faults import Caller, Fault, Faults, Held, PlannedFault, RequestLog
+from event_pipeline_tests.emulator.front import CLIENT_KEY, Front
+from event_pipeline_tests.emulator.glue_jobs import GlueJobs, JobRun, PlannedEnd, outside_environment
+from event_pipeline_tests.emulator.inside import Inside
+from event_pipeline_tests.emulator.loopback import LeftLoopbackError, only_loopback
+from event_pipeline_tests.emulator.wire import AwsError, Call
+
+ADDRESS = "127.0.0.1"
+REGION = "eu-central-1"
+"""Not us-east-1, which S3 treats differently from all others."""
+
+_one_at_a_time = threading.Lock()
+
+
+class EmulatedAws:
+    """An empty AWS account for the length of a `with` block; moto's state is the process's, so one at a time.
+
+    Args:
+        port: of the endpoint; 0 takes a free one.
+        job_start_seconds: how long a Glue run is STARTING.
+        query_queue_seconds: how long a query is QUEUED.
+        minute_seconds: how long a minute of a Glue timeout is.
+        page_size: the most keys and partitions that one page of a listing holds; AWS gives up to 1,000.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        job_start_seconds: float = 0.05,
+        query_queue_seconds: float = 0.01,
+        minute_seconds: float = 60,
+        page_size: int = 1000,
+    ) -> None:
+        self._port = port
+        self._job_start_seconds = job_start_seconds
+        self._query_queue_seconds = query_queue_seconds
+        self._minute_seconds = minute_seconds
+        self._page_size = page_size
+        self.region = REGION
+        self.endpoint = ""
+        self.faults: Faults
+        self.requests: RequestLog
+        """Every request that reached the endpoint."""
+        self._clients: dict[str, Any] = {}
+
+    def __enter__(self) -> EmulatedAws:
+        """Start it.
+
+        Raises:
+            RuntimeError: this process runs another one.
+        """
+        if not _one_at_a_time.acquire(blocking=False):
+            raise RuntimeError("this process emulates AWS already, and moto keeps one state per process")
+        try:
+            with ExitStack() as opened:
+                self._start(opened)
+                self._open = opened.pop_all()
+        except BaseException:
+            _one_at_a_time.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it, with all that it runs.
+
+        Raises:
+            LeftLoopbackError: something tried to leave this machine meanwhile.
+        """
+        try:
+            self._open.close()
+        finally:
+            _one_at_a_time.release()
+
+    def _start(self, opened: ExitStack) -> None:
+        """Start all parts; `opened` stops them, last one first."""
+        # Both servers would print every request.
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        opened.enter_context(only_loopback())
+        self._folder = Path(
+            opened.enter_context(tempfile.TemporaryDirectory("", "emulated-aws-", ignore_cleanup_errors=True))
+        )
+        moto = ThreadedMotoServer(ip_address=ADDRESS, port=0, verbose=False)
+        moto.start()
+        opened.callback(moto.stop)
+        moto_endpoint = "http://{}:{}".format(*moto.get_host_and_port())
+        _reset_moto(moto_endpoint)
+        inside = Inside(moto_endpoint, self.region)
+        files = self._folder / "files"
+        files.mkdir()
+        self._athena = Athena(inside, Statements(inside, Tables(inside, files)), self._query_queue_seconds)
+        # Filled in below: jobs need the endpoint's port, and the endpoint needs the jobs.
+        job_environment: dict[str, str] = {}
+        self._jobs = GlueJobs(inside, job_environment, self._folder, self._job_start_seconds, self._minute_seconds)
+        opened.callback(self._check_jobs_stayed)
+        front = Front(
+            DomainDispatcherApplication(create_backend_app),
+            self.region,
+            own=self._operations(inside),
+            checks={**limit_checks(), "glue.CreateJob": self._note_queuing, "glue.UpdateJob": self._note_queuing},
+            job_of_key=self._jobs.job_of_key,
+            kill_job=self._jobs.kill,
+            page_size=self._page_size,
+        )
+        self.faults = front.faults
+        self.requests = front.log
+        server = make_server(ADDRESS, self._port, front, threaded=True, request_handler=MotoRequestHandler)
+        self.endpoint = f"http://{ADDRESS}:{server.server_port}"
+        job_environment.update(outside_environment() | self.environment())
+        thread = threading.Thread(target=server.serve_forever, name="emulated-aws", daemon=True)
+        thread.start()
+        opened.callback(thread.join)
+        opened.callback(server.server_close)
+        opened.callback(server.shutdown)
+        opened.callback(self._athena.close)
+        opened.callback(self._jobs.close)
+        opened.callback(self.faults.clear)
+
+    def _check_jobs_stayed(self) -> None:
+        if left := self._jobs.left_loopback():
+            raise LeftLoopbackError(f"a Glue job tried to leave this machine for {', '.join(sorted(set(left)))}")
+
+    def _operations(self, inside: Inside) -> dict[str, Any]:
+        """Return the operations that are not moto's."""
+        jobs, athena = self._jobs, self._athena
+        return {
+            "glue.StartJobRun": jobs.start_job_run,
+            "glue.GetJobRun": jobs.get_job_run,
+            "glue.GetJobRuns": jobs.get_job_runs,
+            "glue.BatchStopJobRun": jobs.batch_stop_job_run,
+            "glue.GetPartitions": paged_partitions(inside, self._page_size),
+            "athena.StartQueryExecution": athena.start_query_execution,
+            "athena.GetQueryExecution": athena.get_query_execution,
+            "athena.BatchGetQueryExecution": athena.batch_get_query_execution,
+            "athena.StopQueryExecution": athena.stop_query_execution,
+            "athena.GetQueryResults": athena.get_query_results,
+        }
+
+    def _note_queuing(self, call: Call) -> None:
+        definition = call.parameters.get("JobUpdate", call.parameters)
+        name = call.parameters.get("Name") or call.parameters.get("JobName", "")
+        self._jobs.note_queuing(name, bool(definition.get("JobRunQueuingEnabled")))
+
+    # -- how to reach it
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point boto3 here, with credentials that are good for nothing else.
+
+        AWS_PROFILE must not be set beside them.
+        """
+        nowhere = str(self._folder / "no-such-file")
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": CLIENT_KEY,
+            "AWS_SECRET_ACCESS_KEY": "emulated",
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_REGION": self.region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": nowhere,
+            "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+        }
+
+    def settings_environment(self) -> dict[str, str]:
+        """Return the variables that make the pipeline work here."""
+        return {
+            "EVENT_PIPELINE_ENV": "aws",
+            "EVENT_PIPELINE_AWS_REGION": self.region,
+            "EVENT_PIPELINE_RAW_BUCKET": "emulated-raw",
+            "EVENT_PIPELINE_LAKE_BUCKET": "emulated-lake",
+            "EVENT_PIPELINE_ARTIFACTS_BUCKET": "emulated-artifacts",
+        }
+
+    def settings(self, **overrides: Any) -> Settings:
+        """Return the pipeline's settings for this account."""
+        fields = {
+            name.removeprefix("EVENT_PIPELINE_").lower(): value for name, value in self.settings_environment().items()
+        }
+        return load_settings(**{**fields, **overrides})
+
+    def client(self, service: str) -> Any:
+        """Return boto3's client of a service, pointed here; it tries nothing twice."""
+        if service not in self._clients:
+            session = boto3.Session(CLIENT_KEY, "emulated", region_name=self.region)
+            config = Config(retries={"total_max_attempts": 1})
+            self._clients[service] = session.client(service, endpoint_url=self.endpoint, config=config)
+        return self._clients[service]
+
+    def create_resources(self, settings: Settings | None = None) -> None:
+        """Create what the pipeline expects: buckets, catalog, workgroup and Glue job."""
+        resources.create_resources(settings or self.settings(), self.client)
+
+    # -- what happened
+
+    def wait_for_job(self, run_id: str) -> JobRun:
+        """Wait until a Glue run has ended and return it."""
+        return self._jobs.wait_for_end(run_id)
+
+    def wait_for_query(self, execution_id: str) -> dict[str, Any]:
+        """Wait until a query has ended and return its QueryExecution structure."""
+        return self._athena.wait_for_end(execution_id).described()
+
+    # -- what goes wrong
+
+    def fail_next(
+        self,
+        operation: str,
+        answer: Fault | AwsError,
+        times: int | None = 1,
+        *,
+        after_effect: bool = False,
+        containing: str = "",
+        caller: Caller | None = None,
+    ) -> PlannedFault:
+        """Let the next requests of an operation fail; boto3's own retries count as requests.
+
+        `operation` is like `athena.StartQueryExecution`. `times=None` fails all from now on. `after_effect` fails
+        after the operation has done its work. `containing` picks requests by a text in their path (S3: bucket and
+        key) or body. `caller` picks those of Glue jobs or of all others.
+        """
+        return self.faults.plan(PlannedFault(operation, answer, times, after_effect, containing, caller))
+
+    def hold_next(
+        self, operation: str, *, after_effect: bool = False, containing: str = "", caller: Caller | None = None
+    ) -> Held:
+        """Let the next request of an operation wait half way until `release()`."""
+        held = Held()
+        self.faults.plan(PlannedFault(operation, held, 1, after_effect, containing, caller))
+        return held
+
+    def kill_job_at(self, operation: str, *, after_effect: bool = False, containing: str = "") -> PlannedFault:
+        """Kill the next Glue run that sends such a request, as when its machine dies at that moment."""
+        return self.fail_next(operation, Fault.KILL_JOB, after_effect=after_effect, containing=containing, caller="job")
+
+    def fail_next_run(self, state: str = "FAILED", message: str = "Resource unavailable") -> None:
+        """Let the next Glue run end in a state (FAILED, ERROR, TIMEOUT, EXPIRED, STOPPED) before its script starts."""
+        self._jobs.plan(PlannedEnd(state, message))
+
+    def hold_next_run(self) -> Held:
+        """Let the next Glue run stay STARTING until `release()`."""
+        held = Held()
+        self._jobs.plan(held)
+        return held
+
+    def fail_next_query(
+        self,
+        reason: str,
+        *,
+        retryable: bool = False,
+        system: bool = False,
+        after_effect: bool = False,
+        containing: str = "",
+    ) -> None:
+        """Let the next query that holds a text fail by itself, before or after its statement has done its work."""
+        failure = QueryFailedError(reason, category=1 if system else 2, retryable=retryable)
+        self._athena.plan(PlannedFailure(failure, after_effect, containing))
+
+
+def _reset_moto(endpoint: str) -> None:
+    """Forget what an earlier emulator of this process was told: moto's state outlives its servers."""
+    with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")) as answer:
+        answer.read()

@@ -1,0 +1,61 @@
+"""An emulated AWS account for every test, and the engine over it; the Glue job runs without Spark where it may."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.settings import Settings, load_settings
+from event_pipeline_tests.emulator import EmulatedAws
+from event_pipeline_tests.engines.aws import plain_job
+from event_pipeline_tests.engines.aws.pipeline import World
+
+AWS = "aws"
+AWS_WITH_SPARK = pytest.param("aws with spark", marks=pytest.mark.spark)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[EmulatedAws]:
+    """An account with all resources, whose job is the real script only for tests marked `spark`."""
+    for variable in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(variable)
+    with EmulatedAws() as account:
+        for name, value in account.environment().items():
+            monkeypatch.setenv(name, value)
+        account.create_resources()
+        if request.node.get_closest_marker("spark") is None:
+            run_plain_job(account, account.settings())
+        yield account
+
+
+def run_plain_job(account: EmulatedAws, settings: Settings) -> None:
+    """Put the job without Spark in place of the deployed script."""
+    location = account.client("glue").get_job(JobName=settings.glue_job)["Job"]["Command"]["ScriptLocation"]
+    bucket, _, key = location.removeprefix("s3://").partition("/")
+    account.client("s3").put_object(Bucket=bucket, Key=key, Body=Path(plain_job.__file__).read_bytes())
+
+
+@pytest.fixture
+def settings(aws: EmulatedAws, root: Path) -> Settings:
+    """Settings for that account."""
+    return aws.settings(root=root, glue_wait_minutes=1, glue_timeout_minutes=5)
+
+
+@pytest.fixture
+def engine(settings: Settings) -> AwsEngine:
+    """The AWS engine over that account."""
+    return AwsEngine(settings)
+
+
+@pytest.fixture(params=["local", AWS, AWS_WITH_SPARK])
+def world(request: pytest.FixtureRequest, root: Path) -> World:
+    """One engine with its raw objects, so that one test body runs over all of them."""
+    if request.param == "local":
+        return World(LocalEngine(load_settings(root=root, workers=1)), root, None)
+    settings: Settings = request.getfixturevalue("settings")
+    return World(AwsEngine(settings), root, (request.getfixturevalue("aws"), settings.raw_bucket))

@@ -1,0 +1,118 @@
+"""A Glue job without Spark: builds a plan with the shared judge in one process, for tests that are not about the job.
+
+It keeps to what `glue_scripts/silver_events.py` promises: files, then the manifest; ETags of the plan; duplicates
+left out; hours that fail leave the others built.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pyarrow as pa
+from botocore.exceptions import ClientError
+
+from event_pipeline.engines.commit import DataFile, HourCommit
+from event_pipeline.rules.accounting import DayTotals, HourAccount
+from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE, EventTimeLimits
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.silver_files import EventsFile, write_quarantine
+from event_pipeline.rules.validation import ValidatedObject, day_totals, silver_rows, validate_object
+
+
+class JobError(Exception):
+    """An hour could not be built."""
+
+
+def main() -> None:
+    """Build all hours of the plan."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--plan", required=True)
+    parser.add_argument("--token", required=True)
+    arguments, _ = parser.parse_known_args()
+    s3 = boto3.client("s3")
+    bucket, key = split(arguments.plan)
+    plan = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    assert plan["token"] == arguments.token
+    limits = EventTimeLimits(*(timedelta(seconds=plan["limits"][f"max_{name}_seconds"]) for name in ("age", "lead")))
+    failures = []
+    for hour in plan["hours"]:
+        try:
+            build(s3, hour, plan["raw_bucket"], limits)
+        except (ClientError, JobError) as error:
+            failures.append(f"{hour['hour']}: {error}")
+    if failures:
+        raise JobError("; ".join(failures))
+
+
+def build(s3: Any, planned: dict[str, Any], raw_bucket: str, limits: EventTimeLimits) -> None:
+    """Build one hour up to its manifest."""
+    hour = Hour.parse(planned["hour"])
+    lake, prefix = split(planned["target"])
+    objects = [read(s3, raw_bucket, each, hour, limits) for each in sorted(planned["objects"], key=lambda o: o["key"])]
+    seen: set[tuple[Any, ...]] = set()
+    accounts, days, content = [], dict[str, DayTotals](), io.BytesIO()
+    with EventsFile(content) as file:
+        for each in objects:
+            events = first_of_equals(each.events, seen)
+            accounts.append(
+                replace(each.account, silver_rows=len(events), duplicates=len(each.events) - len(events))
+            )  # fmt: skip
+            rows = silver_rows(events, each.account.key)
+            for day, totals in day_totals(rows).items():
+                days[day] = days.get(day, DayTotals()) + totals
+            file.write(rows)
+    files = []
+    if total := sum(each.silver_rows for each in accounts):
+        files.append(put(s3, lake, f"{prefix}events/events-0.parquet", content, SILVER_EVENTS.full_name, total))
+    quarantine = [each.quarantine for each in objects if len(each.quarantine)]
+    if quarantine:
+        content = io.BytesIO()
+        quarantined = write_quarantine(content, quarantine)
+        key = f"{prefix}quarantine/quarantine-0.parquet"
+        files.append(put(s3, lake, key, content, SILVER_QUARANTINE.full_name, quarantined))
+    account = HourAccount(tuple(accounts), dict(sorted(days.items())))
+    manifest = HourCommit(hour, planned["run_id"], datetime.now(UTC), limits.rules_version, account, tuple(files))
+    s3.put_object(Bucket=lake, Key=f"{prefix}manifest.json", Body=manifest.to_json().encode())
+
+
+def read(s3: Any, bucket: str, listed: dict[str, Any], hour: Hour, limits: EventTimeLimits) -> ValidatedObject:
+    """Validate one object, as it was listed."""
+    try:
+        stored = s3.get_object(Bucket=bucket, Key=listed["key"], IfMatch=f'"{listed["etag"]}"')["Body"].read()
+    except ClientError as error:
+        raise JobError(f"{listed['key']} was replaced or removed while it was read: list the hour again") from error
+    return validate_object(io.BytesIO(stored), **listed, hour=hour, limits=limits)
+
+
+def first_of_equals(events: pa.Table, seen: set[tuple[Any, ...]]) -> pa.Table:
+    """Leave out events that equal an earlier one of the hour."""
+    rows = zip(*(events.column(name).to_pylist() for name in events.column_names if name != "line_number"), strict=True)
+    kept = []
+    for row in rows:
+        kept.append(row not in seen)
+        seen.add(row)
+    return events.filter(pa.array(kept, pa.bool_()))
+
+
+def put(s3: Any, bucket: str, key: str, content: io.BytesIO, table: str, rows: int) -> DataFile:
+    """Write one file and describe it."""
+    body = content.getvalue()
+    s3.put_object(Bucket=bucket, Key=key, Body=body)
+    return DataFile(table, key, rows, len(body), hashlib.sha256(body).hexdigest())
+
+
+def split(url: str) -> tuple[str, str]:
+    """Return bucket and key."""
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,363 @@
+"""Silver on AWS: one Glue run for many hours, never two for the same work, and what becomes of runs that go wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.base import (
+    BrokenLawError,
+    FewerObjectsError,
+    PassingFaultError,
+    PipelineError,
+    SilverBuild,
+    SilverOutcome,
+    StorageError,
+)
+from event_pipeline.rules.hour import Hour
+from event_pipeline.settings import Settings
+from event_pipeline_tests.emulator import AwsError, EmulatedAws, Fault
+from event_pipeline_tests.engines.aws.pipeline import land, seen, silver
+from event_pipeline_tests.pipeline import HOUR, event, purchase
+
+NEXT_HOUR = HOUR.plus(1)
+
+
+def build(engine: AwsEngine, *hours: Hour, progress: Callable[[str], None] = lambda _: None) -> list[SilverBuild]:
+    """Build hours without registering them."""
+    return list(engine.build_silver(hours, progress=progress))
+
+
+def only_run(aws: EmulatedAws, settings: Settings) -> str:
+    """Return the id of the only run that the job ever had."""
+    (run,) = aws.client("glue").get_job_runs(JobName=settings.glue_job)["JobRuns"]
+    return str(run["Id"])
+
+
+def test_hours_of_a_range_are_built_by_one_run(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    for hour in (HOUR, NEXT_HOUR):
+        land(aws, settings, hour, 0, [event(hour)])
+    built = silver(engine, HOUR, NEXT_HOUR, NEXT_HOUR.plus(1))
+    assert [each.commit.hour for each in built] == [HOUR, NEXT_HOUR, NEXT_HOUR.plus(1)]
+    assert len(aws.requests.of("glue.StartJobRun")) == 1
+    assert seen(engine) == 2
+
+
+def test_hours_without_objects_need_no_run(aws: EmulatedAws, engine: AwsEngine) -> None:
+    (empty,) = silver(engine, HOUR)
+    assert empty.reason == "no raw objects: built as an empty hour"
+    assert aws.requests.of("glue.StartJobRun") == []
+    assert engine.query("SELECT objects, records FROM ops.hour_ledger").to_pylist() == [{"objects": 0, "records": 0}]
+
+
+def test_the_run_gets_its_plan_token_and_size(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    key = land(aws, settings, HOUR, 0, [event()])
+    (built,) = silver(engine, HOUR)
+    run = aws.client("glue").get_job_run(JobName=settings.glue_job, RunId=built.details["glue_run"])["JobRun"]
+    plan_url = run["Arguments"]["--plan"]
+    bucket, _, plan_key = plan_url.removeprefix("s3://").partition("/")
+    plan = json.loads(aws.client("s3").get_object(Bucket=bucket, Key=plan_key)["Body"].read())
+    assert plan["token"] == run["Arguments"]["--token"]
+    assert plan["limits"] == {"max_age_seconds": 604800, "max_lead_seconds": 300}
+    (planned,) = plan["hours"]
+    assert planned["target"] == f"s3://{settings.lake_bucket}/runs/hours/{HOUR.hive_path}/{built.commit.run_id}/"
+    assert [each["key"] for each in planned["objects"]] == [key]
+    assert (run["WorkerType"], run["NumberOfWorkers"], run["Timeout"]) == ("G.1X", 3, 5)
+    assert built.details["glue_logs"].endswith(f"/log-events/{run['Id']}")
+
+
+def test_a_run_that_is_under_way_is_waited_for_and_not_started_again(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    held = aws.hold_next_run()
+    aws.fail_next("glue.GetJobRun", Fault.ACCESS_DENIED)
+    with pytest.raises(StorageError, match="glue:GetJobRun"):
+        build(engine, HOUR)
+    held.release()
+    (built,) = build(AwsEngine(settings), HOUR)
+    assert built.outcome is SilverOutcome.BUILT
+    assert built.details["glue_run"] == only_run(aws, settings)
+    assert len(aws.requests.of("glue.StartJobRun")) == 1
+
+
+def test_what_a_run_left_while_nobody_watched_is_taken(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    held = aws.hold_next_run()
+    aws.fail_next("glue.GetJobRun", Fault.ACCESS_DENIED)
+    with pytest.raises(StorageError):
+        build(engine, HOUR)
+    held.release()
+    aws.wait_for_job(only_run(aws, settings))
+    lines: list[str] = []
+    (built,) = build(AwsEngine(settings), HOUR, progress=lines.append)
+    assert built.outcome is SilverOutcome.BUILT
+    assert any("took 1 hours that an earlier run had built" in line for line in lines)
+    assert len(aws.requests.of("glue.StartJobRun")) == 1
+
+
+def test_a_forced_build_takes_nothing_from_an_earlier_run(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    (first,) = silver(engine, HOUR)
+    (forced,) = silver(engine, HOUR, force=True)
+    assert forced.reason == "forced"
+    assert forced.commit.run_id != first.commit.run_id
+    assert len(aws.requests.of("glue.StartJobRun")) == 2
+    assert seen(engine) == 1
+
+
+def test_a_start_whose_answer_was_lost_starts_no_second_run(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    aws.fail_next("glue.StartJobRun", Fault.NO_ANSWER, after_effect=True)
+    (built,) = build(engine, HOUR)
+    assert built.outcome is SilverOutcome.BUILT
+    runs = aws.client("glue").get_job_runs(JobName=settings.glue_job)["JobRuns"]
+    assert [run["Id"] for run in runs] == [built.details["glue_run"]]
+
+
+def test_a_build_waits_while_glue_has_no_room(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    other = aws.hold_next_run()
+    aws.client("glue").start_job_run(JobName=settings.glue_job, Arguments={"--plan": "s3://none/none", "--token": "x"})
+    lines: list[str] = []
+
+    def progress(line: str) -> None:
+        lines.append(line)
+        if "no room" in line:
+            other.release()
+
+    (built,) = build(engine, HOUR, progress=progress)
+    assert built.outcome is SilverOutcome.BUILT
+    assert any("ConcurrentRunsExceededException" in line for line in lines)
+
+
+def test_a_build_gives_up_when_glue_has_no_room_for_too_long(aws: EmulatedAws, settings: Settings) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    engine = AwsEngine(settings.model_copy(update={"glue_wait_minutes": 0}))
+    aws.fail_next("glue.StartJobRun", AwsError("ConcurrentRunsExceededException", "Concurrent runs exceeded"), None)
+    with pytest.raises(PassingFaultError, match="no room for 0 minutes.*EVENT_PIPELINE_GLUE_WAIT_MINUTES"):
+        build(engine, HOUR)
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "kind", "said"),
+    [
+        ("FAILED", "ValueError: bad plan", PipelineError, "ended FAILED: ValueError: bad plan"),
+        ("FAILED", "Resource unavailable", PassingFaultError, "ended FAILED: Resource unavailable"),
+        ("ERROR", "Internal", PassingFaultError, "Glue itself failed"),
+        ("TIMEOUT", "", PipelineError, "after 5 minutes.*EVENT_PIPELINE_GLUE_TIMEOUT_MINUTES"),
+        ("EXPIRED", "", PassingFaultError, "no capacity"),
+        ("STOPPED", "", PipelineError, "somebody stopped it"),
+    ],
+)
+def test_a_run_that_ends_badly_publishes_nothing_and_the_next_one_heals(
+    aws: EmulatedAws,
+    engine: AwsEngine,
+    settings: Settings,
+    state: str,
+    message: str,
+    kind: type[PipelineError],
+    said: str,
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    aws.fail_next_run(state, message)
+    with pytest.raises(kind, match=said) as failed:
+        build(engine, HOUR)
+    assert isinstance(failed.value, PassingFaultError) is (kind is PassingFaultError)
+    assert "https://eu-central-1.console.aws.amazon.com/cloudwatch" in str(failed.value)
+    assert engine.hour_commit(HOUR) is None
+    (built,) = silver(engine, HOUR)
+    assert built.outcome is SilverOutcome.BUILT
+    assert seen(engine) == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "containing"),
+    [
+        ("s3.GetObject", "plans/"),
+        ("s3.GetObject", "events/"),
+        ("s3.PutObject", "events-0"),
+        ("s3.PutObject", "manifest"),
+    ],
+)
+@pytest.mark.parametrize("after_effect", [False, True])
+def test_a_run_that_dies_at_any_stage_leaves_nothing_visible(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, operation: str, containing: str, after_effect: bool
+) -> None:
+    land(aws, settings, HOUR, 0, [event(), {"bad": 1}])
+    struck = aws.kill_job_at(operation, containing=containing, after_effect=after_effect)
+    complete = (operation, containing, after_effect) == ("s3.PutObject", "manifest", True)
+    with pytest.raises(PipelineError, match="ended FAILED"):
+        build(engine, HOUR)
+    assert struck.struck == 1
+    # With its manifest an hour is whole, and is published whatever became of the run that wrote it.
+    assert (engine.hour_commit(HOUR) is not None) is complete
+    silver(engine, HOUR)
+    assert seen(engine) == 1
+    assert engine.partition_faults(HOUR) == []
+
+
+def test_hours_that_were_built_before_a_run_failed_are_published(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    for hour in (HOUR, NEXT_HOUR):
+        land(aws, settings, hour, 0, [event(hour)])
+    aws.kill_job_at("s3.PutObject", containing=f"hour={NEXT_HOUR.partition_values[3]}")
+    with pytest.raises(PipelineError, match="ended FAILED"):
+        build(engine, HOUR, NEXT_HOUR)
+    assert list(engine.hour_commits()) == [HOUR]
+    assert [each.outcome.value for each in build(engine, HOUR, NEXT_HOUR)] == ["unchanged", "built"]
+
+
+def test_an_interrupt_stops_the_run(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    aws.hold_next_run()
+
+    def interrupt(line: str) -> None:
+        if "is STARTING" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(engine, HOUR, progress=lambda line: interrupt(line))
+    assert aws.wait_for_job(only_run(aws, settings)).state == "STOPPED"
+    assert engine.hour_commit(HOUR) is None
+
+
+def test_an_object_that_is_replaced_while_the_job_reads_is_a_passing_fault(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    held = aws.hold_next_run()
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(build, engine, HOUR)
+        held.wait_until_reached()
+        land(aws, settings, HOUR, 0, [event(), purchase(second=1)])
+        held.release()
+        with pytest.raises(PassingFaultError, match="was replaced or removed while it was read"):
+            building.result(60)
+    silver(engine, HOUR)
+    assert seen(engine) == 2
+
+
+def test_two_orchestrators_of_one_hour_publish_one_build(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    held = aws.hold_next_run()
+    with ThreadPoolExecutor(2) as pool:
+        first: Future[list[SilverBuild]] = pool.submit(build, engine, HOUR)
+        held.wait_until_reached()
+        second: Future[list[SilverBuild]] = pool.submit(build, AwsEngine(settings), HOUR)
+        held.release()
+        builds = [*first.result(60), *second.result(60)]
+    assert len({each.commit.run_id for each in builds}) == 1
+    assert len(aws.requests.of("glue.StartJobRun")) == 1
+    engine.register_hours([HOUR])
+    assert engine.partition_faults(HOUR) == []
+    assert engine.query("SELECT count(*) AS n FROM ops.hour_ledger").to_pylist() == [{"n": 1}]
+
+
+def test_a_slower_orchestrator_does_not_overwrite_a_newer_build(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    slow = aws.hold_next("s3.PutObject", containing=f"commits/hours/{HOUR.hive_path}", caller="client")
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(build, engine, HOUR)
+        slow.wait_until_reached()
+        land(aws, settings, HOUR, 5, [event(second=300)])
+        (newer,) = build(AwsEngine(settings), HOUR)
+        slow.release()
+        with pytest.raises(PassingFaultError, match="another process published it meanwhile"):
+            building.result(60)
+    assert engine.hour_commit(HOUR) == newer.commit
+    silver(engine, HOUR)
+    assert seen(engine) == 2
+
+
+def test_hours_before_a_refused_one_are_built(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    kept = land(aws, settings, NEXT_HOUR, 0, [event(NEXT_HOUR)])
+    lost = land(aws, settings, NEXT_HOUR, 5, [event(NEXT_HOUR, 300)])
+    silver(engine, NEXT_HOUR)
+    aws.client("s3").delete_object(Bucket=settings.raw_bucket, Key=lost)
+    land(aws, settings, HOUR, 0, [event()])
+    with pytest.raises(FewerObjectsError, match=rf"{lost}.*--allow-fewer-objects"):
+        build(engine, HOUR, NEXT_HOUR)
+    assert list(engine.hour_commits()) == [HOUR, NEXT_HOUR]
+    (told,) = silver(engine, NEXT_HOUR, allow_fewer_objects=True)
+    assert told.reason == "told to build from fewer objects"
+    aws.client("s3").delete_object(Bucket=settings.raw_bucket, Key=kept)
+    (expired,) = silver(engine, NEXT_HOUR)
+    assert expired.reason == "its raw objects are gone, the published build stays"
+
+
+def rewrite_manifest(aws: EmulatedAws, settings: Settings, change: Callable[[dict[str, object]], None]) -> None:
+    """Change the manifest of the only run there is."""
+    s3 = aws.client("s3")
+    listed = s3.list_objects_v2(Bucket=settings.lake_bucket, Prefix="runs/hours/")["Contents"]
+    (key,) = (each["Key"] for each in listed if each["Key"].endswith("manifest.json"))
+    manifest = json.loads(s3.get_object(Bucket=settings.lake_bucket, Key=key)["Body"].read())
+    change(manifest)
+    s3.put_object(Bucket=settings.lake_bucket, Key=key, Body=json.dumps(manifest).encode())
+
+
+def left_unpublished(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    """Have a run finish whose orchestrator is gone."""
+    held = aws.hold_next_run()
+    aws.fail_next("glue.GetJobRun", Fault.ACCESS_DENIED)
+    with pytest.raises(StorageError):
+        build(engine, HOUR)
+    held.release()
+    aws.wait_for_job(only_run(aws, settings))
+
+
+def test_a_manifest_that_breaks_the_law_publishes_nothing(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    left_unpublished(aws, engine, settings)
+
+    def lose_a_record(manifest: dict[str, object]) -> None:
+        manifest["account"]["objects"][0]["records"] = 2  # type: ignore[index]
+
+    rewrite_manifest(aws, settings, lose_a_record)
+    with pytest.raises(BrokenLawError, match="2 records, but 1 Silver rows"):
+        build(engine, HOUR)
+    assert engine.hour_commit(HOUR) is None
+
+
+def test_a_file_that_the_manifest_does_not_name_publishes_nothing(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    left_unpublished(aws, engine, settings)
+    s3 = aws.client("s3")
+    listed = s3.list_objects_v2(Bucket=settings.lake_bucket, Prefix="runs/hours/")["Contents"]
+    (key,) = (each["Key"] for each in listed if each["Key"].endswith("events-0.parquet"))
+    stray = key.replace("events-0", "events-9")
+    s3.copy_object(Bucket=settings.lake_bucket, Key=stray, CopySource=f"{settings.lake_bucket}/{key}")
+    with pytest.raises(StorageError, match="belong to nobody .*events-9.*nothing was published"):
+        build(engine, HOUR)
+    assert engine.hour_commit(HOUR) is None
+
+
+def test_a_vanished_file_is_found_and_built_again(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    (first,) = silver(engine, HOUR)
+    (file,) = first.commit.files_of("silver.events")
+    aws.client("s3").delete_object(Bucket=settings.lake_bucket, Key=file.path)
+    with pytest.raises(StorageError, match=f"s3://{settings.lake_bucket}/{file.path}.*is gone"):
+        engine.count_rows(first.commit)
+    with pytest.raises(StorageError, match="1 committed files are gone .*event-pipeline run --from"):
+        engine.register_hours([HOUR])
+    (again,) = silver(engine, HOUR)
+    assert again.reason == "committed files were gone"
+    assert seen(engine) == 1

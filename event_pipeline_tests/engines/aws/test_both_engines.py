@@ -1,0 +1,219 @@
+"""One test body over every engine: whatever lands, both publish what the oracle computes, in the same types."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.base import SilverOutcome
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.generator import GeneratorOptions, Shape, generate
+from event_pipeline.reporting.answers import named_query
+from event_pipeline.rules.contract import HOUR_TABLES
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.settings import Settings, load_settings
+from event_pipeline_tests.emulator import EmulatedAws
+from event_pipeline_tests.engines.aws.conftest import AWS, AWS_WITH_SPARK
+from event_pipeline_tests.engines.aws.pipeline import World
+from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR
+from event_pipeline_tests.pipeline import event, in_order, purchase, rows, write_object
+
+AROUND_MIDNIGHT = HourRange(Hour.parse("2025-12-07T23"), Hour.parse("2025-12-08T01"))
+DIRTY = GeneratorOptions(
+    events_per_file=150,
+    files_per_hour=4,
+    seed=11,
+    shape=Shape.REALISTIC,
+    bad_share=0.2,
+    duplicate_share=0.15,
+    late_share=0.2,
+    broken_objects=3,
+)
+JUST_AFTER_MIDNIGHT = AROUND_MIDNIGHT.last
+YESTERDAY, TODAY = Hour.parse("2025-12-07T10"), Hour.parse("2025-12-08T10")
+
+without_spark = pytest.mark.parametrize("world", ["local", AWS], indirect=True)
+
+
+def test_hostile_lines_agree_with_the_oracle(world: World) -> None:
+    hour = Hour.parse(LANDING_HOUR)
+    lines = [each.line for each in HOSTILE_LINES]
+    write_object(world.root, hour, 0, lines[::2])
+    write_object(world.root, hour, 5, lines[1::2])
+    world.build([hour])
+    expected = world.assert_agrees_with_oracle()
+    assert len(expected.silver) > 50
+    assert len(expected.quarantine) > 100
+
+
+def test_dirty_hours_agree_with_the_oracle(world: World) -> None:
+    generate(world.root / "raw", AROUND_MIDNIGHT, DIRTY)
+    built = world.build(list(AROUND_MIDNIGHT))
+    assert [each.outcome for each in built] == [SilverOutcome.BUILT] * 2
+    expected = world.assert_agrees_with_oracle()
+    assert sum(hour.duplicates for hour in expected.hours.values()) > 0
+    assert sum(len(hour.unreadable) for hour in expected.hours.values()) == 3
+
+
+@without_spark
+def test_hours_built_one_by_one_in_any_order_agree_with_the_oracle(world: World) -> None:
+    generate(world.root / "raw", AROUND_MIDNIGHT, DIRTY)
+    hours = list(AROUND_MIDNIGHT)
+    random.Random(3).shuffle(hours)
+    for hour in hours:
+        world.build([hour])
+    world.assert_agrees_with_oracle()
+
+
+@pytest.mark.parametrize("world", ["local", AWS_WITH_SPARK], indirect=True)
+def test_the_real_sample_files_agree_with_the_oracle(world: World, real_samples: list[Path]) -> None:
+    hour = Hour.parse("2025-11-19T17")
+    for sample in real_samples:
+        target = world.root / "raw" / hour.raw_prefix / f"minute={sample.name[18:20]}" / sample.name
+        target.parent.mkdir(parents=True)
+        shutil.copyfile(sample, target)
+    world.build([hour])
+    expected = world.assert_agrees_with_oracle()
+    assert len(expected.silver) == 200
+
+
+@without_spark
+def test_a_late_object_moves_the_older_day_too(world: World) -> None:
+    write_object(world.root, YESTERDAY, 0, [event(YESTERDAY, 1), purchase(YESTERDAY, 2)])
+    write_object(world.root, TODAY, 0, [event(TODAY, 1)])
+    world.build([YESTERDAY, TODAY])
+    world.assert_agrees_with_oracle()
+    write_object(world.root, TODAY, 5, [purchase(YESTERDAY, 3, user_id="u_2"), purchase(TODAY, 4)])
+    (late,) = world.build([TODAY])
+    assert late.reason == "input changed"
+    world.assert_agrees_with_oracle()
+
+
+@without_spark
+def test_a_replaced_object_takes_back_what_it_said_before(world: World) -> None:
+    write_object(world.root, YESTERDAY, 0, [event(YESTERDAY, 1)])
+    write_object(world.root, TODAY, 0, [purchase(YESTERDAY, 3), event(TODAY, 1)])
+    world.build([YESTERDAY, TODAY])
+    write_object(world.root, TODAY, 0, [event(TODAY, 1, product_id="p_other")])
+    world.build([TODAY])
+    expected = world.assert_agrees_with_oracle()
+    assert [row["event_date"].day for row in expected.gold["user_activity"]] == [7, 8]
+    assert expected.gold["hourly_revenue"] == []
+
+
+@without_spark
+def test_a_day_whose_only_rows_were_taken_back_disappears(world: World) -> None:
+    write_object(world.root, TODAY, 0, [purchase(YESTERDAY, 3), event(TODAY, 1)])
+    world.build([TODAY])
+    write_object(world.root, TODAY, 0, [event(TODAY, 1)])
+    world.build([TODAY])
+    expected = world.assert_agrees_with_oracle()
+    assert len(expected.gold["user_activity"]) == 1
+
+
+@without_spark
+def test_a_range_with_a_quiet_hour_and_an_hour_set_aside_whole_agrees_with_the_oracle(world: World) -> None:
+    quiet, broken, busy = (YESTERDAY.plus(hours) for hours in range(3))
+    write_object(world.root, broken, 0, b"not gzip")
+    write_object(world.root, busy, 0, [event(busy, 1), {"timestamp": None}])
+    built = world.build([quiet, broken, busy])
+    assert [each.reason for each in built] == ["no raw objects: built as an empty hour", "first build", "first build"]
+    ledger = rows(world.engine, "SELECT hour, objects, unreadable_objects, records FROM ops.hour_ledger ORDER BY hour")
+    assert [tuple(row.values()) for row in ledger] == [("10", 0, 0, 0), ("11", 1, 1, 0), ("12", 1, 0, 2)]
+    assert rows(world.engine, "SELECT count(*) AS n FROM silver.events") == [{"n": 1}]
+
+
+@without_spark
+def test_every_check_of_a_sound_hour_passes(world: World) -> None:
+    generate(world.root / "raw", [JUST_AFTER_MIDNIGHT], DIRTY)
+    (built,) = world.build([JUST_AFTER_MIDNIGHT])
+    counted = world.engine.count_rows(built.commit)
+    account = built.commit.account
+    assert (counted.silver_rows, counted.quarantined) == (account.silver_rows, account.quarantined)
+    assert counted.quarantined_by_reason == account.quarantined_by_reason
+    assert world.engine.partition_faults(JUST_AFTER_MIDNIGHT) == []
+    for table in load_gold_tables():
+        days = world.engine.touched_days(table, JUST_AFTER_MIDNIGHT)
+        assert len(days) > 1
+        measures = world.engine.reconcile(table, days)
+        assert {measure.day for measure in measures} == set(days)
+        assert [each for each in measures if each.gold != each.silver] == []
+        assert world.engine.grain_faults(table, days) == []
+        assert world.engine.hours_behind(table) == []
+
+
+@without_spark
+def test_a_second_run_changes_nothing(world: World) -> None:
+    write_object(world.root, TODAY, 0, [event(TODAY, 1), purchase(YESTERDAY, 1)])
+    world.build([TODAY])
+    (again,) = world.build([TODAY])
+    assert (again.outcome, again.reason) == (SilverOutcome.UNCHANGED, "same input, same rules")
+    assert {change.action.value for change in world.engine.register_hours([TODAY])} == {"unchanged"}
+    for table in load_gold_tables():
+        refreshed = world.engine.refresh_gold(table, [TODAY], progress=lambda _: None)
+        assert (refreshed.partial_rows, refreshed.day_rows) == ({}, {})
+        assert refreshed.unchanged_hours == (TODAY,)
+        assert refreshed.bytes_out == 0
+
+
+@pytest.mark.spark
+def test_both_engines_give_the_same_rows_in_the_same_types(
+    aws: EmulatedAws, settings: Settings, engine: AwsEngine, root: Path
+) -> None:
+    generate(root / "raw", AROUND_MIDNIGHT, DIRTY)
+    World(engine, root, (aws, settings.raw_bucket)).build(list(AROUND_MIDNIGHT))
+    local = LocalEngine(load_settings(root=root, workers=1))
+    World(local, root, None).build(list(AROUND_MIDNIGHT))
+    own = ("fingerprint", "run_id", "committed_at")
+    for table in HOUR_TABLES:
+        columns = ", ".join(column.name for column in table.columns if column.name not in own)
+        on_aws, here = (each.query(f"SELECT {columns} FROM {table.full_name}") for each in (engine, local))
+        assert on_aws.schema == here.schema
+        assert in_order(on_aws.to_pylist()) == in_order(here.to_pylist())
+        assert on_aws.num_rows
+    for gold in load_gold_tables():
+        answers = [each.query(named_query(gold.name, load_gold_tables())) for each in (engine, local)]
+        assert answers[0] == answers[1]
+        assert answers[0].num_rows
+    assert file_types(engine, aws, settings) == local_file_types(local, root)
+
+
+def file_types(engine: AwsEngine, aws: EmulatedAws, settings: Settings) -> dict[str, set[str]]:
+    """Table -> the Parquet schemas of its files in the lake bucket."""
+    found: dict[str, set[str]] = {}
+    listed = aws.client("s3").list_objects_v2(Bucket=settings.lake_bucket, Prefix="runs/")["Contents"]
+    for each in listed:
+        if not each["Key"].endswith("manifest.json"):
+            body = aws.client("s3").get_object(Bucket=settings.lake_bucket, Key=each["Key"])["Body"].read()
+            found.setdefault(kind_of(each["Key"]), set()).add(types_of(io.BytesIO(body)))
+    return found
+
+
+def local_file_types(engine: LocalEngine, root: Path) -> dict[str, set[str]]:
+    """Table -> the Parquet schemas of its files on disk."""
+    found: dict[str, set[str]] = {}
+    for path in (root / "lake" / "runs").rglob("*.parquet"):
+        found.setdefault(kind_of(path.relative_to(root / "lake").as_posix()), set()).add(types_of(path))
+    return found
+
+
+def kind_of(key: str) -> str:
+    """Return `hours/events`, `partials/<table>` or `days/<table>` of a file's key."""
+    _, kind, table, *rest = key.split("/")
+    if kind != "hours":
+        return f"{kind}/{table}"
+    name = next(part for part in ("events", "quarantine", "ledger") if any(each.startswith(part) for each in rest))
+    return f"hours/{name}"
+
+
+def types_of(file: Path | io.BytesIO) -> str:
+    """Return the columns of a Parquet file with their types, as every reader understands them."""
+    schema = pq.ParquetFile(file).schema_arrow
+    return ", ".join(f"{each.name} {str(each.type).removeprefix('large_')}" for each in schema)

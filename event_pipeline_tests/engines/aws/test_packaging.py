@@ -1,0 +1,100 @@
+"""What is shipped to the Glue job runs there by itself, and is the same file for the same sources."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pyarrow
+import pytest
+
+import event_pipeline
+from event_pipeline.engines.aws import packaging
+from event_pipeline.engines.aws.packaging import MissingSourceError, package_artifact, script_artifact
+
+JUDGE = """
+import gzip, importlib.util, io, sys
+from event_pipeline.engines.commit import HourCommit
+from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.silver_files import EventsFile
+from event_pipeline.rules.validation import validate_object
+
+hour, limits = Hour.parse("2025-12-07T22"), EventTimeLimits()
+stored = io.BytesIO(gzip.compress(b"{}"))
+result = validate_object(stored, key="k", etag="e", size=1, hour=hour, limits=limits)
+assert result.account.quarantined_by_reason == {"missing_timestamp": 1}
+assert sys.modules["event_pipeline"].__file__.startswith(sys.argv[1]), sys.modules["event_pipeline"].__file__
+assert not any(importlib.util.find_spec(name) for name in ("boto3", "dagster", "duckdb", "isal", "pydantic"))
+"""
+
+
+def test_the_zip_alone_judges_records_where_only_pyarrow_is_installed(tmp_path: Path) -> None:
+    """In an isolated interpreter: no site-packages but pyarrow, no checkout."""
+    archive = tmp_path / "event_pipeline.zip"
+    archive.write_bytes(package_artifact().content)
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "pyarrow").symlink_to(Path(pyarrow.__file__).parent)
+    for libraries in Path(pyarrow.__file__).parents[1].glob("pyarrow.libs"):
+        (modules / libraries.name).symlink_to(libraries)
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", JUDGE, str(archive)],
+        env={name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+        | {"PYTHONPATH": os.pathsep.join((str(archive), str(modules)))},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_equal_sources_give_equal_bytes_whatever_their_times(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    copy = tmp_path / "event_pipeline"
+    for pattern in packaging.SHIPPED:
+        for path in sorted(packaging.PACKAGE.glob(pattern), reverse=True):
+            target = copy / path.relative_to(packaging.PACKAGE)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+            target.chmod(0o600)
+            os.utime(target, (1, 1))
+    shipped = package_artifact()
+    monkeypatch.setattr(packaging, "PACKAGE", copy)
+    assert package_artifact() == shipped
+    with (copy / "rules" / "record.py").open("a") as source:
+        source.write("\n")
+    assert package_artifact().key != shipped.key
+
+
+def test_artifacts_lie_under_the_digest_of_their_bytes() -> None:
+    for artifact, name in ((package_artifact(), "event_pipeline.zip"), (script_artifact(), "silver_events.py")):
+        assert artifact.key == f"artifacts/{hashlib.sha256(artifact.content).hexdigest()}/{name}"
+
+
+def test_the_zip_holds_the_rules_and_the_commit_record_and_no_engine() -> None:
+    names = zipfile.ZipFile(io.BytesIO(package_artifact().content)).namelist()
+    assert names == sorted(names)
+    assert {"event_pipeline/rules/validation.py", "event_pipeline/engines/commit.py"} <= set(names)
+    assert not [name for name in names if not name.startswith(("event_pipeline/rules/", "event_pipeline/engines/"))][1:]
+    assert [name for name in names if name.startswith("event_pipeline/engines/")] == [
+        "event_pipeline/engines/__init__.py",
+        "event_pipeline/engines/commit.py",
+    ]
+
+
+def test_a_package_without_its_checkout_cannot_ship_the_script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(packaging, "SCRIPT", tmp_path / "silver_events.py")
+    with pytest.raises(MissingSourceError, match="deployed from a checkout"):
+        script_artifact()
+
+
+def test_the_version_in_the_code_is_the_projects() -> None:
+    project = tomllib.loads((packaging.PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert event_pipeline.__version__ == project["project"]["version"]

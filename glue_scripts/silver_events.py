@@ -1,0 +1,686 @@
+"""The Glue job: builds Silver of the landing hours that a plan names, each raw object one Spark task.
+
+It holds no rule of its own. Every record is judged by `event_pipeline.rules.validation` and every file written by
+`event_pipeline.rules.silver_files`, as in the embedded engine; Spark spreads the work and shuffles what may be a
+duplicate. Raw objects are read once. What a task accepts waits below `<target>scratch/` until all objects of its
+hour are known, so the driver holds counts, never rows.
+
+    --plan s3://bucket/key    what to build: time limits, raw bucket; per hour its objects, run id and target
+    --token text              names the run for whoever started it; must be the plan's own
+    --region name             where boto3 finds none (optional)
+    --dagster-pipes-context, --dagster-pipes-messages    progress to Dagster, if its `dagster_pipes` is at hand
+
+Left for each hour: Parquet files below `<target>events/` and `<target>quarantine/`, and last of all
+`<target>manifest.json`, a commit record (engines/commit.py) that publishes nothing yet. An hour whose manifest
+stands is not built again. Hours do not wait for one another: one that fails leaves the others built, and the job
+fails at its end with a last line that names hour and object.
+
+All bytes go through boto3 as they are stored, so it runs under Glue and under plain pyspark alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pyarrow as pa
+import pyarrow.compute as pc
+from boto3.exceptions import Boto3Error
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pyspark import Accumulator, AccumulatorParam, SparkContext
+from pyspark.sql import SparkSession
+
+from event_pipeline.engines.commit import CommitRecordError, DataFile, HourCommit
+from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, fingerprint
+from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE, EventTimeLimits
+from event_pipeline.rules.duplicates import (
+    InstantOrder,
+    doubtful_objects,
+    instant_order,
+    later_equals,
+    without_lines,
+)
+from event_pipeline.rules.hour import Hour, InvalidHourError
+from event_pipeline.rules.silver_files import FILE_BYTES, EventsFile, groups_by_size, write_quarantine
+from event_pipeline.rules.validation import ValidatedObject, day_totals, silver_rows, validate_object
+
+PLAN_FORMAT = 1
+READ_ATTEMPTS = 3
+SCRATCH_BYTES_PER_FILE_BYTE = 3
+"""Accepted events take 28.7 bytes in a scratch object and 9.9 in the Silver file (300,000 generated events)."""
+SHUFFLED_ROWS = 1 << 19
+"""Rows that one partition of the shuffle compares: about 50 MB."""
+BATCH_ROWS = 1 << 17
+LEAST_PYARROW = 21
+"""The first with `pyarrow.arange`, which the rules need; a Glue image may come with an older one."""
+PIPES_SECONDS = 3
+LISTED_FAILURES = 5
+
+Judged = tuple[ObjectAccount, InstantOrder | None, int, int]
+"""One raw object: its account, how its events lie in time, bytes of its two scratch objects (0: none)."""
+Written = tuple[DataFile | None, dict[int, tuple[int, int]], dict[str, DayTotals]]
+"""One file: what lies where (None: no row was left), object number -> (rows, duplicates), totals by event day."""
+
+
+class SilverJobError(Exception):
+    """The job, or one hour of it, cannot be built; the message says which hour and object, in one line."""
+
+
+@dataclass(frozen=True)
+class PlannedObject:
+    """One raw object as the plan lists it."""
+
+    key: str
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True)
+class PlannedHour:
+    """One landing hour to build, and all that a task needs to know of it."""
+
+    hour: Hour
+    run_id: str
+    limits: EventTimeLimits
+    raw_bucket: str
+    lake_bucket: str
+    prefix: str
+    """Of the target inside the lake bucket; ends with a slash."""
+    region: str | None
+    objects: tuple[PlannedObject, ...]
+    """Sorted by key: of equal records the first by object and line stays."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the planned input."""
+        return fingerprint((each.key, each.etag, each.size) for each in self.objects)
+
+
+@dataclass(frozen=True)
+class FileGroup:
+    """One Parquet file to write: the table, its name below the target and the numbers of the objects it holds."""
+
+    table: str
+    name: str
+    objects: tuple[int, ...]
+
+
+# -- in Spark tasks
+
+
+def s3_client(region: str | None) -> Any:
+    """Return an S3 client that repeats what fails in passing."""
+    return boto3.client("s3", region_name=region, config=Config(retries={"mode": "standard", "max_attempts": 5}))
+
+
+def scratch_key(planned: PlannedHour, kind: str, number: int) -> str:
+    """Return where the rows of one object wait; `kind` is `events` or `quarantine`."""
+    return f"{planned.prefix}scratch/{kind}-{number}.arrow"
+
+
+def judge_object(planned: PlannedHour, number: int, progress: Accumulator[list[Any]]) -> Judged | str:
+    """Validate one raw object of the hour and leave its rows in scratch objects; a text says why it failed."""
+    listed = planned.objects[number]
+    place = f"s3://{planned.raw_bucket}/{listed.key}"
+    s3 = s3_client(planned.region)
+    try:
+        result = read_object(s3, planned, listed)
+    except (ClientError, BotoCoreError) as error:
+        return f"{place}: {error}"
+    except SilverJobError as error:
+        return f"{place} {error}"
+    try:
+        sizes = [
+            put_table(s3, planned.lake_bucket, scratch_key(planned, kind, number), table)
+            for kind, table in (("events", result.events), ("quarantine", result.quarantine))
+        ]
+    except (ClientError, BotoCoreError) as error:
+        return f"{place}: its rows cannot be kept below s3://{planned.lake_bucket}/{planned.prefix}: {error}"
+    found = result.account.unreadable or f"{result.account.records:,} records"
+    progress.add([(str(planned.hour), listed.key, found)])
+    return result.account, instant_order(result.events.column("instant")), sizes[0], sizes[1]
+
+
+def read_object(s3: Any, planned: PlannedHour, listed: PlannedObject) -> ValidatedObject:
+    """Validate the stored bytes of a raw object as they arrive.
+
+    A connection that breaks is an error of botocore and the object is read again from its start: it never counts
+    as a truncated object.
+
+    Raises:
+        SilverJobError: the object is no longer what was listed.
+        ClientError, BotoCoreError: it cannot be read.
+    """
+    for attempt in range(1, READ_ATTEMPTS + 1):
+        try:
+            stored = s3.get_object(Bucket=planned.raw_bucket, Key=listed.key, IfMatch=f'"{listed.etag}"')["Body"]
+            return validate_object(
+                stored,
+                key=listed.key,
+                etag=listed.etag,
+                size=listed.size,
+                hour=planned.hour,
+                limits=planned.limits,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("PreconditionFailed", "412", "NoSuchKey", "404"):
+                raise SilverJobError("was replaced or removed while it was read: list the hour again") from None
+            raise
+        except BotoCoreError:
+            if attempt == READ_ATTEMPTS:
+                raise
+            time.sleep(attempt)
+    raise AssertionError("unreachable")
+
+
+def put_table(s3: Any, bucket: str, key: str, table: pa.Table) -> int:
+    """Write rows to a scratch object and return its bytes; no rows, no object, 0."""
+    if not table.num_rows:
+        return 0
+    content = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(content, table.schema, options=options) as stream:
+        stream.write_table(table.combine_chunks(), max_chunksize=BATCH_ROWS)
+    s3.put_object(Bucket=bucket, Key=key, Body=content.getvalue())
+    return content.tell()
+
+
+def get_table(s3: Any, bucket: str, key: str) -> pa.Table:
+    """Read the rows of a scratch object."""
+    for attempt in range(1, READ_ATTEMPTS + 1):
+        try:
+            return pa.ipc.open_stream(s3.get_object(Bucket=bucket, Key=key)["Body"].read()).read_all()
+        except BotoCoreError:
+            if attempt == READ_ATTEMPTS:
+                raise
+            time.sleep(attempt)
+    raise AssertionError("unreachable")
+
+
+def spread(planned: PlannedHour, number: int, partitions: int) -> Iterator[tuple[int, tuple[int, pa.Table]]]:
+    """Deal the events of one object to partitions so that equal events meet in one.
+
+    By instant and user: all events of an object may bear one instant. `partitions` is a power of two.
+    """
+    events = get_table(s3_client(planned.region), planned.lake_bucket, scratch_key(planned, "events", number))
+    events = events.combine_chunks()
+    users = events.column("user_id").combine_chunks().dictionary_encode()
+    digests = pa.array([zlib.crc32(user.encode()) for user in users.dictionary.to_pylist()], pa.int64())
+    instants = pc.cast(events.column("instant"), pa.int64())
+    partition = pc.bit_wise_and(pc.add(instants, digests.take(users.indices)), partitions - 1)
+    for each in pc.unique(partition).to_pylist():
+        yield each, (number, events.filter(pc.equal(partition, each)))
+
+
+def repeated_lines(pieces: Iterable[tuple[int, pa.Table]]) -> Iterator[tuple[int, pa.Array]]:
+    """Compare what met in one partition: yields object numbers with the lines that equal an earlier record."""
+    ordered = sorted(pieces, key=lambda piece: piece[0])
+    numbers = pa.concat_arrays([pa.repeat(number, events.num_rows) for number, events in ordered])
+    together = pa.concat_tables([events for _, events in ordered])
+    repeated = later_equals(together)
+    numbers, lines = numbers.take(repeated), together.column("line_number").combine_chunks().take(repeated)
+    for number in pc.unique(numbers).to_pylist():
+        yield number, lines.filter(pc.equal(numbers, number))
+
+
+def write_file(planned: PlannedHour, group: FileGroup, repeated: Mapping[int, Sequence[pa.Array]]) -> Written | str:
+    """Write one Parquet file from scratch objects; a text says why it failed.
+
+    `repeated` maps object numbers to the lines that are left out as duplicates.
+    """
+    s3 = s3_client(planned.region)
+    key = f"{planned.prefix}{group.name}"
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rows.parquet"
+            if group.table == SILVER_EVENTS.full_name:
+                rows, counts, days = write_events(s3, planned, group, repeated, path)
+            else:
+                tables = (
+                    get_table(s3, planned.lake_bucket, scratch_key(planned, "quarantine", number))
+                    for number in group.objects
+                )
+                rows, counts, days = write_quarantine(str(path), tables), {}, {}
+            if not rows:
+                return None, counts, days
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            s3.upload_file(str(path), planned.lake_bucket, key)
+            return DataFile(group.table, key, rows, path.stat().st_size, digest), counts, days
+    except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
+        return f"s3://{planned.lake_bucket}/{key}: {error}"
+
+
+def write_events(
+    s3: Any, planned: PlannedHour, group: FileGroup, repeated: Mapping[int, Sequence[pa.Array]], path: Path
+) -> tuple[int, dict[int, tuple[int, int]], dict[str, DayTotals]]:
+    """Write the Silver rows of a group of objects; one object is in memory at a time."""
+    counts: dict[int, tuple[int, int]] = {}
+    days: dict[str, DayTotals] = {}
+    with EventsFile(str(path)) as file:
+        for number in group.objects:
+            accepted = get_table(s3, planned.lake_bucket, scratch_key(planned, "events", number))
+            lines = pa.chunked_array(repeated.get(number, []), pa.int64())
+            events = without_lines(accepted, lines.combine_chunks()) if len(lines) else accepted
+            counts[number] = (events.num_rows, len(lines))
+            rows = silver_rows(events, planned.objects[number].key)
+            add_days(days, day_totals(rows))
+            file.write(rows)
+    return file.rows, counts, days
+
+
+def add_days(days: dict[str, DayTotals], more: Mapping[str, DayTotals]) -> None:
+    """Add control totals day by day."""
+    for day, totals in more.items():
+        days[day] = days.get(day, DayTotals()) + totals
+
+
+class ListParam(AccumulatorParam[list[Any]]):
+    """Gathers what finished tasks say, while others still work."""
+
+    def zero(self, value: list[Any]) -> list[Any]:
+        """Return where every task starts."""
+        return []
+
+    def addInPlace(self, value1: list[Any], value2: list[Any]) -> list[Any]:  # noqa: N802 - Spark's name
+        """Append what a task said."""
+        value1.extend(value2)
+        return value1
+
+
+# -- on the driver
+
+
+class HourBuilder:
+    """Builds planned hours, each by Spark jobs of its own; safe to use from several threads."""
+
+    def __init__(self, context: SparkContext, progress: Accumulator[list[Any]], s3: Any) -> None:
+        self._context = context
+        self._progress = progress
+        self._s3 = s3
+
+    def build(self, planned: PlannedHour) -> tuple[HourCommit, bool]:
+        """Build one hour up to its manifest; False with the manifest of an earlier attempt that got so far.
+
+        Raises:
+            SilverJobError: it cannot be built; nothing names the files that may lie in the target.
+        """
+        try:
+            if before := self._manifest(planned):
+                return before, False
+            judged = self._judge(planned)
+            commit = self._write(planned, judged)
+            self._finish(planned, commit)
+        except SilverJobError as error:
+            raise SilverJobError(f"{planned.hour}: {error}") from error
+        except Exception as error:
+            raise SilverJobError(f"{planned.hour}: {spark_reason(error)}") from error
+        return commit, True
+
+    def _manifest(self, planned: PlannedHour) -> HourCommit | None:
+        """Return the manifest that stands in the target.
+
+        Raises:
+            SilverJobError: it is of another build, or damaged.
+        """
+        key = f"{planned.prefix}manifest.json"
+        place = f"s3://{planned.lake_bucket}/{key}"
+        try:
+            text = self._s3.get_object(Bucket=planned.lake_bucket, Key=key)["Body"].read().decode()
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                return None
+            raise SilverJobError(f"{place}: {error}") from error
+        try:
+            found = HourCommit.from_json(text)
+        except CommitRecordError as error:
+            raise SilverJobError(f"{place}: {error}") from error
+        standing = (found.hour, found.run_id, found.fingerprint, found.rules_version)
+        if standing != (planned.hour, planned.run_id, planned.fingerprint, planned.limits.rules_version):
+            raise SilverJobError(f"{place} is of another build (run {found.run_id}): every build needs its own target")
+        return found
+
+    def _judge(self, planned: PlannedHour) -> list[Judged]:
+        """Validate all objects of the hour, one task each."""
+        if not planned.objects:
+            return []
+        progress = self._progress
+        self._describe(planned, "validate")
+        numbers = self._context.parallelize(range(len(planned.objects)), len(planned.objects))
+        return told(numbers.map(lambda number: judge_object(planned, number, progress)).collect())
+
+    def _write(self, planned: PlannedHour, judged: Sequence[Judged]) -> HourCommit:
+        """Write the hour's files, one task each, without its duplicates; return its manifest."""
+        groups = file_groups(judged)
+        written: list[Written] = []
+        doubtful = doubtful_objects([order for _, order, _, _ in judged])
+        if groups and not doubtful:
+            self._describe(planned, "write")
+            tasks = self._context.parallelize(range(len(groups)), len(groups))
+            written = told(tasks.map(lambda group: write_file(planned, groups[group], {})).collect())
+        elif groups:
+            self._describe(planned, "find duplicates and write")
+            rows = sum(judged[number][0].silver_rows for number in doubtful)
+            written = told(self._written_without_duplicates(planned, groups, doubtful, rows))
+        accounts = [account for account, *_ in judged]
+        days: dict[str, DayTotals] = {}
+        for _, counts, more in written:
+            for number, (silver, duplicates) in counts.items():
+                accounts[number] = replace(accounts[number], silver_rows=silver, duplicates=duplicates)
+            add_days(days, more)
+        now = datetime.now(UTC)
+        return HourCommit(
+            planned.hour,
+            planned.run_id,
+            now.replace(microsecond=now.microsecond // 1000 * 1000),
+            planned.limits.rules_version,
+            HourAccount(tuple(accounts), dict(sorted(days.items()))),
+            tuple(file for file, *_ in written if file),
+        )
+
+    def _written_without_duplicates(
+        self, planned: PlannedHour, groups: Sequence[FileGroup], doubtful: Sequence[int], rows: int
+    ) -> list[Written | str]:
+        """Shuffle what may be equal together, then the repeated lines to the file that would hold them."""
+        partitions = 1 << max(0, math.ceil(math.log2(max(1, rows) / SHUFFLED_ROWS)))
+        file_of = {
+            number: position
+            for position, group in enumerate(groups)
+            if group.table == SILVER_EVENTS.full_name
+            for number in group.objects
+        }
+        repeated = (
+            self._context.parallelize(doubtful, len(doubtful))
+            .flatMap(lambda number: spread(planned, number, partitions))
+            .groupByKey(partitions, int)
+            .flatMap(lambda met: repeated_lines(met[1]))
+            .map(lambda found: (file_of[found[0]], found))
+        )
+        every_file = self._context.parallelize([(position, None) for position in range(len(groups))], 1)
+
+        def write(shuffled: tuple[int, Iterable[tuple[int, pa.Array] | None]]) -> Written | str:
+            position, found = shuffled
+            lines: dict[int, list[pa.Array]] = {}
+            for each in found:
+                if each is not None:
+                    lines.setdefault(each[0], []).append(each[1])
+            return write_file(planned, groups[position], lines)
+
+        return repeated.union(every_file).groupByKey(len(groups), int).map(write).collect()
+
+    def _finish(self, planned: PlannedHour, commit: HourCommit) -> None:
+        """Remove everything below the target that the manifest does not name, then put the manifest.
+
+        A table's partition shows every file below its location, so the rest of an attempt that died must go.
+        """
+        named = {file.path for file in commit.files}
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=planned.lake_bucket, Prefix=planned.prefix)
+        for page in pages:
+            rest = [{"Key": each["Key"]} for each in page.get("Contents", []) if each["Key"] not in named]
+            if rest:
+                answer = self._s3.delete_objects(Bucket=planned.lake_bucket, Delete={"Objects": rest, "Quiet": True})
+                for error in answer.get("Errors", []):
+                    place = f"s3://{planned.lake_bucket}/{error['Key']}"
+                    raise SilverJobError(f"{place}: cannot be removed: {error['Code']}: {error['Message']}")
+        self._s3.put_object(
+            Bucket=planned.lake_bucket,
+            Key=f"{planned.prefix}manifest.json",
+            Body=commit.to_json().encode(),
+            ContentType="application/json",
+        )
+
+    def _describe(self, planned: PlannedHour, step: str) -> None:
+        self._context.setJobDescription(f"{planned.hour}: {step}")
+
+
+def told(results: Sequence[Any]) -> list[Any]:
+    """Return what tasks gave back.
+
+    Raises:
+        SilverJobError: with what the first failed task said, and how many others failed.
+    """
+    failures = [each for each in results if isinstance(each, str)]
+    if failures:
+        others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise SilverJobError(failures[0] + others)
+    return list(results)
+
+
+def file_groups(judged: Sequence[Judged]) -> list[FileGroup]:
+    """Divide an hour's objects into files of about FILE_BYTES, neighbours together, never more than objects."""
+    groups = []
+    for table, kind, size_at in ((SILVER_EVENTS, "events", 2), (SILVER_QUARANTINE, "quarantine", 3)):
+        sizes: list[int] = [each[size_at] for each in judged]  # type: ignore[misc]
+        with_rows = [number for number, size in enumerate(sizes) if size]
+        most = FILE_BYTES * SCRATCH_BYTES_PER_FILE_BYTE
+        for index, run in enumerate(groups_by_size([sizes[number] for number in with_rows], most)):
+            numbers = tuple(with_rows[position] for position in run)
+            groups.append(FileGroup(table.full_name, f"{kind}/{kind}-{index}.parquet", numbers))
+    return groups
+
+
+def spark_reason(error: Exception) -> str:
+    """Return one line of an error; of a failed Spark task the Python exception that stands in its report."""
+    raised = re.findall(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b: .+", str(error), re.MULTILINE)
+    python = [line for line in raised if not line.startswith(("org.apache.", "py4j.", "java."))]
+    return python[-1] if python else " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+class Report:
+    """Says how the job goes: a line on stdout and, where Dagster listens, a log line and a message per hour."""
+
+    def __init__(self, pipes: Any = None) -> None:
+        self._pipes = pipes
+        self._objects_done: dict[str, int] = {}
+
+    def line(self, text: str) -> None:
+        """Say one line."""
+        print(text, flush=True)
+        if self._pipes:
+            self._pipes.log.info(text)
+
+    def object_done(self, hour: str, key: str, found: str, objects: int) -> None:
+        """Say that one raw object was validated."""
+        self._objects_done[hour] = done = self._objects_done.get(hour, 0) + 1
+        self.line(f"{hour}: object {done} of {objects}: {key}: {found}")
+
+    def hour_done(self, commit: HourCommit, built: bool, seconds: float) -> None:
+        """Say that the manifest of an hour stands, and what is in it."""
+        account = commit.account
+        numbers = {
+            "objects": len(account.objects),
+            "unreadable_objects": len(account.unreadable),
+            "raw_bytes": account.raw_bytes,
+            "records": account.records,
+            "silver_rows": account.silver_rows,
+            "quarantined": account.quarantined,
+            "duplicates": account.duplicates,
+        }
+        how = f"built in {seconds:.1f} s" if built else "was built before, its manifest stands"
+        counts = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in numbers.items())
+        self.line(f"{commit.hour}: {how}: {counts}, {len(commit.files)} files")
+        if self._pipes:
+            hour = {"hour": str(commit.hour), "run_id": commit.run_id, "built": built, "seconds": round(seconds, 3)}
+            self._pipes.report_custom_message(hour | numbers)
+
+
+@contextmanager
+def open_report(s3: Any) -> Iterator[Report]:
+    """Give what progress is reported to: through Dagster Pipes when it was asked for and can be had."""
+    pipes = open_pipes(s3)
+    if pipes is None:
+        yield Report()
+        return
+    with pipes:
+        yield Report(pipes)
+
+
+def open_pipes(s3: Any) -> Any:
+    """Open Dagster Pipes over S3; None, and a line that says why, when it was asked for and cannot be had.
+
+    Progress is worth nothing compared with the hours: an orchestrator that is gone must not fail them.
+    """
+    by_arguments = "--dagster-pipes-context" in sys.argv
+    if not by_arguments and "DAGSTER_PIPES_CONTEXT" not in os.environ:
+        return None
+    try:
+        import dagster_pipes
+    except ImportError:
+        print("dagster_pipes is not installed here: progress goes to this log only", flush=True)
+        return None
+    loader = dagster_pipes.PipesCliArgsParamsLoader if by_arguments else dagster_pipes.PipesEnvVarParamsLoader
+    try:
+        return dagster_pipes.open_dagster_pipes(
+            params_loader=loader(),
+            context_loader=dagster_pipes.PipesS3ContextLoader(client=s3),
+            message_writer=dagster_pipes.PipesS3MessageWriter(client=s3, interval=PIPES_SECONDS),
+        )
+    except (ClientError, BotoCoreError, dagster_pipes.DagsterPipesError) as error:
+        print(f"Dagster does not listen ({error}): progress goes to this log only", flush=True)
+        return None
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Split `s3://bucket/key`.
+
+    Raises:
+        SilverJobError: it has another form.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
+        raise SilverJobError(f"{uri!r} is not of the form s3://bucket/key")
+    return parts.netloc, parts.path.removeprefix("/")
+
+
+def read_plan(s3: Any, uri: str, token: str, region: str | None) -> list[PlannedHour]:
+    """Read the plan document.
+
+    Raises:
+        SilverJobError: it cannot be read, is damaged, or belongs to another run.
+    """
+    bucket, key = split_uri(uri)
+    try:
+        document = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except (ClientError, BotoCoreError, ValueError) as error:
+        raise SilverJobError(f"plan {uri}: {error}") from error
+    try:
+        if document["format"] != PLAN_FORMAT:
+            raise SilverJobError(f"plan {uri}: format {document['format']!r}: this job reads format {PLAN_FORMAT}")
+        if document["token"] != token:
+            raise SilverJobError(f"plan {uri}: its token is {document['token']!r}, the job was started for {token!r}")
+        limits = EventTimeLimits(
+            timedelta(seconds=document["limits"]["max_age_seconds"]),
+            timedelta(seconds=document["limits"]["max_lead_seconds"]),
+        )
+        return [planned_hour(each, limits, document["raw_bucket"], region) for each in document["hours"]]
+    except (KeyError, TypeError, InvalidHourError) as error:
+        raise SilverJobError(f"plan {uri}: damaged: {error!r}") from error
+
+
+def planned_hour(fields: dict[str, Any], limits: EventTimeLimits, raw_bucket: str, region: str | None) -> PlannedHour:
+    """Read one hour of a plan."""
+    lake_bucket, prefix = split_uri(fields["target"])
+    objects = [PlannedObject(each["key"], each["etag"], each["size"]) for each in fields["objects"]]
+    return PlannedHour(
+        Hour.parse(fields["hour"]),
+        fields["run_id"],
+        limits,
+        raw_bucket,
+        lake_bucket,
+        prefix.rstrip("/") + "/",
+        region,
+        tuple(sorted(objects, key=lambda each: each.key)),
+    )
+
+
+def build_hours(context: SparkContext, s3: Any, hours: Sequence[PlannedHour], report: Report) -> list[str]:
+    """Build hours side by side, enough of them to keep every executor busy; return what failed, a line an hour."""
+    progress: Accumulator[list[Any]] = context.accumulator([], ListParam())
+    builder = HourBuilder(context, progress, s3)
+    objects = {str(each.hour): len(each.objects) for each in hours}
+    tasks_per_hour = max(1, sum(objects.values()) // max(1, len(hours)))
+    at_once = 1 + math.ceil(context.defaultParallelism / tasks_per_hour)
+    failures = []
+    said = 0
+    started: dict[str, float] = {}
+
+    def build(planned: PlannedHour) -> tuple[HourCommit, bool]:
+        started[str(planned.hour)] = time.monotonic()
+        return builder.build(planned)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        waiting = {pool.submit(build, planned) for planned in hours}
+        while waiting:
+            done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+            for hour, key, found in progress.value[said:]:
+                said += 1
+                report.object_done(hour, key, found, objects[hour])
+            for future in done:
+                error = future.exception()
+                if isinstance(error, SilverJobError):
+                    report.line(f"FAILED {error}")
+                    failures.append(str(error))
+                    continue
+                commit, built = future.result()
+                report.hour_done(commit, built, time.monotonic() - started[str(commit.hour)])
+    return sorted(failures)
+
+
+def main() -> None:
+    """Run the job.
+
+    Raises:
+        SilverJobError: pyarrow is too old, the plan cannot be read, or at least one hour could not be built. Glue
+            shows the message as the error of the run.
+    """
+    parser = argparse.ArgumentParser(description="Builds Silver of the landing hours that a plan names.")
+    parser.add_argument("--plan", required=True)
+    parser.add_argument("--token", required=True)
+    parser.add_argument("--region")
+    arguments, _ = parser.parse_known_args()  # Glue adds arguments of its own
+    if int(pa.__version__.split(".")[0]) < LEAST_PYARROW:
+        raise SilverJobError(
+            f"pyarrow {pa.__version__} is too old, {LEAST_PYARROW} is the least: "
+            "ship its wheel by --additional-python-modules"
+        )
+    s3 = s3_client(arguments.region)
+    hours = read_plan(s3, arguments.plan, arguments.token, arguments.region)
+    with open_report(s3) as report:
+        report.line(f"plan {arguments.token}: {len(hours)} hours, {sum(len(each.objects) for each in hours)} objects")
+        spark = (
+            SparkSession.builder.appName(f"silver_events {arguments.token}")
+            .config("spark.sql.session.timeZone", "UTC")
+            .config("spark.ui.showConsoleProgress", "false")  # or it runs into the job's own lines
+            .getOrCreate()
+        )
+        try:
+            failures = build_hours(spark.sparkContext, s3, hours, report)
+        finally:
+            spark.stop()
+        if failures:
+            more = len(failures) - LISTED_FAILURES
+            listed = "; ".join(failures[:LISTED_FAILURES]) + (f"; and {more} more hours" if more > 0 else "")
+            raise SilverJobError(" ".join(listed.split()))
+
+
+if __name__ == "__main__":
+    main()
