@@ -7,10 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import dagster as dg
-import pytest
 import yaml
 
 from event_pipeline.definitions import build_definitions
@@ -69,12 +69,11 @@ def test_a_mistake_in_the_settings_is_the_last_word_of_the_error() -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [[], ["-w", "workspace.yaml"]], ids=["pyproject.toml", "workspace.yaml"])
-def test_dagster_validates_the_code_location(arguments: list[str], tmp_path: Path) -> None:
+def test_dagster_validates_the_code_location(tmp_path: Path) -> None:
     shutil.copy(CHECKOUT / "dagster.yaml", tmp_path)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     answer = subprocess.run(
-        [sys.executable, "-m", "dagster", "definitions", "validate", *arguments],
+        [sys.executable, "-m", "dagster", "definitions", "validate"],
         env={**clean, "DAGSTER_HOME": str(tmp_path)},
         cwd=CHECKOUT,
         capture_output=True,
@@ -84,6 +83,16 @@ def test_dagster_validates_the_code_location(arguments: list[str], tmp_path: Pat
 
     assert answer.returncode == 0, answer.stderr
     assert "Validation successful for code location event_pipeline" in answer.stdout
+
+
+def test_workspace_and_project_name_the_same_code_location() -> None:
+    (location,) = yaml.safe_load((CHECKOUT / "workspace.yaml").read_text())["load_from"]
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["dagster"]
+
+    assert location["python_module"] == {
+        "module_name": project["module_name"],
+        "location_name": project["code_location_name"],
+    }
 
 
 def test_what_the_code_location_holds(settings: Settings) -> None:

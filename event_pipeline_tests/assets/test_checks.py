@@ -186,18 +186,17 @@ def test_a_partition_that_cannot_be_read_stops_gold(
     assert executed(result) == []
 
 
-@pytest.fixture
-def _published(settings: Settings, instance: dg.DagsterInstance, root: Path) -> None:
-    """Two days of one hour, published to Gold."""
+def publish(settings: Settings, instance: dg.DagsterInstance, root: Path, *tables: str) -> None:
+    """Publish one hour with events of two days to some Gold tables."""
     write_object(root, HOUR, 0, [purchase(), event(second=1), event(second=2, event_type="search", search_query="x")])
     write_object(root, HOUR, 5, [purchase(second=-36 * 3600), event(second=-36 * 3600 + 1)])
-    materialize(settings, instance, one(HOUR))
+    materialize(settings, instance, one(HOUR), assets=[*SILVER, *tables])
 
 
-@pytest.mark.usefixtures("_published")
 def test_doubled_rows_in_gold_fail_grain_and_reconciliation(
     settings: Settings, instance: dg.DagsterInstance, root: Path
 ) -> None:
+    publish(settings, instance, root, *GOLD)
     for table in GOLD:
         change_day(root, table, lambda rows: pa.concat_tables([rows, rows]))
     result = materialize(settings, instance, one(HOUR), assets=GOLD)
@@ -211,13 +210,13 @@ def test_doubled_rows_in_gold_fail_grain_and_reconciliation(
         assert "in Gold" in (equal.description or "")
 
 
-@pytest.mark.usefixtures("_published")
 def test_a_cent_too_much_in_gold_is_found(settings: Settings, instance: dg.DagsterInstance, root: Path) -> None:
     def a_cent_more(rows: pa.Table) -> pa.Table:
         place = rows.schema.get_field_index("total_revenue")
         field = rows.schema.field(place)
         return rows.set_column(place, field, pa.array([19.99], pa.float64()).cast(field.type))
 
+    publish(settings, instance, root, "hourly_revenue")
     change_day(root, "hourly_revenue", a_cent_more)
     result = materialize(settings, instance, one(HOUR), assets=["hourly_revenue"])
 
@@ -226,10 +225,10 @@ def test_a_cent_too_much_in_gold_is_found(settings: Settings, instance: dg.Dagst
     assert evaluation(result, "grain_unique").passed
 
 
-@pytest.mark.usefixtures("_published")
 def test_a_damaged_gold_file_fails_the_checks_of_its_table(
     settings: Settings, instance: dg.DagsterInstance, root: Path
 ) -> None:
+    publish(settings, instance, root, "user_activity")
     damage(day_file(root, "user_activity"))
     result = materialize(settings, instance, one(HOUR), assets=["user_activity"])
 

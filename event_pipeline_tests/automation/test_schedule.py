@@ -15,7 +15,6 @@ from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings
-from event_pipeline_tests.materializing import materialize, one
 from event_pipeline_tests.pipeline import HOUR, build, event, write_object
 
 AFTER_THE_HOUR = datetime(2025, 12, 7, 23, 10, tzinfo=UTC)
@@ -62,12 +61,12 @@ def test_a_tick_asks_for_the_hour_that_just_closed(
     assert request.run_key == hour
 
 
-def test_an_hour_without_objects_is_asked_for_and_becomes_an_empty_hour(
+def test_an_hour_without_objects_is_asked_for_until_it_is_built_as_an_empty_hour(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
     assert isinstance(tick(settings, instance), dg.RunRequest)
 
-    assert materialize(settings, instance, one(HOUR)).success
+    build(LocalEngine(settings), [HOUR])
     assert tick(settings, instance) == "2025-12-07T22 is published already"
 
 
