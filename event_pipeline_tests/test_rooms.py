@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
 THIRD_PARTY = {
     "rules": {"pyarrow", "isal"},
     "generator": set[str](),
-    "engines": {"duckdb", "filelock", "pyarrow"},
+    "engines": {"boto3", "botocore", "duckdb", "filelock", "pyarrow", "sqlglot", "urllib3"},
     "assets": {"dagster", "pydantic"},
     "automation": {"dagster", "pydantic", "sqlalchemy", "yaml"},
     "definitions": {"dagster"},

@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from event_pipeline.assets.checks import GOLD_CHECKS, check_specs, gold_verdicts, joined
+from event_pipeline.assets.cost_metadata import cost_metadata
 from event_pipeline.assets.faults import faults_explained
 from event_pipeline.assets.partitions import backfill_policy, hours_of_run, landing_hours
 from event_pipeline.assets.presentation import OWNERS, file_reference, markdown_table, table_metadata
@@ -100,6 +101,7 @@ def _metadata(refresh: GoldRefresh, hour: Hour, days: Sequence[date], hours_toge
         "bytes_in": refresh.bytes_in // hours_together,
         "bytes_out": refresh.bytes_out // hours_together,
         "seconds": round(refresh.seconds / hours_together, 3),
+        **cost_metadata(refresh.cost, hours_together),
     }
 
 

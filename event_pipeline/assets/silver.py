@@ -13,6 +13,7 @@ from event_pipeline.assets.checks import (
     partition_verdicts,
     silver_verdicts,
 )
+from event_pipeline.assets.cost_metadata import cost_metadata, details_metadata
 from event_pipeline.assets.faults import faults_explained
 from event_pipeline.assets.partitions import backfill_policy, hours_of_run, landing_hours
 from event_pipeline.assets.presentation import OWNERS, column_schema, markdown_table, table_metadata
@@ -168,6 +169,8 @@ def _silver_metadata(build: SilverBuild) -> dict[str, Any]:
         "fingerprint": commit.fingerprint,
         "rules_version": commit.rules_version,
         "committed_at": dg.MetadataValue.timestamp(commit.committed_at),
+        **cost_metadata(build.cost),
+        **details_metadata(build.details),
     }
     if built and build.seconds > 0:
         metadata["records_per_second"] = round(account.records / build.seconds)
