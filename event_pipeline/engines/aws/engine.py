@@ -268,14 +268,22 @@ class AwsEngine:
 
     def collect_runs(self) -> Collected:
         """Delete the files of replaced and abandoned builds that are older than the grace period of the settings."""
+        # The time first: a run that is begun after it is younger than any grace period.
+        now = datetime.now(UTC)
+        return collect_runs(self._lake, self.needed_runs(), now, timedelta(days=self._settings.run_grace_days))
+
+    def needed_runs(self) -> set[str]:
+        """Return the run prefixes that a commit record names or a partition shows."""
         commits: list[layout.Commit] = [*self._commits.hours(None), *self._commits.partials(), *self._commits.days()]
         needed = {layout.run_prefix(commit) for commit in commits}
+        gold_names = [table.name for table in load_gold_tables(self._gold_folder)]
         # A partition may still show the run before: it is needed until it is repointed.
         for table in (
             *(table.full_name for table in HOUR_TABLES),
-            *(name(gold.name) for gold in load_gold_tables(self._gold_folder) for name in (partial_table, gold_table)),
+            *(partial_table(name) for name in gold_names),
+            *(gold_table(name) for name in gold_names),
         ):
             for entry in self._catalog.entries(table):
                 location = entry.location.removeprefix(self._lake.url(""))
                 needed.add(location.removesuffix(layout.HOUR_FOLDERS.get(table, "")))
-        return collect_runs(self._lake, needed, datetime.now(UTC), timedelta(days=self._settings.run_grace_days))
+        return needed

@@ -181,9 +181,9 @@ class GlueJob:
         Raises:
             PassingFaultError: it waited for capacity for too long and was stopped.
         """
-        hooks.started(run.id, run.logs)
-        progress(f"{self._name}: run {run.id} is {run.state}; logs: {run.logs}")
         try:
+            hooks.started(run.id, run.logs)
+            progress(f"{self._name}: run {run.id} is {run.state}; logs: {run.logs}")
             return self._wait(run, progress)
         except Exception:
             raise  # the run works on; whoever comes next finds it by its token

@@ -1,0 +1,142 @@
+"""What steps cost: recorded per hour, summed by the command, estimated before a backfill, old runs collected."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from event_pipeline.cli import app
+from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.aws.collect import collect_runs
+from event_pipeline.engines.aws.costs import Meter, estimate
+from event_pipeline.engines.base import PipelineError
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.open import open_engine
+from event_pipeline.rules.accounting import RawListing, RawObject
+from event_pipeline.rules.hour import HourRange
+from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.settings import Settings, load_settings
+from event_pipeline_tests.emulator import EmulatedAws
+from event_pipeline_tests.engines.aws.pipeline import land, seen, silver
+from event_pipeline_tests.pipeline import HOUR, event
+
+USERS = next(table for table in load_gold_tables() if table.name == "user_activity")
+TWO_HOURS = HourRange(HOUR, HOUR.plus(2))
+
+
+def test_steps_record_what_they_cost_and_the_hours_of_a_run_share_it(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    for hour in TWO_HOURS:
+        land(aws, settings, hour, 0, [event(hour)])
+    first, second = silver(engine, *TWO_HOURS)
+    assert first.cost is not None
+    assert first.cost == second.cost
+    # 3 workers of one DPU, a minute at least, shared by two hours.
+    assert first.cost.dpu_seconds == 90
+    assert first.cost.usd > Decimal(90) / 3600 * Decimal("0.44")
+    refreshed = engine.refresh_gold(USERS, list(TWO_HOURS), progress=lambda _: None)
+    assert refreshed.cost is not None
+    # Three queries of 10 MB at least.
+    assert refreshed.cost.usd > Decimal("0.00015")
+    entries = engine.costs(TWO_HOURS)
+    assert [(entry.hour, entry.step) for entry in entries] == [
+        (hour, step) for hour in TWO_HOURS for step in ("gold.user_activity", "silver")
+    ]
+    assert sum(entry.cost.dpu_seconds for entry in entries) == 180
+    engine.refresh_gold(USERS, list(TWO_HOURS), progress=lambda _: None)
+    assert len(engine.costs(TWO_HOURS)) == 4
+
+
+def test_a_failed_run_costs_too(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    aws.kill_job_at("s3.PutObject", containing="manifest")
+    with pytest.raises(PipelineError):
+        silver(engine, HOUR)
+    assert [(entry.step, entry.cost.dpu_seconds) for entry in engine.costs(TWO_HOURS)] == [("silver", 180)]
+
+
+def test_queries_are_billed_for_ten_megabytes_at_least(settings: Settings, engine: AwsEngine) -> None:
+    meter = Meter(engine._aws, settings)
+    meter.query(0)
+    meter.query(2_000_000_000_000)
+    assert meter.cost().usd == Decimal("5") * 2 + Decimal("0.00005")
+
+
+def test_an_estimate_grows_with_the_raw_data(root: Path) -> None:
+    settings = load_settings(root=root, hours_per_run=24)
+
+    def listing(hours: int, size: int) -> dict[object, RawListing]:
+        objects = [RawObject(f"{number:02}", "etag", size, HOUR.start) for number in range(12)]
+        return {HOUR.plus(n): RawListing(HOUR.plus(n), tuple(objects)) for n in range(hours)}
+
+    day, week = (estimate(listing(hours, 10_700_000), 5, settings) for hours in (24, 168))  # type: ignore[arg-type]
+    assert (day.hours, day.objects, day.glue_runs) == (24, 288, 1)
+    assert (week.glue_runs, week.hours) == (7, 168)
+    assert Decimal("0.1") < day.cost.usd < Decimal("3")
+    assert week.cost.usd > 6 * day.cost.usd
+    nothing = estimate({}, 5, settings)
+    assert (nothing.glue_runs, nothing.cost.usd) == (0, 0)
+
+
+@pytest.fixture
+def command(aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> EmulatedAws:
+    """An account that the command line works in."""
+    for name, value in aws.settings_environment().items():
+        monkeypatch.setenv(name, value)
+    return aws
+
+
+def test_the_command_sums_costs_and_estimates_before_a_backfill(
+    command: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(command, settings, HOUR, 0, [event()])
+    arguments = ["cost", "--from", str(HOUR), "--to", str(HOUR.plus(2))]
+    before = CliRunner().invoke(app, [*arguments, "--dry-run"])
+    assert before.exit_code == 0, before.output
+    assert "1 hours with 1 raw objects" in before.output
+    assert "would start 1 Glue runs of 3 x G.1X workers" in " ".join(before.output.split())
+    assert command.requests.of("glue.StartJobRun") == []
+    empty = CliRunner().invoke(app, arguments)
+    assert "No step of 2025-12-07T22 to 2025-12-08T00 (2 hours) has recorded a cost" in " ".join(empty.output.split())
+    silver(engine, HOUR)
+    engine.refresh_gold(USERS, [HOUR], progress=lambda _: None)
+    after = CliRunner().invoke(app, arguments)
+    assert after.exit_code == 0, after.output
+    assert "gold.user_activity" in after.output
+    assert "us-east-1, November 2026" in " ".join(after.output.split())
+
+
+def test_costs_are_those_of_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = CliRunner().invoke(app, ["cost", "--from", "2025-12-07T22", "--to", "2025-12-07T23"])
+    assert "costs are those of aws" in str(refused.exception)
+
+
+def test_the_environment_opens_its_engine(root: Path, settings: Settings) -> None:
+    assert isinstance(open_engine(load_settings(root=root)), LocalEngine)
+    assert isinstance(open_engine(settings), AwsEngine)
+
+
+def test_runs_that_nobody_needs_are_collected_after_the_grace_period(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    (first,) = silver(engine, HOUR)
+    engine.refresh_gold(USERS, [HOUR], progress=lambda _: None)
+    list(engine.build_silver([HOUR], force=True, progress=lambda _: None))
+    assert engine.collect_runs().runs == 0
+    lake, later = engine._lake, first.commit.committed_at + timedelta(days=8)
+    needed = engine.needed_runs()
+    # The partition still shows the first build: it is needed until it is repointed.
+    assert collect_runs(lake, needed, later, timedelta(days=7)).runs == 0
+    engine.register_hours([HOUR])
+    collected = collect_runs(lake, engine.needed_runs(), later, timedelta(days=7))
+    assert (collected.runs, collected.files) == (1, 3)
+    assert seen(engine) == 1
+    assert engine.partition_faults(HOUR) == []
+    assert engine.repair() != []
+    assert {change.action.value for change in engine.repair()} == {"unchanged"}

@@ -1,0 +1,198 @@
+"""What AWS answers when something is wrong: a passing fault heals by itself, any other one says call, thing, remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.base import PassingFaultError, StorageError
+from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.settings import Settings, SettingsError, load_settings
+from event_pipeline_tests.emulator import AwsError, EmulatedAws, Fault
+from event_pipeline_tests.engines.aws.pipeline import World, land, silver
+from event_pipeline_tests.pipeline import HOUR, event, purchase, write_object
+
+FUNNEL = next(table for table in load_gold_tables() if table.name == "conversion_funnel")
+
+CALLS = (
+    "s3.ListObjectsV2",
+    "s3.GetObject",
+    "s3.PutObject",
+    "glue.GetTable",
+    "glue.CreateTable",
+    "glue.GetPartitions",
+    "glue.BatchGetPartition",
+    "glue.BatchCreatePartition",
+    "glue.GetJobRuns",
+    "glue.StartJobRun",
+    "glue.GetJobRun",
+    "athena.StartQueryExecution",
+    "athena.GetQueryExecution",
+    "athena.GetQueryResults",
+)
+"""Every call of a first build."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "after_effect"),
+    [
+        (Fault.THROTTLED, False),
+        (Fault.SERVER_ERROR, False),
+        (Fault.SERVER_ERROR, True),
+        (Fault.NO_ANSWER, True),
+    ],
+)
+def test_each_call_may_fail_once_in_passing(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, fault: Fault, after_effect: bool
+) -> None:
+    write_object(settings.root, HOUR, 0, [event(), purchase(second=1), {"bad": 1}])
+    struck = [aws.fail_next(call, fault, after_effect=after_effect, caller="client") for call in CALLS]
+    world = World(engine, settings.root, (aws, settings.raw_bucket))
+    try:
+        world.land()
+    except Exception:
+        world.land()  # the test's own client tries nothing twice
+    (built,) = world.build([HOUR])
+    world.assert_agrees_with_oracle()
+    assert engine.partition_faults(HOUR) == []
+    assert [each.operation for each in struck if not each.struck] == []
+    assert len(aws.client("glue").get_job_runs(JobName=settings.glue_job)["JobRuns"]) == 1
+
+
+@pytest.mark.parametrize("operation", ["s3.PutObject", "athena.StartQueryExecution", "glue.BatchCreatePartition"])
+def test_a_service_that_stays_busy_is_a_passing_fault_and_a_rerun_heals(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("event_pipeline.engines.aws.clients._ATTEMPTS", 2)
+    land(aws, settings, HOUR, 0, [event()])
+    aws.fail_next(operation, Fault.THROTTLED, None, caller="client")
+    name = operation.replace(".", ":")
+    with pytest.raises(PassingFaultError, match=rf"{name} on .* \(after 2 attempts with backoff\)"):
+        everything(AwsEngine(settings))
+    aws.faults.clear()
+    everything(AwsEngine(settings))
+    assert engine.partition_faults(HOUR) == []
+    assert engine.hours_behind(FUNNEL) == []
+
+
+def everything(engine: AwsEngine) -> None:
+    """Build and register an hour and refresh one Gold table."""
+    silver(engine, HOUR)
+    engine.refresh_gold(FUNNEL, [HOUR], progress=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "s3.ListObjectsV2",
+        "s3.GetObject",
+        "s3.PutObject",
+        "glue.GetJobRuns",
+        "glue.StartJobRun",
+        "glue.GetTable",
+        "glue.BatchCreatePartition",
+        "athena.StartQueryExecution",
+        "athena.GetQueryExecution",
+    ],
+)
+def test_a_denied_call_names_itself_the_thing_and_what_the_role_needs(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, operation: str
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    aws.fail_next(operation, Fault.ACCESS_DENIED, None, caller="client")
+    call = operation.replace(".", ":")
+    with pytest.raises(StorageError, match=rf"{call} on .+: denied \(.*the role needs {call} there; see docs/aws.md"):
+        everything(engine)
+    aws.faults.clear()
+    everything(AwsEngine(settings))
+    assert engine.hours_behind(FUNNEL) == []
+
+
+@pytest.mark.parametrize("operation", ["s3.GetObject", "glue.GetJobRuns", "athena.StartQueryExecution"])
+def test_expired_credentials_say_so(aws: EmulatedAws, engine: AwsEngine, settings: Settings, operation: str) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    aws.fail_next(operation, Fault.EXPIRED_CREDENTIALS, None, caller="client")
+    with pytest.raises(StorageError, match=r"the AWS credentials have expired .*: log in again and run again"):
+        everything(engine)
+
+
+@pytest.mark.parametrize(
+    ("change", "act", "said"),
+    [
+        (
+            {"raw_bucket": "nobody-made-it"},
+            lambda engine: engine.list_raw(HOUR),
+            "s3:ListObjectsV2 on s3://nobody-made-it/events/.*: there is no such bucket in region eu-central-1.*"
+            "EVENT_PIPELINE_RAW_BUCKET",
+        ),
+        (
+            {"lake_bucket": "nobody-made-it"},
+            lambda engine: engine.hour_commits(),
+            "s3://nobody-made-it/commits/hours/: there is no such bucket",
+        ),
+        (
+            {"glue_job": "nobody-made-it"},
+            lambda engine: list(engine.build_silver([HOUR], progress=print)),
+            "glue:GetJobRuns on Glue job nobody-made-it: it does not exist in region eu-central-1 .*deploy",
+        ),
+        (
+            {"athena_workgroup": "nobody-made-it"},
+            lambda engine: engine.query("SELECT 1 AS one"),
+            "workgroup nobody-made-it.*EVENT_PIPELINE_ATHENA_WORKGROUP",
+        ),
+    ],
+)
+def test_a_missing_resource_is_named_with_the_setting_that_names_it(
+    aws: EmulatedAws, settings: Settings, change: dict[str, str], act: Callable[[AwsEngine], Any], said: str
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    with pytest.raises(StorageError, match=said):
+        act(AwsEngine(settings.model_copy(update=change)))
+
+
+def test_a_bucket_of_another_region_says_which_setting(aws: EmulatedAws, engine: AwsEngine) -> None:
+    aws.fail_next(
+        "s3.GetObject", AwsError("AuthorizationHeaderMalformed", "the region 'us-east-1' is wrong", 400), None
+    )
+    with pytest.raises(StorageError, match="it is not in region eu-central-1 .*EVENT_PIPELINE_AWS_REGION"):
+        engine.hour_commit(HOUR)
+
+
+def test_no_credentials_at_all_say_how_to_get_some(
+    aws: EmulatedAws, engine: AwsEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(variable)
+    with pytest.raises(StorageError, match="no usable AWS credentials .*log in or set AWS_PROFILE"):
+        engine.hour_commit(HOUR)
+
+
+def test_an_endpoint_that_nobody_answers_at_is_a_passing_fault(
+    aws: EmulatedAws, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("event_pipeline.engines.aws.clients._ATTEMPTS", 1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(PassingFaultError, match="check the network and EVENT_PIPELINE_AWS_REGION=eu-central-1"):
+        AwsEngine(settings).hour_commit(HOUR)
+
+
+def test_a_damaged_commit_record_is_named(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    key = f"commits/hours/{HOUR.hive_path}.json"
+    aws.client("s3").put_object(Bucket=settings.lake_bucket, Key=key, Body=b"{}")
+    with pytest.raises(StorageError, match=f"s3://emulated-lake/{key}: not a commit record.*move the object away"):
+        engine.hour_commit(HOUR)
+
+
+def test_the_aws_environment_names_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENT_PIPELINE_ENV", "aws")
+    monkeypatch.setenv("EVENT_PIPELINE_RAW_BUCKET", "raw")
+    with pytest.raises(
+        SettingsError, match="EVENT_PIPELINE_AWS_REGION, EVENT_PIPELINE_LAKE_BUCKET, EVENT_PIPELINE_ART"
+    ):
+        load_settings()
+    monkeypatch.setenv("EVENT_PIPELINE_ENV", "azure")
+    with pytest.raises(SettingsError, match="EVENT_PIPELINE_ENV='azure': Input should be 'local' or 'aws'"):
+        load_settings()

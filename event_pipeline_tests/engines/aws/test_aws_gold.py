@@ -1,0 +1,364 @@
+"""Gold and the catalog on AWS: folds that race, tables that differ, partitions that show the wrong thing."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+
+import pytest
+
+from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.base import (
+    GoldRefresh,
+    NotPublishedError,
+    PassingFaultError,
+    PipelineError,
+    QueryError,
+    StorageError,
+)
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_table, load_gold_tables
+from event_pipeline.settings import Settings
+from event_pipeline_tests.emulator import AwsError, EmulatedAws, Fault
+from event_pipeline_tests.engines.aws.conftest import run_plain_job
+from event_pipeline_tests.engines.aws.pipeline import land, seen, silver
+from event_pipeline_tests.pipeline import HOUR, event, purchase, rows
+
+TABLES = {table.name: table for table in load_gold_tables()}
+USERS, FUNNEL = TABLES["user_activity"], TABLES["conversion_funnel"]
+DAY = date(2025, 12, 7)
+NEXT_HOUR = HOUR.plus(1)
+
+
+def refresh(engine: AwsEngine, table: GoldTable, *hours: Hour) -> GoldRefresh:
+    """Refresh one table."""
+    return engine.refresh_gold(table, hours, progress=lambda _: None)
+
+
+def unique_users(engine: AwsEngine) -> list[int]:
+    """Return the published number of users by day."""
+    return [row["unique_users"] for row in rows(engine, "SELECT unique_users FROM gold.user_activity")]
+
+
+def two_hours(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    """Publish Silver of two hours of one day, each with a user of its own."""
+    for number, hour in enumerate((HOUR, NEXT_HOUR)):
+        land(aws, settings, hour, 0, [event(hour, 1, user_id=f"u_{number}")])
+    silver(engine, HOUR, NEXT_HOUR)
+
+
+def test_gold_of_an_unregistered_hour_is_refused(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    list(engine.build_silver([HOUR], progress=lambda _: None))
+    with pytest.raises(NotPublishedError, match=f"{HOUR}: gold.user_activity needs silver.events"):
+        refresh(engine, USERS, HOUR)
+
+
+def test_a_fold_that_was_overtaken_is_made_again(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    two_hours(aws, engine, settings)
+    slow = aws.hold_next("s3.PutObject", containing="commits/days/user_activity")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(refresh, engine, USERS, HOUR)
+        slow.wait_until_reached()
+        refresh(AwsEngine(settings), USERS, NEXT_HOUR)
+        slow.release()
+        first.result(60)
+    assert unique_users(engine) == [2]
+    assert engine.hours_behind(USERS) == []
+
+
+def test_a_slower_registration_does_not_take_a_day_back(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    two_hours(aws, engine, settings)
+    slow = aws.hold_next("glue.BatchCreatePartition", containing='"DatabaseName": "gold",')
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(refresh, engine, USERS, HOUR)
+        slow.wait_until_reached()
+        refresh(AwsEngine(settings), USERS, NEXT_HOUR)
+        assert unique_users(engine) == [2]
+        slow.release()
+        first.result(60)
+    assert unique_users(engine) == [2]
+    assert engine.hours_behind(USERS) == []
+
+
+def test_hours_that_fold_one_day_at_once_do_not_lose_each_other(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    hours = [HOUR.plus(-offset) for offset in range(4)]
+    for number, hour in enumerate(hours):
+        land(aws, settings, hour, 0, [event(hour, 1, user_id=f"u_{number}"), purchase(hour, 2)])
+    silver(engine, *hours)
+    engine.refresh_gold(USERS, hours[:1], progress=lambda _: None)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda hour: refresh(AwsEngine(settings), USERS, hour), hours))
+    assert rows(engine, "SELECT unique_users, total_events FROM gold.user_activity") == [
+        {"unique_users": 4, "total_events": 8}
+    ]
+    assert engine.hours_behind(USERS) == []
+
+
+def test_a_refresh_costs_queries_for_what_changed_only(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    two_hours(aws, engine, settings)
+    first = refresh(engine, USERS, HOUR, NEXT_HOUR)
+    assert first.cost is not None
+    assert (first.cost.queries, len(first.partial_rows), len(first.day_rows)) == (3, 2, 1)
+    assert first.bytes_in == first.cost.bytes_scanned > 0
+    land(aws, settings, NEXT_HOUR, 5, [event(NEXT_HOUR, 300)])
+    silver(engine, NEXT_HOUR)
+    assert engine.hours_behind(USERS) == [NEXT_HOUR]
+    again = refresh(engine, USERS, HOUR, NEXT_HOUR)
+    assert again.cost is not None
+    assert (again.cost.queries, again.unchanged_hours) == (2, (HOUR,))
+
+
+@pytest.mark.parametrize("after_effect", [False, True])
+@pytest.mark.parametrize("prefix", ["runs/partials/", "runs/days/"])
+def test_a_query_that_fails_in_passing_leaves_nothing_visible_and_the_next_refresh_heals(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, prefix: str, after_effect: bool
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    silver(engine, HOUR)
+    aws.fail_next_query(
+        "Query exhausted resources at this scale factor",
+        retryable=True,
+        after_effect=after_effect,
+        containing=prefix,
+    )
+    with pytest.raises(PassingFaultError, match="exhausted resources"):
+        refresh(engine, USERS, HOUR)
+    assert unique_users(engine) == []
+    assert engine.hours_behind(USERS) == [HOUR]
+    refresh(engine, USERS, HOUR)
+    assert unique_users(engine) == [1]
+
+
+def test_a_query_that_is_still_running_after_the_timeout_is_stopped(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    silver(engine, HOUR)
+    hurried = AwsEngine(settings.model_copy(update={"athena_timeout_seconds": 0}))
+    with pytest.raises(PassingFaultError, match="after 0 s and was stopped.*EVENT_PIPELINE_ATHENA_TIMEOUT_SECONDS"):
+        refresh(hurried, USERS, HOUR)
+    assert aws.requests.of("athena.StopQueryExecution")
+
+
+def test_a_start_whose_answer_was_lost_runs_no_second_query(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    silver(engine, HOUR)
+    aws.fail_next("athena.StartQueryExecution", Fault.NO_ANSWER, after_effect=True)
+    refresh(engine, USERS, HOUR)
+    assert unique_users(engine) == [1]
+
+
+@pytest.mark.parametrize("sql", ["SELECT nope FROM silver.events", "SELECT * FROM silver.nothing", "SELECT 1 +"])
+def test_bad_sql_is_the_askers_fault(engine: AwsEngine, sql: str) -> None:
+    with pytest.raises(QueryError):
+        engine.query(sql)
+
+
+def test_a_partial_of_other_sql_makes_partials_and_days_again(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    land(aws, settings, HOUR, 0, [event(), purchase(second=1)])
+    silver(engine, HOUR)
+    refresh(engine, FUNNEL, HOUR)
+    path = tmp_path_factory.mktemp("gold") / "conversion_funnel.sql"
+    text = (GOLD_FOLDER / "conversion_funnel.sql").read_text()
+    more = text.replace("    event_date,\n    product_id,", "    event_date,\n    'x' AS mark,\n    product_id,", 1)
+    path.write_text(
+        more.replace("GROUP BY product_id, category\n)", "WHERE mark = 'x' GROUP BY product_id, category\n)")
+    )
+    changed = load_gold_table(path)
+    assert changed.version != FUNNEL.version
+    assert engine.hours_behind(changed) == [HOUR]
+    other = AwsEngine(settings)
+    refreshed = refresh(other, changed, HOUR)
+    assert (refreshed.partial_rows, refreshed.day_rows) == ({HOUR: 1}, {DAY: 1})
+    assert other.hours_behind(changed) == []
+
+
+# -- the catalog
+
+
+def test_a_table_with_another_column_is_refused_and_nothing_is_registered(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    glue = aws.client("glue")
+    table = glue.get_table(DatabaseName="silver", Name="events")["Table"]
+    for column in table["StorageDescriptor"]["Columns"]:
+        column["Type"] = "double" if column["Name"] == "price" else column["Type"]
+    table["StorageDescriptor"]["Columns"].append({"Name": "extra", "Type": "string"})
+    kept = {key: table[key] for key in ("Name", "StorageDescriptor", "PartitionKeys", "TableType", "Parameters")}
+    glue.update_table(DatabaseName="silver", TableInput=kept)
+    with pytest.raises(StorageError) as refused:
+        silver(engine, HOUR)
+    assert "column price is double, not decimal(10,2); column extra is unknown" in str(refused.value)
+    assert glue.get_partitions(DatabaseName="silver", TableName="events")["Partitions"] == []
+
+
+def test_repair_registers_repoints_and_drops_until_the_catalog_shows_what_is_committed(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    two_hours(aws, engine, settings)
+    refresh(engine, USERS, HOUR, NEXT_HOUR)
+    glue = aws.client("glue")
+    glue.delete_partition(DatabaseName="silver", TableName="events", PartitionValues=list(HOUR.partition_values))
+    wrong = glue.get_partitions(DatabaseName="silver", TableName="quarantine")["Partitions"][1]
+    moved = {**wrong["StorageDescriptor"], "Location": "s3://elsewhere/"}
+    glue.update_partition(
+        DatabaseName="silver",
+        TableName="quarantine",
+        PartitionValueList=wrong["Values"],
+        PartitionInput={"Values": wrong["Values"], "StorageDescriptor": moved, "Parameters": wrong["Parameters"]},
+    )
+    unknown = {"Values": ["2025", "12", "07", "01"], "StorageDescriptor": moved}
+    glue.create_partition(DatabaseName="silver", TableName="events", PartitionInput=unknown)
+    glue.delete_table(DatabaseName="gold", Name="user_activity")
+    changes = AwsEngine(settings).repair()
+    done = {(change.table, change.partition, change.action.value) for change in changes if change.reason}
+    assert done == {
+        ("silver.events", HOUR.hive_path, "added"),
+        ("silver.quarantine", NEXT_HOUR.hive_path, "repointed"),
+        ("silver.events", HOUR.plus(-21).hive_path, "dropped"),
+        ("gold.user_activity", "event_date=2025-12-07", "added"),
+    }
+    assert {change.action.value for change in engine.repair()} == {"unchanged"}
+    assert engine.repair(HourRange(HOUR.plus(-48), HOUR.plus(-47))) == []
+    assert unique_users(engine) == [2]
+    assert seen(engine) == 2
+
+
+def test_more_partitions_than_one_call_takes_are_repaired_in_batches(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    hours = [HOUR.plus(-offset) for offset in range(120)]
+    list(engine.build_silver(hours, progress=lambda _: None))
+    assert len(engine.register_hours(hours)) == 360
+    assert sorted(engine.registered_runs()) == sorted(hours)
+    assert list(engine.registered_runs(HourRange(HOUR.plus(-30), HOUR.plus(-2)))) == sorted(hours[3:31])
+
+
+def test_a_partition_that_fails_alone_is_named(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    """moto gives item errors only for partitions that exist, so AWS's answer is planted."""
+    land(aws, settings, HOUR, 0, [event()])
+    fault = {"PartitionValues": list(HOUR.partition_values), "ErrorDetail": {"ErrorCode": "InvalidInputException"}}
+    catalog = engine._catalog
+    with pytest.raises(StorageError, match=rf"BatchCreatePartition.*1 partitions failed.*{HOUR.hive_path}"):
+        catalog._raise_item_errors({"Errors": [fault]}, "BatchCreatePartition", "silver.events", "PartitionValues")
+    fault["ErrorDetail"] = {"ErrorCode": "InternalServiceException"}
+    with pytest.raises(PassingFaultError):
+        catalog._raise_item_errors({"Errors": [fault]}, "BatchCreatePartition", "silver.events", "PartitionValues")
+
+
+def test_a_partition_of_a_vanished_run_is_found_dropped_and_healed(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    (built,) = silver(engine, HOUR)
+    s3 = aws.client("s3")
+    for each in s3.list_objects_v2(Bucket=settings.lake_bucket, Prefix="runs/")["Contents"]:
+        s3.delete_object(Bucket=settings.lake_bucket, Key=each["Key"])
+    assert engine.partition_faults(HOUR) == [
+        f"silver.events: {HOUR.hive_path} has 0 rows, committed were 1",
+        f"ops.hour_ledger: {HOUR.hive_path} has 0 rows, committed were 1",
+    ]
+    changes = engine.repair()
+    assert {(change.table, change.action.value) for change in changes} == {
+        ("silver.events", "dropped"),
+        ("silver.quarantine", "dropped"),
+        ("ops.hour_ledger", "dropped"),
+    }
+    silver(engine, HOUR)
+    assert seen(engine) == 1
+    assert engine.partition_faults(HOUR) == []
+
+
+def test_a_partition_that_shows_another_run_or_a_stray_file_is_a_fault(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    silver(engine, HOUR)
+    list(engine.build_silver([HOUR], force=True, progress=lambda _: None))
+    (fault, *_) = engine.partition_faults(HOUR)
+    assert "shows 20" in fault
+    engine.register_hours([HOUR])
+    commit = engine.hour_commit(HOUR)
+    assert commit is not None
+    (file,) = commit.files_of("silver.events")
+    stray = file.path.replace("events-0", "events-7")
+    aws.client("s3").copy_object(
+        Bucket=settings.lake_bucket, Key=stray, CopySource=f"{settings.lake_bucket}/{file.path}"
+    )
+    assert engine.partition_faults(HOUR) == [f"s3://{settings.lake_bucket}/{stray}: lies among the committed files"]
+
+
+def test_listings_of_many_pages_are_read_to_their_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with EmulatedAws(page_size=2) as aws:
+        for name, value in aws.environment().items():
+            monkeypatch.setenv(name, value)
+        aws.create_resources()
+        settings = aws.settings(root=tmp_path_factory.mktemp("paged"))
+        run_plain_job(aws, settings)
+        engine = AwsEngine(settings)
+        hours = HourRange(HOUR, HOUR.plus(3))
+        for hour in hours:
+            for minute in range(0, 25, 5):
+                land(aws, settings, hour, minute, [event(hour, minute * 60)])
+        listed = engine.list_raw_hours()
+        assert {hour: len(listing.objects) for hour, listing in listed.items()} == dict.fromkeys(hours, 5)
+        assert engine.list_raw_hours(HourRange(HOUR, HOUR.plus(2))) == {hour: listed[hour] for hour in list(hours)[:2]}
+        assert engine.list_raw(HOUR) == listed[HOUR]
+        silver(engine, *hours)
+        assert seen(engine) == 15
+        assert list(engine.registered_runs()) == list(hours)
+        assert sorted(engine.hour_commits()) == list(hours)
+
+
+def test_keys_outside_the_layout_are_reported_and_not_read(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    odd = f"{HOUR.raw_prefix}minute=00/readme.txt"
+    for key in (odd, "events/", "events/_SUCCESS"):
+        aws.client("s3").put_object(Bucket=settings.raw_bucket, Key=key, Body=b"" if key.endswith("/") else b"x")
+    assert engine.unmatched_raw_keys() == ["events/_SUCCESS", odd]
+    assert engine.list_raw(HOUR).unmatched_keys == (odd,)
+    assert engine.list_raw_hours()[HOUR].unmatched_keys == (odd,)
+    (built,) = silver(engine, HOUR)
+    assert len(built.commit.account.objects) == 1
+
+
+def test_the_stored_bytes_of_a_raw_object_are_handed_over_as_they_are(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    key = land(aws, settings, HOUR, 0, [event()])
+    with engine.open_raw(key) as stored:
+        assert stored.read() == (settings.root / "raw" / key).read_bytes()
+    with pytest.raises(StorageError, match="s3://emulated-raw/events/none: it does not exist"):
+        engine.open_raw("events/none")
+
+
+def test_two_pipelines_share_an_account_under_a_prefix(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    prefixed = AwsEngine(settings.model_copy(update={"database_prefix": "test_"}))
+    silver(prefixed, HOUR)
+    refresh(prefixed, USERS, HOUR)
+    assert seen(prefixed) == 1
+    assert unique_users(prefixed) == [1]
+    assert seen(engine) == 0
+    databases = {each["Name"] for each in aws.client("glue").get_databases()["DatabaseList"]}
+    assert {"test_silver", "test_ops", "test_gold", "test_gold_partials"} <= databases
+
+
+def test_a_cancelled_query_is_no_passing_fault(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+    aws.fail_next("athena.GetQueryExecution", AwsError("InvalidRequestException", "gone"))
+    with pytest.raises(PipelineError, match="athena:GetQueryExecution"):
+        engine.query("SELECT 1 AS one")
