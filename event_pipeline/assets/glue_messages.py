@@ -7,6 +7,7 @@ reports to that one; its results count all the same.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,13 @@ def _pipes_arguments(context: dg.AssetExecutionContext, settings: Settings) -> I
 
     s3 = boto3.Session(region_name=settings.aws_region).client("s3")
     injector = PipesS3ContextInjector(bucket=settings.artifacts_bucket, client=s3, key_prefix=PREFIX)
-    with dg.open_pipes_session(context, injector, _message_reader(s3, settings.artifacts_bucket)) as session:
+    reader = _message_reader(s3, settings.artifacts_bucket)
+    with ExitStack() as opened:
+        with warnings.catch_warnings():
+            # Dagster asks its own reader for a property that it calls a preview.
+            warnings.simplefilter("ignore", dg.PreviewWarning)
+            # The op's context: Pipes asks it for things that the asset's answers with a warning of deprecation.
+            session = opened.enter_context(dg.open_pipes_session(context.op_execution_context, injector, reader))
         yield session.get_bootstrap_cli_arguments()
 
 
