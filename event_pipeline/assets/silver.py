@@ -15,6 +15,7 @@ from event_pipeline.assets.checks import (
 )
 from event_pipeline.assets.cost_metadata import cost_metadata, details_metadata
 from event_pipeline.assets.faults import faults_explained
+from event_pipeline.assets.glue_messages import glue_runs_followed
 from event_pipeline.assets.partitions import backfill_policy, hours_of_run, landing_hours
 from event_pipeline.assets.presentation import OWNERS, column_schema, markdown_table, table_metadata
 from event_pipeline.assets.progress import HourProgress
@@ -74,9 +75,9 @@ def silver_events_asset(settings: Settings) -> dg.AssetsDefinition:
         `silver_partitions` registers them. Materializing an hour whose input and rules are unchanged does
         nothing. An hour that lost raw objects is not replaced unless the run's config allows it.
         """
-        with faults_explained(context):
+        with faults_explained(context), glue_runs_followed(context, engine, settings) as followed:
             builds = {}
-            for build in engine.build_silver(
+            for build in followed.build_silver(
                 hours_of_run(context),
                 force=config.force,
                 allow_fewer_objects=config.allow_fewer_objects,

@@ -28,9 +28,9 @@ _READERS = 16
 
 _GLUE_START_SECONDS = 45
 """From the start of billing until the first task: session, packages, plan."""
-_RAW_BYTES_PER_CORE_SECOND = 7_000_000
-"""Stored raw bytes that one core of a worker judges and writes a second: 128 MB in 18 core seconds on the
-development machine. Not measured on Glue."""
+_RAW_BYTES_PER_CORE_SECOND = 3_000_000
+"""Stored raw bytes that one core of a worker judges and writes a second: half of what a core of the development
+machine does. Not measured on Glue."""
 _CORES_PER_DPU = 4
 _SILVER_BYTES_PER_RAW_BYTE = 0.55
 _PARTIAL_SHARE_OF_SILVER = 0.35
