@@ -82,7 +82,7 @@ def make(settings: Settings, client: Callable[[str], Any], role: str, cleaning: 
     with step("resources made"):
         s3, glue, athena = client("s3"), client("glue"), client("athena")
         for bucket in (settings.raw_bucket, settings.lake_bucket, settings.artifacts_bucket):
-            s3.create_bucket(Bucket=bucket, **resources._location(settings.aws_region))
+            s3.create_bucket(Bucket=bucket, **location(settings.aws_region))
             cleaning.callback(remove_bucket, s3, bucket)
         for database in DATABASES:
             glue.create_database(DatabaseInput={"Name": f"{settings.database_prefix}{database}"})
@@ -98,6 +98,11 @@ def make(settings: Settings, client: Callable[[str], Any], role: str, cleaning: 
             s3.put_object(Bucket=settings.artifacts_bucket, Key=artifact.key, Body=artifact.content)
         glue.create_job(**resources.job(settings, role, script, package))
         cleaning.callback(glue.delete_job, JobName=settings.glue_job)
+
+
+def location(region: str) -> dict[str, Any]:
+    """Return what CreateBucket wants to hear of a region: of us-east-1, nothing."""
+    return {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
 
 
 def try_everything(settings: Settings, s3: Any) -> None:

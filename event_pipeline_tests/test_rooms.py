@@ -27,7 +27,7 @@ THIRD_PARTY = {
     "rules": {"pyarrow", "isal"},
     "generator": set[str](),
     "engines": {"boto3", "botocore", "duckdb", "filelock", "pyarrow", "sqlglot", "urllib3"},
-    "assets": {"dagster", "dagster_aws", "boto3", "pydantic"},  # boto3 and dagster_aws for Dagster Pipes
+    "assets": {"dagster", "dagster_aws", "pydantic"},  # dagster_aws for Dagster Pipes
     "automation": {"dagster", "pydantic", "sqlalchemy", "yaml"},
     "definitions": {"dagster"},
 }

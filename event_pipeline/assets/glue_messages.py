@@ -7,6 +7,7 @@ reports to that one; its results count all the same.
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from event_pipeline.engines.base import Engine
+from event_pipeline.engines.base import Engine, PipelineError
 from event_pipeline.settings import Environment, Settings
 
 if TYPE_CHECKING:
     from dagster import PipesMessageReader
+
+    from event_pipeline.engines.aws import AwsEngine
 
 PREFIX = "pipes/"
 SECONDS_BETWEEN_MESSAGES = 3
@@ -40,7 +43,7 @@ def glue_runs_followed(context: dg.AssetExecutionContext, engine: Engine, settin
     with ExitStack() as sessions:
 
         def arguments() -> Mapping[str, str]:
-            return sessions.enter_context(_pipes_arguments(context, settings))
+            return sessions.enter_context(_pipes_arguments(context, engine, settings.artifacts_bucket))
 
         def started(run_id: str, logs: str) -> None:
             context.log.info(f"Glue run {run_id}, logs: {logs}")
@@ -49,15 +52,15 @@ def glue_runs_followed(context: dg.AssetExecutionContext, engine: Engine, settin
 
 
 @contextmanager
-def _pipes_arguments(context: dg.AssetExecutionContext, settings: Settings) -> Iterator[Mapping[str, str]]:
-    """Open a Pipes session and give the arguments by which a job joins it."""
-    import boto3
+def _pipes_arguments(context: dg.AssetExecutionContext, engine: AwsEngine, bucket: str) -> Iterator[Mapping[str, str]]:
+    """Open a Pipes session and give the arguments by which a job joins it; its objects are deleted at the end."""
     from dagster_aws.pipes import PipesS3ContextInjector
 
-    s3 = boto3.Session(region_name=settings.aws_region).client("s3")
-    injector = PipesS3ContextInjector(bucket=settings.artifacts_bucket, client=s3, key_prefix=PREFIX)
-    reader = _message_reader(s3, settings.artifacts_bucket)
+    s3, prefix = engine.s3_client(), f"{PREFIX}{uuid.uuid4().hex}/"
+    injector = PipesS3ContextInjector(bucket=bucket, client=s3, key_prefix=prefix)
+    reader = _message_reader(s3, bucket, f"{prefix}messages")
     with ExitStack() as opened:
+        opened.callback(_delete_below, prefix, engine, context)
         with warnings.catch_warnings():
             # Dagster asks its own reader for a property that it calls a preview.
             warnings.simplefilter("ignore", dg.PreviewWarning)
@@ -66,25 +69,23 @@ def _pipes_arguments(context: dg.AssetExecutionContext, settings: Settings) -> I
         yield session.get_bootstrap_cli_arguments()
 
 
-def _message_reader(s3: Any, bucket: str) -> PipesMessageReader:
+def _message_reader(s3: Any, bucket: str, prefix: str) -> PipesMessageReader:
     from dagster_aws.pipes import PipesS3MessageReader
 
-    class TidyMessageReader(PipesS3MessageReader):
-        """Reads messages below a prefix of ours and deletes them when the session is over."""
+    class PlacedMessageReader(PipesS3MessageReader):
+        """Reads messages below a prefix of ours instead of somewhere in the bucket."""
 
         @contextmanager
         def get_params(self) -> Iterator[dict[str, Any]]:
             with super().get_params() as params:
-                prefix = f"{PREFIX}{params['key_prefix']}"
-                try:
-                    yield {**params, "key_prefix": prefix}
-                finally:
-                    _delete_below(s3, bucket, f"{prefix}/")
+                yield {**params, "key_prefix": prefix}
 
-    return TidyMessageReader(interval=SECONDS_BETWEEN_MESSAGES, bucket=bucket, client=s3)
+    return PlacedMessageReader(interval=SECONDS_BETWEEN_MESSAGES, bucket=bucket, client=s3)
 
 
-def _delete_below(s3: Any, bucket: str, prefix: str) -> None:
-    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        if keys := [{"Key": each["Key"]} for each in page.get("Contents", [])]:
-            s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+def _delete_below(prefix: str, engine: AwsEngine, context: dg.AssetExecutionContext) -> None:
+    try:
+        engine.delete_artifacts(prefix)
+    except PipelineError as error:
+        # What was built is worth more than the tidying up, which a lifecycle rule does as well.
+        context.log.warning(f"the messages of the Glue run stay where they are: {error}")

@@ -132,7 +132,7 @@ class Aws:
             StorageError: it will not: permissions, credentials, region or the resource itself are wrong.
         """
         try:
-            return getattr(self._client(service, once), operation)(**parameters)  # type: ignore[no-any-return]
+            return getattr(self.client(service, once=once), operation)(**parameters)  # type: ignore[no-any-return]
         except ClientError as error:
             refusal = error.response.get("Error", {})
             if refusal.get("Code") in expected:
@@ -152,7 +152,7 @@ class Aws:
             StorageError: it will not.
         """
         try:
-            yield from self._client(service, False).get_paginator(operation).paginate(**parameters)
+            yield from self.client(service).get_paginator(operation).paginate(**parameters)
         except ClientError as error:
             refusal = error.response.get("Error", {})
             if refusal.get("Code") in expected:
@@ -170,7 +170,8 @@ class Aws:
             sum(counted.get(f"s3.{operation}", 0) for operation in _READS),
         )
 
-    def _client(self, service: str, once: bool) -> Any:
+    def client(self, service: str, *, once: bool = False) -> Any:
+        """Return boto3's client of a service; `once` gives one that tries nothing again."""
         with self._lock:
             client = self._clients.get((service, once))
             if client is None:

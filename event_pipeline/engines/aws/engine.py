@@ -67,7 +67,8 @@ class AwsEngine:
         self._costs = CostStore(self._lake)
         self._catalog = GlueCatalog(self._aws, settings)
         self._athena = Athena(self._aws, settings)
-        self._job = GlueJob(self._aws, settings, Bucket(self._aws, settings.artifacts_bucket), self._lake)
+        self._artifacts = Bucket(self._aws, settings.artifacts_bucket)
+        self._job = GlueJob(self._aws, settings, self._artifacts, self._lake)
         self._hooks = _SILENT_HOOKS
 
     def followed_by(self, hooks: JobHooks) -> AwsEngine:
@@ -265,6 +266,18 @@ class AwsEngine:
             len(load_gold_tables(self._gold_folder)),
             self._settings,
         )
+
+    def s3_client(self) -> Any:
+        """Return boto3's S3 client, for those who speak to a Glue run."""
+        return self._aws.client("s3")
+
+    def delete_artifacts(self, prefix: str) -> None:
+        """Delete every object below a prefix of the artifacts bucket.
+
+        Raises:
+            PipelineError: it cannot be listed or deleted.
+        """
+        self._artifacts.delete([each.key for each in self._artifacts.list(prefix)])
 
     def collect_runs(self) -> Collected:
         """Delete the files of replaced and abandoned builds that are older than the grace period of the settings."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -163,8 +163,3 @@ def split_url(url: str) -> tuple[str, str]:
     """Return bucket and key of `s3://bucket/key`."""
     bucket, _, key = url.removeprefix("s3://").partition("/")
     return bucket, key
-
-
-def keys(objects: Iterable[StoredObject]) -> Sequence[str]:
-    """Return the keys of listed objects."""
-    return [each.key for each in objects]
