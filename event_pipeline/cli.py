@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from importlib.util import find_spec
 from io import TextIOWrapper
 from itertools import count
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from event_pipeline.automation.building import NotBuildableError
+from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
 from event_pipeline.engines.base import (
     PassingFaultError,
     PipelineError,
@@ -33,7 +34,6 @@ from event_pipeline.generator.options import GeneratorOptions, GeneratorOptionsE
 from event_pipeline.reporting.results import ResultFormat
 from event_pipeline.reporting.terminal import (
     FAULT,
-    READER_LEFT_EXIT_CODE,
     WARNING,
     messages,
     output,
@@ -50,23 +50,6 @@ if TYPE_CHECKING:
 
 WORKSPACE = Path(__file__).parents[1] / "workspace.yaml"
 """The checkout's code location: the same for every way in which the UI is started."""
-
-
-class UsageError(ValueError):
-    """Options that do not go together."""
-
-
-class ExitCode(IntEnum):
-    """How a command ended. `event-pipeline --help` shows this list."""
-
-    OK = 0
-    NOT_HELD = 1
-    USAGE = 2
-    STORAGE = 3
-    REFUSED = 4
-    BUSY = 5
-    INTERRUPTED = 130
-    READER_LEFT = READER_LEFT_EXIT_CODE
 
 
 EXIT_CODES = {
@@ -134,27 +117,6 @@ class StatusFormat(StrEnum):
 
 
 FormatOption = Annotated[ResultFormat, typer.Option("--format", help="table for people, csv or json for programs.")]
-FromOption = Annotated[
-    str | None, typer.Option("--from", metavar="HOUR", help="First landing hour, UTC, for example 2025-12-07T22.")
-]
-ToOption = Annotated[
-    str | None, typer.Option("--to", metavar="HOUR", help="Landing hour after the last one: the end is exclusive.")
-]
-
-
-def hour_range(first: str | None, end: str | None) -> HourRange | None:
-    """Read `--from` and `--to`, which go together.
-
-    Raises:
-        UsageError: only one of them is given.
-        InvalidHourError: one names no hour, or the range is empty.
-    """
-    if first is None and end is None:
-        return None
-    if first is None or end is None:
-        missing = "--to (exclusive)" if end is None else "--from"
-        raise UsageError(f"--from and --to go together: {missing} is missing; --from H --to H+1 is one hour")
-    return HourRange(Hour.parse(first), Hour.parse(end))
 
 
 @app.command()

@@ -19,7 +19,8 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"assets"}), frozenset({"verification"})),
     (frozenset({"automation"}),),
     (frozenset({"reporting"}),),
-    (frozenset({"definitions"}), frozenset({"cli"})),
+    (frozenset({"definitions"}), frozenset({"commands"})),
+    (frozenset({"cli"}),),
 )
 """From the ground up; a module imports its own room and what lies on lower floors."""
 

@@ -1,0 +1,51 @@
+"""What the commands share: the options that name hours, the exit codes, and the error of wrong usage."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated
+
+import typer
+
+from event_pipeline.reporting.terminal import READER_LEFT_EXIT_CODE
+from event_pipeline.rules.hour import Hour, HourRange
+
+
+class UsageError(ValueError):
+    """Options that do not go together."""
+
+
+class ExitCode(IntEnum):
+    """How a command ended. `event-pipeline --help` shows this list."""
+
+    OK = 0
+    NOT_HELD = 1
+    USAGE = 2
+    STORAGE = 3
+    REFUSED = 4
+    BUSY = 5
+    INTERRUPTED = 130
+    READER_LEFT = READER_LEFT_EXIT_CODE
+
+
+FromOption = Annotated[
+    str | None, typer.Option("--from", metavar="HOUR", help="First landing hour, UTC, for example 2025-12-07T22.")
+]
+ToOption = Annotated[
+    str | None, typer.Option("--to", metavar="HOUR", help="Landing hour after the last one: the end is exclusive.")
+]
+
+
+def hour_range(first: str | None, end: str | None) -> HourRange | None:
+    """Read `--from` and `--to`, which go together.
+
+    Raises:
+        UsageError: only one of them is given.
+        InvalidHourError: one names no hour, or the range is empty.
+    """
+    if first is None and end is None:
+        return None
+    if first is None or end is None:
+        missing = "--to (exclusive)" if end is None else "--from"
+        raise UsageError(f"--from and --to go together: {missing} is missing; --from H --to H+1 is one hour")
+    return HourRange(Hour.parse(first), Hour.parse(end))
