@@ -52,14 +52,15 @@ def volume_band(hour: Hour, records: Mapping[Hour, int], settings: Settings) -> 
     slope = 0.0
     if len(logs) >= _DAYS_FOR_A_TREND:
         slope = median((logs[late] - logs[early]) / (early - late) for late, early in combinations(sorted(logs), 2))
-    today = [value + slope * day for day, value in logs.items()]
-    level = median(today)
-    deviation = _NORMAL * median(abs(value - level) for value in today)
-    width = max(settings.alert_volume_deviations * deviation, log(1 + settings.alert_volume_tolerance))
-    low, high = exp(level - width) - 1, exp(level + width) - 1
-    weekdays = [known[day] for day in _WEEKS if day in known]
+    today = {day: value + slope * day for day, value in logs.items()}
+    level = median(today.values())
+    deviation = _NORMAL * median(abs(value - level) for value in today.values())
+    tolerance = log(1 + settings.alert_volume_tolerance)
+    width = max(settings.alert_volume_deviations * deviation, tolerance)
+    low, high = level - width, level + width
+    weekdays = [today[day] for day in _WEEKS if day in today]
     if weekdays:
         # The better of the two weeks for each side: an outage a week ago does not excuse one today.
-        low = min(low, max(weekdays) / (1 + settings.alert_volume_tolerance))
-        high = max(high, min(weekdays) * (1 + settings.alert_volume_tolerance))
-    return Band(max(low, 0.0), exp(level) - 1, high, len(known))
+        low = min(low, max(weekdays) - tolerance)
+        high = max(high, min(weekdays) + tolerance)
+    return Band(max(exp(low) - 1, 0.0), exp(level) - 1, exp(high) - 1, len(known))
