@@ -123,7 +123,7 @@ def as_slack(message: Message) -> dict[str, Any]:
     if body:
         blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": body[:_SLACK_TEXT_CHARACTERS]}})
     links = [
-        f"<{address}|{name}>" if address.startswith("http") else f"{name}: {_escaped(address)}"
+        f"<{_escaped(address)}|{name}>" if address.startswith("http") else f"{name}: {_escaped(address)}"
         for name, address in message.links.items()
     ]
     context = "  ·  ".join([*links, f"{message.at:%Y-%m-%d %H:%M} UTC", f"id {message.message_id}"])

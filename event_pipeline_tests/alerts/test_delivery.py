@@ -192,7 +192,7 @@ def test_slack_gets_blocks_with_escaped_text_and_links() -> None:
     assert context["elements"][0]["text"].split("  ·  ") == [
         "<https://docs.example/runbook#quarantine_share|runbook>",
         "<https://dagster.example/runs/1234|run>",
-        "<https://dagster.example/assets/silver_events?view=partitions&partition=2025-12-07-22:00|hour>",
+        "<https://dagster.example/assets/silver_events?view=partitions&amp;partition=2025-12-07-22:00|hour>",
         "2025-12-08 02:30 UTC",
         "id q/1",
     ]

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
 from event_pipeline.alerts.channels import channels_of
 from event_pipeline.alerts.conditions import AlertKind, Finding, Severity
 from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, load_state, tell
-from event_pipeline.alerts.state import Seen
-from event_pipeline.engines.base import PipelineError
+from event_pipeline.alerts.state import AlertState, Seen
+from event_pipeline.automation.alerting import look
+from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.aws.clients import Aws
+from event_pipeline.engines.aws.costs import CostStore, StepCost
+from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.engines.base import Cost, PipelineError
 from event_pipeline.engines.open import open_document, publish_to_topic
+from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import EmulatedAws
 
@@ -57,6 +65,19 @@ def test_an_alert_reaches_the_subscribers_of_the_topic_once_and_its_state_lies_i
     assert body["MessageAttributes"]["message_id"]["Value"] == "lost_objects-20251208T023000Z/1"
     assert document.place == f"s3://{settings.lake_bucket}/alerts.json"
     assert set(load_state(document).alerts) == {AlertKind.LOST_OBJECTS}
+
+
+def test_the_digest_knows_what_the_day_cost(settings: Settings, engine: AwsEngine) -> None:
+    costs = CostStore(Bucket(Aws(settings), settings.lake_bucket))
+    for number in range(2):
+        costs.write(StepCost(Hour.parse("2025-12-07T22"), "silver.events", f"run-{number}", Cost(usd=Decimal("0.25"))))
+    costs.write(StepCost(Hour.parse("2025-12-06T22"), "silver.events", "run", Cost(usd=Decimal("7.00"))))
+    state = AlertState(newest_published="2025-12-08T01")
+    seen = look(engine, (), settings, nullcontext, state, NOW.replace(hour=6)).seen
+
+    (digest,) = seen.reports
+    assert digest.report_id == "digest-2025-12-07"
+    assert "cost: 0.50 USD (estimate)" in digest.lines
 
 
 def test_a_document_in_the_lake_is_replaced_only_where_nobody_was_faster(settings: Settings) -> None:
