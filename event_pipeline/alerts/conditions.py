@@ -373,10 +373,9 @@ def _run_failed(facts: Facts) -> Finding | None:
     where = " and ".join([*([hours_text(hours)] if hours else []), *(f"job {job}" for job in jobs)])
     details = dict[str, str]()
     for run in runs:
+        # By hours, not by run: the same hours that fail again are nothing new.
         about = hours_text(run.hours) if run.hours else f"job {run.job}"
-        details |= {str(hour): f"run {run.run_id[:8]} of {about}: {shortened(run.error)}" for hour in run.hours}
-        if not run.hours:
-            details[run.job] = f"run {run.run_id[:8]}: {shortened(run.error)}"
+        details.setdefault(about, f"run {run.run_id[:8]}: {shortened(run.error)}")
     return Finding(
         AlertKind.RUN_FAILED,
         Severity.CRITICAL,

@@ -187,6 +187,10 @@ def _resolution(alert: OpenAlert, settings: Settings, now: datetime) -> Message:
     oldest = Hour.containing(now).plus(-settings.alert_hours)
     if any(_lies_before(subject, oldest) for subject in alert.finding.subjects):
         notes.append(f"not healed, but older than the {settings.alert_hours} hours that alerts are about")
+    elif alert.finding.kind is AlertKind.RUN_FAILED and alert.raised_at < oldest.start:
+        notes.append(
+            f"or older than the {settings.alert_hours} hours that alerts are about: see `event-pipeline status`"
+        )
     number = alert.messages + 1
     return alert_message(f"{alert.alert_id}/{number}", Event.RESOLVED, alert.finding, tuple(notes), settings, now)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -144,23 +144,23 @@ def gather(
         before,
         newest,
         {hour: len(listing.objects) for hour, listing in engine.list_raw_hours(hours).items()},
-        failed_runs(instance, hours) if instance else (),
-        finished_backfills(instance, first.start) if instance else (),
+        failed_runs(instance, first.start) if instance else (),
+        finished_backfills(instance, first.start, state.reported) if instance else (),
     )
 
 
-def failed_runs(instance: DagsterInstance, hours: HourRange) -> list[FailedRun]:
-    """Return the runs that failed for good, newest first, with the hours of a range for which none succeeded later."""
+def failed_runs(instance: DagsterInstance, since: datetime) -> list[FailedRun]:
+    """Return the runs that failed for good since an instant, newest first, with the hours that none built later."""
     from dagster import RunsFilter
 
     failed: list[tuple[DagsterRun, list[Hour]]] = []
     judged: set[Hour | str] = set()
-    records = instance.get_run_records(RunsFilter(updated_after=hours.first.start), limit=RUNS_LOOKED_AT)
+    records = instance.get_run_records(RunsFilter(updated_after=since), limit=RUNS_LOOKED_AT)
     for run in (record.dagster_run for record in records):
         has_failed = _has_failed(run)
         if has_failed is None:
             continue
-        new = [subject for subject in _subjects(run, hours) if subject not in judged]
+        new = [subject for subject in _subjects(run) if subject not in judged]
         judged.update(new)
         if has_failed and new:
             failed.append((run, [subject for subject in new if isinstance(subject, Hour)]))
@@ -170,8 +170,8 @@ def failed_runs(instance: DagsterInstance, hours: HourRange) -> list[FailedRun]:
     ]
 
 
-def finished_backfills(instance: DagsterInstance, since: datetime) -> list[FinishedBackfill]:
-    """Return the backfills that came to an end since an instant."""
+def finished_backfills(instance: DagsterInstance, since: datetime, known: Collection[str]) -> list[FinishedBackfill]:
+    """Return the backfills that came to an end since an instant, without those that are known."""
     from dagster import RunsFilter
     from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter
     from dagster._core.storage.tags import BACKFILL_ID_TAG
@@ -182,7 +182,7 @@ def finished_backfills(instance: DagsterInstance, since: datetime) -> list[Finis
     wanted = BulkActionsFilter(statuses=BULK_ACTION_TERMINAL_STATUSES)
     for each in instance.get_backfills(filters=wanted, limit=BACKFILLS_LOOKED_AT):
         ended = each.backfill_end_timestamp
-        if ended is None or ended < since.timestamp():
+        if ended is None or ended < since.timestamp() or each.backfill_id in known:
             continue
         done, failed = set[Hour](), set[Hour]()
         for run in instance.get_runs(filters=RunsFilter(tags={BACKFILL_ID_TAG: each.backfill_id})):
@@ -210,12 +210,12 @@ def _has_failed(run: DagsterRun) -> bool | None:
     return True if not run.is_finished and process_is_gone(run.tags) else None
 
 
-def _subjects(run: DagsterRun, hours: HourRange) -> list[Hour | str]:
-    """Return what a run is about: its hours within a range, or, for other jobs, the job."""
+def _subjects(run: DagsterRun) -> list[Hour | str]:
+    """Return what a run is about: its hours, however old, or, for other jobs, the job."""
     from event_pipeline.automation.run_hours import hours_of_tags
 
     covered = hours_of_tags(run.tags)
-    return [hour for hour in covered if hour in hours] if covered else [run.job_name]
+    return list(covered) if covered else [run.job_name]
 
 
 def _failed_run(instance: DagsterInstance, run: DagsterRun, hours: Sequence[Hour]) -> FailedRun:

@@ -114,9 +114,10 @@ def test_failed_runs_of_many_hours_are_one_finding_with_the_section_of_their_err
     assert finding.title == (
         "Runs failed and are not tried again: 3 hours (2025-12-07T22 to 2025-12-08T01) and job repair_partitions"
     )
-    assert finding.subjects["2025-12-07T22"] == (
-        "run aaaaaaaa of 3 hours (2025-12-07T22 to 2025-12-08T01): silver_events: the disk is full"
-    )
+    assert finding.subjects == {
+        "3 hours (2025-12-07T22 to 2025-12-08T01)": "run aaaaaaaa: silver_events: the disk is full",
+        "job repair_partitions": "run bbbbbbbb: no",
+    }
     assert (finding.section, finding.run_id) == ("StorageError", "a" * 36)
 
 

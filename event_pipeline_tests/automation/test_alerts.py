@@ -179,6 +179,13 @@ def test_a_run_of_many_hours_is_one_message(watch: Watch, settings: Settings, re
     ]
 
 
+def test_a_failed_run_of_an_hour_of_last_week_is_told_too(watch: Watch, settings: Settings, receiver: Receiver) -> None:
+    old = CLOSED.plus(-24 * 8)
+    add_run(watch, settings, dg.DagsterRunStatus.FAILURE, {}, one(old))
+    watch.look()
+    assert headlines(receiver) == [f"[critical, raised] Runs failed and are not tried again: 1 hour ({old})"]
+
+
 def test_a_backfill_that_finished_is_reported_once_with_its_counts(
     watch: Watch, settings: Settings, receiver: Receiver
 ) -> None:
