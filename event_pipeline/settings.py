@@ -102,7 +102,7 @@ class Settings(BaseSettings):
         default=1, description="Silver builds that run side by side (Dagster pool `silver`)"
     )
     gold_pool_limit: Annotated[int, Field(ge=1)] = Field(
-        default=1, description="Gold refreshes that run side by side (Dagster pool `gold`)"
+        default=1, description="Refreshes of one Gold table that run side by side (Dagster pools `gold_<table>`)"
     )
     lock_timeout_seconds: Annotated[float, Field(ge=0)] = Field(
         default=600, description="How long a step waits for another process that builds the same hour or day"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from event_pipeline.automation.run_hours import hours_under_way
+from event_pipeline.automation.run_hours import LIVE_TAGS, hours_under_way
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.state import HourState, hour_states
 from event_pipeline.rules.hour import Hour, HourRange
@@ -52,6 +52,6 @@ def hourly_schedule(
             return dg.SkipReason(f"{hour} is published already")
         if state is HourState.SHRUNK:
             return dg.SkipReason(f"{hour} has lost raw objects since it was built: the published build stays")
-        return dg.RunRequest(run_key=str(hour), partition_key=hour.partition_key)
+        return dg.RunRequest(run_key=str(hour), partition_key=hour.partition_key, tags=LIVE_TAGS)
 
     return requests

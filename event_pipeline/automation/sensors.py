@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from event_pipeline.automation.run_hours import hours_under_way, range_tags
+from event_pipeline.automation.run_hours import LIVE_TAGS, hours_under_way, range_tags
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.state import HourState, hour_states
 from event_pipeline.rules.accounting import RawListing
@@ -183,5 +183,5 @@ def _run_request(hours: HourRange, asked: Mapping[Hour, Request]) -> dg.RunReque
         digest.update(f"{hour} {asked[hour].fingerprint} {asked[hour].attempt}\n".encode())
     run_key = f"{hours.first}/{len(hours)}h/{digest.hexdigest()[:16]}"
     if len(hours) == 1:
-        return dg.RunRequest(run_key=run_key, partition_key=hours.first.partition_key)
-    return dg.RunRequest(run_key=run_key, tags=range_tags(hours))
+        return dg.RunRequest(run_key=run_key, partition_key=hours.first.partition_key, tags=LIVE_TAGS)
+    return dg.RunRequest(run_key=run_key, tags={**LIVE_TAGS, **range_tags(hours)})

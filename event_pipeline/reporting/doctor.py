@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.automation.dagster_storage import RunState, latest_run_states
+from event_pipeline.automation.dagster_storage import RunState, latest_run_states, limit_faults_of_home
 from event_pipeline.engines.base import Engine, PipelineError
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
@@ -62,6 +62,7 @@ def examine(settings: Settings, engine: Engine) -> list[Finding]:
         if catalog.level is Level.OK and findings[-1].level is Level.OK:
             findings.append(_guarded("published builds", lambda: _published(engine, layout)))
     findings.append(_guarded("Dagster", lambda: _dagster(settings)))
+    findings.append(_guarded("concurrency", lambda: _concurrency(settings)))
     return findings
 
 
@@ -206,3 +207,17 @@ def _dagster(settings: Settings) -> Finding:
         remedy = "`event-pipeline run` tries them again; `event-pipeline dev` shows their logs"
         return Finding(Level.WARN, "Dagster", f"the last run failed for {hours_text(failed)}", remedy)
     return Finding(Level.OK, "Dagster", f"{home} can be read, no hour's last run failed")
+
+
+def _concurrency(settings: Settings) -> Finding:
+    home = settings.dagster_home
+    if not home.is_dir():
+        return Finding(Level.OK, "concurrency", "pools get their limits when the first run makes Dagster's folder")
+    if faults := limit_faults_of_home(settings):
+        remedy = "`event-pipeline run` and `event-pipeline dev` set the limits and copy dagster.yaml when they start"
+        return Finding(Level.FAIL, "concurrency", "; ".join(faults), remedy)
+    return Finding(
+        Level.OK,
+        "concurrency",
+        f"pool silver: {settings.silver_pool_limit}, each Gold table's pool: {settings.gold_pool_limit}",
+    )

@@ -14,7 +14,7 @@ import pytest
 
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.automation.jobs import hourly_pipeline_job
-from event_pipeline.automation.run_hours import hours_of_tags, process_tag, range_tags
+from event_pipeline.automation.run_hours import PROCESS_TAG, hours_of_tags, process_tag, range_tags
 from event_pipeline.automation.sensors import Cursor, new_raw_objects_sensor
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.base import StorageError
@@ -225,9 +225,9 @@ def test_an_hour_is_not_asked_for_while_a_run_of_it_waits_or_runs(
 
 def test_a_run_whose_process_is_gone_is_not_waited_for(watch: Watch, root: Path) -> None:
     land(root, [HOUR])
-    host = next(iter(process_tag().values())).split(":")[0]
-    tags = {"dagster/partition": HOUR.partition_key, "event_pipeline/process": f"{host}:{2**22 + 1}"}
-    add_run(watch, tags, dg.DagsterRunStatus.STARTED)
+    run = add_run(watch, {"dagster/partition": HOUR.partition_key}, dg.DagsterRunStatus.STARTED)
+    gone = process_tag(run.run_id)[PROCESS_TAG].replace(f":{os.getpid()}:", f":{2**22 + 1}:")
+    watch.instance.add_run_tags(run.run_id, {PROCESS_TAG: gone})
 
     assert watch.asks_for() == ["2025-12-07T22 x 1"]
 
@@ -362,7 +362,7 @@ def shift_requests(watch: Watch, by: timedelta) -> str:
     return json.dumps(fields)
 
 
-def add_run(watch: Watch, tags: dict[str, str], status: dg.DagsterRunStatus) -> None:
+def add_run(watch: Watch, tags: dict[str, str], status: dg.DagsterRunStatus) -> dg.DagsterRun:
     """Put a run of the pipeline into Dagster's storage."""
     job = build_definitions(watch.settings).resolve_job_def("hourly_pipeline")
-    watch.instance.create_run_for_job(job, tags=tags, status=status)
+    return watch.instance.create_run_for_job(job, tags=tags, status=status)
