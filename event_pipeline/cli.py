@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from event_pipeline.automation.building import NotBuildableError
+from event_pipeline.automation.building import BackfillError, NotBuildableError
+from event_pipeline.commands.backfill import backfill_app
 from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
 from event_pipeline.engines.base import (
     PassingFaultError,
@@ -69,6 +70,7 @@ _CODE_OF_ERROR: tuple[tuple[type[Exception], ExitCode], ...] = (
     (StorageError, ExitCode.STORAGE),
     (QueryError, ExitCode.USAGE),
     (NotBuildableError, ExitCode.USAGE),
+    (BackfillError, ExitCode.USAGE),
     (PipelineError, ExitCode.NOT_HELD),
     (UsageError, ExitCode.USAGE),
     (SettingsError, ExitCode.USAGE),
@@ -90,6 +92,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(backfill_app, name="backfill")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from event_pipeline.automation.runs import RangeOutcome
 
 
+class BackfillError(PipelineError):
+    """A backfill is not known, or not in a state in which that can be done to it."""
+
+
 class NotBuildableError(PipelineError):
     """Hours that were asked for cannot be built: before the first partition, or not over yet."""
 
@@ -52,7 +56,7 @@ def plan_build(
         StorageError: the data folder cannot be read or is damaged.
     """
     if hours is not None:
-        _check_buildable(hours, settings, now)
+        check_buildable(hours, settings, now)
     rules_version = settings.event_time_limits.rules_version
     states = hour_states(engine, gold_tables, rules_version, now, hours)
     landed = engine.list_raw_hours(hours)
@@ -66,7 +70,12 @@ def plan_build(
     return BuildPlan(tuple(chosen), shrunk, expired, too_early)
 
 
-def _check_buildable(hours: HourRange, settings: Settings, now: datetime) -> None:
+def check_buildable(hours: HourRange, settings: Settings, now: datetime) -> None:
+    """See that all hours of a range exist and are over.
+
+    Raises:
+        NotBuildableError: the range begins before the first partition or holds an hour that is not over.
+    """
     if hours.first < settings.first_partition:
         raise NotBuildableError(
             f"{hours.first} lies before the first partition {settings.first_partition}: begin there or later, or set "

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 
 import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 
@@ -51,10 +52,22 @@ def hours_of_tags(tags: Mapping[str, str]) -> HourRange | None:
 
 
 def hours_under_way(instance: dg.DagsterInstance) -> set[Hour]:
-    """Return the hours of all runs that are queued or running, whoever started them."""
+    """Return the hours of all runs that are queued or running or that a backfill is about to queue."""
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
     ranges = (hours_of_tags(run.tags) for run in runs if not process_is_gone(run))
-    return {hour for hours in ranges if hours for hour in hours}
+    return {hour for hours in ranges if hours for hour in hours} | _hours_about_to_be_queued(instance)
+
+
+def _hours_about_to_be_queued(instance: dg.DagsterInstance) -> set[Hour]:
+    """Return the hours of active backfills for which the daemon has not made runs yet."""
+    keys = set[str]()
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])):
+        if data := backfill.asset_backfill_data:
+            waiting = data.target_subset - data.requested_subset
+            for subset in waiting.partitions_subsets_by_asset_key.values():
+                keys.update(subset.get_partition_keys())
+    ranges = (hours_of_tags({PARTITION_TAG: key}) for key in keys)
+    return {hours.first for hours in ranges if hours}
 
 
 def process_tag(run_id: str) -> dict[str, str]:
