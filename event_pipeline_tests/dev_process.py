@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from event_pipeline.settings import PREFIX
+
 START_TIMEOUT_SECONDS = 120
 STOP_TIMEOUT_SECONDS = 60
 POLL_SECONDS = 0.2
@@ -73,6 +75,7 @@ class Dev:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_heed_interrupts,
             )
         wait_for(f"the Dagster UI (log: {self.log})", self._is_loaded, START_TIMEOUT_SECONDS)
 
@@ -102,8 +105,8 @@ class Dev:
             self._process.send_signal(signal.SIGINT)
             try:
                 self._join(STOP_TIMEOUT_SECONDS)
-            finally:
-                self.kill_everything()
+            except subprocess.TimeoutExpired:
+                pass  # killed below
         self.kill_everything()
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -158,7 +161,8 @@ class Dev:
             watcher.join()
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, **self.environment, "EVENT_PIPELINE_ROOT": str(self.root), "PYTHONUNBUFFERED": "1"}
+        outside = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "DAGSTER_"))}
+        return {**outside, **self.environment, f"{PREFIX}ROOT": str(self.root), "PYTHONUNBUFFERED": "1"}
 
     def _is_loaded(self) -> bool:
         assert self._process
@@ -204,6 +208,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _heed_interrupts() -> None:
+    """Undo what a shell does to programs in the background: they ignore SIGINT, and so would Dagster."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _kill(pid: int) -> None:

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus, PartitionBackfill
 from dagster._core.utils import make_new_backfill_id
 
+from event_pipeline.assets.partitions import landing_hours
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.assets.silver import SILVER
 from event_pipeline.automation.building import BackfillError, check_buildable
-from event_pipeline.automation.resources import pipeline_resources
 from event_pipeline.automation.run_hours import BACKFILL_PRIORITY, UNFINISHED, hours_under_way
 from event_pipeline.engines.base import Engine, SilverOutcome
 from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
@@ -147,15 +148,15 @@ def start_backfill(
 
     `resumed` is the id of the backfill that this one goes on with.
     """
-    assets = pipeline_assets(settings)
+    wanted = landing_hours(settings).subset_with_partition_keys([hour.partition_key for hour in plan.to_build])
     dagster_id = make_new_backfill_id()
     backfill_id = resumed or dagster_id
     instance.add_backfill(
-        PartitionBackfill.from_asset_partitions(
+        PartitionBackfill.from_asset_graph_subset(
             backfill_id=dagster_id,
-            asset_graph=dg.Definitions(assets=assets, resources=pipeline_resources(settings)).resolve_asset_graph(),
-            partition_names=[hour.partition_key for hour in plan.to_build],
-            asset_selection=[asset.key for asset in assets],
+            asset_graph_subset=AssetGraphSubset(  # type: ignore[call-arg] # its decorator hides the signature
+                {asset.key: wanted for asset in pipeline_assets(settings)}, set()
+            ),
             backfill_timestamp=datetime.now(UTC).timestamp(),
             tags={
                 BACKFILL_TAG: backfill_id,
@@ -163,7 +164,6 @@ def start_backfill(
                 **BACKFILL_PRIORITY,
             },
             dynamic_partitions_store=instance,
-            all_partitions=False,
             title=f"{plan.hours.first} to {plan.hours.end}: {len(plan.to_build)} hours",
             description=f"event-pipeline backfill status {backfill_id}",
             run_config=None,

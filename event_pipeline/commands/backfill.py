@@ -141,7 +141,7 @@ def _start(planned: BackfillPlan, settings: Settings, resumed: str | None = None
         backfill_id = start_backfill(planned, settings, instance, resumed)
         _warn_without_daemon(instance)
     output().print(
-        f"Backfill {backfill_id}: {len(planned.to_build):,} hours in {len(planned.runs):,} runs. "
+        f"Backfill {backfill_id}: {len(planned.to_build):,} hours queued as {len(planned.runs):,} runs. "
         f"`event-pipeline backfill status {backfill_id}` shows how far it is."
     )
 

@@ -42,8 +42,8 @@ def print_plan(plan: BackfillPlan, settings: Settings, console: Console) -> None
         longest = max(len(hours) for hours in plan.runs)
         most = f"EVENT_PIPELINE_HOURS_PER_RUN={settings.hours_per_run}"
         console.print(
-            f"{len(plan.runs):,} runs of up to {longest} hours ({most}), which live runs overtake; "
-            f"{plan.raw_bytes / 1e6:,.1f} MB of raw objects"
+            f"{len(plan.runs):,} run{'s' if len(plan.runs) > 1 else ''} of up to {longest} hours ({most}), "
+            f"which live runs overtake; {plan.raw_bytes / 1e6:,.1f} MB of raw objects"
         )
 
 

@@ -10,6 +10,7 @@ from event_pipeline_tests.rehearsal import rehearse
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_hours_fed_to_a_pipeline_that_is_killed_twice_are_published_exactly(tmp_path: Path) -> None:
     rehearsed = rehearse(tmp_path, hours_fed=3, every_seconds=0.3)
 
