@@ -13,6 +13,9 @@ from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
+PRIORITY_TAG = "dagster/priority"
+PRIORITY_OF_OLD_HOURS = "-1"
+"""Runs of old hours let those of recent ones pass in the queue, whose priority is 0."""
 PROCESS_TAG = "event_pipeline/process"
 """`host:process id` of a run that is executed by the command line, which no launcher watches."""
 
@@ -28,6 +31,14 @@ UNFINISHED = [
 def range_tags(hours: HourRange) -> dict[str, str]:
     """Return the tags with which Dagster materializes a range of hours in one run."""
     return {RANGE_START_TAG: hours.first.partition_key, RANGE_END_TAG: hours.last.partition_key}
+
+
+def range_request(run_key: str, hours: HourRange, after_recent: bool = False) -> dg.RunRequest:
+    """Return the request for one run of an hour or a range; `after_recent` lets runs of recent hours pass it."""
+    tags = {PRIORITY_TAG: PRIORITY_OF_OLD_HOURS} if after_recent else {}
+    if len(hours) == 1:
+        return dg.RunRequest(run_key=run_key, partition_key=hours.first.partition_key, tags=tags)
+    return dg.RunRequest(run_key=run_key, tags={**tags, **range_tags(hours)})
 
 
 def hours_of_tags(tags: Mapping[str, str]) -> HourRange | None:
