@@ -52,15 +52,18 @@ class Cursor:
     """Messages whose hours are in this cursor, to be deleted when it comes back: then it is stored for good."""
 
     def to_json(self) -> str:
-        """Write the cursor: the newest entries of each kind, at most MOST_CURSOR_BYTES."""
-        requests = sorted(self.requests.items(), key=lambda each: (each[1].requested_at, each[0]))[-MOST_REQUESTS:]
+        """Write the cursor, at most MOST_CURSOR_BYTES: of each kind the entries of the newest hours or days.
+
+        An older hour whose request is forgotten is asked for again when its turn in the sweep comes, under the same
+        run key, which Dagster takes once.
+        """
         return json.dumps(
             {
                 "format": CURSOR_FORMAT,
                 "sweep_before": str(self.sweep_before) if self.sweep_before else None,
                 "requests": {
                     str(hour): [request.fingerprint, request.attempt, int(request.requested_at.timestamp())]
-                    for hour, request in sorted(requests)
+                    for hour, request in sorted(self.requests.items())[-MOST_REQUESTS:]
                 },
                 "settled": {str(day): digest for day, digest in sorted(self.settled.items())[-MOST_SETTLED_DAYS:]},
                 "noticed": [str(day) for day in sorted(self.noticed)[-MOST_NOTICED_DAYS:]],
