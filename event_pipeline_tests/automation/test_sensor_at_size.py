@@ -362,18 +362,20 @@ def test_a_look_of_the_local_engine_takes_seconds_with_a_year_in_its_catalog(
 
 
 def fill_catalog(settings: Settings) -> None:
-    """Register a year of hours beside what is registered, as many entries as their builds would make."""
+    """Register a year of hours, as many entries as their builds would make."""
+    gold_tables = load_gold_tables()
+    versions = {"silver.events": "", "silver.quarantine": "", "ops.hour_ledger": ""}
+    versions |= {f"partials.{table.name}": table.version for table in gold_tables}
+    paths = [(hour.hive_path, str(hour.start.date())) for hour in YEAR]
     with closing(sqlite3.connect(settings.root / "catalog.sqlite")) as catalog:
-        for hour in YEAR:
-            path, day = hour.hive_path, str(hour.start.date())
-            tables = ["silver.events", "silver.quarantine", "ops.hour_ledger"]
-            for table in load_gold_tables():
-                tables.append(f"partials.{table.name}")
-                catalog.execute("INSERT INTO partial_day VALUES (?, ?, ?)", (table.name, path, day))
-                catalog.execute("INSERT INTO day_input VALUES (?, ?, ?, 'r')", (table.name, day, path))
-            version = {f"partials.{table.name}": table.version for table in load_gold_tables()}
+        catalog.executemany(
+            "INSERT INTO partition VALUES (?, ?, 'r', '2026-01-01', 'r', ?)",
+            [(table, path, version) for table, version in versions.items() for path, _ in paths],
+        )
+        for table in gold_tables:
+            rows = [(table.name, path, day) for path, day in paths]
+            catalog.executemany("INSERT INTO partial_day VALUES (?, ?, ?)", rows)
             catalog.executemany(
-                "INSERT INTO partition VALUES (?, ?, 'r', '2026-01-01', 'r', ?)",
-                [(table, path, version.get(table, "")) for table in tables],
+                "INSERT INTO day_input VALUES (?, ?, ?, 'r')", [(*row[:1], row[2], row[1]) for row in rows]
             )
         catalog.commit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -45,9 +45,15 @@ from event_pipeline.settings import Settings
 class LocalEngine:
     """Speaks `engines.base.Engine` over one data folder. Making one touches nothing on disk."""
 
-    def __init__(self, settings: Settings, gold_folder: Path = GOLD_FOLDER) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        gold_folder: Path = GOLD_FOLDER,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._settings = settings
         self._gold_folder = gold_folder
+        self._clock = clock
         self._layout = Layout(settings.root)
         self._raw = RawStore(self._layout.raw)
         self._commits = CommitStore(self._layout)
@@ -119,7 +125,7 @@ class LocalEngine:
         with self._layout.lock(f"hours/{hour}", self._settings.lock_timeout_seconds):
             listing = self._raw.list_hour(hour)
             present = self._commits.hour(hour)
-            now = datetime.now(UTC)
+            now = self._clock()
             state = input_state(listing, present, self._settings.event_time_limits.rules_version, now)
             kept = self._why_kept(listing, present, state) if present and not force else None
             if present and kept:
