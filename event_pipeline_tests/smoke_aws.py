@@ -23,7 +23,7 @@ import boto3
 
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.catalog import PARTIALS_DATABASE
-from event_pipeline.engines.aws.packaging import package_artifact, script_artifact
+from event_pipeline.engines.aws.packaging import package_artifact, script_artifact, wheel_artifacts
 from event_pipeline.engines.base import Cost, SilverOutcome
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.rules.hour import Hour, HourRange
@@ -93,10 +93,10 @@ def make(settings: Settings, client: Callable[[str], Any], role: str, cleaning: 
         )
         athena.create_work_group(Name=settings.athena_workgroup, Configuration=resources.work_group(settings))
         cleaning.callback(athena.delete_work_group, WorkGroup=settings.athena_workgroup, RecursiveDeleteOption=True)
-        script, package = script_artifact(), package_artifact()
-        for artifact in (script, package):
+        script, package, wheels = script_artifact(), package_artifact(), wheel_artifacts(settings.root / "wheels")
+        for artifact in (script, package, *wheels):
             s3.put_object(Bucket=settings.artifacts_bucket, Key=artifact.key, Body=artifact.content)
-        glue.create_job(**resources.job(settings, role, script, package))
+        glue.create_job(**resources.job(settings, role, script, package, wheels))
         cleaning.callback(glue.delete_job, JobName=settings.glue_job)
 
 

@@ -5,7 +5,7 @@ The CloudFormation template must come to the same; each definition here is a pla
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from event_pipeline.engines.aws.catalog import table_input
@@ -27,8 +27,11 @@ _TRUST_GLUE = (
 )
 
 
-def create_resources(settings: Settings, client: Client) -> None:
-    """Create everything that the settings name, in an account that holds none of it yet."""
+def create_resources(settings: Settings, client: Client, wheels: Sequence[Artifact] = ()) -> None:
+    """Create everything that the settings name, in an account that holds none of it yet.
+
+    The job gets the wheels; without any it works with the packages of the runtime.
+    """
     s3, glue = client("s3"), client("glue")
     for bucket in (settings.raw_bucket, settings.lake_bucket, settings.artifacts_bucket):
         s3.create_bucket(Bucket=bucket, **_location(settings.aws_region))
@@ -45,9 +48,9 @@ def create_resources(settings: Settings, client: Client) -> None:
     client("athena").create_work_group(Name=settings.athena_workgroup, Configuration=work_group(settings))
     role = client("iam").create_role(RoleName=JOB_ROLE, AssumeRolePolicyDocument=_TRUST_GLUE)["Role"]["Arn"]
     script, package = script_artifact(), package_artifact()
-    for artifact in (script, package):
+    for artifact in (script, package, *wheels):
         s3.put_object(Bucket=settings.artifacts_bucket, Key=artifact.key, Body=artifact.content)
-    glue.create_job(**job(settings, role, script, package))
+    glue.create_job(**job(settings, role, script, package, wheels))
 
 
 def work_group(settings: Settings) -> dict[str, Any]:
@@ -61,7 +64,9 @@ def work_group(settings: Settings) -> dict[str, Any]:
     }
 
 
-def job(settings: Settings, role: str, script: Artifact, package: Artifact) -> dict[str, Any]:
+def job(
+    settings: Settings, role: str, script: Artifact, package: Artifact, wheels: Sequence[Artifact]
+) -> dict[str, Any]:
     """Return the definition of the Glue job."""
     return {
         "Name": settings.glue_job,
@@ -80,7 +85,19 @@ def job(settings: Settings, role: str, script: Artifact, package: Artifact) -> d
         "DefaultArguments": {
             "--job-bookmark-option": "job-bookmark-disable",
             "--extra-py-files": f"s3://{settings.artifacts_bucket}/{package.key}",
+            "--region": settings.aws_region,
+            **_additional_modules(settings, wheels),
         },
+    }
+
+
+def _additional_modules(settings: Settings, wheels: Sequence[Artifact]) -> dict[str, str]:
+    """Return the arguments by which Glue installs wheels from the bucket, and nothing from a package index."""
+    if not wheels:
+        return {}
+    return {
+        "--additional-python-modules": ",".join(f"s3://{settings.artifacts_bucket}/{each.key}" for each in wheels),
+        "--python-modules-installer-option": "--no-index --no-deps",
     }
 
 

@@ -1,4 +1,4 @@
-"""What is shipped to the Glue job: its script, and the part of this package that it imports, as one zip file.
+"""What is shipped to the Glue job: its script, the part of this package that it imports, and wheels of what Glue lacks.
 
 Equal sources give equal bytes on every machine, and their digest is part of the key. So an upload changes nothing
 when the code has not changed, and a run that is under way keeps the code it was started with.
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
+import sys
 import zipfile
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import event_pipeline
@@ -19,6 +22,13 @@ SCRIPT = PACKAGE.parent / "glue_scripts" / "silver_events.py"
 SHIPPED = ("__init__.py", "rules/*.py", "engines/__init__.py", "engines/commit.py")
 """The judge, the writer and the commit record: what runs on pyarrow and the standard library alone."""
 
+WHEELS = ("dagster-pipes", "pyarrow")
+"""Packages that the job imports and that Glue does not have, or has too old."""
+GLUE_PYTHON = "3.11"
+"""Of Glue 5.1."""
+GLUE_PLATFORM = "manylinux_2_28_x86_64"
+"""Fits Glue 5.1 (Amazon Linux 2023, glibc 2.34)."""
+
 _FIRST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 _READABLE_FILE = 0o100644 << 16
@@ -26,6 +36,10 @@ _READABLE_FILE = 0o100644 << 16
 
 class MissingSourceError(Exception):
     """The sources of the Glue job are not where this package was installed from."""
+
+
+class MissingWheelError(Exception):
+    """A wheel for the Glue job is neither in the folder nor to be had from the package index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +77,35 @@ def script_artifact() -> Artifact:
             "where `pip install --editable .` leaves the package beside glue_scripts/"
         )
     return _artifact(SCRIPT.name, SCRIPT.read_bytes())
+
+
+def wheel_artifacts(folder: Path) -> tuple[Artifact, ...]:
+    """Return the wheels for `--additional-python-modules`, of the versions that are installed here.
+
+    They are fetched with pip, once: `folder` keeps them. So the same pyarrow validates on both engines, and a Glue run
+    fetches nothing from a package index.
+
+    Raises:
+        MissingWheelError: a wheel cannot be fetched.
+    """
+    return tuple(_artifact(path.name, path.read_bytes()) for path in (_wheel(name, folder) for name in WHEELS))
+
+
+def _wheel(name: str, folder: Path) -> Path:
+    wanted = version(name)
+    pattern = f"{name.replace('-', '_')}-{wanted}-*.whl"
+    if kept := sorted(folder.glob(pattern)):
+        return kept[0]
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]
+    command += ["--only-binary", ":all:", "--implementation", "cp", "--python-version", GLUE_PYTHON]
+    command += ["--platform", GLUE_PLATFORM, "--dest", str(folder), f"{name}=={wanted}"]
+    fetched = subprocess.run(command, capture_output=True, text=True, check=False)
+    if fetched.returncode or not (kept := sorted(folder.glob(pattern))):
+        raise MissingWheelError(
+            f"the wheel of {name} {wanted} for Python {GLUE_PYTHON} on {GLUE_PLATFORM} cannot be fetched: put it into "
+            f"{folder}, or mend pip's access to a package index. pip said: {fetched.stderr.strip()[-500:]}"
+        )
+    return kept[0]
 
 
 def _artifact(name: str, content: bytes) -> Artifact:

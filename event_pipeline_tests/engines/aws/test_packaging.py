@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow
@@ -16,7 +17,13 @@ import pytest
 
 import event_pipeline
 from event_pipeline.engines.aws import packaging
-from event_pipeline.engines.aws.packaging import MissingSourceError, package_artifact, script_artifact
+from event_pipeline.engines.aws.packaging import (
+    MissingSourceError,
+    MissingWheelError,
+    package_artifact,
+    script_artifact,
+    wheel_artifacts,
+)
 
 JUDGE = """
 import gzip, importlib.util, io, sys
@@ -93,6 +100,23 @@ def test_a_package_without_its_checkout_cannot_ship_the_script(monkeypatch: pyte
     monkeypatch.setattr(packaging, "SCRIPT", tmp_path / "silver_events.py")
     with pytest.raises(MissingSourceError, match="deployed from a checkout"):
         script_artifact()
+
+
+def test_wheels_are_fetched_once_and_are_of_the_installed_versions(tmp_path: Path) -> None:
+    shipped = wheel_artifacts(tmp_path)
+    names = [each.key.rpartition("/")[2].split("-")[:2] for each in shipped]
+    assert names == [["dagster_pipes", version("dagster-pipes")], ["pyarrow", pyarrow.__version__]]
+    for wheel in shipped:
+        assert wheel.key.startswith(f"artifacts/{hashlib.sha256(wheel.content).hexdigest()}/")
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert wheel_artifacts(tmp_path) == shipped
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == kept
+
+
+def test_a_wheel_that_cannot_be_fetched_says_where_to_put_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(packaging, "version", lambda name: "0.0.0.dev404")
+    with pytest.raises(MissingWheelError, match=r"dagster-pipes 0\.0\.0\.dev404 .* put it into"):
+        wheel_artifacts(tmp_path)
 
 
 def test_the_version_in_the_code_is_the_projects() -> None:
