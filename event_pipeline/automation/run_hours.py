@@ -10,12 +10,16 @@ import dagster as dg
 
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 
+PRIORITY_TAG = "dagster/priority"
+LIVE_TAGS = {PRIORITY_TAG: "10"}
+"""Of runs that sensor and schedule request: they overtake everything else in the run queue and in the pools. What
+people start in the UI, its backfills among them, has priority 0."""
+LATE_TAGS = {PRIORITY_TAG: "5"}
+"""Of runs that the sensor requests for old hours: recent ones overtake them."""
+
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
-PRIORITY_TAG = "dagster/priority"
-PRIORITY_OF_OLD_HOURS = "-1"
-"""Runs of old hours let those of recent ones pass in the queue, whose priority is 0."""
 PROCESS_TAG = "event_pipeline/process"
 """`host:process id` of a run that is executed by the command line, which no launcher watches."""
 
@@ -33,9 +37,9 @@ def range_tags(hours: HourRange) -> dict[str, str]:
     return {RANGE_START_TAG: hours.first.partition_key, RANGE_END_TAG: hours.last.partition_key}
 
 
-def range_request(run_key: str, hours: HourRange, after_recent: bool = False) -> dg.RunRequest:
-    """Return the request for one run of an hour or a range; `after_recent` lets runs of recent hours pass it."""
-    tags = {PRIORITY_TAG: PRIORITY_OF_OLD_HOURS} if after_recent else {}
+def range_request(run_key: str, hours: HourRange, *, late: bool = False) -> dg.RunRequest:
+    """Return the request for one run of an hour or a range; `late` lets runs of recent hours overtake it."""
+    tags = LATE_TAGS if late else LIVE_TAGS
     if len(hours) == 1:
         return dg.RunRequest(run_key=run_key, partition_key=hours.first.partition_key, tags=tags)
     return dg.RunRequest(run_key=run_key, tags={**tags, **range_tags(hours)})

@@ -126,7 +126,7 @@ def new_raw_objects_sensor(
             notices.receipts,
         )
         return dg.SensorResult(
-            run_requests=[_run_request(hours, asked, hours.first.start.date() < recent_first) for hours in ranges],
+            run_requests=[_run_request(hours, asked, late=hours.first.start.date() < recent_first) for hours in ranges],
             skip_reason=None if ranges else summary,
             cursor=following.to_json(),
         )
@@ -246,8 +246,8 @@ def _newest_first(hours: Iterable[Hour], settings: Settings, chosen: Callable[[H
     return sorted(ranges, key=lambda each: each.first, reverse=True)
 
 
-def _run_request(hours: HourRange, asked: Mapping[Hour, Request], after_recent: bool) -> dg.RunRequest:
+def _run_request(hours: HourRange, asked: Mapping[Hour, Request], *, late: bool) -> dg.RunRequest:
     digest = hashlib.sha256()
     for hour in hours:
         digest.update(f"{hour} {asked[hour].fingerprint} {asked[hour].attempt}\n".encode())
-    return range_request(f"{hours.first}/{len(hours)}h/{digest.hexdigest()[:_DIGITS]}", hours, after_recent)
+    return range_request(f"{hours.first}/{len(hours)}h/{digest.hexdigest()[:_DIGITS]}", hours, late=late)

@@ -209,7 +209,7 @@ def test_older_hours_have_their_turn_while_the_recent_ones_are_looked_at_every_t
     land(root, [HOUR])
     requests = watch.look().run_requests or []
     assert [shown(each) for each in requests] == ["2025-12-07T22 x 1", f"{old[3]} x 1"]
-    assert [each.tags.get("dagster/priority") for each in requests] == [None, "-1"]
+    assert [each.tags.get("dagster/priority") for each in requests] == ["10", "5"]
 
 
 def test_the_sweep_begins_again_when_it_has_met_the_recent_hours(

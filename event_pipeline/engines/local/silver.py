@@ -168,7 +168,7 @@ class SilverBuilder:
             for number, each in enumerate(listing.objects)
         ]
         reports = []
-        for report in self._validated(tasks, validate, keep=still_open is not None):
+        for report in self._validated(tasks, validate, progress, keep=still_open is not None):
             reports.append(report)
             found = report.account.unreadable or f"{report.account.records:,} records"
             progress(f"{hour}: object {len(reports)} of {len(tasks)}: {found}")
@@ -181,12 +181,17 @@ class SilverBuilder:
         ledger = _write_ledger(commit, self._layout, run)
         return replace(commit, files=(*events, *quarantine, ledger))
 
-    def _validated(self, tasks: Sequence[ObjectTask], validate: Validate, *, keep: bool) -> Iterator[ObjectReport]:
+    def _validated(
+        self, tasks: Sequence[ObjectTask], validate: Validate, progress: Progress, *, keep: bool
+    ) -> Iterator[ObjectReport]:
         """Validate what is not decoded yet, or everything when nothing is to be kept; reports in the tasks' order."""
         if not keep:
             yield from validate(tasks)
             return
         found = [self._decoded.find(task) for task in tasks]
+        if tasks:
+            decoded = sum(report is not None for report in found)
+            progress(f"{tasks[0].hour}: {decoded} of {len(tasks)} objects are decoded already")
         missing = validate([task for task, report in zip(tasks, found, strict=True) if report is None])
         for report in found:
             yield report or self._decoded.keep(next(missing))
