@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from event_pipeline.automation.building import NotBuildableError
+from event_pipeline.commands import quarantine
 from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
 from event_pipeline.engines.base import (
     PassingFaultError,
@@ -90,6 +91,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(quarantine.commands)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
