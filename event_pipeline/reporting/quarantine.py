@@ -75,25 +75,24 @@ def _print_counts(
     if len(rows) > len(shown):
         console.print(f"and {len(rows) - len(shown):,} earlier rows: --format csv or json writes all", style=QUIET)
     records = sum(commit.account.records for commit in commits.values())
-    totals = Counter[str]()
-    hours = Counter[str]()
+    totals, hours = Counter[str](), Counter[str]()
     for _, name, count, _, _ in rows:
         totals[name] += count
         hours[name] += 1
+    sums = [(name, f"{hours[name]:,}", f"{count:,}", f"{count / records:.3%}") for name, count in totals.items()]
+    in_all = totals.total()
+    sums.append(("in all", f"{len({row[0] for row in rows}):,}", f"{in_all:,}", f"{in_all / records:.3%}"))
     console.print(
         lay_out(
             ("reason", "hours", "quarantined", "share of all"),
-            [(name, f"{hours[name]:,}", f"{totals[name]:,}", f"{totals[name] / records:.3%}") for name in totals]
-            + [("in all", f"{len({row[0] for row in rows}):,}", f"{totals.total():,}", f"{totals.total() / records:.3%}")],
+            sums,
             left=("reason",),
             title=f"{len(commits):,} published hours, {records:,} records",
         )
     )
 
 
-def write_records(
-    engine: Engine, hour: Hour, reason: str | None, limit: int, result_format: ResultFormat
-) -> None:
+def write_records(engine: Engine, hour: Hour, reason: str | None, limit: int, result_format: ResultFormat) -> None:
     """Write quarantined records of an hour to stdout, in the order of object and line."""
     pairs = zip(PARTITION_COLUMNS, hour.partition_values, strict=True)
     condition = " AND ".join(f"{name} = '{value}'" for name, value in pairs)
@@ -148,7 +147,7 @@ def print_replay_plan(plan: ReplayPlan, reason: str | None, console: Console) ->
         if len(plan.hours) > len(shown):
             console.print(f"and {len(plan.hours) - len(shown):,} earlier hours", style=QUIET)
     else:
-        console.print(f"Nothing to replay: no hour with {what} has other rules or other raw objects than it was built by.")
+        console.print(f"Nothing to replay: no hour with {what} was built by other rules or from other objects.")
     if plan.unchanged:
         console.print(f"Same rules, same objects, so nothing can change: {hours_text(plan.unchanged)}.", style=QUIET)
     if plan.shrunk:
