@@ -35,7 +35,7 @@ class LeftoverKind(StrEnum):
     REPLACED = "replaced build"
     """A newer build of the same hour, partial or day is published. A build that was abandoned before counts, too."""
     ABANDONED = "abandoned build"
-    """It was never published: newer than what is published, or nothing is."""
+    """It was never published: newer than what is published, or nothing is; or a file without rows beside it."""
     RETIRED_FILES = "files past their retention"
     SCRATCH = "scratch of a killed step"
     DRAFT = "draft of a commit record"
@@ -113,10 +113,10 @@ def _old_build(place: str, run: str, commit: Commit | None, files: Sequence[Stor
     paths = tuple(sorted((file.path for file in files), key=_manifest_first))
     size = sum(file.size for file in files)
     days = f"{grace.days} days"
-    if commit is not None and run == commit.run_id:
+    if isinstance(commit, HourCommit) and commit.retired_at is not None and run == commit.run_id:
         why = f"past its retention, unregistered for over {days}"
         return Leftover(LeftoverKind.RETIRED_FILES, place, paths, size, why)
-    if commit is not None and run < commit.run_id:
+    if commit is not None and _second(run) <= _second(commit.run_id):
         why = f"a newer build has been published for over {days}"
         return Leftover(LeftoverKind.REPLACED, place, paths, size, why)
     return Leftover(LeftoverKind.ABANDONED, place, paths, size, f"no commit record names it, older than {days}")
@@ -134,6 +134,11 @@ def _build_of(path: str) -> tuple[str, str] | None:
 def _is_needed(path: str, needed: Set[str]) -> bool:
     parts = path.split("/")
     return path in needed or any("/".join(parts[:depth]) + "/" in needed for depth in range(1, len(parts)))
+
+
+def _second(run: str) -> str:
+    """Return when a run began, by its id; what follows is random."""
+    return run.partition("-")[0]
 
 
 def _manifest_first(path: str) -> tuple[bool, str]:
