@@ -82,12 +82,12 @@ def _print_counts(
     sums = [(name, f"{hours[name]:,}", f"{count:,}", f"{count / records:.3%}") for name, count in totals.items()]
     in_all = totals.total()
     sums.append(("in all", f"{len({row[0] for row in rows}):,}", f"{in_all:,}", f"{in_all / records:.3%}"))
+    console.print(f"{len(commits):,} published hours, {records:,} records", style="bold")
     console.print(
         lay_out(
             ("reason", "hours", "quarantined", "share of all"),
             sums,
             left=("reason",),
-            title=f"{len(commits):,} published hours, {records:,} records",
         )
     )
 
@@ -136,12 +136,12 @@ def print_replay_plan(plan: ReplayPlan, reason: str | None, console: Console) ->
     what = f"records of {reason}" if reason else "quarantined records"
     if plan.hours:
         shown = plan.hours[-HOURS_SHOWN:]
+        console.print(f"Hours with {what} to build again, by rules {plan.rules_version}", style="bold")
         console.print(
             lay_out(
                 ("hour", "why", "quarantined", "judged by rules"),
                 [(str(each.hour), each.reason, f"{each.quarantined:,}", each.rules_version) for each in shown],
                 left=("hour", "why", "judged by rules"),
-                title=f"Hours with {what} to build again, by rules {plan.rules_version}",
             )
         )
         if len(plan.hours) > len(shown):
