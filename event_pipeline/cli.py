@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from event_pipeline.automation.building import BackfillError, NotBuildableError
+from event_pipeline.commands import housekeeping, quarantine
 from event_pipeline.commands.backfill import backfill_app
 from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
 from event_pipeline.engines.base import (
@@ -93,6 +94,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(backfill_app, name="backfill")
+app.add_typer(quarantine.commands)
+app.command()(housekeeping.housekeeping)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -148,6 +148,22 @@ class Settings(BaseSettings):
         default=3, description="Days before now of which the schedule asks for every hour that is not built"
     )
 
+    run_grace_days: Annotated[int, Field(ge=3)] = Field(
+        default=7, description="Files of replaced, abandoned and retired builds are kept this long for their readers"
+    )
+    silver_retention_days: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Silver and quarantine of hours older than this are removed; 0 keeps them for ever"
+    )
+    gold_retention_days: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Gold of event days older than this is removed; 0 keeps it for ever"
+    )
+    run_history_days: Annotated[int, Field(ge=0)] = Field(
+        default=90, description="Dagster runs older than this are forgotten once newer ones stand; 0 keeps them all"
+    )
+    housekeeping_hour: Annotated[int, Field(ge=0, le=23)] = Field(
+        default=3, description="Hour of the day, UTC, at which the housekeeping schedule runs"
+    )
+
     aws_region: str = Field(default="", description="AWS: region of buckets, Glue and Athena, for example us-east-1")
     raw_bucket: str = Field(default="", description="AWS: bucket that producers write raw objects to")
     lake_bucket: str = Field(default="", description="AWS: bucket for what the pipeline builds")
@@ -182,9 +198,6 @@ class Settings(BaseSettings):
     )
     athena_timeout_seconds: Annotated[int, Field(ge=10, le=1800)] = Field(
         default=600, description="AWS: a query is stopped after this long, its wait in the queue included"
-    )
-    run_grace_days: Annotated[int, Field(ge=1)] = Field(
-        default=7, description="AWS: files of replaced and abandoned builds are kept this long"
     )
     prices: str = Field(
         default="us-east-1, November 2026", description="AWS: which region and date the prices below are of"
@@ -228,6 +241,19 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}QUARANTINE_WARN_SHARE={self.quarantine_warn_share} is above "
                 f"{PREFIX}QUARANTINE_ERROR_SHARE={self.quarantine_error_share}: a warning must come first"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gold_outlives_silver(self) -> Settings:
+        # An hour with Silver touches days that are event_max_age_days older: they must not be retired yet.
+        needed = self.silver_retention_days + self.event_max_age_days + 1
+        if self.gold_retention_days and (not self.silver_retention_days or self.gold_retention_days < needed):
+            least = f"{needed} or more" if self.silver_retention_days else "0 while Silver is kept for ever"
+            raise ValueError(
+                f"{PREFIX}GOLD_RETENTION_DAYS={self.gold_retention_days} must be {least}: hours whose Silver is kept "
+                f"({PREFIX}SILVER_RETENTION_DAYS={self.silver_retention_days}) still change days that are "
+                f"{PREFIX}EVENT_MAX_AGE_DAYS={self.event_max_age_days} older"
             )
         return self
 

@@ -139,6 +139,9 @@ def joined(verdicts: Sequence[Verdict]) -> Verdict:
 def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
     account = commit.account
     lost = [each for each in account.objects if each.unaccounted]
+    if commit.retired_at is not None:
+        left = f"Past its retention since {commit.retired_at:%Y-%m-%d}: the ledger is left of {account.records} records"
+        return Verdict(not lost, left, {"records": account.records, "unaccounted": sum(e.unaccounted for e in lost)})
     try:
         rows = engine.count_rows(commit)
     except StorageError as fault:

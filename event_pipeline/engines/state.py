@@ -39,6 +39,8 @@ class HourState(StrEnum):
     """Silver is published, but a Gold table does not show it yet."""
     READY = "ready"
     """Published through to Gold."""
+    RETIRED = "retired"
+    """Past its retention: Silver and quarantine are gone on purpose, ledger and Gold stay. Never due."""
 
 
 AUTOMATIC_STATES = frozenset(
@@ -69,12 +71,14 @@ def lost_objects(listing: RawListing, commit: HourCommit) -> list[str]:
 def input_state(
     listing: RawListing, commit: HourCommit | None, rules_version: str, now: datetime | None = None
 ) -> HourState:
-    """Compare what is listed with what was built: NO_RAW, NEW, CHANGED, SHRUNK, OUTDATED or READY.
+    """Compare what is listed with what was built: NO_RAW, NEW, CHANGED, SHRUNK, OUTDATED, READY or RETIRED.
 
     With the present instant, an hour that is over and was built before it was is PROVISIONAL instead of READY.
     """
     if commit is None:
         return HourState.NEW if listing.objects else HourState.NO_RAW
+    if commit.retired_at is not None:
+        return HourState.RETIRED
     if lost_objects(listing, commit):
         return HourState.SHRUNK
     if listing.fingerprint != commit.fingerprint:

@@ -187,14 +187,17 @@ def _published(engine: Engine, layout: Layout) -> Finding:
         hours = sorted({hour for hour, _ in gone})
         remedy = "`event-pipeline run --force --from HOUR --to HOUR` builds them again from raw"
         return Finding(Level.FAIL, subject, f"files of {hours_text(hours)} are gone, first: {gone[0][1]}", remedy)
-    unregistered = [hour for hour, commit in commits.items() if registered.get(hour) != commit.run_id]
+    kept = {hour: commit for hour, commit in commits.items() if commit.retired_at is None}
+    unregistered = [hour for hour, commit in kept.items() if registered.get(hour) != commit.run_id]
     if unregistered:
         return Finding(Level.FAIL, subject, f"queries do not see {hours_text(unregistered)}", repair)
-    found = f"queries see all {len(commits):,} committed hours"
+    found = f"queries see all {len(kept):,} committed hours"
+    if len(kept) < len(commits):
+        found += f"; {len(commits) - len(kept):,} more are past their retention"
     known = {commit.run_id for commit in commits.values()}
     orphans = [run for run in layout.runs.glob("hours/*/*/*/*/*") if run.name not in known]
     if orphans:
-        found += f"; {len(orphans):,} replaced or unfinished builds lie beside them, which nothing reads"
+        found += f"; {len(orphans):,} replaced or unfinished builds lie beside them (`event-pipeline housekeeping`)"
     return Finding(Level.OK, subject, found)
 
 

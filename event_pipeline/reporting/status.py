@@ -79,6 +79,7 @@ _STATES = {
     HourState.UNREGISTERED: _Mark("U", "U", WARNING, "unregistered"),
     HourState.GOLD_BEHIND: _Mark("G", "G", WARNING, "Gold behind"),
     HourState.SHRUNK: _Mark("S", "S", FAULT, "shrunk: raw objects lost"),
+    HourState.RETIRED: _Mark("▫", "-", QUIET, "past its retention"),
     HourState.OPEN: _Mark("▸", ">", NOTE, "open, not over yet"),
     HourState.NO_RAW: _Mark("·", ".", QUIET, "nothing landed"),
 }
@@ -183,7 +184,8 @@ def _day_row(day: date, statuses: Sequence[HourStatus], wide: bool, console: Con
         mark = marks.get(hour)
         cells.append(_symbol(mark, console) if mark else " ", style=mark.style if mark else "")
         cells.append("  " if wide else " " if hour % 6 == 5 else "")
-    ready = sum(each.state is HourState.READY or _mark(each) is _EXPIRED for each in statuses)
+    done = (HourState.READY, HourState.RETIRED)
+    ready = sum(each.state in done or _mark(each) is _EXPIRED for each in statuses)
     records = sum(each.records or 0 for each in statuses)
     quarantined = sum(each.quarantined or 0 for each in statuses)
     return [

@@ -37,7 +37,7 @@ from event_pipeline.engines.decisions import (
     new_run_id,
     why_kept,
 )
-from event_pipeline.engines.state import HourState, input_state
+from event_pipeline.engines.state import input_state, lost_objects
 from event_pipeline.rules.accounting import HourAccount, RawListing
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour
@@ -133,11 +133,11 @@ class SilverBuilder:
             rules_version = self._settings.event_time_limits.rules_version
             state = input_state(listing, present, rules_version, datetime.now(UTC))
             reason = None
-            if present and not force and not self._commits.missing_files(present):
+            if present and not force and (present.retired_at or not self._commits.missing_files(present)):
                 reason = why_kept(listing, state)
             if present and reason:
                 kept.append(SilverBuild(SilverOutcome.UNCHANGED, reason, present, time.monotonic() - started))
-            elif present and state is HourState.SHRUNK and not allow_fewer_objects:
+            elif present and lost_objects(listing, present) and not allow_fewer_objects:
                 return kept, due, fewer_objects(listing, present)
             else:
                 due.append(_Due(listing, published, build_reason(state, force)))

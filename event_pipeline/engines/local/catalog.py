@@ -13,6 +13,7 @@ from pathlib import Path
 from event_pipeline.engines.base import PassingFaultError, StorageError
 from event_pipeline.engines.commit import DataFile, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import day_of, day_partition, gold_table, partial_table
+from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
@@ -139,11 +140,17 @@ class Catalog:
     # -- changes
 
     def register_hour(self, commit: HourCommit) -> None:
-        """Show exactly this build of a landing hour in all its tables."""
-        partition = commit.hour.hive_path
+        """Show exactly this build of a landing hour in its tables, of a retired hour in the ledger alone.
+
+        The control totals of a retired hour stay: Gold still shows its events.
+        """
+        partition, shown = commit.hour.hive_path, shown_tables(commit)
         with self._session(write=True) as session:
             for table in HOUR_TABLES:
                 name = table.full_name
+                if table not in shown:
+                    _forget(session, name, partition)
+                    continue
                 files = commit.files_of(name)
                 _replace(session, Entry(name, partition, commit.run_id, commit.fingerprint, commit.rules_version),
                          commit.committed_at, files)  # fmt: skip
@@ -192,8 +199,7 @@ class Catalog:
         """Forget a partition, and what was noted beside it."""
         database, _, name = table.partition(".")
         with self._session(write=True) as session:
-            for each in ("partition", "data_file"):
-                session.execute(f"DELETE FROM {each} WHERE table_name = ? AND partition = ?", (table, partition))
+            _forget(session, table, partition)
             if table == SILVER_EVENTS.full_name:
                 session.execute("DELETE FROM silver_day WHERE hour = ?", (partition,))
             elif database == "partials":
@@ -333,6 +339,11 @@ class Catalog:
                 },
             ).fetchall()
         return [Hour.of_hive_path(path) for (path,) in rows]
+
+
+def _forget(session: sqlite3.Connection, table: str, partition: str) -> None:
+    for each in ("partition", "data_file"):
+        session.execute(f"DELETE FROM {each} WHERE table_name = ? AND partition = ?", (table, partition))
 
 
 def _replace(session: sqlite3.Connection, entry: Entry, committed_at: datetime, files: tuple[DataFile, ...]) -> None:

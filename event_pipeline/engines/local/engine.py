@@ -25,16 +25,18 @@ from event_pipeline.engines.base import (
 )
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import build_reason, day_partition, fewer_objects, why_kept
+from event_pipeline.engines.leftovers import Leftover, shown_tables
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
 from event_pipeline.engines.local.database import connect, parquet, relation, run_read_only
 from event_pipeline.engines.local.decoded import DecodedObjects
 from event_pipeline.engines.local.gold import GoldRefresher, grain_faults, reconcile
+from event_pipeline.engines.local.housekeeping import Housekeeper
 from event_pipeline.engines.local.layout import Layout, file_digest
 from event_pipeline.engines.local.raw import RawStore
 from event_pipeline.engines.local.repair import PartitionRepair
 from event_pipeline.engines.local.silver import SilverBuilder, Validate
-from event_pipeline.engines.state import HourState, input_state
+from event_pipeline.engines.state import HourState, input_state, lost_objects
 from event_pipeline.rules.accounting import DayTotals, RawListing
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
@@ -130,7 +132,7 @@ class LocalEngine:
             kept = self._why_kept(listing, present, state) if present and not force else None
             if present and kept:
                 return SilverBuild(SilverOutcome.UNCHANGED, kept, present, time.monotonic() - started)
-            if present and state is HourState.SHRUNK and not allow_fewer_objects:
+            if present and lost_objects(listing, present) and not allow_fewer_objects:
                 raise fewer_objects(listing, present)
             still_open = None if hour.is_closed(now) else now
             commit = self._builder.build(listing, validate, progress, still_open)
@@ -141,7 +143,8 @@ class LocalEngine:
         return SilverBuild(SilverOutcome.BUILT, reason, commit, time.monotonic() - started)
 
     def _why_kept(self, listing: RawListing, present: HourCommit, state: HourState) -> str | None:
-        return None if self._commits.missing_files(present) else why_kept(listing, state)
+        missing = state is not HourState.RETIRED and self._commits.missing_files(present)
+        return None if missing else why_kept(listing, state)
 
     # -- partition repair
 
@@ -208,7 +211,7 @@ class LocalEngine:
         if commit is None:
             return [f"{hour}: no build is committed"]
         catalog, faults = self._open_catalog(), []
-        for table in HOUR_TABLES:
+        for table in shown_tables(commit):
             entry = catalog.entry(table.full_name, hour.hive_path)
             committed = self._committed(commit, table)
             if entry is None:
@@ -262,6 +265,21 @@ class LocalEngine:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.database}")
                 connection.execute(f"CREATE VIEW {table.full_name} AS {relation(table, files)}")
             return run_read_only(connection, sql, self._layout.lake)
+
+    # -- housekeeping
+
+    def leftovers(self, now: datetime) -> list[Leftover]:
+        """List what nobody needs any more."""
+        self._open_catalog()
+        behind = {hour for table in load_gold_tables(self._gold_folder) for hour in self.hours_behind(table)}
+        return self._housekeeper().leftovers(behind, now)
+
+    def remove(self, leftover: Leftover) -> None:
+        """Remove one of them."""
+        self._housekeeper().remove(leftover)
+
+    def _housekeeper(self) -> Housekeeper:
+        return Housekeeper(self._layout, self._catalog, self._commits, self._repair, self._settings)
 
     # -- shared
 
