@@ -22,6 +22,7 @@ import typer
 
 from event_pipeline.automation.building import BackfillError, NotBuildableError
 from event_pipeline.commands import housekeeping, quarantine
+from event_pipeline.commands.alerts import alerts_app
 from event_pipeline.commands.backfill import backfill_app
 from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
 from event_pipeline.engines.base import (
@@ -96,6 +97,7 @@ app = typer.Typer(
 app.add_typer(backfill_app, name="backfill")
 app.add_typer(quarantine.commands)
 app.command()(housekeeping.housekeeping)
+app.add_typer(alerts_app, name="alerts")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

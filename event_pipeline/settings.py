@@ -9,8 +9,17 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from event_pipeline.rules.contract import EventTimeLimits
@@ -163,6 +172,54 @@ class Settings(BaseSettings):
     housekeeping_hour: Annotated[int, Field(ge=0, le=23)] = Field(
         default=3, description="Hour of the day, UTC, at which the housekeeping schedule runs"
     )
+    alert_interval_seconds: Annotated[int, Field(ge=10)] = Field(
+        default=60, description="Seconds between two looks of the sensor that raises alerts"
+    )
+    alert_hours: Annotated[int, Field(ge=1, le=744)] = Field(
+        default=48, description="Hours before now that alerts are about; what lies further back is left alone"
+    )
+    alert_freshness_minutes: Annotated[int, Field(ge=1)] = Field(
+        default=150, description="The newest published hour may have ended this long ago, in minutes"
+    )
+    alert_volume_days: Annotated[int, Field(ge=3, le=60)] = Field(
+        default=14, description="Days before an hour whose same hour says how many records to expect"
+    )
+    alert_volume_min_days: Annotated[int, Field(ge=3, le=60)] = Field(
+        default=5, description="Of these days, at least this many must be published, or nothing is expected"
+    )
+    alert_volume_deviations: Annotated[float, Field(ge=1)] = Field(
+        default=5, description="Robust deviations from the expected number of records that are still normal"
+    )
+    alert_volume_tolerance: Annotated[float, Field(ge=0, le=10)] = Field(
+        default=0.3, description="Share by which records may always be off what is expected, however steady days are"
+    )
+    alert_unreadable_objects: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="Unreadable objects in one hour that raise an alert"
+    )
+    alert_settle_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(
+        default=10, description="An alert is resolved when its cause has been gone for this long, in minutes"
+    )
+    alert_update_minutes: Annotated[int, Field(ge=1)] = Field(
+        default=60, description="An open alert that grows is told again after this long at the soonest, then twice that"
+    )
+    alert_digest_hour: Annotated[int, Field(ge=0, le=23)] = Field(
+        default=6, description="UTC hour from which the digest of the day before is sent"
+    )
+    alert_webhook_url: SecretStr = Field(
+        default=SecretStr(""), description="Webhook that takes alerts, for example Slack's; a secret, never shown"
+    )
+    alert_webhook_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=10, description="The webhook must have answered after this long, in seconds"
+    )
+    alert_topic_arn: Annotated[str, Field(pattern=r"^(arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+(\.fifo)?)?$")] = (
+        Field(default="", description="SNS topic that takes alerts: the output AlertTopicArn of the stack")
+    )
+    dagster_url: str = Field(
+        default="", description="Address of the Dagster UI for the links in alerts, for example https://dagster.example"
+    )
+    runbook_url: str = Field(
+        default="", description="Address of docs/runbook.md for the links in alerts, without an anchor"
+    )
 
     aws_region: str = Field(default="", description="AWS: region of buckets, Glue and Athena, for example us-east-1")
     raw_bucket: str = Field(default="", description="AWS: bucket that producers write raw objects to")
@@ -217,6 +274,16 @@ class Settings(BaseSettings):
     price_s3_1000_reads: Annotated[Decimal, Field(ge=0)] = Field(
         default=Decimal("0.0004"), description="AWS: USD per 1,000 GET and HEAD requests"
     )
+
+    @field_validator("alert_webhook_url", "dagster_url", "runbook_url")
+    @classmethod
+    def _address(cls, value: SecretStr | str) -> SecretStr | str:
+        address = value.get_secret_value() if isinstance(value, SecretStr) else value
+        parts = urlsplit(address)
+        plain = address.isascii() and address.isprintable() and " " not in address
+        if address and not (parts.scheme in ("http", "https") and parts.hostname and plain):
+            raise ValueError("an address begins with https:// or http://, names a host and holds no spaces")
+        return value
 
     @model_validator(mode="after")
     def _complete_for_aws(self) -> Settings:
@@ -296,7 +363,9 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         for fault in error.errors():
             place = fault["loc"][0] if fault["loc"] else None
-            name = f"{PREFIX}{str(place).upper()}={fault['input']!r}: " if place else ""
+            is_secret = place in Settings.model_fields and Settings.model_fields[str(place)].annotation is SecretStr
+            shown = "(a secret)" if is_secret else repr(fault["input"])
+            name = f"{PREFIX}{str(place).upper()}={shown}: " if place else ""
             faults.append(name + fault["msg"].removeprefix("Value error, "))
     if faults:
         raise SettingsError("\n".join(faults))

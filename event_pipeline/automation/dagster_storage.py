@@ -16,7 +16,7 @@ from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import DagsterRun
+    from dagster import DagsterInstance, DagsterRun
 
 RUNS_LOOKED_AT = 1_000
 """Latest runs that are read: weeks of hourly data, when nothing is ever wrong."""
@@ -49,21 +49,29 @@ def storage_faults(dagster_home: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def instance_if_there(dagster_home: Path) -> Iterator[DagsterInstance | None]:
+    """Open Dagster's storage to read it; None when nothing was ever run."""
+    if not (dagster_home / "dagster.yaml").is_file():
+        yield None
+        return
+    from dagster import DagsterInstance
+
+    with DagsterInstance.from_config(str(dagster_home)) as instance:
+        yield instance
+
+
 def latest_run_states(dagster_home: Path) -> dict[Hour, RunState]:
     """Return the hours whose latest run failed or is still going; all others are left out.
 
     Raises:
         StorageError: Dagster's storage is damaged or was written by another version.
     """
-    if not (dagster_home / "dagster.yaml").is_file():
-        return {}
-    from dagster import DagsterInstance
-
     from event_pipeline.automation.run_hours import hours_of_tags
 
     latest: dict[Hour, RunState | None] = {}
-    with storage_faults(dagster_home), DagsterInstance.from_config(str(dagster_home)) as instance:
-        for record in instance.get_run_records(limit=RUNS_LOOKED_AT):
+    with storage_faults(dagster_home), instance_if_there(dagster_home) as instance:
+        for record in instance.get_run_records(limit=RUNS_LOOKED_AT) if instance else ():
             for hour in hours_of_tags(record.dagster_run.tags) or ():
                 latest.setdefault(hour, _state(record.dagster_run))
     return {hour: state for hour, state in latest.items() if state is not None}

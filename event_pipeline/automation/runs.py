@@ -132,18 +132,19 @@ def run_range(
     failures = [event for event in result.all_events if event.is_step_failure]
     if any(_root(event.step_failure_data.error)[0] in _INTERRUPTS for event in failures):
         raise KeyboardInterrupt
-    failed_checks = tuple(_failed_checks(result.get_asset_check_evaluations()))
+    failed_checks = tuple(failed_checks_of(result.get_asset_check_evaluations()))
     return RangeOutcome(
         hours,
         result.run_id,
         result.success,
-        None if result.success else _explanation(result.all_events, failed_checks),
+        None if result.success else explanation(result.all_events, failed_checks),
         failed_checks,
         _silver_outcomes(result.get_asset_materialization_events()),
     )
 
 
-def _failed_checks(evaluations: Iterable[dg.AssetCheckEvaluation]) -> Iterable[FailedCheck]:
+def failed_checks_of(evaluations: Iterable[dg.AssetCheckEvaluation]) -> Iterable[FailedCheck]:
+    """Yield the checks of single hours that did not pass."""
     for each in evaluations:
         if not each.passed and each.partition:
             yield FailedCheck(
@@ -164,7 +165,7 @@ def _silver_outcomes(events: Iterable[dg.DagsterEvent]) -> dict[Hour, str]:
     }
 
 
-def _explanation(events: Iterable[dg.DagsterEvent], failed_checks: Iterable[FailedCheck]) -> str:
+def explanation(events: Iterable[dg.DagsterEvent], failed_checks: Iterable[FailedCheck]) -> str:
     """Return one message: of the blocking checks if they stopped the run, else of the first step that failed."""
     for event in events:
         if event.is_step_failure:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from event_pipeline.engines.state import DUE_STATES, HourState
-from event_pipeline.reporting.status import hours_text
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, QUIET
+from event_pipeline.rules.hour import hours_text
 from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,10 +13,9 @@ from event_pipeline.automation.building import BuildPlan
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.reporting.answers import print_data_folder, print_newest_answers
-from event_pipeline.reporting.status import hours_text
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
-from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.hour import Hour, HourRange, hours_text
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 

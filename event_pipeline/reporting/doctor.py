@@ -20,8 +20,8 @@ from event_pipeline.automation.dagster_storage import RunState, latest_run_state
 from event_pipeline.engines.base import Engine, PipelineError
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
-from event_pipeline.reporting.status import hours_text
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
+from event_pipeline.rules.hour import hours_text
 from event_pipeline.settings import Settings
 
 LOW_DISK_BYTES = 2 << 30

@@ -17,7 +17,7 @@ from event_pipeline.automation.dagster_storage import RunState
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
 from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
-from event_pipeline.rules.hour import Hour, HourRange, contiguous
+from event_pipeline.rules.hour import Hour, HourRange, hours_text
 from event_pipeline.rules.query import GoldTable
 
 WIDE_GRID = 112
@@ -239,11 +239,3 @@ def _findings(status: Status) -> list[Text]:
         lines.append(Text("Not read, because the key does not match the raw layout:", style=WARNING))
         lines += [Text(f"  {key}") for key in status.unmatched_keys]
     return lines
-
-
-def hours_text(hours: Sequence[Hour]) -> str:
-    """Name some hours (at least one) as ranges, ends exclusive: `2 hours (2025-12-07T22 to 2025-12-08T00)`."""
-    ranges = contiguous(hours, most=len(hours))
-    named = ", ".join(f"{each.first} to {each.end}" if len(each) > 1 else str(each.first) for each in ranges[:6])
-    further = f" and {len(ranges) - 6} more" if len(ranges) > 6 else ""
-    return f"{len(hours):,} hour{'s' if len(hours) != 1 else ''} ({named}{further})"

@@ -11,10 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.reporting.status import hours_text
 from event_pipeline.reporting.tables import fits, lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
-from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.verification import Difference, GoldVerdict, HourVerdict, Verification
 
 
