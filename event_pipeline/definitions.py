@@ -8,6 +8,7 @@ import dagster as dg
 
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.automation.alert_sensor import alerts_sensor
+from event_pipeline.automation.housekeeping_job import housekeeping_job, housekeeping_schedule
 from event_pipeline.automation.jobs import hourly_pipeline_job, repair_partitions_job
 from event_pipeline.automation.resources import pipeline_resources
 from event_pipeline.automation.schedules import hourly_schedule
@@ -33,10 +34,14 @@ def build_definitions(
     gold_tables = load_gold_tables(gold_folder)
     assets = pipeline_assets(settings, gold_folder)
     hourly_pipeline = hourly_pipeline_job(assets)
+    housekeeping = housekeeping_job(settings)
     return dg.Definitions(
         assets=assets,
-        jobs=[hourly_pipeline, repair_partitions_job()],
-        schedules=[hourly_schedule(hourly_pipeline, gold_tables, settings)],
+        jobs=[hourly_pipeline, repair_partitions_job(), housekeeping],
+        schedules=[
+            hourly_schedule(hourly_pipeline, gold_tables, settings),
+            housekeeping_schedule(housekeeping, settings),
+        ],
         sensors=[
             new_raw_objects_sensor(hourly_pipeline, gold_tables, settings),
             alerts_sensor(gold_tables, settings),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from event_pipeline.engines.base import StorageError
 from event_pipeline.rules.hour import Hour
+from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
@@ -76,10 +77,25 @@ def latest_run_states(dagster_home: Path) -> dict[Hour, RunState]:
     return {hour: state for hour, state in latest.items() if state is not None}
 
 
+def limit_faults_of_home(settings: Settings) -> list[str]:
+    """Say which limits of Dagster's storage in the data folder are not those of the settings.
+
+    Raises:
+        StorageError: Dagster's storage is damaged or was written by another version.
+    """
+    from dagster import DagsterInstance
+
+    from event_pipeline.automation.concurrency import limit_faults
+
+    home = settings.dagster_home
+    with storage_faults(home), DagsterInstance.from_config(str(home)) as instance:
+        return limit_faults(instance, settings)
+
+
 def run_state(run: DagsterRun) -> RunState | None:
     """Tell whether a run failed or is still going; None when it ended otherwise."""
     from event_pipeline.automation.run_hours import process_is_gone
 
-    if run.is_failure or (not run.is_finished and process_is_gone(run.tags)):
+    if run.is_failure or (not run.is_finished and process_is_gone(run)):
         return RunState.FAILED
     return None if run.is_finished else RunState.IN_PROGRESS

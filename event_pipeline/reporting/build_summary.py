@@ -47,7 +47,7 @@ def print_summary(
     print_newest_answers(engine, gold_tables, console)
     print_data_folder(settings, console)
     _print_left_hours(plan, settings.first_partition, messages())
-    _print_findings(outcomes, messages())
+    print_findings(outcomes, messages())
 
 
 def _print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) -> None:
@@ -85,7 +85,7 @@ def outcome_line(outcome: RangeOutcome) -> Text:
     return Text(f"{outcome.hours}: failed, {did}", style=FAULT)
 
 
-def _print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
+def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
     """Print what checks found and why ranges failed, failures last."""
     checks = sorted(
         (check for outcome in outcomes for check in outcome.failed_checks),
