@@ -298,13 +298,14 @@ FAULTS: dict[str, Fault] = {
     "unregistered-partitions": (not_registered, "queries do not see 1 hour"),
     "NotPublishedError": (no_record, "no commit record stands behind 1 hour"),
     "damaged-dagster-storage": (damaged_dagster, "Dagster's storage cannot be used"),
+    "backfill-stuck": (waiting, "new, not built yet"),
     "LayoutVersionError": (other_layout, "the data folder has layout 99"),
     "NotBuildableError": (nothing, "lies before the first partition"),
     "QueryError": (nothing, "nothing_like_this"),
     "DeliveryError": (dead_webhook, "the webhook answered 500"),
 }
 
-THE_SAME_COMMANDS = ("backfill_finished", "backfill-stuck")
+THE_SAME_COMMANDS = ("backfill_finished",)
 """Sections whose commands are those of `nothing-runs`: hours wait, and are built."""
 
 ASKED_FOR_WRONGLY = ("NotBuildableError", "QueryError", "daily_digest")
