@@ -252,6 +252,7 @@ def status(
         datetime.now(UTC),
         hour_range(first, end),
         latest_run_states(settings.dagster_home),
+        open_hours=settings.builds_open_hours,
     )
     with quiet_when_reader_leaves():
         if status_format is StatusFormat.JSON:

@@ -37,6 +37,13 @@ class Environment(StrEnum):
     AWS = "aws"
 
 
+class BuildMode(StrEnum):
+    """When a landing hour is built."""
+
+    COMPLETE = "complete"
+    EVERY_OBJECT = "every_object"
+
+
 class WorkerType(StrEnum):
     """Size of a Glue worker: G.1X is one DPU (4 vCPU, 16 GB), G.2X two, and so on."""
 
@@ -107,30 +114,51 @@ class Settings(BaseSettings):
     lock_timeout_seconds: Annotated[float, Field(ge=0)] = Field(
         default=600, description="How long a step waits for another process that builds the same hour or day"
     )
+    build_mode: BuildMode = Field(
+        default=BuildMode.COMPLETE,
+        description=(
+            "complete: an hour is built once, when it is over and has all objects; every_object: the current hour is "
+            "built with every object that lands, too"
+        ),
+    )
+    grace_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(
+        default=10, description="An hour with fewer objects than expected is built this long after its end, in minutes"
+    )
     sensor_interval_seconds: Annotated[int, Field(ge=5)] = Field(
         default=30, description="Seconds between two looks of the sensor at the raw objects"
     )
-    sensor_recent_hours: Annotated[int, Field(ge=1)] = Field(
-        default=48, description="Hours before now that the sensor lists at every look"
+    sensor_recent_hours: Annotated[int, Field(ge=1, le=744)] = Field(
+        default=48, description="Hours before now that the sensor lists at every look, whole days"
     )
-    sensor_sweep_hours: Annotated[int, Field(ge=0)] = Field(
-        default=24, description="Older hours that it lists besides, in turn, at every look"
+    sensor_sweep_hours: Annotated[int, Field(ge=0, le=744)] = Field(
+        default=24, description="Older hours that it lists besides, in turn, at every look, whole days"
     )
-    quiet_seconds: Annotated[int, Field(ge=0)] = Field(
-        default=60, description="An hour is left alone until its newest object is this old, in seconds"
+    quiet_seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
+        default=60,
+        description="Mode complete: an hour is left alone until its newest object is this old, in seconds",
     )
     retry_after_minutes: Annotated[int, Field(ge=1)] = Field(
         default=30,
         description="The sensor asks again for an hour that stayed unbuilt this long, then twice as long",
     )
     schedule_minute: Annotated[int, Field(ge=0, le=59)] = Field(
-        default=10, description="Minute of the hour at which the schedule builds the hour that just closed"
+        default=10, description="Minute of the hour at which the schedule asks for the hours that are not built"
+    )
+    catch_up_days: Annotated[int, Field(ge=1, le=31)] = Field(
+        default=3, description="Days before now of which the schedule asks for every hour that is not built"
     )
 
     aws_region: str = Field(default="", description="AWS: region of buckets, Glue and Athena, for example us-east-1")
     raw_bucket: str = Field(default="", description="AWS: bucket that producers write raw objects to")
     lake_bucket: str = Field(default="", description="AWS: bucket for what the pipeline builds")
     artifacts_bucket: str = Field(default="", description="AWS: bucket for the Glue script, its packages and its plans")
+    raw_queue_url: str = Field(
+        default="",
+        description=(
+            "AWS: SQS queue that is told of new raw objects, so that late ones are found at once; without one by the "
+            "sensor's sweep"
+        ),
+    )
     database_prefix: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,63})?$")] = Field(
         default="", description="AWS: put before the names of the databases, so that one account can hold two pipelines"
     )
@@ -185,6 +213,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _mode_exists(self) -> Settings:
+        if self.env is Environment.AWS and self.builds_open_hours:
+            raise ValueError(
+                f"{PREFIX}BUILD_MODE={self.build_mode} works with {PREFIX}ENV=local only: a Glue run keeps no decoded "
+                f"objects, so each would decode the whole hour again; allowed with {PREFIX}ENV=aws is "
+                f"{BuildMode.COMPLETE}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _thresholds_in_order(self) -> Settings:
         if self.quarantine_warn_share > self.quarantine_error_share:
             raise ValueError(
@@ -192,6 +230,11 @@ class Settings(BaseSettings):
                 f"{PREFIX}QUARANTINE_ERROR_SHARE={self.quarantine_error_share}: a warning must come first"
             )
         return self
+
+    @property
+    def builds_open_hours(self) -> bool:
+        """Whether an hour is built before it is over."""
+        return self.build_mode is BuildMode.EVERY_OBJECT
 
     @property
     def event_time_limits(self) -> EventTimeLimits:

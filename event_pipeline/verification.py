@@ -102,7 +102,7 @@ class Verification:
     """Hours that are not recounted because raw, rules or commit record are known to be newer than what queries see."""
     gold: tuple[GoldVerdict, ...]
     not_recounted: Mapping[Hour, str]
-    """Published hours whose raw objects are gone, wholly or in part -> what is left."""
+    """Published hours whose raw objects are gone, wholly or in part, or still land -> what there is."""
     not_built: tuple[Hour, ...]
     """Closed hours with raw objects of which nothing is published: there was nothing to verify."""
 
@@ -172,6 +172,10 @@ def verify(
         listing, commit = listings.get(hour, RawListing(hour, ())), commits.get(hour)
         if commit is not None and input_state(listing, commit, limits.rules_version) is HourState.SHRUNK:
             not_recounted[hour] = f"{len(listing.objects)} of {len(commit.account.objects)} raw objects are left"
+        elif commit is not None and not hour.is_closed(now) and listing.fingerprint != commit.fingerprint:
+            not_recounted[hour] = (
+                f"the hour is not over: {len(commit.account.objects)} of {len(listing.objects)} raw objects are built"
+            )
         elif fault := _known_fault(listing, commit, registered.get(hour), limits.rules_version):
             outrun.append(fault)
         else:

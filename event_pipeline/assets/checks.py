@@ -7,7 +7,7 @@ is recorded. Materializing a finished hour again changes nothing and checks it a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
@@ -66,13 +66,17 @@ def check_specs(
     ]
 
 
-def raw_verdicts(listing: RawListing, settings: Settings) -> dict[str, Verdict]:
+def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict[str, Verdict]:
     """Judge what was listed for one hour."""
     found, expected, unmatched = len(listing.objects), settings.expected_objects, listing.unmatched_keys
+    if not listing.hour.is_closed(now):
+        described = f"{found} objects so far, the hour is not over"
+    else:
+        described = f"{found} objects" if found == expected else f"{found} objects, {expected} expected"
     return {
         "expected_objects": Verdict(
-            found == expected,
-            f"{found} objects" if found == expected else f"{found} objects, {expected} expected",
+            found == expected or not listing.hour.is_closed(now),
+            described,
             {"objects": found, "expected": expected},
             WARN,
         ),

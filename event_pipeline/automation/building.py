@@ -49,7 +49,7 @@ def plan_build(
     force: bool = False,
     allow_fewer_objects: bool = False,
 ) -> BuildPlan:
-    """Choose the hours to build: all of a range, or every closed hour that is not up to date.
+    """Choose the hours to build: all of a range, or every one that is not up to date and may be built.
 
     Raises:
         NotBuildableError: the range begins before the first partition or holds an hour that is not over.
@@ -58,8 +58,9 @@ def plan_build(
     if hours is not None:
         check_buildable(hours, settings, now)
     rules_version = settings.event_time_limits.rules_version
-    states = hour_states(engine, gold_tables, rules_version, now, hours)
     landed = engine.list_raw_hours(hours)
+    open_hours = settings.builds_open_hours
+    states = hour_states(engine, gold_tables, rules_version, now, hours, listings=landed, open_hours=open_hours)
     too_early = tuple(hour for hour in states if hour < settings.first_partition)
     lost = [hour for hour, state in states.items() if state is HourState.SHRUNK and hour not in too_early]
     shrunk = tuple(hour for hour in lost if hour in landed and not allow_fewer_objects)
@@ -81,10 +82,11 @@ def check_buildable(hours: HourRange, settings: Settings, now: datetime) -> None
             f"{hours.first} lies before the first partition {settings.first_partition}: begin there or later, or set "
             "EVENT_PIPELINE_FIRST_PARTITION"
         )
-    if not hours.last.is_closed(now):
+    end = Hour.containing(now).plus(1 if settings.builds_open_hours else 0)
+    if hours.end > end:
         raise NotBuildableError(
-            f"{hours.last} is not over yet (it is {now:%Y-%m-%dT%H:%M} UTC): the last hour that can be built is "
-            f"{Hour.containing(now).plus(-1)}, so --to {Hour.containing(now)} at most"
+            f"{hours.last} {'has not begun' if settings.builds_open_hours else 'is not over yet'} (it is "
+            f"{now:%Y-%m-%dT%H:%M} UTC): the last hour that can be built is {end.plus(-1)}, so --to {end} at most"
         )
 
 

@@ -15,6 +15,8 @@ PRIORITY_TAG = "dagster/priority"
 LIVE_TAGS = {PRIORITY_TAG: "10"}
 """Of runs that sensor and schedule request: they overtake everything else in the run queue and in the pools. What
 people start in the UI, its backfills among them, has priority 0."""
+LATE_TAGS = {PRIORITY_TAG: "5"}
+"""Of runs that the sensor requests for old hours: recent ones overtake them."""
 BACKFILL_PRIORITY = {PRIORITY_TAG: "-10"}
 """Of runs of `event-pipeline backfill`."""
 
@@ -37,6 +39,14 @@ UNFINISHED = [
 def range_tags(hours: HourRange) -> dict[str, str]:
     """Return the tags with which Dagster materializes a range of hours in one run."""
     return {RANGE_START_TAG: hours.first.partition_key, RANGE_END_TAG: hours.last.partition_key}
+
+
+def range_request(run_key: str, hours: HourRange, *, late: bool = False) -> dg.RunRequest:
+    """Return the request for one run of an hour or a range; `late` lets runs of recent hours overtake it."""
+    tags = LATE_TAGS if late else LIVE_TAGS
+    if len(hours) == 1:
+        return dg.RunRequest(run_key=run_key, partition_key=hours.first.partition_key, tags=tags)
+    return dg.RunRequest(run_key=run_key, tags={**tags, **range_tags(hours)})
 
 
 def hours_of_tags(tags: Mapping[str, str]) -> HourRange | None:

@@ -171,6 +171,16 @@ class Measure:
     silver: Any
 
 
+@dataclass(frozen=True, slots=True)
+class RawNotices:
+    """What a queue told about raw objects that landed; the objects themselves are listed all the same."""
+
+    hours: frozenset[Hour]
+    """Landing hours of the objects."""
+    receipts: tuple[str, ...]
+    """By which the messages are deleted once the hours are remembered elsewhere."""
+
+
 class Engine(Protocol):
     """One place the pipeline runs on. Calls are idempotent and may run beside themselves."""
 
@@ -182,6 +192,12 @@ class Engine(Protocol):
 
     def unmatched_raw_keys(self) -> list[str]:
         """List every key under `events/` that does not match the raw layout."""
+
+    def take_notices(self, done_with: Sequence[str]) -> RawNotices:
+        """Delete the messages of these receipts, then take what the queue of new raw objects holds; none without one.
+
+        Messages whose receipts never come back are told again after a while.
+        """
 
     def open_raw(self, key: str) -> BinaryIO:
         """Open the stored bytes of one raw object.

@@ -30,6 +30,7 @@ _BUILD_REASONS = {
     HourState.CHANGED: "input changed",
     HourState.SHRUNK: "told to build from fewer objects",
     HourState.OUTDATED: "rules changed",
+    HourState.PROVISIONAL: "the hour is over: built whole",
     HourState.READY: "committed files were gone",
 }
 
@@ -45,9 +46,9 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:12]}"
 
 
-def commit_time() -> datetime:
-    """Return the present instant as commit records and the ledger keep it: UTC, whole milliseconds."""
-    now = datetime.now(UTC)
+def commit_time(instant: datetime | None = None) -> datetime:
+    """Return an instant, or else the present one, as commit records and the ledger keep it: UTC, whole milliseconds."""
+    now = instant or datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 

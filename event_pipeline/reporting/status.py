@@ -75,6 +75,7 @@ _STATES = {
     HourState.NEW: _Mark("N", "N", NOTE, "new, not built yet"),
     HourState.CHANGED: _Mark("C", "C", WARNING, "changed since it was built"),
     HourState.OUTDATED: _Mark("O", "O", WARNING, "outdated rules"),
+    HourState.PROVISIONAL: _Mark("P", "P", WARNING, "provisional: built while it was open"),
     HourState.UNREGISTERED: _Mark("U", "U", WARNING, "unregistered"),
     HourState.GOLD_BEHIND: _Mark("G", "G", WARNING, "Gold behind"),
     HourState.SHRUNK: _Mark("S", "S", FAULT, "shrunk: raw objects lost"),
@@ -90,8 +91,12 @@ def read_status(
     now: datetime,
     hours: HourRange | None,
     runs: Mapping[Hour, RunState],
+    *,
+    open_hours: bool = False,
 ) -> Status:
     """Gather where every hour of a range stands, or every hour from the first known one to the last.
+
+    `open_hours` says that hours are built before they are over.
 
     Raises:
         StorageError: the data folder cannot be read or is damaged.
@@ -99,7 +104,9 @@ def read_status(
     listings = engine.list_raw_hours(hours)
     commits = engine.hour_commits(hours)
     known = hours or (HourRange.of(sorted({*listings, *commits})) if listings or commits else None)
-    states = hour_states(engine, gold_tables, rules_version, now, known) if known else {}
+    states = {}
+    if known:
+        states = hour_states(engine, gold_tables, rules_version, now, known, listings=listings, open_hours=open_hours)
     landed = HourRange.of(sorted(listings)) if listings else None
     statuses = []
     for hour, state in states.items():

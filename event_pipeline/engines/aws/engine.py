@@ -29,6 +29,7 @@ from event_pipeline.engines.aws.gold import (
     measures,
     reconcile_query,
 )
+from event_pipeline.engines.aws.notices import NoticeQueue
 from event_pipeline.engines.aws.raw import RawStore
 from event_pipeline.engines.aws.repair import PartitionRepair, shows
 from event_pipeline.engines.aws.silver import SilverBuilder
@@ -38,6 +39,7 @@ from event_pipeline.engines.base import (
     Measure,
     PartitionChange,
     Progress,
+    RawNotices,
     RowCounts,
     SilverBuild,
     StorageError,
@@ -90,6 +92,11 @@ class AwsEngine:
     def unmatched_raw_keys(self) -> list[str]:
         """List the keys that do not match the raw layout."""
         return self._raw.unmatched_keys()
+
+    def take_notices(self, done_with: Sequence[str]) -> RawNotices:
+        """Take what the queue of new raw objects holds, where the settings name one."""
+        url = self._settings.raw_queue_url
+        return NoticeQueue(self._aws, url).take(done_with) if url else RawNotices(frozenset(), ())
 
     def open_raw(self, key: str) -> BinaryIO:
         """Open the stored bytes of one raw object."""

@@ -11,6 +11,7 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.clients import Aws
@@ -129,7 +130,8 @@ class SilverBuilder:
             # The record first: what lands between the two reads makes a rebuild, never a missed object.
             published = self._commits.hour(hour)
             listing, present = self._raw.list_hour(hour), published.commit
-            state = input_state(listing, present, self._settings.event_time_limits.rules_version)
+            rules_version = self._settings.event_time_limits.rules_version
+            state = input_state(listing, present, rules_version, datetime.now(UTC))
             reason = None
             if present and not force and not self._commits.missing_files(present):
                 reason = why_kept(listing, state)

@@ -304,19 +304,19 @@ class Catalog:
         query = """
             SELECT s.partition FROM partition s
             LEFT JOIN partition p ON p.table_name = :partials AND p.partition = s.partition
-            WHERE s.table_name = :silver
+            WHERE s.table_name = :silver AND s.partition >= :first AND s.partition < :end
               AND (p.partition IS NULL OR p.made_from <> s.run_id OR p.version <> :version)
             UNION
             SELECT d.hour FROM partial_day d
             JOIN partition p ON p.table_name = :partials AND p.partition = d.hour
             LEFT JOIN day_input i ON i.table_name = d.table_name AND i.event_date = d.event_date AND i.hour = d.hour
             LEFT JOIN partition g ON g.table_name = :gold AND g.partition = 'event_date=' || d.event_date
-            WHERE d.table_name = :table
+            WHERE d.table_name = :table AND d.hour >= :first AND d.hour < :end
               AND (i.run_id IS NULL OR i.run_id <> p.run_id OR g.version IS NULL OR g.version <> :version)
             UNION
             SELECT i.hour FROM day_input i
             LEFT JOIN partial_day d ON d.table_name = i.table_name AND d.event_date = i.event_date AND d.hour = i.hour
-            WHERE i.table_name = :table AND d.hour IS NULL
+            WHERE i.table_name = :table AND i.hour >= :first AND i.hour < :end AND d.hour IS NULL
             ORDER BY 1"""
         with self._session() as session:
             rows = session.execute(
@@ -327,10 +327,12 @@ class Catalog:
                     "gold": gold_table(table),
                     "silver": SILVER_EVENTS.full_name,
                     "version": sql_version,
+                    # Hive paths begin with `year=` and sort as the hours do.
+                    "first": hours.first.hive_path if hours else "",
+                    "end": hours.end.hive_path if hours else "z",
                 },
             ).fetchall()
-        found = [Hour.of_hive_path(path) for (path,) in rows]
-        return [hour for hour in found if hours is None or hour in hours]
+        return [Hour.of_hive_path(path) for (path,) in rows]
 
 
 def _replace(session: sqlite3.Connection, entry: Entry, committed_at: datetime, files: tuple[DataFile, ...]) -> None:
