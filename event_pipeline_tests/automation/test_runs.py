@@ -213,11 +213,14 @@ def test_a_killed_command_is_recorded_as_failed_and_gives_its_pool_slot_back(
 ) -> None:
     host = socket.gethostname()
     job = build_definitions(settings).resolve_job_def("hourly_pipeline")
-    killed, alive = (
+    ids, gone = [str(uuid4()) for _ in range(3)], 2**22 + 1
+    # The last is a retry of the first that has not said yet who executes it: it has its parent's tags.
+    processes = [f"{gone}:{ids[0]}", f"{os.getpid()}:{ids[1]}", f"{gone}:{ids[0]}"]
+    killed, alive, retry = (
         instance.create_run_for_job(
-            job, run_id=run_id, tags={PROCESS_TAG: f"{host}:{process}:{run_id}"}, status=dg.DagsterRunStatus.STARTED
+            job, run_id=run_id, tags={PROCESS_TAG: f"{host}:{process}"}, status=dg.DagsterRunStatus.STARTED
         )
-        for process, run_id in ((2**22 + 1, str(uuid4())), (os.getpid(), str(uuid4())))
+        for run_id, process in zip(ids, processes, strict=True)
     )
     for run in (killed, alive):
         instance.event_log_storage.claim_concurrency_slot("silver", run.run_id, "silver_events")
@@ -225,7 +228,11 @@ def test_a_killed_command_is_recorded_as_failed_and_gives_its_pool_slot_back(
     with prepare_instance(settings) as reopened:
         states = {run.run_id: run.status for run in reopened.get_runs()}
         claimed = reopened.event_log_storage.get_concurrency_info("silver").claimed_slots
-    assert states == {killed.run_id: dg.DagsterRunStatus.FAILURE, alive.run_id: dg.DagsterRunStatus.STARTED}
+    assert states == {
+        killed.run_id: dg.DagsterRunStatus.FAILURE,
+        alive.run_id: dg.DagsterRunStatus.STARTED,
+        retry.run_id: dg.DagsterRunStatus.STARTED,
+    }
     assert [slot.run_id for slot in claimed] == [alive.run_id]
 
 
