@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import dagster as dg
@@ -234,6 +236,40 @@ def test_a_killed_command_is_recorded_as_failed_and_gives_its_pool_slot_back(
         retry.run_id: dg.DagsterRunStatus.STARTED,
     }
     assert [slot.run_id for slot in claimed] == [alive.run_id]
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path is short enough for sockets."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_a_run_whose_code_server_was_killed_before_it_began_is_recorded_as_failed(
+    settings: Settings, instance: dg.DagsterInstance, short_folder: Path
+) -> None:
+    job = build_definitions(settings).resolve_job_def("hourly_pipeline")
+    listening, left_behind = short_folder / "listening", short_folder / "left-behind"
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(left_behind))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(listening))
+        server.listen()
+        starting, lost, vanished = (
+            instance.create_run_for_job(
+                job,
+                tags={".dagster/grpc_info": json.dumps({"host": "localhost", "socket": str(path)})},
+                status=dg.DagsterRunStatus.STARTING,
+            )
+            for path in (listening, left_behind, short_folder / "vanished")
+        )
+        with prepare_instance(settings) as reopened:
+            states = {run.run_id: run.status for run in reopened.get_runs()}
+    assert states == {
+        starting.run_id: dg.DagsterRunStatus.STARTING,
+        lost.run_id: dg.DagsterRunStatus.FAILURE,
+        vanished.run_id: dg.DagsterRunStatus.FAILURE,
+    }
 
 
 def test_a_folder_that_cannot_be_made_gets_a_clear_answer(tmp_path: Path) -> None:
