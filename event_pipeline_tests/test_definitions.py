@@ -125,6 +125,10 @@ def test_dagsters_configuration_for_one_machine(tmp_path: Path) -> None:
     configured = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())
 
     assert configured["concurrency"]["pools"] == {"granularity": "op", "default_limit": 1}
+    queue = configured["concurrency"]["runs"]
+    (of_backfills,) = queue["tag_concurrency_limits"]
+    assert of_backfills["key"] == "dagster/backfill"
+    assert of_backfills["limit"] < queue["max_concurrent_runs"]
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert not instance.telemetry_enabled
         assert not instance.nux_enabled
