@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from event_pipeline.automation.building import NotBuildableError
+from event_pipeline.commands import stack
 from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
 from event_pipeline.engines.base import (
     PassingFaultError,
@@ -31,6 +32,7 @@ from event_pipeline.engines.base import (
 )
 from event_pipeline.engines.open import open_engine
 from event_pipeline.generator.options import GeneratorOptions, GeneratorOptionsError, Shape
+from event_pipeline.infrastructure.errors import StackOptionError
 from event_pipeline.reporting.results import ResultFormat
 from event_pipeline.reporting.terminal import (
     FAULT,
@@ -75,6 +77,7 @@ _CODE_OF_ERROR: tuple[tuple[type[Exception], ExitCode], ...] = (
     (InvalidHourError, ExitCode.USAGE),
     (GeneratorOptionsError, ExitCode.USAGE),
     (GoldFileError, ExitCode.USAGE),
+    (StackOptionError, ExitCode.USAGE),
     (OSError, ExitCode.STORAGE),
 )
 """Errors with a message for people; the first that fits decides. Any other exception is a fault of the program."""
@@ -90,6 +93,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(stack.stack_app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

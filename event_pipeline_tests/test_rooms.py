@@ -16,7 +16,7 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"rules"}),),
     (frozenset({"settings"}), frozenset({"generator"})),
     (frozenset({"engines"}),),
-    (frozenset({"assets"}), frozenset({"verification"})),
+    (frozenset({"assets"}), frozenset({"verification"}), frozenset({"infrastructure"})),
     (frozenset({"automation"}),),
     (frozenset({"reporting"}),),
     (frozenset({"definitions"}), frozenset({"commands"})),
@@ -29,6 +29,7 @@ THIRD_PARTY = {
     "generator": set[str](),
     "engines": {"boto3", "botocore", "duckdb", "filelock", "pyarrow", "sqlglot", "urllib3"},
     "assets": {"dagster", "dagster_aws", "pydantic"},  # dagster_aws for Dagster Pipes
+    "infrastructure": {"yaml"},  # AWS is called through engines/aws
     "automation": {"dagster", "pydantic", "sqlalchemy", "yaml"},
     "definitions": {"dagster"},
 }
