@@ -176,7 +176,7 @@ def _let_data_go(stack: Stack, state: StackState, hooks: Hooks) -> StackState:
         state = settled or state
     parameters: dict[str, str | None] = dict.fromkeys(state.parameters)
     hooks.say(f"updating the stack to {EMPTY_BUCKETS}=true, so that its buckets can go")
-    change_set = stack.propose(Operation.UPDATE, None, {**parameters, EMPTY_BUCKETS: "true"})
+    change_set = stack.propose(Operation.UPDATE, None, {**parameters, EMPTY_BUCKETS: "true"}, None)
     if change_set is None:
         return state
     return _carry_out(stack, change_set, hooks)
@@ -214,10 +214,11 @@ def _artifacts_bucket(state: StackState | None, given: Mapping[str, str]) -> str
 def _propose(
     stack: Stack, template: Template, state: StackState | None, parameters: Mapping[str, str]
 ) -> ChangeSet | None:
+    bucket = _artifacts_bucket(state, parameters)
     if state is None or state.status == "REVIEW_IN_PROGRESS":
-        return stack.propose(Operation.CREATE, template.body, parameters)
+        return stack.propose(Operation.CREATE, template.body, parameters, bucket)
     kept: dict[str, str | None] = {name: None for name in template.parameters if name in state.parameters}
-    return stack.propose(Operation.UPDATE, template.body, {**kept, **parameters})
+    return stack.propose(Operation.UPDATE, template.body, {**kept, **parameters}, bucket)
 
 
 def _apply(

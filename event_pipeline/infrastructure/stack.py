@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
+from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import PassingFaultError
 from event_pipeline.infrastructure.errors import StackError
 
@@ -76,9 +79,8 @@ class Change:
 
     @property
     def loses_data(self) -> bool:
-        """Whether a bucket or key, or what a custom resource looks after, goes or may go."""
-        holds = self.type in HOLDS_DATA or self.type.startswith(("Custom::", "AWS::CloudFormation::CustomResource"))
-        return holds and (self.action == "Remove" or self.replacement in ("True", "Conditional"))
+        """Whether a bucket or key goes, or may go, from under the pipeline."""
+        return self.type in HOLDS_DATA and (self.action == "Remove" or self.replacement in ("True", "Conditional"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +155,16 @@ class Stack:
         return self._call("get_template", StackName=self.name, TemplateStage="Original")["TemplateBody"]
 
     def propose(
-        self, operation: Operation, template: str | None, parameters: Mapping[str, str | None]
+        self,
+        operation: Operation,
+        template: str | None,
+        parameters: Mapping[str, str | None],
+        bucket: str | None,
     ) -> ChangeSet | None:
         """Let CloudFormation work out a change; None when nothing would change.
 
-        `template` None keeps the deployed one; a parameter that is None keeps its deployed value.
+        `template` None keeps the deployed one; a parameter that is None keeps its deployed value. The template is
+        handed over in `bucket`; for None in a bucket that is made for that moment.
 
         Raises:
             StackError: the template or a parameter is not valid.
@@ -169,24 +176,52 @@ class Stack:
             else {"ParameterKey": key, "ParameterValue": value}
             for key, value in parameters.items()
         ]
-        source: dict[str, Any] = {"UsePreviousTemplate": True} if template is None else {"TemplateBody": template}
         try:
-            made = self._call(
-                "create_change_set",
-                expected=(*_VALIDATION, "InsufficientCapabilitiesException"),
-                StackName=self.name,
-                ChangeSetName=name,
-                ChangeSetType=operation.value,
-                Parameters=given,
-                Capabilities=list(CAPABILITIES),
-                **source,
-            )
+            with self._handed_over(template, bucket) as source:
+                made = self._call(
+                    "create_change_set",
+                    expected=(*_VALIDATION, "InsufficientCapabilitiesException"),
+                    StackName=self.name,
+                    ChangeSetName=name,
+                    ChangeSetType=operation.value,
+                    Parameters=given,
+                    Capabilities=list(CAPABILITIES),
+                    **source,
+                )
         except ExpectedError as error:
             raise StackError(
                 f"cloudformation:CreateChangeSet on {self._place}: {error}. `event-pipeline stack deploy --help` says "
                 "how to set a parameter; docs/deploy.md lists them"
             ) from error
         return self._worked_out(name, made["StackId"], operation)
+
+    @contextmanager
+    def _handed_over(self, template: str | None, bucket: str | None) -> Iterator[dict[str, Any]]:
+        """Put a template where CloudFormation can fetch it, which it does while it takes the change set."""
+        if template is None:
+            yield {"UsePreviousTemplate": True}
+            return
+        body = template.encode()
+        key = f"artifacts/{hashlib.sha256(body).hexdigest()}/event_pipeline.yaml"
+        if bucket is not None:
+            Bucket(self.aws, bucket).write(key, body)
+            yield {"TemplateURL": self._url(bucket, key)}
+            return
+        passing, region = f"event-pipeline-template-{uuid.uuid4().hex}", self.aws.settings.aws_region
+        # S3 wants to hear of every region but its first.
+        place: dict[str, Any] = (
+            {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        )
+        self.aws.call("s3", "create_bucket", f"s3://{passing}", Bucket=passing, **place)
+        try:
+            Bucket(self.aws, passing).write(key, body)
+            yield {"TemplateURL": self._url(passing, key)}
+        finally:
+            self.aws.call("s3", "delete_object", f"s3://{passing}/{key}", Bucket=passing, Key=key)
+            self.aws.call("s3", "delete_bucket", f"s3://{passing}", Bucket=passing)
+
+    def _url(self, bucket: str, key: str) -> str:
+        return f"{self.aws.client('s3').meta.endpoint_url}/{bucket}/{key}"
 
     def _worked_out(self, name: str, stack_id: str, operation: Operation) -> ChangeSet | None:
         deadline, wait = time.monotonic() + _CHANGE_SET_SECONDS, _FIRST_POLL_SECONDS
