@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from event_pipeline.engines.aws.clients import ExpectedError
 from event_pipeline.engines.base import PassingFaultError
 from event_pipeline.infrastructure.errors import DataLossRefusedError, StackError, StackOptionError
 from event_pipeline.infrastructure.shipment import GENERATOR_KEY, KEY_PARAMETERS, Shipment, pack
@@ -102,7 +103,7 @@ def compare(stack: Stack, template: Template, wanted: Wanted) -> ChangeSet | Non
 def destroy(
     stack: Stack, approve: Callable[[StackState, bool], None], hooks: Hooks, *, delete_data: bool
 ) -> list[Event]:
-    """Delete the stack and return what it leaves behind: the steps that skipped a resource. Data stays unless asked.
+    """Delete the stack and return the steps that skipped a resource that is still there. Data stays unless asked.
 
     `approve` gets the stack and whether its data goes, too; it returns when that may be done.
 
@@ -129,7 +130,19 @@ def destroy(
     if delete_data and not empties and not state.was_never_made and state.status != "DELETE_FAILED":
         state = _let_data_go(stack, state, hooks)
     stack.start_deletion(state.id)
-    return _deleted(stack, state, hooks)
+    # Where data goes, too, a bucket that CloudFormation skips has been deleted by the stack's own function before.
+    return [event for event in _deleted(stack, state, hooks) if _is_there(stack, event)]
+
+
+def _is_there(stack: Stack, event: Event) -> bool:
+    if event.type != "AWS::S3::Bucket":
+        return True
+    name = event.physical_id
+    try:
+        stack.aws.call("s3", "head_bucket", f"s3://{name}", expected=("404", "NoSuchBucket"), Bucket=name)
+    except ExpectedError:
+        return False
+    return True
 
 
 def settle(stack: Stack, hooks: Hooks) -> StackState | None:

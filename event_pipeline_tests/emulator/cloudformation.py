@@ -306,7 +306,14 @@ class CloudFormation:
         self._begin(self._take_away, stack)
 
     def _begin(self, work: Callable[..., None], stack: Stack, *arguments: Any) -> None:
-        thread = threading.Thread(target=work, args=(stack, *arguments), name=stack.name, daemon=True)
+        def watched() -> None:
+            try:
+                work(stack, *arguments)
+            except Exception as error:
+                # A fault of the emulator: whoever waits must see it, and the thread has nobody else to tell.
+                self._set(stack, "DELETE_FAILED", f"the emulator failed: {type(error).__name__}: {error}")
+
+        thread = threading.Thread(target=watched, name=stack.name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -332,6 +339,8 @@ class CloudFormation:
             order = stack.template.order() if stack.template else []
             for each in [*replaced, *sorted(gone, key=lambda each: -order.index(each.name))]:
                 self._delete(stack, each)
+                if each in gone:
+                    del stack.resources[each.name]
         with self._lock:
             stack.template, stack.outputs, stack.before = template, outputs, None
             self._set(stack, f"{verb}_COMPLETE")
