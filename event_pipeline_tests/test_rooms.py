@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
 
 THIRD_PARTY = {
     "rules": {"pyarrow", "isal"},
-    "generator": set[str](),
+    "generator": {"boto3", "botocore"},  # of the Lambda function alone, which finds them at hand
     "engines": {"boto3", "botocore", "duckdb", "filelock", "pyarrow", "sqlglot", "urllib3"},
     "assets": {"dagster", "dagster_aws", "pydantic"},  # dagster_aws for Dagster Pipes
     "infrastructure": {"yaml"},  # AWS is called through engines/aws
