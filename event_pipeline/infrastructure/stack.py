@@ -26,8 +26,8 @@ _STACK = "AWS::CloudFormation::Stack"
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 _CANCELLED = ("Resource creation cancelled", "Resource update cancelled", "Resource deletion cancelled")
 _FIRST_POLL_SECONDS = 0.2
-_LONGEST_POLL_SECONDS = 5.0
-_POLL_GROWTH = 1.5
+_LONGEST_POLL_SECONDS = 2.0
+_POLL_GROWTH = 1.3
 _CHANGE_SET_SECONDS = 600
 _VALIDATION = ("ValidationError",)
 
