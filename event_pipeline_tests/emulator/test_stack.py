@@ -87,14 +87,9 @@ def inventory(aws: EmulatedAws) -> dict[str, list[str]]:
         "rules": [each["Name"] for each in aws.client("events").list_rules()["Rules"]],
         "schedules": [each["Name"] for each in aws.client("scheduler").list_schedules()["Schedules"]],
         "alarms": [each["AlarmName"] for each in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]],
-        "log groups": [
-            each["logGroupName"]
-            for each in aws.client("logs").describe_log_groups()["logGroups"]
-            if not each["logGroupName"].startswith("/aws-glue/jobs/output")
-        ],
-        "metric filters": [
-            each["filterName"] for each in aws.client("logs").describe_metric_filters()["metricFilters"]
-        ],
+        # Those two are Glue's own, for all jobs of an account.
+        "log groups": [each for each in groups if each not in ("/aws-glue/jobs/output", "/aws-glue/jobs/error")],
+        "metric filters": [each["filterName"] for each in logs.describe_metric_filters()["metricFilters"]],
         "databases": [each["Name"] for each in aws.client("glue").get_databases()["DatabaseList"]],
         "jobs": aws.client("glue").list_jobs()["JobNames"],
         "workgroups": [each["Name"] for each in work_groups if each["Name"] != "primary"],
