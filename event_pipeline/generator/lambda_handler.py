@@ -21,8 +21,6 @@ from event_pipeline.generator.options import GeneratorOptions
 from event_pipeline.rules.hour import Hour
 
 TICK = timedelta(minutes=5)
-_BYTES_IN_MEMORY = 32_000_000
-"""More than an object of 750,000 events has; a larger one goes through the function's disk."""
 _STANDS_ALREADY = "PreconditionFailed"
 
 
@@ -43,7 +41,7 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     landed = tick_of(event)
     key = Hour.containing(landed).raw_key(landed)
     options = GeneratorOptions(events_per_file=int(os.environ["EVENTS_PER_FILE"]), seed=int(os.environ["SEED"]))
-    with tempfile.SpooledTemporaryFile(_BYTES_IN_MEMORY) as stored:
+    with tempfile.TemporaryFile() as stored:
         counts = write_object(stored, landed, options)
         size = stored.tell()
         stored.seek(0)
