@@ -336,6 +336,24 @@ def _make_role_policy(place: Place, properties: Properties) -> Made:
     return Made(properties["PolicyName"])
 
 
+def _make_managed_policy(place: Place, properties: Properties) -> Made:
+    given, iam = Given(properties), place.client("iam")
+    name, document = given.take("ManagedPolicyName", place.name), given.take("PolicyDocument")
+    roles, options = given.take("Roles", []), given.some("Description", "Path")
+    given.done()
+    arn = iam.create_policy(PolicyName=name, PolicyDocument=_json(document), **options)["Policy"]["Arn"]
+    for role in roles:
+        iam.attach_role_policy(RoleName=role, PolicyArn=arn)
+    return Made(arn)
+
+
+def _delete_managed_policy(place: Place, made: Made, properties: Properties) -> None:
+    iam = place.client("iam")
+    for role in properties.get("Roles", ()):
+        iam.detach_role_policy(RoleName=role, PolicyArn=made.reference)
+    iam.delete_policy(PolicyArn=made.reference)
+
+
 # -- Lambda and Scheduler
 
 
@@ -652,6 +670,10 @@ KINDS: Mapping[str, Kind] = {
         ),
         lambda place, _, __, new: _make_role_policy(place, new),
         frozenset({"RoleName", "PolicyName"}),
+    ),
+    "AWS::IAM::ManagedPolicy": Kind(
+        _make_managed_policy,
+        _delete_managed_policy,
     ),
     "AWS::Lambda::Function": Kind(
         _make_function,
