@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast smoke-aws check fix dev aws-local bench clean
+.PHONY: help run test test-fast test-slow nightly smoke-aws check fix dev aws-local bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,12 +16,18 @@ run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample dat
 	@$(BIN)/event-pipeline run
 
 test: $(VENV)/test.stamp ## Run all tests: both engines, the AWS path on its emulator with a real Spark
-	@$(BIN)/python -m pytest --numprocesses auto --quiet
+	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow"
 
 AWS_TESTS := event_pipeline_tests/emulator event_pipeline_tests/engines/aws event_pipeline_tests/glue_scripts
 
 test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path
-	@$(BIN)/python -m pytest --numprocesses auto --quiet $(AWS_TESTS:%=--ignore=%)
+	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow" $(AWS_TESTS:%=--ignore=%)
+
+test-slow: $(VENV)/test.stamp ## Rehearse it: webserver and daemon as processes, live objects, kills (3 minutes)
+	@$(BIN)/python -m pytest --quiet -m slow
+
+nightly: $(VENV)/test.stamp ## Backfill 30 days through the real daemon, rehearse longer, report time and memory (long)
+	@$(BIN)/python -m event_pipeline_tests.nightly $(ARGUMENTS)
 
 smoke-aws: $(VENV)/test.stamp ## Check the AWS path on a real account, for a few cents: make smoke-aws ARGUMENTS="--help"
 	@$(BIN)/python -m event_pipeline_tests.smoke_aws $(ARGUMENTS)

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from event_pipeline.automation.building import NotBuildableError
-from event_pipeline.commands import stack
+from event_pipeline.automation.building import BackfillError, NotBuildableError
+from event_pipeline.commands import housekeeping, quarantine, stack
+from event_pipeline.commands.alerts import alerts_app
+from event_pipeline.commands.backfill import backfill_app
 from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
 from event_pipeline.engines.base import (
     PassingFaultError,
@@ -71,6 +73,7 @@ _CODE_OF_ERROR: tuple[tuple[type[Exception], ExitCode], ...] = (
     (StorageError, ExitCode.STORAGE),
     (QueryError, ExitCode.USAGE),
     (NotBuildableError, ExitCode.USAGE),
+    (BackfillError, ExitCode.USAGE),
     (PipelineError, ExitCode.NOT_HELD),
     (UsageError, ExitCode.USAGE),
     (SettingsError, ExitCode.USAGE),
@@ -93,6 +96,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(backfill_app, name="backfill")
+app.add_typer(quarantine.commands)
+app.command()(housekeeping.housekeeping)
+app.add_typer(alerts_app, name="alerts")
 app.add_typer(stack.stack_app)
 
 
@@ -253,6 +260,7 @@ def status(
         datetime.now(UTC),
         hour_range(first, end),
         latest_run_states(settings.dagster_home),
+        open_hours=settings.builds_open_hours,
     )
     with quiet_when_reader_leaves():
         if status_format is StatusFormat.JSON:

@@ -1,4 +1,4 @@
-"""Assembles the code location that Dagster loads: assets, jobs, schedule, sensor, resources. Decides nothing."""
+"""Assembles the code location that Dagster loads: assets, jobs, schedule, sensors, resources. Decides nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import dagster as dg
 
 from event_pipeline.assets.pipeline import pipeline_assets
+from event_pipeline.automation.alert_sensor import alerts_sensor
+from event_pipeline.automation.housekeeping_job import housekeeping_job, housekeeping_schedule
 from event_pipeline.automation.jobs import hourly_pipeline_job, repair_partitions_job
 from event_pipeline.automation.resources import pipeline_resources
 from event_pipeline.automation.schedules import hourly_schedule
@@ -32,11 +34,18 @@ def build_definitions(
     gold_tables = load_gold_tables(gold_folder)
     assets = pipeline_assets(settings, gold_folder)
     hourly_pipeline = hourly_pipeline_job(assets)
+    housekeeping = housekeeping_job(settings)
     return dg.Definitions(
         assets=assets,
-        jobs=[hourly_pipeline, repair_partitions_job()],
-        schedules=[hourly_schedule(hourly_pipeline, gold_tables, settings)],
-        sensors=[new_raw_objects_sensor(hourly_pipeline, gold_tables, settings)],
+        jobs=[hourly_pipeline, repair_partitions_job(), housekeeping],
+        schedules=[
+            hourly_schedule(hourly_pipeline, gold_tables, settings),
+            housekeeping_schedule(housekeeping, settings),
+        ],
+        sensors=[
+            new_raw_objects_sensor(hourly_pipeline, gold_tables, settings),
+            alerts_sensor(gold_tables, settings),
+        ],
         resources=pipeline_resources(settings, gold_folder, engine),
         executor=dg.in_process_executor,
     )

@@ -9,8 +9,17 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from event_pipeline.rules.contract import EventTimeLimits
@@ -35,6 +44,13 @@ class Environment(StrEnum):
 
     LOCAL = "local"
     AWS = "aws"
+
+
+class BuildMode(StrEnum):
+    """When a landing hour is built."""
+
+    COMPLETE = "complete"
+    EVERY_OBJECT = "every_object"
 
 
 class WorkerType(StrEnum):
@@ -102,35 +118,120 @@ class Settings(BaseSettings):
         default=1, description="Silver builds that run side by side (Dagster pool `silver`)"
     )
     gold_pool_limit: Annotated[int, Field(ge=1)] = Field(
-        default=1, description="Gold refreshes that run side by side (Dagster pool `gold`)"
+        default=1, description="Refreshes of one Gold table that run side by side (Dagster pools `gold_<table>`)"
     )
     lock_timeout_seconds: Annotated[float, Field(ge=0)] = Field(
         default=600, description="How long a step waits for another process that builds the same hour or day"
     )
+    build_mode: BuildMode = Field(
+        default=BuildMode.COMPLETE,
+        description=(
+            "complete: an hour is built once, when it is over and has all objects; every_object: the current hour is "
+            "built with every object that lands, too"
+        ),
+    )
+    grace_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(
+        default=10, description="An hour with fewer objects than expected is built this long after its end, in minutes"
+    )
     sensor_interval_seconds: Annotated[int, Field(ge=5)] = Field(
         default=30, description="Seconds between two looks of the sensor at the raw objects"
     )
-    sensor_recent_hours: Annotated[int, Field(ge=1)] = Field(
-        default=48, description="Hours before now that the sensor lists at every look"
+    sensor_recent_hours: Annotated[int, Field(ge=1, le=744)] = Field(
+        default=48, description="Hours before now that the sensor lists at every look, whole days"
     )
-    sensor_sweep_hours: Annotated[int, Field(ge=0)] = Field(
-        default=24, description="Older hours that it lists besides, in turn, at every look"
+    sensor_sweep_hours: Annotated[int, Field(ge=0, le=744)] = Field(
+        default=24, description="Older hours that it lists besides, in turn, at every look, whole days"
     )
-    quiet_seconds: Annotated[int, Field(ge=0)] = Field(
-        default=60, description="An hour is left alone until its newest object is this old, in seconds"
+    quiet_seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
+        default=60,
+        description="Mode complete: an hour is left alone until its newest object is this old, in seconds",
     )
     retry_after_minutes: Annotated[int, Field(ge=1)] = Field(
         default=30,
         description="The sensor asks again for an hour that stayed unbuilt this long, then twice as long",
     )
     schedule_minute: Annotated[int, Field(ge=0, le=59)] = Field(
-        default=10, description="Minute of the hour at which the schedule builds the hour that just closed"
+        default=10, description="Minute of the hour at which the schedule asks for the hours that are not built"
+    )
+    catch_up_days: Annotated[int, Field(ge=1, le=31)] = Field(
+        default=3, description="Days before now of which the schedule asks for every hour that is not built"
+    )
+
+    run_grace_days: Annotated[int, Field(ge=3)] = Field(
+        default=7, description="Files of replaced, abandoned and retired builds are kept this long for their readers"
+    )
+    silver_retention_days: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Silver and quarantine of hours older than this are removed; 0 keeps them for ever"
+    )
+    gold_retention_days: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Gold of event days older than this is removed; 0 keeps it for ever"
+    )
+    run_history_days: Annotated[int, Field(ge=0)] = Field(
+        default=90, description="Dagster runs older than this are forgotten once newer ones stand; 0 keeps them all"
+    )
+    housekeeping_hour: Annotated[int, Field(ge=0, le=23)] = Field(
+        default=3, description="Hour of the day, UTC, at which the housekeeping schedule runs"
+    )
+    alert_interval_seconds: Annotated[int, Field(ge=10)] = Field(
+        default=60, description="Seconds between two looks of the sensor that raises alerts"
+    )
+    alert_hours: Annotated[int, Field(ge=1, le=744)] = Field(
+        default=48, description="Hours before now that alerts are about; what lies further back is left alone"
+    )
+    alert_freshness_minutes: Annotated[int, Field(ge=1)] = Field(
+        default=150, description="The newest published hour may have ended this long ago, in minutes"
+    )
+    alert_volume_days: Annotated[int, Field(ge=3, le=60)] = Field(
+        default=14, description="Days before an hour whose same hour says how many records to expect"
+    )
+    alert_volume_min_days: Annotated[int, Field(ge=3, le=60)] = Field(
+        default=5, description="Of these days, at least this many must be published, or nothing is expected"
+    )
+    alert_volume_deviations: Annotated[float, Field(ge=1)] = Field(
+        default=5, description="Robust deviations from the expected number of records that are still normal"
+    )
+    alert_volume_tolerance: Annotated[float, Field(ge=0, le=10)] = Field(
+        default=0.3, description="Share by which records may always be off what is expected, however steady days are"
+    )
+    alert_unreadable_objects: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="Unreadable objects in one hour that raise an alert"
+    )
+    alert_settle_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(
+        default=10, description="An alert is resolved when its cause has been gone for this long, in minutes"
+    )
+    alert_update_minutes: Annotated[int, Field(ge=1)] = Field(
+        default=60, description="An open alert that grows is told again after this long at the soonest, then twice that"
+    )
+    alert_digest_hour: Annotated[int, Field(ge=0, le=23)] = Field(
+        default=6, description="UTC hour from which the digest of the day before is sent"
+    )
+    alert_webhook_url: SecretStr = Field(
+        default=SecretStr(""), description="Webhook that takes alerts, for example Slack's; a secret, never shown"
+    )
+    alert_webhook_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=10, description="The webhook must have answered after this long, in seconds"
+    )
+    alert_topic_arn: Annotated[str, Field(pattern=r"^(arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+(\.fifo)?)?$")] = (
+        Field(default="", description="SNS topic that takes alerts: the output AlertTopicArn of the stack")
+    )
+    dagster_url: str = Field(
+        default="", description="Address of the Dagster UI for the links in alerts, for example https://dagster.example"
+    )
+    runbook_url: str = Field(
+        default="", description="Address of docs/runbook.md for the links in alerts, without an anchor"
     )
 
     aws_region: str = Field(default="", description="AWS: region of buckets, Glue and Athena, for example us-east-1")
     raw_bucket: str = Field(default="", description="AWS: bucket that producers write raw objects to")
     lake_bucket: str = Field(default="", description="AWS: bucket for what the pipeline builds")
     artifacts_bucket: str = Field(default="", description="AWS: bucket for the Glue script, its packages and its plans")
+    raw_queue_url: str = Field(
+        default="",
+        description=(
+            "AWS: SQS queue that is told of new raw objects, so that late ones are found at once; without one by the "
+            "sensor's sweep"
+        ),
+    )
     database_prefix: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,63})?$")] = Field(
         default="", description="AWS: put before the names of the databases, so that one account can hold two pipelines"
     )
@@ -155,9 +256,6 @@ class Settings(BaseSettings):
     athena_timeout_seconds: Annotated[int, Field(ge=10, le=1800)] = Field(
         default=600, description="AWS: a query is stopped after this long, its wait in the queue included"
     )
-    run_grace_days: Annotated[int, Field(ge=1)] = Field(
-        default=7, description="AWS: files of replaced and abandoned builds are kept this long"
-    )
     prices: str = Field(
         default="us-east-1, November 2026", description="AWS: which region and date the prices below are of"
     )
@@ -177,11 +275,31 @@ class Settings(BaseSettings):
         default=Decimal("0.0004"), description="AWS: USD per 1,000 GET and HEAD requests"
     )
 
+    @field_validator("alert_webhook_url", "dagster_url", "runbook_url")
+    @classmethod
+    def _address(cls, value: SecretStr | str) -> SecretStr | str:
+        address = value.get_secret_value() if isinstance(value, SecretStr) else value
+        parts = urlsplit(address)
+        plain = address.isascii() and address.isprintable() and " " not in address
+        if address and not (parts.scheme in ("http", "https") and parts.hostname and plain):
+            raise ValueError("an address begins with https:// or http://, names a host and holds no spaces")
+        return value
+
     @model_validator(mode="after")
     def _complete_for_aws(self) -> Settings:
         missing = [f"{PREFIX}{name.upper()}" for name in _NEEDED_ON_AWS if not getattr(self, name)]
         if self.env is Environment.AWS and missing:
             raise ValueError(f"{PREFIX}ENV=aws needs {', '.join(missing)} as well")
+        return self
+
+    @model_validator(mode="after")
+    def _mode_exists(self) -> Settings:
+        if self.env is Environment.AWS and self.builds_open_hours:
+            raise ValueError(
+                f"{PREFIX}BUILD_MODE={self.build_mode} works with {PREFIX}ENV=local only: a Glue run keeps no decoded "
+                f"objects, so each would decode the whole hour again; allowed with {PREFIX}ENV=aws is "
+                f"{BuildMode.COMPLETE}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -192,6 +310,24 @@ class Settings(BaseSettings):
                 f"{PREFIX}QUARANTINE_ERROR_SHARE={self.quarantine_error_share}: a warning must come first"
             )
         return self
+
+    @model_validator(mode="after")
+    def _gold_outlives_silver(self) -> Settings:
+        # An hour with Silver touches days that are event_max_age_days older: they must not be retired yet.
+        needed = self.silver_retention_days + self.event_max_age_days + 1
+        if self.gold_retention_days and (not self.silver_retention_days or self.gold_retention_days < needed):
+            least = f"{needed} or more" if self.silver_retention_days else "0 while Silver is kept for ever"
+            raise ValueError(
+                f"{PREFIX}GOLD_RETENTION_DAYS={self.gold_retention_days} must be {least}: hours whose Silver is kept "
+                f"({PREFIX}SILVER_RETENTION_DAYS={self.silver_retention_days}) still change days that are "
+                f"{PREFIX}EVENT_MAX_AGE_DAYS={self.event_max_age_days} older"
+            )
+        return self
+
+    @property
+    def builds_open_hours(self) -> bool:
+        """Whether an hour is built before it is over."""
+        return self.build_mode is BuildMode.EVERY_OBJECT
 
     @property
     def event_time_limits(self) -> EventTimeLimits:
@@ -227,7 +363,9 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         for fault in error.errors():
             place = fault["loc"][0] if fault["loc"] else None
-            name = f"{PREFIX}{str(place).upper()}={fault['input']!r}: " if place else ""
+            is_secret = place in Settings.model_fields and Settings.model_fields[str(place)].annotation is SecretStr
+            shown = "(a secret)" if is_secret else repr(fault["input"])
+            name = f"{PREFIX}{str(place).upper()}={shown}: " if place else ""
             faults.append(name + fault["msg"].removeprefix("Value error, "))
     if faults:
         raise SettingsError("\n".join(faults))

@@ -4,6 +4,9 @@ One hour is 12 objects of 625,000 events. Everything is measured in one run on t
 ratio to a bare DuckDB `read_json` of them to Parquet with the same threads, because seconds depend on the
 machine. The floor is inflating the bytes alone. Hours 2 to 24 of the day are the same objects under other
 landing hours (hard links): late events, which cost what any others cost.
+
+With `--modes` one hour lands object by object in each build mode instead, on a clock of its own with the real time
+of every build: how fresh the tables are, and what that costs.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
+import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -19,20 +24,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import median
 
 import duckdb
 from isal import igzip
 from rich.console import Console
 from rich.table import Table
 
+from event_pipeline.automation.due import why_waiting
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.state import AUTOMATIC_STATES, hour_states
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
-from event_pipeline.settings import load_settings
+from event_pipeline.settings import BuildMode, load_settings
 
 FIRST_HOUR = Hour.parse("2025-12-07T01")
 LIMITS = {"Silver, published": 3.0, "Gold, one more hour": 1.0}
@@ -203,15 +211,106 @@ def run(events_per_file: int, hours: int, folder: Path, console: Console) -> boo
     return all(held.values())
 
 
+@dataclass(slots=True)
+class ModeMeasurement:
+    """One hour, object by object, in one build mode."""
+
+    delays: list[float] = field(default_factory=list)
+    """Minutes from the landing of each object until Silver and Gold show it."""
+    builds: int = 0
+    decoded: int = 0
+    """Objects that were decoded, repeats included."""
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and its finished children."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def measure_mode(mode: BuildMode, staged: list[Path], folder: Path) -> ModeMeasurement:
+    """Let the objects of an hour land every five minutes on a clock of its own; looks and waits are the sensor's."""
+    settings = load_settings(root=folder / mode, build_mode=mode)
+    hour, measured = FIRST_HOUR, ModeMeasurement()
+    now = hour.start
+    engine = LocalEngine(settings, clock=lambda: now)
+    tables, version = load_gold_tables(), settings.event_time_limits.rules_version
+    waiting = {hour.start + timedelta(minutes=5 * number): path for number, path in enumerate(staged)}
+    shown_at: dict[datetime, datetime] = {}
+    unseen: list[datetime] = []
+
+    def note(line: str) -> None:
+        if found := re.search(r"(\d+) of (\d+) objects are decoded already", line):
+            measured.decoded -= int(found[1])
+
+    while now < hour.end + timedelta(minutes=settings.grace_minutes):
+        for landed in [landed for landed in waiting if landed <= now]:
+            target = settings.root / "raw" / hour.raw_key(landed)
+            target.parent.mkdir(parents=True)
+            shutil.copyfile(waiting.pop(landed), target)
+            os.utime(target, (landed.timestamp(),) * 2)
+            unseen.append(landed)
+        one = HourRange(hour, hour.plus(1))
+        listing = engine.list_raw(hour)
+        state = hour_states(engine, tables, version, now, one, open_hours=settings.builds_open_hours)[hour]
+        if state in AUTOMATIC_STATES and why_waiting(state, listing, settings, now) is None:
+            started, used = time.monotonic(), cpu_seconds()
+            list(engine.build_silver([hour], progress=note))
+            engine.register_hours([hour])
+            refresh_gold(engine, hour)
+            seconds = time.monotonic() - started
+            measured.builds += 1
+            measured.decoded += len(listing.objects)
+            measured.seconds += seconds
+            measured.cpu_seconds += cpu_seconds() - used
+            now += timedelta(seconds=seconds)
+            shown_at |= dict.fromkeys(unseen, now)
+            unseen.clear()
+        now += timedelta(seconds=settings.sensor_interval_seconds)
+    measured.delays = [(shown_at[landed] - landed).total_seconds() / 60 for landed in sorted(shown_at)]
+    assert len(measured.delays) == len(staged)
+    return measured
+
+
+def run_modes(events_per_file: int, folder: Path, console: Console) -> bool:
+    """Measure freshness and work of both build modes on the same objects; tell whether each was decoded as promised."""
+    generate(folder / "staged", [FIRST_HOUR], GeneratorOptions(events_per_file=events_per_file, files_per_hour=12))
+    staged = sorted((folder / "staged").rglob("*.gz"))
+    measured = {mode: measure_mode(mode, staged, folder) for mode in BuildMode}
+    complete = measured[BuildMode.COMPLETE]
+    table = Table(title=f"One hour, {len(staged)} objects of {events_per_file:,} events, one every five minutes")
+    for heading in ("mode", "median min", "longest min", "builds", "decoded", "wall s", "CPU s", "x CPU"):
+        table.add_column(heading, justify="left" if heading == "mode" else "right")
+    for mode, each in measured.items():
+        table.add_row(
+            mode,
+            f"{median(each.delays):.1f}",
+            f"{max(each.delays):.1f}",
+            str(each.builds),
+            str(each.decoded),
+            f"{each.seconds:.1f}",
+            f"{each.cpu_seconds:.1f}",
+            f"{each.cpu_seconds / complete.cpu_seconds:.1f}",
+        )
+    console.print(table)
+    every = measured[BuildMode.EVERY_OBJECT]
+    return (complete.decoded, every.decoded) == (len(staged), 2 * len(staged))
+
+
 def main() -> int:
     """Run the benchmark in a folder of its own, which is removed afterwards."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events-per-file", type=int, default=625_000)
     parser.add_argument("--hours", type=int, default=24, help="hours of the day that are built, at least 2")
+    parser.add_argument("--modes", action="store_true", help="measure freshness and work of both build modes instead")
     parser.add_argument("--folder", type=Path, default=None, help="where to work (default: a temporary folder)")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="event-pipeline-bench-", dir=arguments.folder))
     try:
+        if arguments.modes:
+            return 0 if run_modes(arguments.events_per_file, folder, Console()) else 1
         return 0 if run(arguments.events_per_file, arguments.hours, folder, Console()) else 1
     finally:
         shutil.rmtree(folder)

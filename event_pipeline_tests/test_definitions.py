@@ -105,7 +105,7 @@ def test_what_the_code_location_holds(settings: Settings) -> None:
         "repair_partitions",
     }
     assert [each.name for each in repository.schedule_defs] == ["hourly_schedule"]
-    assert [each.name for each in repository.sensor_defs] == ["new_raw_objects"]
+    assert sorted(each.name for each in repository.sensor_defs) == ["alerts", "new_raw_objects"]
     assert set(definitions.resolve_job_def("hourly_pipeline").asset_layer.executable_asset_keys) == {
         dg.AssetKey(asset) for asset in ASSETS
     }

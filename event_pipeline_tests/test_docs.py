@@ -53,12 +53,14 @@ def test_the_contract_lists_every_column_with_its_type(table: Table) -> None:
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
-    aws = (PROJECT / "docs" / "aws.md").read_text(encoding="utf-8")
-    documented = {names(row[0])[0]: row[1] for page in (README, aws) for row in table_after(page, "## Settings")}
+    aws, alerts = ((PROJECT / "docs" / page).read_text(encoding="utf-8") for page in ("aws.md", "alerts.md"))
+    documented = {
+        names(row[0])[0]: row[1] for page in (README, aws, alerts) for row in table_after(page, "## Settings")
+    }
     defaults = {}
     for variable, name in variable_names().items():
         field = Settings.model_fields[name]
-        set_by_default = "none" if field.default == "" else f"`{field.default}`"
+        set_by_default = "none" if str(field.default) == "" else f"`{field.default}`"
         defaults[variable] = "all cores" if field.default_factory else set_by_default
     assert documented == defaults
 

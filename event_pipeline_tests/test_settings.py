@@ -88,6 +88,33 @@ def test_a_setting_from_the_environment_is_told_apart_from_its_default(monkeypat
     assert (row.value, row.default, row.source) == ("5", "60", "environment")
 
 
+def test_the_address_of_the_webhook_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EVENT_PIPELINE_ALERT_WEBHOOK_URL", "https://hooks.example/services/s3cr3t")
+    settings = load_settings()
+    print_settings(settings, output())
+    row = next(row for row in setting_rows(settings) if row.variable == "EVENT_PIPELINE_ALERT_WEBHOOK_URL")
+    assert (row.value, row.default, row.source) == ("**********", "", "environment")
+    assert "s3cr3t" not in capsys.readouterr().out + repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("address", ["ftp://s3cr3t", "hooks.example/s3cr3t", "https://", "https://a/ s3cr3t\n"])
+def test_a_wrong_address_of_the_webhook_is_refused_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("EVENT_PIPELINE_ALERT_WEBHOOK_URL", address)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert str(refused.value).startswith("EVENT_PIPELINE_ALERT_WEBHOOK_URL=(a secret): an address begins with https://")
+    assert "s3cr3t" not in str(refused.value)
+
+
+def test_a_wrong_topic_is_refused() -> None:
+    with pytest.raises(SettingsError, match="EVENT_PIPELINE_ALERT_TOPIC_ARN='alerts'"):
+        load_settings(alert_topic_arn="alerts")
+
+
 @pytest.mark.parametrize("width", [80, 140, 10_000])
 def test_the_settings_fit_every_width(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     console = output()

@@ -7,7 +7,7 @@ is recorded. Materializing a finished hour again changes nothing and checks it a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import dagster as dg
@@ -66,13 +66,17 @@ def check_specs(
     ]
 
 
-def raw_verdicts(listing: RawListing, settings: Settings) -> dict[str, Verdict]:
+def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict[str, Verdict]:
     """Judge what was listed for one hour."""
     found, expected, unmatched = len(listing.objects), settings.expected_objects, listing.unmatched_keys
+    if not listing.hour.is_closed(now):
+        described = f"{found} objects so far, the hour is not over"
+    else:
+        described = f"{found} objects" if found == expected else f"{found} objects, {expected} expected"
     return {
         "expected_objects": Verdict(
-            found == expected,
-            f"{found} objects" if found == expected else f"{found} objects, {expected} expected",
+            found == expected or not listing.hour.is_closed(now),
+            described,
             {"objects": found, "expected": expected},
             WARN,
         ),
@@ -135,6 +139,9 @@ def joined(verdicts: Sequence[Verdict]) -> Verdict:
 def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
     account = commit.account
     lost = [each for each in account.objects if each.unaccounted]
+    if commit.retired_at is not None:
+        left = f"Past its retention since {commit.retired_at:%Y-%m-%d}: the ledger is left of {account.records} records"
+        return Verdict(not lost, left, {"records": account.records, "unaccounted": sum(e.unaccounted for e in lost)})
     try:
         rows = engine.count_rows(commit)
     except StorageError as fault:

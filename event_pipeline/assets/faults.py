@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
@@ -15,6 +15,9 @@ BACKOFF = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL,
 
 It is not given to the assets as their retry policy: Dagster would retry a cancelled step under it, too.
 """
+
+FAULT_CLASS = "fault"
+"""Metadata of a failure: the class of the pipeline's error, by which docs/runbook.md is read."""
 
 PASSING_ERRNOS = frozenset((errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT))
 """Errors of the operating system that may be gone in a moment."""
@@ -31,9 +34,9 @@ def faults_explained(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
     try:
         yield
     except PassingFaultError as fault:
-        raise _retry_or_failure(context, str(fault)) from fault
+        raise _retry_or_failure(context, str(fault), {FAULT_CLASS: type(fault).__name__}) from fault
     except PipelineError as fault:
-        raise dg.Failure(str(fault), allow_retries=False) from None
+        raise dg.Failure(str(fault), {FAULT_CLASS: type(fault).__name__}, allow_retries=False) from None
     except OSError as fault:
         if fault.errno in PASSING_ERRNOS:
             raise _retry_or_failure(context, str(fault)) from fault
@@ -41,11 +44,11 @@ def faults_explained(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
 
 
 def _retry_or_failure(
-    context: dg.AssetExecutionContext | dg.OpExecutionContext, message: str
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, message: str, metadata: Mapping[str, str] | None = None
 ) -> dg.RetryRequested | dg.Failure:
     attempts = context.retry_number + 1
     if attempts > BACKOFF.max_retries:
-        return dg.Failure(f"{message} (given up after {attempts} attempts)", allow_retries=False)
+        return dg.Failure(f"{message} (given up after {attempts} attempts)", metadata, allow_retries=False)
     seconds = BACKOFF.calculate_delay(attempts)
     context.log.warning(f"{message}; attempt {attempts + 1} of {BACKOFF.max_retries + 1} in {seconds:.0f} s")
     return dg.RetryRequested(max_retries=BACKOFF.max_retries, seconds_to_wait=seconds)

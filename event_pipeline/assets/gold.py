@@ -24,6 +24,11 @@ from event_pipeline.settings import Settings
 PREVIEW_ROWS = 10
 
 
+def gold_pool(table: str) -> str:
+    """Name the Dagster pool of one Gold table: two runs folding the same table would only wait for each other."""
+    return f"gold_{table}"
+
+
 class GoldConfig(dg.Config):
     """What a person may tell a Gold refresh."""
 
@@ -53,7 +58,7 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings) -> dg.AssetsDe
         group_name="gold",
         kinds={"duckdb", "parquet"},
         owners=OWNERS,
-        pool="gold",
+        pool=gold_pool(table.name),
         partitions_def=partitions,
         backfill_policy=backfill_policy(settings),
         code_version=table.version,

@@ -9,9 +9,15 @@ from event_pipeline.settings import Settings
 
 
 def landing_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
-    """Return the partitions of every asset: each closed UTC hour since the first partition."""
+    """Return the partitions of every asset: each UTC hour since the first partition that may be built.
+
+    These are the closed ones, and the current one where hours are built before they are over.
+    """
     return dg.HourlyPartitionsDefinition(
-        start_date=settings.first_partition.start, timezone="UTC", fmt=PARTITION_KEY_FORMAT
+        start_date=settings.first_partition.start,
+        timezone="UTC",
+        fmt=PARTITION_KEY_FORMAT,
+        end_offset=1 if settings.builds_open_hours else 0,
     )
 
 

@@ -1,7 +1,7 @@
 """Bronze: what lies in the raw store for each landing hour. Lists it; never reads or writes it."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -45,12 +45,13 @@ def raw_events_asset(settings: Settings) -> dg.AssetsDefinition:
         without objects is materialized as empty and its check warns.
         """
         with faults_explained(context):
+            now = datetime.now(UTC)
             listings = {hour: engine.list_raw(hour) for hour in hours_of_run(context)}
             progress(f"{RAW_EVENTS}: {sum(len(each.objects) for each in listings.values())} objects listed", None)
             yield from hour_events(
                 context,
                 {
-                    hour: HourResult(_metadata(listing), raw_verdicts(listing, settings), listing.fingerprint)
+                    hour: HourResult(_metadata(listing), raw_verdicts(listing, settings, now), listing.fingerprint)
                     for hour, listing in listings.items()
                 },
             )

@@ -29,6 +29,7 @@ from event_pipeline.settings import Settings
 
 SILVER = "silver_events"
 PARTITIONS = "silver_partitions"
+SILVER_POOL = "silver"
 
 
 class SilverConfig(dg.Config):
@@ -51,7 +52,7 @@ def silver_events_asset(settings: Settings) -> dg.AssetsDefinition:
         group_name="silver",
         kinds={"python", "parquet"},
         owners=OWNERS,
-        pool="silver",
+        pool=SILVER_POOL,
         partitions_def=partitions,
         backfill_policy=backfill_policy(settings),
         code_version=settings.event_time_limits.rules_version,
@@ -109,7 +110,7 @@ def silver_partitions_asset(settings: Settings) -> dg.AssetsDefinition:
         group_name="silver",
         kinds={"table"},
         owners=OWNERS,
-        pool="silver",
+        pool=SILVER_POOL,
         partitions_def=partitions,
         backfill_policy=backfill_policy(settings),
         check_specs=check_specs(PARTITIONS, PARTITION_CHECKS, partitions),

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from event_pipeline.automation.runs import RangeOutcome
 
 
+class BackfillError(PipelineError):
+    """A backfill is not known, or not in a state in which that can be done to it."""
+
+
 class NotBuildableError(PipelineError):
     """Hours that were asked for cannot be built: before the first partition, or not over yet."""
 
@@ -45,17 +49,18 @@ def plan_build(
     force: bool = False,
     allow_fewer_objects: bool = False,
 ) -> BuildPlan:
-    """Choose the hours to build: all of a range, or every closed hour that is not up to date.
+    """Choose the hours to build: all of a range, or every one that is not up to date and may be built.
 
     Raises:
         NotBuildableError: the range begins before the first partition or holds an hour that is not over.
         StorageError: the data folder cannot be read or is damaged.
     """
     if hours is not None:
-        _check_buildable(hours, settings, now)
+        check_buildable(hours, settings, now)
     rules_version = settings.event_time_limits.rules_version
-    states = hour_states(engine, gold_tables, rules_version, now, hours)
     landed = engine.list_raw_hours(hours)
+    open_hours = settings.builds_open_hours
+    states = hour_states(engine, gold_tables, rules_version, now, hours, listings=landed, open_hours=open_hours)
     too_early = tuple(hour for hour in states if hour < settings.first_partition)
     lost = [hour for hour, state in states.items() if state is HourState.SHRUNK and hour not in too_early]
     shrunk = tuple(hour for hour in lost if hour in landed and not allow_fewer_objects)
@@ -66,16 +71,22 @@ def plan_build(
     return BuildPlan(tuple(chosen), shrunk, expired, too_early)
 
 
-def _check_buildable(hours: HourRange, settings: Settings, now: datetime) -> None:
+def check_buildable(hours: HourRange, settings: Settings, now: datetime) -> None:
+    """See that all hours of a range exist and are over.
+
+    Raises:
+        NotBuildableError: the range begins before the first partition or holds an hour that is not over.
+    """
     if hours.first < settings.first_partition:
         raise NotBuildableError(
             f"{hours.first} lies before the first partition {settings.first_partition}: begin there or later, or set "
             "EVENT_PIPELINE_FIRST_PARTITION"
         )
-    if not hours.last.is_closed(now):
+    end = Hour.containing(now).plus(1 if settings.builds_open_hours else 0)
+    if hours.end > end:
         raise NotBuildableError(
-            f"{hours.last} is not over yet (it is {now:%Y-%m-%dT%H:%M} UTC): the last hour that can be built is "
-            f"{Hour.containing(now).plus(-1)}, so --to {Hour.containing(now)} at most"
+            f"{hours.last} {'has not begun' if settings.builds_open_hours else 'is not over yet'} (it is "
+            f"{now:%Y-%m-%dT%H:%M} UTC): the last hour that can be built is {end.plus(-1)}, so --to {end} at most"
         )
 
 

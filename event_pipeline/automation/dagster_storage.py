@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from event_pipeline.engines.base import StorageError
 from event_pipeline.rules.hour import Hour
+from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import DagsterRun
+    from dagster import DagsterInstance, DagsterRun
 
 RUNS_LOOKED_AT = 1_000
 """Latest runs that are read: weeks of hourly data, when nothing is ever wrong."""
@@ -48,29 +49,52 @@ def storage_faults(dagster_home: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def instance_if_there(dagster_home: Path) -> Iterator[DagsterInstance | None]:
+    """Open Dagster's storage to read it; None when nothing was ever run."""
+    if not (dagster_home / "dagster.yaml").is_file():
+        yield None
+        return
+    from dagster import DagsterInstance
+
+    with DagsterInstance.from_config(str(dagster_home)) as instance:
+        yield instance
+
+
 def latest_run_states(dagster_home: Path) -> dict[Hour, RunState]:
     """Return the hours whose latest run failed or is still going; all others are left out.
 
     Raises:
         StorageError: Dagster's storage is damaged or was written by another version.
     """
-    if not (dagster_home / "dagster.yaml").is_file():
-        return {}
-    from dagster import DagsterInstance
-
     from event_pipeline.automation.run_hours import hours_of_tags
 
     latest: dict[Hour, RunState | None] = {}
-    with storage_faults(dagster_home), DagsterInstance.from_config(str(dagster_home)) as instance:
-        for record in instance.get_run_records(limit=RUNS_LOOKED_AT):
+    with storage_faults(dagster_home), instance_if_there(dagster_home) as instance:
+        for record in instance.get_run_records(limit=RUNS_LOOKED_AT) if instance else ():
             for hour in hours_of_tags(record.dagster_run.tags) or ():
                 latest.setdefault(hour, _state(record.dagster_run))
     return {hour: state for hour, state in latest.items() if state is not None}
 
 
+def limit_faults_of_home(settings: Settings) -> list[str]:
+    """Say which limits of Dagster's storage in the data folder are not those of the settings.
+
+    Raises:
+        StorageError: Dagster's storage is damaged or was written by another version.
+    """
+    from dagster import DagsterInstance
+
+    from event_pipeline.automation.concurrency import limit_faults
+
+    home = settings.dagster_home
+    with storage_faults(home), DagsterInstance.from_config(str(home)) as instance:
+        return limit_faults(instance, settings)
+
+
 def _state(run: DagsterRun) -> RunState | None:
     from event_pipeline.automation.run_hours import process_is_gone
 
-    if run.is_failure or (not run.is_finished and process_is_gone(run.tags)):
+    if run.is_failure or (not run.is_finished and process_is_gone(run)):
         return RunState.FAILED
     return None if run.is_finished else RunState.IN_PROGRESS

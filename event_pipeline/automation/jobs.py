@@ -9,6 +9,7 @@ from pydantic import Field
 
 from event_pipeline.assets.faults import faults_explained
 from event_pipeline.assets.presentation import markdown_table
+from event_pipeline.assets.silver import SILVER_POOL
 from event_pipeline.engines.base import Engine, PartitionAction
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 
@@ -57,7 +58,7 @@ class RepairConfig(dg.Config):
 def repair_partitions_job() -> dg.JobDefinition:
     """Return the job that makes the catalog agree with the commit records."""
 
-    @dg.op(out=dg.Out(dg.Nothing), pool="silver")
+    @dg.op(out=dg.Out(dg.Nothing), pool=SILVER_POOL)
     def repair_catalog(
         context: dg.OpExecutionContext, config: RepairConfig, engine: dg.ResourceParam[Engine]
     ) -> Iterator[dg.Output[None]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from event_pipeline.assets.progress import HourProgress, silent
+from event_pipeline.automation.run_hours import process_tag
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.open import open_engine
 from event_pipeline.rules.query import GOLD_FOLDER
@@ -21,7 +22,10 @@ def pipeline_resources(
 ) -> dict[str, dg.ResourceDefinition]:
     """Return the resources by key; without an engine, that of the settings is opened in each run's process."""
 
-    def opened(_: dg.InitResourceContext) -> Engine:
+    def opened(context: dg.InitResourceContext) -> Engine:
+        if context.run and context.instance:
+            # Whoever executes the run says so, so that it can be told when that process is no more.
+            context.instance.add_run_tags(context.run.run_id, process_tag(context.run.run_id))
         return engine or open_engine(settings, gold_folder)
 
     return {

@@ -7,14 +7,25 @@ import socket
 from collections.abc import Mapping
 
 import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
+
+PRIORITY_TAG = "dagster/priority"
+LIVE_TAGS = {PRIORITY_TAG: "10"}
+"""Of runs that sensor and schedule request: they overtake everything else in the run queue and in the pools. What
+people start in the UI, its backfills among them, has priority 0."""
+BACKFILL_PRIORITY = {PRIORITY_TAG: "-10"}
+"""Of runs of `event-pipeline backfill`."""
+LATE_TAGS = {PRIORITY_TAG: "5"}
+"""Of runs that the sensor requests for old hours: recent ones overtake them."""
 
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 PROCESS_TAG = "event_pipeline/process"
-"""`host:process id` of a run that is executed by the command line, which no launcher watches."""
+"""`host:process id:run id` of the process that executes a run. Dagster does not watch the processes of one machine:
+after a power cut a run would count as going on for hours. A retry inherits its parent's tags, hence the run id."""
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -30,6 +41,14 @@ def range_tags(hours: HourRange) -> dict[str, str]:
     return {RANGE_START_TAG: hours.first.partition_key, RANGE_END_TAG: hours.last.partition_key}
 
 
+def range_request(run_key: str, hours: HourRange, *, late: bool = False) -> dg.RunRequest:
+    """Return the request for one run of an hour or a range; `late` lets runs of recent hours overtake it."""
+    tags = LATE_TAGS if late else LIVE_TAGS
+    if len(hours) == 1:
+        return dg.RunRequest(run_key=run_key, partition_key=hours.first.partition_key, tags=tags)
+    return dg.RunRequest(run_key=run_key, tags={**tags, **range_tags(hours)})
+
+
 def hours_of_tags(tags: Mapping[str, str]) -> HourRange | None:
     """Return the hours a run with these tags covers, or None when it is not about landing hours."""
     single = tags.get(PARTITION_TAG)
@@ -43,21 +62,34 @@ def hours_of_tags(tags: Mapping[str, str]) -> HourRange | None:
 
 
 def hours_under_way(instance: dg.DagsterInstance) -> set[Hour]:
-    """Return the hours of all runs that are queued or running, whoever started them."""
+    """Return the hours of all runs that are queued or running or that a backfill is about to queue."""
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
-    ranges = (hours_of_tags(run.tags) for run in runs if not process_is_gone(run.tags))
-    return {hour for hours in ranges if hours for hour in hours}
+    ranges = (hours_of_tags(run.tags) for run in runs if not process_is_gone(run))
+    return {hour for hours in ranges if hours for hour in hours} | _hours_about_to_be_queued(instance)
 
 
-def process_tag() -> dict[str, str]:
-    """Return the tag of runs that this process executes itself."""
-    return {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+def _hours_about_to_be_queued(instance: dg.DagsterInstance) -> set[Hour]:
+    """Return the hours of active backfills for which the daemon has not made runs yet."""
+    keys = set[str]()
+    for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])):
+        if data := backfill.asset_backfill_data:
+            waiting = data.target_subset - data.requested_subset
+            for subset in waiting.partitions_subsets_by_asset_key.values():
+                keys.update(subset.get_partition_keys())
+    ranges = (hours_of_tags({PARTITION_TAG: key}) for key in keys)
+    return {hours.first for hours in ranges if hours}
 
 
-def process_is_gone(tags: Mapping[str, str]) -> bool:
+def process_tag(run_id: str) -> dict[str, str]:
+    """Return the tag of a run that this process executes."""
+    return {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}:{run_id}"}
+
+
+def process_is_gone(run: dg.DagsterRun) -> bool:
     """Tell whether a run was executed by a process of this host that no longer exists."""
-    host, _, process = tags.get(PROCESS_TAG, "").rpartition(":")
-    if host != socket.gethostname():
+    host, _, rest = run.tags.get(PROCESS_TAG, "").partition(":")
+    process, _, run_id = rest.partition(":")
+    if host != socket.gethostname() or run_id != run.run_id:
         return False
     try:
         os.kill(int(process), 0)
@@ -71,11 +103,9 @@ def process_is_gone(tags: Mapping[str, str]) -> bool:
 def close_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark runs as failed whose process is gone, free their pool slots, and return their ids.
 
-    A command that was killed outright could not do it; its claimed slot would block every later run.
+    A process that was killed outright could not do it; its claimed slot would block every later run.
     """
-    abandoned = [
-        run for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)) if process_is_gone(run.tags)
-    ]
+    abandoned = [run for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)) if process_is_gone(run)]
     for run in abandoned:
         instance.report_run_failed(run, f"The process that executed the run is gone ({run.tags[PROCESS_TAG]}).")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

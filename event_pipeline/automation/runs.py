@@ -13,9 +13,10 @@ from dagster._core.instance.ref import InstanceRef
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.silver import SILVER
+from event_pipeline.automation.concurrency import set_pool_limits, taken_pools
 from event_pipeline.automation.jobs import HOURLY_PIPELINE, hourly_pipeline_job
 from event_pipeline.automation.resources import pipeline_resources
-from event_pipeline.automation.run_hours import close_abandoned_runs, process_tag, range_tags
+from event_pipeline.automation.run_hours import close_abandoned_runs, range_tags
 from event_pipeline.engines.base import StorageError
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, load_gold_tables
@@ -33,9 +34,6 @@ _NO_COMPUTE_LOGS = {
 }
 """Steps in the process of the command line write to its own terminal. Dagster would put files in the place of stdout
 and stderr and start four processes a step to copy them back: no progress bar, and a traceback from each at Ctrl-C."""
-
-POOLS = ("silver", "gold")
-"""The pools that assets and jobs name."""
 
 _INTERRUPTS = frozenset(("DagsterExecutionInterruptedError", "KeyboardInterrupt"))
 
@@ -85,11 +83,7 @@ def prepare_instance(settings: Settings) -> dg.DagsterInstance:
     except OSError as error:
         raise StorageError(f"Dagster's folder {home} cannot be prepared: {error}") from error
     instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_COMPUTE_LOGS))
-    limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits() if not pool.from_default}
-    # default_limit of dagster.yaml holds only from a pool's second batch of steps on, so the limits are set here.
-    for pool, limit in zip(POOLS, (settings.silver_pool_limit, settings.gold_pool_limit), strict=True):
-        if limits.get(pool) != limit:
-            instance.event_log_storage.set_concurrency_slots(pool, limit)
+    set_pool_limits(instance, settings)
     close_abandoned_runs(instance)
     return instance
 
@@ -113,7 +107,7 @@ def run_range(
     Raises:
         KeyboardInterrupt: the run was interrupted; it is recorded as failed, and nothing half is published.
     """
-    for line in _taken_pools(instance):
+    for line in taken_pools(instance):
         progress(line, None)
     assets = pipeline_assets(settings, gold_folder)
     job = dg.Definitions(
@@ -132,33 +126,25 @@ def run_range(
         },
         instance=instance,
         partition_key=single,
-        tags=process_tag() if single else {**process_tag(), **range_tags(hours)},
+        tags=None if single else range_tags(hours),
         raise_on_error=False,
     )
     failures = [event for event in result.all_events if event.is_step_failure]
     if any(_root(event.step_failure_data.error)[0] in _INTERRUPTS for event in failures):
         raise KeyboardInterrupt
-    failed_checks = tuple(_failed_checks(result.get_asset_check_evaluations()))
+    failed_checks = tuple(failed_checks_of(result.get_asset_check_evaluations()))
     return RangeOutcome(
         hours,
         result.run_id,
         result.success,
-        None if result.success else _explanation(result.all_events, failed_checks),
+        None if result.success else explanation(result.all_events, failed_checks),
         failed_checks,
         _silver_outcomes(result.get_asset_materialization_events()),
     )
 
 
-def _taken_pools(instance: dg.DagsterInstance) -> Iterable[str]:
-    """Say which pools have no free slot: Dagster waits for one without a word."""
-    for pool in POOLS:
-        info = instance.event_log_storage.get_concurrency_info(pool)
-        if info.slot_count and len(info.claimed_slots) >= info.slot_count:
-            runs = ", ".join(slot.run_id[:8] for slot in info.claimed_slots)
-            yield f"waiting for pool {pool}, which is taken by run {runs}"
-
-
-def _failed_checks(evaluations: Iterable[dg.AssetCheckEvaluation]) -> Iterable[FailedCheck]:
+def failed_checks_of(evaluations: Iterable[dg.AssetCheckEvaluation]) -> Iterable[FailedCheck]:
+    """Yield the checks of single hours that did not pass."""
     for each in evaluations:
         if not each.passed and each.partition:
             yield FailedCheck(
@@ -179,7 +165,7 @@ def _silver_outcomes(events: Iterable[dg.DagsterEvent]) -> dict[Hour, str]:
     }
 
 
-def _explanation(events: Iterable[dg.DagsterEvent], failed_checks: Iterable[FailedCheck]) -> str:
+def explanation(events: Iterable[dg.DagsterEvent], failed_checks: Iterable[FailedCheck]) -> str:
     """Return one message: of the blocking checks if they stopped the run, else of the first step that failed."""
     for event in events:
         if event.is_step_failure:

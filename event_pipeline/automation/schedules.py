@@ -1,13 +1,16 @@
-"""The schedule: each hour, a little after it closed, is taken through the pipeline."""
+"""The schedule: once an hour asks for every hour of the last days that is not built, however long it was off."""
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from event_pipeline.automation.run_hours import hours_under_way
+from event_pipeline.automation.due import why_waiting
+from event_pipeline.automation.run_hours import hours_under_way, range_request
 from event_pipeline.engines.base import Engine
-from event_pipeline.engines.state import HourState, hour_states
-from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.engines.state import AUTOMATIC_STATES, HourState, hour_states
+from event_pipeline.rules.accounting import RawListing
+from event_pipeline.rules.hour import Hour, HourRange, contiguous
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
@@ -20,7 +23,7 @@ HOURLY_SCHEDULE = "hourly_schedule"
 def hourly_schedule(
     job: "UnresolvedAssetJobDefinition", gold_tables: tuple[GoldTable, ...], settings: Settings
 ) -> dg.ScheduleDefinition:
-    """Return the schedule that requests the hour which closed last before each tick; off until switched on."""
+    """Return the schedule that closes every gap of the last days; off until switched on."""
 
     @dg.schedule(
         name=HOURLY_SCHEDULE,
@@ -29,29 +32,44 @@ def hourly_schedule(
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description=(
-            f"At minute {settings.schedule_minute}, takes the hour that just closed from raw objects to Gold, with "
-            "objects or without. Skips an hour that is published already or has lost raw objects."
+            f"At minute {settings.schedule_minute}, asks for every closed hour of the last {settings.catch_up_days} "
+            "days that is not up to date, with objects or without, many hours in one run. Leaves alone what is "
+            "published, under way, or has lost raw objects."
         ),
     )
     def requests(
         context: dg.ScheduleEvaluationContext, engine: dg.ResourceParam[Engine]
-    ) -> dg.RunRequest | dg.SkipReason:
-        hour = Hour.containing(context.scheduled_execution_time).plus(-1)
-        if hour < settings.first_partition:
-            return dg.SkipReason(f"{hour} lies before the first partition {settings.first_partition}")
-        if hour in hours_under_way(context.instance):
-            return dg.SkipReason(f"A run of {hour} is queued or running")
-        state = hour_states(
-            engine,
-            gold_tables,
-            settings.event_time_limits.rules_version,
-            context.scheduled_execution_time,
-            HourRange.of([hour]),
-        )[hour]
-        if state is HourState.READY:
-            return dg.SkipReason(f"{hour} is published already")
-        if state is HourState.SHRUNK:
-            return dg.SkipReason(f"{hour} has lost raw objects since it was built: the published build stays")
-        return dg.RunRequest(run_key=str(hour), partition_key=hour.partition_key)
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        now = context.scheduled_execution_time
+        end = Hour.containing(now)
+        first = max(settings.first_partition, end.plus(-24 * settings.catch_up_days))
+        if end <= first:
+            return dg.SkipReason(f"{end.plus(-1)} lies before the first partition {settings.first_partition}")
+        hours = HourRange(first, end)
+        listings = engine.list_raw_hours(hours)
+        states = hour_states(
+            engine, gold_tables, settings.event_time_limits.rules_version, now, hours, listings=listings
+        )
+        # An hour in which nothing landed is built as an empty one, so that its ledger says so: the hour that just
+        # closed, and gaps after it. What lies before the first hour that is known is no gap.
+        known = min((hour for hour, state in states.items() if state is not HourState.NO_RAW), default=hours.last)
+        under_way = hours_under_way(context.instance)
+        chosen: list[Hour] = []
+        left: Counter[str] = Counter()
+        for hour, state in states.items():
+            if state not in AUTOMATIC_STATES and not (state is HourState.NO_RAW and hour >= known):
+                left[state.value] += 1
+            elif hour in under_way:
+                left["under way"] += 1
+            elif reason := why_waiting(state, listings.get(hour, RawListing(hour, ())), settings, now):
+                left[reason] += 1
+            else:
+                chosen.append(hour)
+        if not chosen:
+            return dg.SkipReason(
+                f"Nothing to do from {hours}: " + ", ".join(f"{number} {what}" for what, number in sorted(left.items()))
+            )
+        ranges = sorted(contiguous(chosen, settings.hours_per_run), key=lambda each: each.first, reverse=True)
+        return [range_request(f"{each.first}/{len(each)}h", each) for each in ranges]
 
     return requests

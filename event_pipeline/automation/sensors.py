@@ -1,22 +1,24 @@
 """The sensor: finds landing hours whose raw objects are not built as they lie there, and requests runs for them.
 
-What is due follows from listings, commit records and the catalog. The cursor remembers only what was asked for and
-where the sweep of older hours stands, so losing it costs a repeated look and never an hour.
+What is due follows from listings, commit records and the catalog. Each look takes the recent days, the days of which
+a queue told, and some older days in turn. A day in which nothing was to be done and whose listing has not changed
+since costs its listing alone; once a day everything is compared again.
 """
 
 import hashlib
-import json
-import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from event_pipeline.automation.run_hours import hours_under_way, range_tags
-from event_pipeline.engines.base import Engine
-from event_pipeline.engines.state import HourState, hour_states
+from event_pipeline.automation.due import why_waiting
+from event_pipeline.automation.run_hours import hours_under_way, range_request
+from event_pipeline.automation.sensor_cursor import Cursor, Request
+from event_pipeline.engines.base import Engine, PipelineError, RawNotices
+from event_pipeline.engines.state import AUTOMATIC_STATES, HourState, hour_states
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
 from event_pipeline.rules.query import GoldTable
@@ -26,67 +28,32 @@ if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 NEW_RAW_OBJECTS = "new_raw_objects"
-CURSOR_FORMAT = 1
 LONGEST_RETRY = timedelta(hours=24)
+NOTICED_DAYS_AT_ONCE = 4
+"""Days of which a queue told that one look takes besides; the others follow with the next ones."""
 
-REQUESTED_STATES = frozenset((HourState.NEW, HourState.CHANGED, HourState.UNREGISTERED, HourState.GOLD_BEHIND))
-"""What the sensor asks for: new and changed input, and hours whose run broke off after Silver was committed.
-
-Not SHRUNK, which needs a person's word, and not OUTDATED: new rules rebuild history when a person says so.
-"""
-
-_LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The last request for one hour."""
-
-    fingerprint: str
-    """Digest of the raw objects it was asked for."""
-    attempt: int
-    """0 for the first request with this fingerprint."""
-    requested_at: datetime
+ONE_DAY = timedelta(days=1)
+_DIGITS = 16
+_UNDER_WAY = "under way"
+_ASKED_FOR = "asked for already"
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """What the sensor remembers between two looks."""
+class _DueHour:
+    """One hour to which something is to be done."""
 
-    sweep_from: Hour | None
-    """The older hour at which the next look's sweep begins; None begins at the first partition."""
-    requests: Mapping[Hour, Request]
+    listing: RawListing
+    state: HourState
 
-    def to_json(self) -> str:
-        """Write the cursor."""
-        requests = {
-            str(hour): {**asdict(request), "requested_at": request.requested_at.isoformat()}
-            for hour, request in sorted(self.requests.items())
-        }
-        sweep_from = str(self.sweep_from) if self.sweep_from else None
-        return json.dumps({"format": CURSOR_FORMAT, "sweep_from": sweep_from, "requests": requests})
 
-    @classmethod
-    def from_json(cls, text: str | None) -> "Cursor":
-        """Read the cursor; one that is damaged or of another format is dropped with a line in the log."""
-        if not text:
-            return cls(None, {})
-        try:
-            fields = json.loads(text)
-            if (found := fields["format"]) != CURSOR_FORMAT:
-                raise ValueError(f"format {found!r}, this version reads {CURSOR_FORMAT}")
-            return cls(
-                Hour.parse(fields["sweep_from"]) if fields["sweep_from"] else None,
-                {
-                    Hour.parse(hour): Request(
-                        str(each["fingerprint"]), int(each["attempt"]), datetime.fromisoformat(each["requested_at"])
-                    )
-                    for hour, each in fields["requests"].items()
-                },
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            _LOG.warning("the cursor cannot be read and starts afresh (%s): %.200s", error, text)
-            return cls(None, {})
+@dataclass(frozen=True, slots=True)
+class _DayLook:
+    """What a look at one day found."""
+
+    hours: HourRange
+    digest: str
+    """Of all that the conclusion was drawn from."""
+    due: tuple[_DueHour, ...]
 
 
 def new_raw_objects_sensor(
@@ -103,85 +70,184 @@ def new_raw_objects_sensor(
         minimum_interval_seconds=settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description=(
-            f"Compares the raw objects of the last {settings.sensor_recent_hours} hours, and of older hours in turn, "
-            "with what is built, and requests closed hours that are new or changed or whose run broke off: late and "
+            f"Compares the raw objects of the last {settings.sensor_recent_hours} hours, and of older days in turn, "
+            "with what is built, and requests hours that are new or changed or whose run broke off: late and "
             "replaced objects included, many hours in one run, never an hour that lost objects."
         ),
     )
     def requests(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SensorResult:
         now = clock()
         cursor = Cursor.from_json(context.cursor)
-        recent, swept, sweep_from = _windows(cursor.sweep_from, settings, now)
-        looked_at = [hours for hours in (recent, swept) if hours]
-        states: dict[Hour, HourState] = {}
-        for hours in looked_at:
-            states |= hour_states(engine, gold_tables, settings.event_time_limits.rules_version, now, hours)
-        due = {hour: engine.list_raw(hour) for hour, state in states.items() if state in REQUESTED_STATES}
+        notices = _take_notices(context, engine, cursor.receipts)
+        days = _Days.of(cursor, notices, settings, now)
+        looks = {
+            day: _look(engine, hours, gold_tables, settings, now, cursor.settled.get(day))
+            for day in days.looked_at
+            if (hours := _hours_of(day, settings, now))
+        }
+        due = {each.listing.hour: each for look in looks.values() for each in look.due}
         under_way = hours_under_way(context.instance) if due else set()
         asked: dict[Hour, Request] = {}
-        waiting = {"under way": 0, "not quiet yet": 0, "asked for already": 0}
-        for hour, listing in due.items():
+        waiting: dict[Hour, str] = {}
+        for hour, each in due.items():
             if hour in under_way:
-                waiting["under way"] += 1
-            elif not _is_quiet(listing, settings, now):
-                waiting["not quiet yet"] += 1
-            elif request := _next_request(cursor.requests.get(hour), listing.fingerprint, settings, now):
+                waiting[hour] = _UNDER_WAY
+            elif reason := why_waiting(each.state, each.listing, settings, now):
+                waiting[hour] = reason
+            elif request := _next_request(cursor.requests.get(hour), each.listing.fingerprint, settings, now):
                 asked[hour] = request
             else:
-                waiting["asked for already"] += 1
-        # Hours that are no longer due are forgotten, so the cursor holds no more than is due or not looked at.
+                waiting[hour] = _ASKED_FOR
+        recent_first = days.recent[0] if days.recent else now.date()
+        ranges = [
+            *_newest_first(asked, settings, lambda hour: hour.start.date() >= recent_first),
+            *_newest_first(asked, settings, lambda hour: hour.start.date() < recent_first),
+        ]
+        counts = Counter(waiting.values())
+        summary = f"{sum(len(look.hours) for look in looks.values())} hours looked at, {len(due)} due" + "".join(
+            f", {number} {reason}" for reason, number in sorted(counts.items())
+        )
+        if ranges:
+            context.log.info(f"{summary}, {len(asked)} requested now in {len(ranges)} runs")
+        held = {hour.start.date() for hour, reason in waiting.items() if reason not in (_UNDER_WAY, _ASKED_FOR)}
         remembered = {
             hour: request
             for hour, request in cursor.requests.items()
-            if (hour in due or hour not in states) and hour >= settings.first_partition
+            if (hour in due or hour.start.date() not in looks) and hour >= settings.first_partition
         }
-        counts = ", ".join(f"{number} {what}" for what, number in waiting.items())
-        summary = f"{len(states)} hours looked at, {len(due)} due: {counts}"
-        ranges = sorted(contiguous(asked, settings.hours_per_run), key=lambda each: each.first, reverse=True)
-        if ranges:
-            context.log.info(f"{summary}, {len(asked)} requested now in {len(ranges)} runs")
+        following = Cursor(
+            days.sweep_before,
+            {**remembered, **asked},
+            {
+                **{day: digest for day, digest in cursor.settled.items() if day not in looks},
+                **{day: look.digest for day, look in looks.items() if not look.due},
+            },
+            frozenset(day for day in days.noticed if day not in looks or day in held),
+            notices.receipts,
+        )
         return dg.SensorResult(
-            run_requests=[_run_request(hours, asked) for hours in ranges],
+            run_requests=[_run_request(hours, asked, late=hours.first.start.date() < recent_first) for hours in ranges],
             skip_reason=None if ranges else summary,
-            cursor=Cursor(sweep_from, {**remembered, **asked}).to_json(),
+            cursor=following.to_json(),
         )
 
     return requests
 
 
-def _windows(
-    sweep_from: Hour | None, settings: Settings, now: datetime
-) -> tuple[HourRange | None, HourRange | None, Hour | None]:
-    """Return the recent hours, the older hours whose turn it is, and where the next sweep begins."""
-    first, current = settings.first_partition, Hour.containing(now)
-    recent_first = max(first, current.plus(-settings.sensor_recent_hours))
-    recent = HourRange(recent_first, current) if recent_first < current else None
-    if settings.sensor_sweep_hours == 0 or recent_first <= first:
-        return recent, None, None
-    begin = sweep_from if sweep_from and first <= sweep_from < recent_first else first
-    end = min(begin.plus(settings.sensor_sweep_hours), recent_first)
-    return recent, HourRange(begin, end), end if end < recent_first else None
+def _take_notices(context: dg.SensorEvaluationContext, engine: Engine, done_with: Sequence[str]) -> RawNotices:
+    """Take what the queue tells; a queue that fails delays late objects until the sweep, and stops nothing."""
+    try:
+        return engine.take_notices(done_with)
+    except PipelineError as error:
+        context.log.warning(f"notices of new raw objects cannot be read, the listing goes on without them: {error}")
+        return RawNotices(frozenset(), ())
 
 
-def _is_quiet(listing: RawListing, settings: Settings, now: datetime) -> bool:
-    """Tell whether the newest object is old enough that its hour is not being written any more."""
-    quiet_since = now - timedelta(seconds=settings.quiet_seconds)
-    return all(each.modified <= quiet_since for each in listing.objects)
+# -- which days
+
+
+@dataclass(frozen=True, slots=True)
+class _Days:
+    """The days that one look takes."""
+
+    recent: tuple[date, ...]
+    """In order; every look takes them."""
+    noticed: frozenset[date]
+    """Older days of which the queue told, also those that must wait for the next look."""
+    swept: tuple[date, ...]
+    sweep_before: date | None
+    """Where the next sweep goes on."""
+
+    @property
+    def looked_at(self) -> list[date]:
+        """The days of this look, each once, newest first."""
+        noticed = sorted(self.noticed, reverse=True)[:NOTICED_DAYS_AT_ONCE]
+        return sorted({*self.recent, *noticed, *self.swept}, reverse=True)
+
+    @classmethod
+    def of(cls, cursor: Cursor, notices: RawNotices, settings: Settings, now: datetime) -> "_Days":
+        """Choose them: recent days, then what the queue told, then the older days whose turn it is."""
+        first, today = settings.first_partition.start.date(), now.date()
+        recent_first = max(first, (now - timedelta(hours=settings.sensor_recent_hours)).date())
+        recent = tuple(_days(recent_first, today + ONE_DAY))
+        told = cursor.noticed | {hour.start.date() for hour in notices.hours}
+        noticed = frozenset(day for day in told if first <= day < recent_first)
+        begin = cursor.sweep_before
+        if begin is None or not first < begin <= recent_first:
+            begin = recent_first
+        end = max(first, begin - timedelta(days=-(-settings.sensor_sweep_hours // 24)))
+        return cls(recent, noticed, tuple(_days(end, begin)), end if end > first else None)
+
+
+def _days(first: date, end: date) -> Iterable[date]:
+    return (first + ONE_DAY * number for number in range((end - first).days))
+
+
+def _hours_of(day: date, settings: Settings, now: datetime) -> HourRange | None:
+    """Return the hours of a day that may be built at an instant; None when there are none yet."""
+    midnight = Hour(datetime.combine(day, time(), UTC))
+    first = max(settings.first_partition, midnight)
+    end = min(midnight.plus(24), Hour.containing(now).plus(1 if settings.builds_open_hours else 0))
+    return HourRange(first, end) if first < end else None
+
+
+# -- one day
+
+
+def _look(
+    engine: Engine,
+    hours: HourRange,
+    gold_tables: Sequence[GoldTable],
+    settings: Settings,
+    now: datetime,
+    settled: str | None,
+) -> _DayLook:
+    """Find what is to be done in the hours of one day: by listing alone when that is all that could have changed."""
+    listings = engine.list_raw_hours(hours)
+    rules_version = settings.event_time_limits.rules_version
+    digest = hashlib.sha256(f"{now.date()} {hours} {rules_version}\n".encode())
+    for table in gold_tables:
+        digest.update(f"{table.name} {table.version}\n".encode())
+    for hour, listing in listings.items():
+        digest.update(f"{hour} {listing.fingerprint}\n".encode())
+    conclusion = digest.hexdigest()[:_DIGITS]
+    if conclusion == settled:
+        return _DayLook(hours, conclusion, ())
+    states = hour_states(
+        engine,
+        gold_tables,
+        rules_version,
+        now,
+        hours,
+        listings=listings,
+        open_hours=settings.builds_open_hours,
+    )
+    due = tuple(
+        _DueHour(listings.get(hour, RawListing(hour, ())), state)
+        for hour, state in states.items()
+        if state in AUTOMATIC_STATES
+    )
+    return _DayLook(hours, conclusion, due)
+
+
+# -- requests
 
 
 def _next_request(last: Request | None, fingerprint: str, settings: Settings, now: datetime) -> Request | None:
     """Return the request to make for a due hour, or None while the last one has time left to show its effect."""
-    if last is None or last.fingerprint != fingerprint:
-        return Request(fingerprint, 0, now)
+    if last is None or last.fingerprint != fingerprint[:_DIGITS]:
+        return Request(fingerprint[:_DIGITS], 0, now)
     wait = min(timedelta(minutes=settings.retry_after_minutes) * 2**last.attempt, LONGEST_RETRY)
-    return Request(fingerprint, last.attempt + 1, now) if now >= last.requested_at + wait else None
+    return Request(last.fingerprint, last.attempt + 1, now) if now >= last.requested_at + wait else None
 
 
-def _run_request(hours: HourRange, asked: Mapping[Hour, Request]) -> dg.RunRequest:
+def _newest_first(hours: Iterable[Hour], settings: Settings, chosen: Callable[[Hour], bool]) -> list[HourRange]:
+    ranges = contiguous(filter(chosen, hours), settings.hours_per_run)
+    return sorted(ranges, key=lambda each: each.first, reverse=True)
+
+
+def _run_request(hours: HourRange, asked: Mapping[Hour, Request], *, late: bool) -> dg.RunRequest:
     digest = hashlib.sha256()
     for hour in hours:
         digest.update(f"{hour} {asked[hour].fingerprint} {asked[hour].attempt}\n".encode())
-    run_key = f"{hours.first}/{len(hours)}h/{digest.hexdigest()[:16]}"
-    if len(hours) == 1:
-        return dg.RunRequest(run_key=run_key, partition_key=hours.first.partition_key)
-    return dg.RunRequest(run_key=run_key, tags=range_tags(hours))
+    return range_request(f"{hours.first}/{len(hours)}h/{digest.hexdigest()[:_DIGITS]}", hours, late=late)

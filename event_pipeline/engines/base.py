@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -28,6 +28,8 @@ from event_pipeline.rules.query import GoldTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from event_pipeline.engines.leftovers import Leftover
 
 
 class PipelineError(Exception):
@@ -171,6 +173,16 @@ class Measure:
     silver: Any
 
 
+@dataclass(frozen=True, slots=True)
+class RawNotices:
+    """What a queue told about raw objects that landed; the objects themselves are listed all the same."""
+
+    hours: frozenset[Hour]
+    """Landing hours of the objects."""
+    receipts: tuple[str, ...]
+    """By which the messages are deleted once the hours are remembered elsewhere."""
+
+
 class Engine(Protocol):
     """One place the pipeline runs on. Calls are idempotent and may run beside themselves."""
 
@@ -182,6 +194,12 @@ class Engine(Protocol):
 
     def unmatched_raw_keys(self) -> list[str]:
         """List every key under `events/` that does not match the raw layout."""
+
+    def take_notices(self, done_with: Sequence[str]) -> RawNotices:
+        """Delete the messages of these receipts, then take what the queue of new raw objects holds; none without one.
+
+        Messages whose receipts never come back are told again after a while.
+        """
 
     def open_raw(self, key: str) -> BinaryIO:
         """Open the stored bytes of one raw object.
@@ -258,6 +276,17 @@ class Engine(Protocol):
 
     def silver_totals(self, day: date) -> DayTotals:
         """Sum the control totals of one event day over all registered hours."""
+
+    def leftovers(self, now: datetime) -> list[Leftover]:
+        """List what nobody needs any more, and what is past its retention; changes nothing."""
+
+    def remove(self, leftover: Leftover) -> None:
+        """Remove one of them. What is gone already is no fault, so a removal that broke off is simply repeated.
+
+        Raises:
+            PassingFaultError: another process works on it.
+            StorageError: it cannot be removed.
+        """
 
     def query(self, sql: str) -> pa.Table:
         """Run one read-only statement over the registered partitions.

@@ -47,6 +47,8 @@ class HourCommit:
     rules_version: str
     account: HourAccount
     files: tuple[DataFile, ...]
+    retired_at: datetime | None = None
+    """When the hour passed its retention: of its files only the ledger is left, the account stays whole."""
 
     @property
     def fingerprint(self) -> str:
@@ -81,6 +83,8 @@ class HourCommit:
                     {day: _totals(totals) for day, totals in account["days"].items()},
                 ),
                 files=_files(fields),
+                # Records that were written before hours could be retired do not have the field.
+                retired_at=datetime.fromisoformat(fields["retired_at"]) if fields.get("retired_at") else None,
             )
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise CommitRecordError(f"damaged commit record: {error!r}") from error

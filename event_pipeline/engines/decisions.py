@@ -30,11 +30,13 @@ _BUILD_REASONS = {
     HourState.CHANGED: "input changed",
     HourState.SHRUNK: "told to build from fewer objects",
     HourState.OUTDATED: "rules changed",
+    HourState.PROVISIONAL: "the hour is over: built whole",
     HourState.READY: "committed files were gone",
 }
 
 NOT_COMMITTED = "no commit record names it"
 FILES_GONE = "its committed files are gone"
+RETIRED = "past its retention"
 
 
 # -- names
@@ -45,9 +47,9 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:12]}"
 
 
-def commit_time() -> datetime:
-    """Return the present instant as commit records and the ledger keep it: UTC, whole milliseconds."""
-    now = datetime.now(UTC)
+def commit_time(instant: datetime | None = None) -> datetime:
+    """Return an instant, or else the present one, as commit records and the ledger keep it: UTC, whole milliseconds."""
+    now = instant or datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
@@ -78,6 +80,8 @@ def why_kept(listing: RawListing, state: HourState) -> str | None:
     """Say why a published hour whose files are all there is left as it is; None when it is to be built."""
     if state is HourState.READY:
         return "same input, same rules"
+    if state is HourState.RETIRED:
+        return "past its retention: Silver was removed on purpose"
     if state is HourState.SHRUNK and not listing.objects:
         return "its raw objects are gone, the published build stays"
     return None
@@ -85,7 +89,7 @@ def why_kept(listing: RawListing, state: HourState) -> str | None:
 
 def build_reason(state: HourState, force: bool) -> str:
     """Say for people why an hour is built."""
-    return "forced" if force and state is HourState.READY else _BUILD_REASONS[state]
+    return "forced" if force and state in (HourState.READY, HourState.RETIRED) else _BUILD_REASONS[state]
 
 
 def fewer_objects(listing: RawListing, present: HourCommit) -> FewerObjectsError:
@@ -175,6 +179,9 @@ def is_folded(commit: DayCommit | None, shown_run: str | None, partials: Mapping
 class GoldSteps(Protocol):
     """The steps of one engine that refresh one Gold table; rows are None where nothing had to be done."""
 
+    def retired_hours(self, hours: Sequence[Hour]) -> set[Hour]:
+        """Return the hours that are past their retention: their partials stay as they are."""
+
     def touched_days(self, hour: Hour) -> list[date]:
         """Return the event days that an hour's partial contributes to, or was folded into before."""
 
@@ -197,6 +204,9 @@ def refresh(
     """
     partial_rows, unchanged_hours = dict[Hour, int](), list[Hour]()
     day_rows, unchanged_days = dict[date, int](), list[date]()
+    # Without its Silver the partial of an hour cannot be made, and a day that is retired as well must stay so.
+    unchanged_hours += sorted(steps.retired_hours(hours))
+    hours = [hour for hour in hours if hour not in unchanged_hours]
     touched = {day for hour in hours for day in steps.touched_days(hour)}
     for hour, rows in steps.make_partials(hours, force):
         if rows is None:

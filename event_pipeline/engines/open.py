@@ -1,10 +1,13 @@
-"""Opens the engine that the settings name; what one engine needs is imported only when it is opened."""
+"""Opens the engine and the documents that the settings name; what one engine needs is imported only when opened."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from event_pipeline.engines.base import Engine, PipelineError
+from event_pipeline.engines.document import Document
 from event_pipeline.rules.query import GOLD_FOLDER
 from event_pipeline.settings import Environment, Settings
 
@@ -21,12 +24,52 @@ def open_engine(settings: Settings, gold_folder: Path = GOLD_FOLDER) -> Engine:
 
             return LocalEngine(settings, gold_folder)
         case Environment.AWS:
-            try:
+            with _aws_packages():
                 from event_pipeline.engines.aws import AwsEngine
-            except ModuleNotFoundError as error:
-                raise PipelineError(
-                    f"EVENT_PIPELINE_ENV=aws needs the package {error.name}: install the project with its `aws` extra, "
-                    "`.venv/bin/pip install -c constraints.txt -e '.[aws]'`"
-                ) from error
 
             return AwsEngine(settings, gold_folder)
+
+
+def open_document(settings: Settings, name: str) -> Document:
+    """Return a small document of the data folder or the lake bucket; opening one reads and calls nothing.
+
+    Raises:
+        PipelineError: the packages of the AWS path are not installed.
+    """
+    match settings.env:
+        case Environment.LOCAL:
+            from event_pipeline.engines.local.document import LocalDocument
+            from event_pipeline.engines.local.layout import Layout
+
+            return LocalDocument(Layout(settings.root), name, settings.lock_timeout_seconds)
+        case Environment.AWS:
+            with _aws_packages():
+                from event_pipeline.engines.aws.clients import Aws
+                from event_pipeline.engines.aws.document import BucketDocument
+                from event_pipeline.engines.aws.storage import Bucket
+
+            return BucketDocument(Bucket(Aws(settings), settings.lake_bucket), name)
+
+
+def publish_to_topic(settings: Settings, subject: str, text: str, message_id: str) -> None:
+    """Send one message to the SNS topic of the settings, whichever engine they name.
+
+    Raises:
+        PipelineError: SNS did not take it, or the packages of the AWS path are not installed.
+    """
+    with _aws_packages():
+        from event_pipeline.engines.aws.topic import Topic
+
+    Topic(settings, settings.alert_topic_arn).publish(subject, text, message_id)
+
+
+@contextmanager
+def _aws_packages() -> Iterator[None]:
+    """Say how to install what the import in the block misses."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise PipelineError(
+            f"EVENT_PIPELINE_ENV=aws and SNS need the package {error.name}: install the project with its `aws` extra, "
+            "`.venv/bin/pip install -c constraints.txt -e '.[aws]'`"
+        ) from error

@@ -5,7 +5,7 @@ There is no bookmark that could drift: the same comparison serves `run`, `status
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -22,7 +22,7 @@ class HourState(StrEnum):
     NO_RAW = "no raw objects"
     """Nothing landed and nothing was built."""
     OPEN = "open"
-    """The hour is not over yet."""
+    """The hour is not over yet, and what has landed needs no build now."""
     NEW = "new"
     """Raw objects, never built."""
     CHANGED = "changed"
@@ -31,18 +31,32 @@ class HourState(StrEnum):
     """Objects that it was built from are gone: never rebuilt without a person's word."""
     OUTDATED = "outdated"
     """Built by other rules."""
+    PROVISIONAL = "provisional"
+    """Built while it was open, over since, and not built whole yet."""
     UNREGISTERED = "unregistered"
     """Committed, but the catalog does not show that build."""
     GOLD_BEHIND = "gold behind"
     """Silver is published, but a Gold table does not show it yet."""
     READY = "ready"
     """Published through to Gold."""
+    RETIRED = "retired"
+    """Past its retention: Silver and quarantine are gone on purpose, ledger and Gold stay. Never due."""
 
 
-DUE_STATES = frozenset(
-    (HourState.NEW, HourState.CHANGED, HourState.OUTDATED, HourState.UNREGISTERED, HourState.GOLD_BEHIND)
+AUTOMATIC_STATES = frozenset(
+    (HourState.NEW, HourState.CHANGED, HourState.PROVISIONAL, HourState.UNREGISTERED, HourState.GOLD_BEHIND)
 )
+"""What sensor and schedule ask for: new and changed input, and hours whose run broke off after Silver was committed.
+
+Not SHRUNK, which needs a person's word, and not OUTDATED: new rules rebuild history when a person says so.
+"""
+
+DUE_STATES = AUTOMATIC_STATES | {HourState.OUTDATED}
 """What `event-pipeline run` without a range brings up to date."""
+
+
+_OPEN_AND_SHOWN = DUE_STATES | {HourState.SHRUNK}
+"""States that an hour which is not over yet is shown in, where such hours are built."""
 
 
 def lost_objects(listing: RawListing, commit: HourCommit) -> list[str]:
@@ -54,15 +68,26 @@ def lost_objects(listing: RawListing, commit: HourCommit) -> list[str]:
     return [each.key for each in commit.account.objects if not each.unreadable and each.key not in listed]
 
 
-def input_state(listing: RawListing, commit: HourCommit | None, rules_version: str) -> HourState:
-    """Compare what is listed with what was built: NO_RAW, NEW, CHANGED, SHRUNK, OUTDATED or READY."""
+def input_state(
+    listing: RawListing, commit: HourCommit | None, rules_version: str, now: datetime | None = None
+) -> HourState:
+    """Compare what is listed with what was built: NO_RAW, NEW, CHANGED, SHRUNK, OUTDATED, READY or RETIRED.
+
+    With the present instant, an hour that is over and was built before it was is PROVISIONAL instead of READY.
+    """
     if commit is None:
         return HourState.NEW if listing.objects else HourState.NO_RAW
+    if commit.retired_at is not None:
+        return HourState.RETIRED
     if lost_objects(listing, commit):
         return HourState.SHRUNK
     if listing.fingerprint != commit.fingerprint:
         return HourState.CHANGED
-    return HourState.READY if commit.rules_version == rules_version else HourState.OUTDATED
+    if commit.rules_version != rules_version:
+        return HourState.OUTDATED
+    if now and commit.hour.is_closed(now) and not commit.hour.is_closed(commit.committed_at):
+        return HourState.PROVISIONAL
+    return HourState.READY
 
 
 def hour_states(
@@ -71,21 +96,27 @@ def hour_states(
     rules_version: str,
     now: datetime,
     hours: HourRange | None = None,
+    *,
+    listings: Mapping[Hour, RawListing] | None = None,
+    open_hours: bool = False,
 ) -> dict[Hour, HourState]:
-    """Return the state of every hour of a range, or of every hour that has raw objects or a commit record."""
-    listings = engine.list_raw_hours(hours)
+    """Return the state of every hour of a range, or of every hour that has raw objects or a commit record.
+
+    `listings` saves listing the hours again. `open_hours` says that hours are built before they are over.
+    """
+    listings = engine.list_raw_hours(hours) if listings is None else listings
     commits = engine.hour_commits(hours)
     registered = engine.registered_runs(hours)
     behind = {hour for table in gold_tables for hour in engine.hours_behind(table, hours)}
     states = {}
     for hour in hours or sorted(listings.keys() | commits.keys()):
         commit = commits.get(hour)
-        state = input_state(listings.get(hour, RawListing(hour, ())), commit, rules_version)
-        if not hour.is_closed(now):
-            state = HourState.OPEN
-        elif state is HourState.READY and commit and registered.get(hour) != commit.run_id:
+        state = input_state(listings.get(hour, RawListing(hour, ())), commit, rules_version, now)
+        if state is HourState.READY and commit and registered.get(hour) != commit.run_id:
             state = HourState.UNREGISTERED
         elif state is HourState.READY and hour in behind:
             state = HourState.GOLD_BEHIND
+        if not hour.is_closed(now) and not (open_hours and hour.start <= now and state in _OPEN_AND_SHOWN):
+            state = HourState.OPEN
         states[hour] = state
     return states

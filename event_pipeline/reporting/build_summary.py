@@ -13,10 +13,9 @@ from event_pipeline.automation.building import BuildPlan
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.reporting.answers import print_data_folder, print_newest_answers
-from event_pipeline.reporting.status import hours_text
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
-from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.hour import Hour, HourRange, hours_text
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
@@ -48,7 +47,7 @@ def print_summary(
     print_newest_answers(engine, gold_tables, console)
     print_data_folder(settings, console)
     _print_left_hours(plan, settings.first_partition, messages())
-    _print_findings(outcomes, messages())
+    print_findings(outcomes, messages())
 
 
 def _print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) -> None:
@@ -86,7 +85,7 @@ def outcome_line(outcome: RangeOutcome) -> Text:
     return Text(f"{outcome.hours}: failed, {did}", style=FAULT)
 
 
-def _print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
+def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
     """Print what checks found and why ranges failed, failures last."""
     checks = sorted(
         (check for outcome in outcomes for check in outcome.failed_checks),

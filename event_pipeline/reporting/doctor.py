@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.automation.dagster_storage import RunState, latest_run_states
+from event_pipeline.automation.dagster_storage import RunState, latest_run_states, limit_faults_of_home
 from event_pipeline.engines.base import Engine, PipelineError
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
-from event_pipeline.reporting.status import hours_text
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
+from event_pipeline.rules.hour import hours_text
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Environment, Settings
 
@@ -56,6 +56,7 @@ def examine(settings: Settings, engine: Engine) -> list[Finding]:
     findings = [*_program(), _writable(layout.root), _free_disk(layout.root)]
     findings += _account(settings, engine) if settings.env is Environment.AWS else _data_folder(layout, engine)
     findings.append(_guarded("Dagster", lambda: _dagster(settings)))
+    findings.append(_guarded("concurrency", lambda: _concurrency(settings)))
     return findings
 
 
@@ -204,14 +205,17 @@ def _published(engine: Engine, layout: Layout) -> Finding:
         hours = sorted({hour for hour, _ in gone})
         remedy = "`event-pipeline run --force --from HOUR --to HOUR` builds them again from raw"
         return Finding(Level.FAIL, subject, f"files of {hours_text(hours)} are gone, first: {gone[0][1]}", remedy)
-    unregistered = [hour for hour, commit in commits.items() if registered.get(hour) != commit.run_id]
+    kept = {hour: commit for hour, commit in commits.items() if commit.retired_at is None}
+    unregistered = [hour for hour, commit in kept.items() if registered.get(hour) != commit.run_id]
     if unregistered:
         return Finding(Level.FAIL, subject, f"queries do not see {hours_text(unregistered)}", repair)
-    found = f"queries see all {len(commits):,} committed hours"
+    found = f"queries see all {len(kept):,} committed hours"
+    if len(kept) < len(commits):
+        found += f"; {len(commits) - len(kept):,} more are past their retention"
     known = {commit.run_id for commit in commits.values()}
     orphans = [run for run in layout.runs.glob("hours/*/*/*/*/*") if run.name not in known]
     if orphans:
-        found += f"; {len(orphans):,} replaced or unfinished builds lie beside them, which nothing reads"
+        found += f"; {len(orphans):,} replaced or unfinished builds lie beside them (`event-pipeline housekeeping`)"
     return Finding(Level.OK, subject, found)
 
 
@@ -224,3 +228,17 @@ def _dagster(settings: Settings) -> Finding:
         remedy = "`event-pipeline run` tries them again; `event-pipeline dev` shows their logs"
         return Finding(Level.WARN, "Dagster", f"the last run failed for {hours_text(failed)}", remedy)
     return Finding(Level.OK, "Dagster", f"{home} can be read, no hour's last run failed")
+
+
+def _concurrency(settings: Settings) -> Finding:
+    home = settings.dagster_home
+    if not home.is_dir():
+        return Finding(Level.OK, "concurrency", "pools get their limits when the first run makes Dagster's folder")
+    if faults := limit_faults_of_home(settings):
+        remedy = "`event-pipeline run` and `event-pipeline dev` set the limits and copy dagster.yaml when they start"
+        return Finding(Level.FAIL, "concurrency", "; ".join(faults), remedy)
+    return Finding(
+        Level.OK,
+        "concurrency",
+        f"pool silver: {settings.silver_pool_limit}, each Gold table's pool: {settings.gold_pool_limit}",
+    )

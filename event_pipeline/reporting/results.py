@@ -17,7 +17,7 @@ from rich.text import Text
 
 from event_pipeline.engines.base import QueryError
 from event_pipeline.reporting.tables import fits
-from event_pipeline.reporting.terminal import QUIET, messages, output
+from event_pipeline.reporting.terminal import QUIET, messages, output, printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -179,7 +179,4 @@ def _csv_field(text: str) -> str:
 
 
 def _cell(value: Any) -> Text:
-    # A control character of the data must not command the terminal.
-    if value is None:
-        return Text("null", style=QUIET)
-    return Text("".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in as_text(value)))
+    return Text("null", style=QUIET) if value is None else Text(printable(as_text(value)))

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.padding import Padding
@@ -29,6 +30,7 @@ _KINDS: dict[Any, str] = {
     float: "number",
     Decimal: "number",
     str: "text",
+    SecretStr: "text, never shown",
     bool: "true or false",
 }
 

@@ -17,7 +17,7 @@ from event_pipeline.automation.dagster_storage import RunState
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
 from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
-from event_pipeline.rules.hour import Hour, HourRange, contiguous
+from event_pipeline.rules.hour import Hour, HourRange, hours_text
 from event_pipeline.rules.query import GoldTable
 
 WIDE_GRID = 112
@@ -75,9 +75,11 @@ _STATES = {
     HourState.NEW: _Mark("N", "N", NOTE, "new, not built yet"),
     HourState.CHANGED: _Mark("C", "C", WARNING, "changed since it was built"),
     HourState.OUTDATED: _Mark("O", "O", WARNING, "outdated rules"),
+    HourState.PROVISIONAL: _Mark("P", "P", WARNING, "provisional: built while it was open"),
     HourState.UNREGISTERED: _Mark("U", "U", WARNING, "unregistered"),
     HourState.GOLD_BEHIND: _Mark("G", "G", WARNING, "Gold behind"),
     HourState.SHRUNK: _Mark("S", "S", FAULT, "shrunk: raw objects lost"),
+    HourState.RETIRED: _Mark("▫", "-", QUIET, "past its retention"),
     HourState.OPEN: _Mark("▸", ">", NOTE, "open, not over yet"),
     HourState.NO_RAW: _Mark("·", ".", QUIET, "nothing landed"),
 }
@@ -90,8 +92,12 @@ def read_status(
     now: datetime,
     hours: HourRange | None,
     runs: Mapping[Hour, RunState],
+    *,
+    open_hours: bool = False,
 ) -> Status:
     """Gather where every hour of a range stands, or every hour from the first known one to the last.
+
+    `open_hours` says that hours are built before they are over.
 
     Raises:
         StorageError: the data folder cannot be read or is damaged.
@@ -99,7 +105,9 @@ def read_status(
     listings = engine.list_raw_hours(hours)
     commits = engine.hour_commits(hours)
     known = hours or (HourRange.of(sorted({*listings, *commits})) if listings or commits else None)
-    states = hour_states(engine, gold_tables, rules_version, now, known) if known else {}
+    states = {}
+    if known:
+        states = hour_states(engine, gold_tables, rules_version, now, known, listings=listings, open_hours=open_hours)
     landed = HourRange.of(sorted(listings)) if listings else None
     statuses = []
     for hour, state in states.items():
@@ -176,7 +184,8 @@ def _day_row(day: date, statuses: Sequence[HourStatus], wide: bool, console: Con
         mark = marks.get(hour)
         cells.append(_symbol(mark, console) if mark else " ", style=mark.style if mark else "")
         cells.append("  " if wide else " " if hour % 6 == 5 else "")
-    ready = sum(each.state is HourState.READY or _mark(each) is _EXPIRED for each in statuses)
+    done = (HourState.READY, HourState.RETIRED)
+    ready = sum(each.state in done or _mark(each) is _EXPIRED for each in statuses)
     records = sum(each.records or 0 for each in statuses)
     quarantined = sum(each.quarantined or 0 for each in statuses)
     return [
@@ -230,11 +239,3 @@ def _findings(status: Status) -> list[Text]:
         lines.append(Text("Not read, because the key does not match the raw layout:", style=WARNING))
         lines += [Text(f"  {key}") for key in status.unmatched_keys]
     return lines
-
-
-def hours_text(hours: Sequence[Hour]) -> str:
-    """Name some hours (at least one) as ranges, ends exclusive: `2 hours (2025-12-07T22 to 2025-12-08T00)`."""
-    ranges = contiguous(hours, most=len(hours))
-    named = ", ".join(f"{each.first} to {each.end}" if len(each) > 1 else str(each.first) for each in ranges[:6])
-    further = f" and {len(ranges) - 6} more" if len(ranges) > 6 else ""
-    return f"{len(hours):,} hour{'s' if len(hours) != 1 else ''} ({named}{further})"

@@ -62,6 +62,11 @@ def _make_console(*, stderr: bool) -> Console:
     return console
 
 
+def printable(text: str) -> str:
+    """Return a text of the data so that it cannot command a terminal: what is not printable is shown escaped."""
+    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
+
+
 class ProgressView:
     """Progress of one long command on stderr."""
 

@@ -11,10 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.reporting.status import hours_text
 from event_pipeline.reporting.tables import fits, lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
-from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.verification import Difference, GoldVerdict, HourVerdict, Verification
 
 
@@ -91,6 +90,9 @@ def _conclusion(verification: Verification) -> list[Text]:
         alike[left].append(hour)
     for left, hours in alike.items():
         lines.append(Text(f"Not recounted: {hours_text(hours)}: {left}, what was built stays published", style=WARNING))
+    if verification.retired:
+        named = hours_text(verification.retired)
+        lines.append(Text(f"Past their retention, so not recounted: {named}; Gold is held to their control totals"))
     if verification.not_built:
         named = hours_text(verification.not_built)
         lines.append(Text(f"Not built yet, so not verified: {named}: `event-pipeline run`", style=WARNING))
@@ -105,6 +107,6 @@ def _conclusion(verification: Verification) -> list[Text]:
             "every record is in Silver, in quarantine or a duplicate, contents are equal, and Gold is what Silver says"
         )
         lines.append(Text(f"Proven for {named} and {records:,} records: {law}", style=GOOD))
-    elif not verification.not_recounted:
+    elif not verification.not_recounted and not verification.retired:
         lines.append(Text("Nothing is published here: there was nothing to recount", style=WARNING))
     return lines

@@ -182,3 +182,11 @@ def contiguous(hours: Iterable[Hour], most: int) -> list[HourRange]:
         else:
             ranges.append(HourRange(hour, hour.plus(1)))
     return ranges
+
+
+def hours_text(hours: Sequence[Hour]) -> str:
+    """Name some hours (at least one) as ranges, ends exclusive: `2 hours (2025-12-07T22 to 2025-12-08T00)`."""
+    ranges = contiguous(hours, most=len(hours))
+    named = ", ".join(f"{each.first} to {each.end}" if len(each) > 1 else str(each.first) for each in ranges[:6])
+    further = f" and {len(ranges) - 6} more" if len(ranges) > 6 else ""
+    return f"{len(hours):,} hour{'s' if len(hours) != 1 else ''} ({named}{further})"

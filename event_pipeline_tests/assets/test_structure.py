@@ -14,7 +14,7 @@ from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, Column
 from event_pipeline.rules.query import GOLD_FOLDER, GoldFileError, load_gold_tables
 from event_pipeline.settings import Settings, load_settings
-from event_pipeline_tests.materializing import ASSETS, evaluation, materialize, one
+from event_pipeline_tests.materializing import ASSETS, GOLD, evaluation, materialize, one
 from event_pipeline_tests.pipeline import HOUR, event, purchase, rows, write_object
 
 SESSION_LENGTHS = """\
@@ -101,7 +101,7 @@ def test_no_asset_has_a_retry_policy_because_dagster_would_retry_a_cancelled_ste
 
 def test_silver_and_gold_have_pools(settings: Settings) -> None:
     pools = {asset.key.to_user_string(): asset.op.pool for asset in pipeline_assets(settings)}
-    assert [pools[name] for name in ASSETS] == [None, "silver", "silver", *["gold"] * 5]
+    assert [pools[name] for name in ASSETS] == [None, "silver", "silver", *[f"gold_{table}" for table in GOLD]]
 
 
 def test_new_rules_make_silver_stale_and_new_sql_its_gold_table(settings: Settings) -> None:

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
-from dagster._daemon.backfill import execute_backfill_iteration
 
 from event_pipeline.automation.run_hours import hours_of_tags
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.hour import HourRange
-from event_pipeline.settings import Settings
+from event_pipeline.settings import Settings, load_settings
+from event_pipeline_tests.dagster_daemon import look_at_backfills, workspace
 from event_pipeline_tests.materializing import materialized_hours, metadata, one_gold_table
 from event_pipeline_tests.pipeline import HOUR, event, rows, write_object
 
 HOURS = HourRange(HOUR.plus(-1), HOUR.plus(4))
 ASSETS = ("raw_events", "silver_events", "silver_partitions", "user_activity")
-CODE_LOCATION = """\
-from pathlib import Path
 
-from event_pipeline.definitions import build_definitions
-from event_pipeline.settings import load_settings
 
-defs = build_definitions(load_settings(root={root!r}, workers=1, hours_per_run=3), Path({gold!r}))
-"""
+@pytest.fixture
+def settings(root: Path) -> Settings:
+    """Settings for runs of three hours at most."""
+    return load_settings(root=root, workers=1, hours_per_run=3)
 
 
 @pytest.fixture
@@ -49,17 +42,6 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     }
     with dg.DagsterInstance.local_temp(str(home), overrides) as instance:
         yield instance
-
-
-@contextmanager
-def workspace(instance: dg.DagsterInstance, settings: Settings, folder: Path) -> Iterator[WorkspaceProcessContext]:
-    """Dagster's daemon over a code location with the test's data folder."""
-    file = folder / "code_location.py"
-    gold = one_gold_table(folder / "gold")
-    file.write_text(CODE_LOCATION.format(root=str(settings.root), gold=str(gold)))
-    origin = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file=str(file)), location_name="event_pipeline")
-    with WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context:
-        yield context
 
 
 def submit(context: WorkspaceProcessContext, hours: HourRange) -> str:
@@ -88,11 +70,10 @@ def test_a_backfill_over_midnight_runs_in_ranges_and_fills_every_hour(
 ) -> None:
     for hour in (HOUR, HOUR.plus(2)):
         write_object(root, hour, 0, [event(hour)])
-    with workspace(instance, settings, tmp_path) as context:
+    with workspace(instance, settings, tmp_path, one_gold_table(tmp_path / "gold")) as context:
         backfill_id = submit(context, HOURS)
         for _ in range(10):
-            errors = [error for error in execute_backfill_iteration(context, logging.getLogger("backfill")) if error]
-            assert errors == []
+            look_at_backfills(context)
             for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])):
                 instance.launch_run(run.run_id, context.create_request_context())
             backfill = instance.get_backfill(backfill_id)

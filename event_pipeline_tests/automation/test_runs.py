@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 
-from event_pipeline.automation.run_hours import PROCESS_TAG, hours_of_tags, process_tag
+from event_pipeline.automation.run_hours import PROCESS_TAG, hours_of_tags
 from event_pipeline.automation.runs import DAGSTER_YAML, FailedCheck, RangeOutcome, prepare_instance, run_range
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.base import StorageError
@@ -201,19 +203,21 @@ def test_pools_get_the_limits_of_the_settings(settings: Settings, instance: dg.D
     def limits(of: dg.DagsterInstance) -> dict[str, tuple[int, bool]]:
         return {pool.name: (pool.limit, pool.from_default) for pool in of.event_log_storage.get_pool_limits()}
 
-    assert limits(instance) == {"silver": (2, False), "gold": (1, False)}
+    assert limits(instance) == {"silver": (2, False), **{f"gold_{table}": (1, False) for table in GOLD}}
     with prepare_instance(settings.model_copy(update={"gold_pool_limit": 3})) as changed:
-        assert limits(changed) == {"silver": (2, False), "gold": (3, False)}
+        assert limits(changed) == {"silver": (2, False), **{f"gold_{table}": (3, False) for table in GOLD}}
 
 
 def test_a_killed_command_is_recorded_as_failed_and_gives_its_pool_slot_back(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    host = process_tag()[PROCESS_TAG].split(":")[0]
+    host = socket.gethostname()
     job = build_definitions(settings).resolve_job_def("hourly_pipeline")
     killed, alive = (
-        instance.create_run_for_job(job, tags={PROCESS_TAG: f"{host}:{process}"}, status=dg.DagsterRunStatus.STARTED)
-        for process in (2**22 + 1, os.getpid())
+        instance.create_run_for_job(
+            job, run_id=run_id, tags={PROCESS_TAG: f"{host}:{process}:{run_id}"}, status=dg.DagsterRunStatus.STARTED
+        )
+        for process, run_id in ((2**22 + 1, str(uuid4())), (os.getpid(), str(uuid4())))
     )
     for run in (killed, alive):
         instance.event_log_storage.claim_concurrency_slot("silver", run.run_id, "silver_events")

@@ -1,16 +1,16 @@
-"""The schedule: which hour a tick asks for, and when it has nothing to ask for."""
+"""The schedule: which hours a tick asks for, and when it has nothing to ask for."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from event_pipeline.automation.run_hours import range_tags
+from event_pipeline.automation.run_hours import hours_of_tags, range_tags
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.hour import Hour, HourRange
@@ -29,8 +29,10 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def tick(settings: Settings, instance: dg.DagsterInstance, at: datetime = AFTER_THE_HOUR) -> dg.RunRequest | str | None:
-    """Evaluate the schedule at an instant: the one run request, or why there is none."""
+def tick(
+    settings: Settings, instance: dg.DagsterInstance, at: datetime = AFTER_THE_HOUR
+) -> list[dg.RunRequest] | str | None:
+    """Evaluate the schedule at an instant: the run requests, or why there are none."""
     definitions = build_definitions(settings)
     with dg.build_schedule_context(
         instance=instance,
@@ -39,44 +41,93 @@ def tick(settings: Settings, instance: dg.DagsterInstance, at: datetime = AFTER_
         resources={"engine": LocalEngine(settings)},
     ) as context:
         data = definitions.resolve_schedule_def("hourly_schedule").evaluate_tick(context)
-    return data.run_requests[0] if data.run_requests else data.skip_message
+    return data.run_requests or data.skip_message
+
+
+def asked_for(settings: Settings, instance: dg.DagsterInstance, at: datetime = AFTER_THE_HOUR) -> list[str]:
+    """The ranges that a tick asks for, in its order: first hour and number of hours."""
+    requests = tick(settings, instance, at)
+    assert isinstance(requests, list), requests
+    ranges = [hours_of_tags(request.tags) for request in requests]
+    return [f"{hours.first} x {len(hours)}" for hours in ranges if hours]
 
 
 @pytest.mark.parametrize(
     ("at", "hour"),
-    [
-        (AFTER_THE_HOUR, "2025-12-07T22"),
-        (datetime(2025, 12, 8, 0, 10, tzinfo=UTC), "2025-12-07T23"),
-        (datetime(2025, 12, 8, 0, 0, tzinfo=UTC), "2025-12-07T23"),
-    ],
+    [(AFTER_THE_HOUR, "2025-12-07T22"), (datetime(2025, 12, 8, 0, 10, tzinfo=UTC), "2025-12-07T23")],
 )
 def test_a_tick_asks_for_the_hour_that_just_closed(
     settings: Settings, instance: dg.DagsterInstance, root: Path, at: datetime, hour: str
 ) -> None:
     write_object(root, Hour.parse(hour), 0, [event(Hour.parse(hour))])
-    request = tick(settings, instance, at)
 
-    assert isinstance(request, dg.RunRequest)
-    assert request.tags["dagster/partition"] == Hour.parse(hour).partition_key
-    assert request.run_key == hour
+    assert asked_for(settings, instance, at) == [f"{hour} x 1"]
+
+
+def test_an_hour_that_lacks_objects_is_left_to_its_grace(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    write_object(root, HOUR, 0, [event()])
+
+    assert tick(settings, instance, AFTER_THE_HOUR - timedelta(minutes=1)) == (
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 71 no raw objects, 1 not complete yet"
+    )
+    complete = settings.model_copy(update={"expected_objects": 1})
+    assert asked_for(complete, instance, AFTER_THE_HOUR - timedelta(minutes=9)) == ["2025-12-07T22 x 1"]
 
 
 def test_an_hour_without_objects_is_asked_for_until_it_is_built_as_an_empty_hour(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    assert isinstance(tick(settings, instance), dg.RunRequest)
+    assert asked_for(settings, instance) == ["2025-12-07T22 x 1"]
 
     build(LocalEngine(settings), [HOUR])
-    assert tick(settings, instance) == "2025-12-07T22 is published already"
+    assert tick(settings, instance) == (
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 71 no raw objects, 1 ready"
+    )
 
 
-def test_an_hour_that_the_sensor_built_already_is_skipped(
+def test_every_gap_of_the_last_days_is_closed_in_few_runs_newest_first(
     settings: Settings, instance: dg.DagsterInstance, root: Path
 ) -> None:
-    write_object(root, HOUR, 0, [event()])
-    build(LocalEngine(settings), [HOUR])
+    """Dagster was off for two days: its own catch-up would ask for five hours."""
+    built, down = HOUR.plus(-50), HourRange(HOUR.plus(-49), HOUR.plus(1))
+    write_object(root, built, 0, [event(built)])
+    build(LocalEngine(settings), [built])
+    for hour in down:
+        if hour != HOUR.plus(-7):
+            write_object(root, hour, 0, [event(hour)])
+    requests = asked_for(settings, instance)
 
-    assert tick(settings, instance) == "2025-12-07T22 is published already"
+    assert requests == ["2025-12-07T21 x 2", "2025-12-06T21 x 24", "2025-12-05T21 x 24"]
+    build(LocalEngine(settings), list(down))
+    assert tick(settings, instance) == (
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 21 no raw objects, 51 ready"
+    )
+
+
+def test_what_lies_before_the_days_of_the_catch_up_is_left_to_the_sensor(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    one_day = settings.model_copy(update={"catch_up_days": 1})
+    for hour in (HOUR.plus(-24), HOUR.plus(-23)):
+        write_object(root, hour, 0, [event(hour)])
+
+    assert asked_for(one_day, instance) == ["2025-12-06T23 x 24"]
+
+
+def test_late_objects_and_runs_that_broke_off_are_asked_for(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    late, broken_off = HOUR.plus(-9), HOUR
+    for hour in HourRange(late, HOUR.plus(1)):
+        write_object(root, hour, 0, [event(hour)])
+    engine = LocalEngine(settings)
+    build(engine, list(HourRange(late, HOUR)))
+    list(engine.build_silver([broken_off], progress=print))
+    write_object(root, late, 5, [event(late, 301)])
+
+    assert asked_for(settings, instance) == [f"{broken_off} x 1", f"{late} x 1"]
 
 
 def test_an_hour_that_lost_objects_is_skipped(settings: Settings, instance: dg.DagsterInstance, root: Path) -> None:
@@ -85,7 +136,7 @@ def test_an_hour_that_lost_objects_is_skipped(settings: Settings, instance: dg.D
     shutil.rmtree(root / "raw")
 
     assert tick(settings, instance) == (
-        "2025-12-07T22 has lost raw objects since it was built: the published build stays"
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 71 no raw objects, 1 shrunk"
     )
 
 
@@ -95,7 +146,22 @@ def test_an_hour_that_a_run_works_on_is_skipped(settings: Settings, instance: dg
     tags = range_tags(HourRange(HOUR.plus(-3), HOUR.plus(1)))
     instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
 
-    assert tick(settings, instance) == "A run of 2025-12-07T22 is queued or running"
+    assert tick(settings, instance) == (
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 71 no raw objects, 1 under way"
+    )
+
+
+def test_the_same_tick_asks_under_the_same_run_keys(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    for hour in (HOUR.plus(-40), HOUR):
+        write_object(root, hour, 0, [event(hour)])
+    first, again = tick(settings, instance), tick(settings, instance)
+
+    assert isinstance(first, list)
+    assert isinstance(again, list)
+    assert [each.run_key for each in first] == [each.run_key for each in again]
+    assert len({each.run_key for each in first}) == len(first)
 
 
 def test_hours_before_the_first_partition_are_skipped(settings: Settings, instance: dg.DagsterInstance) -> None:

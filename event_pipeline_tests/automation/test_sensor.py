@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -14,8 +14,9 @@ import pytest
 
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.automation.jobs import hourly_pipeline_job
-from event_pipeline.automation.run_hours import hours_of_tags, process_tag, range_tags
-from event_pipeline.automation.sensors import Cursor, new_raw_objects_sensor
+from event_pipeline.automation.run_hours import PROCESS_TAG, hours_of_tags, process_tag, range_tags
+from event_pipeline.automation.sensor_cursor import Cursor
+from event_pipeline.automation.sensors import new_raw_objects_sensor
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.local import LocalEngine
@@ -99,16 +100,46 @@ def test_an_hour_that_is_built_is_not_requested(watch: Watch, root: Path) -> Non
     land(root, [HOUR])
     build(watch.engine, [HOUR])
 
-    assert watch.look().skip_reason == dg.SkipReason(
-        "36 hours looked at, 0 due: 0 under way, 0 not quiet yet, 0 asked for already"
-    )
+    assert watch.look().skip_reason == dg.SkipReason("50 hours looked at, 0 due")
 
 
-def test_the_open_hour_waits_until_it_is_over(watch: Watch, root: Path) -> None:
+def test_an_hour_that_lacks_objects_waits_for_the_grace_after_its_end(watch: Watch, root: Path) -> None:
     land(root, [CURRENT])
 
     assert watch.asks_for() == []
-    assert watch.asks_for(timedelta(minutes=30)) == [f"{CURRENT} x 1"]
+    assert watch.asks_for(timedelta(minutes=30)) == []
+    assert "1 not complete yet" in str(watch.look(timedelta(minutes=9)).skip_reason)
+    assert watch.asks_for() == [f"{CURRENT} x 1"]
+
+
+def test_an_hour_with_all_its_objects_is_requested_when_it_is_over(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    watch = Watch(settings.model_copy(update={"expected_objects": 2}), instance)
+    land(settings.root, [CURRENT])
+    land(settings.root, [CURRENT], minute=5)
+
+    assert watch.asks_for() == []
+    assert watch.asks_for(timedelta(minutes=29, seconds=29)) == []
+    assert watch.asks_for(timedelta(seconds=1)) == [f"{CURRENT} x 1"]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=50), timedelta(minutes=5), timedelta(days=3)])
+def test_an_object_of_the_future_holds_its_hour_back_no_longer_than_one_that_is_being_written(
+    watch: Watch, root: Path, ahead: timedelta
+) -> None:
+    land(root, [HOUR], at=NOW + ahead)
+    asked = [request for _ in range(4) for request in watch.asks_for()]
+
+    assert asked == ["2025-12-07T22 x 1"]
+
+
+def test_a_clock_that_is_behind_delays_an_hour_and_loses_none(watch: Watch, root: Path) -> None:
+    """The producers are three hours ahead of this machine: for it, their hours have not begun."""
+    land(root, [CURRENT.plus(3)], at=NOW + timedelta(hours=3))
+    asked = {offset: watch.asks_for(timedelta(hours=1)) for offset in range(1, 5)}
+
+    assert asked == {1: [], 2: [], 3: [], 4: [f"{CURRENT.plus(3)} x 1"]}
 
 
 def test_an_hour_is_left_alone_until_its_newest_object_is_quiet(watch: Watch, root: Path) -> None:
@@ -169,24 +200,33 @@ def test_many_hours_are_joined_into_ranges_newest_first(settings: Settings, inst
 
 
 def test_older_hours_have_their_turn_while_the_recent_ones_are_looked_at_every_time(watch: Watch, root: Path) -> None:
-    first = watch.settings.first_partition
-    old = [first.plus(offset) for offset in (0, 23, 24, 50)]
+    midnight = Hour.parse("2025-12-07T00")
+    old = [midnight.plus(-offset) for offset in (1, 24, 25, 50)]
     land(root, old)
 
-    assert watch.asks_for() == [f"{old[1]} x 1", f"{old[0]} x 1"]
+    assert watch.asks_for() == [f"{old[0]} x 1", f"{old[1]} x 1"]
     assert watch.asks_for() == [f"{old[2]} x 1"]
     land(root, [HOUR])
-    assert watch.asks_for() == ["2025-12-07T22 x 1", f"{old[3]} x 1"]
+    requests = watch.look().run_requests or []
+    assert [shown(each) for each in requests] == ["2025-12-07T22 x 1", f"{old[3]} x 1"]
+    assert [each.tags.get("dagster/priority") for each in requests] == ["10", "5"]
 
 
 def test_the_sweep_begins_again_when_it_has_met_the_recent_hours(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    first = CURRENT.plus(-12 - 24 - 10)
-    watch = Watch(settings.model_copy(update={"first_partition": first}), instance)
+    watch = Watch(settings.model_copy(update={"first_partition": Hour.parse("2025-12-05T20")}), instance)
 
-    swept = [Cursor.from_json(watch.look().cursor).sweep_from for _ in range(4)]
-    assert swept == [first.plus(24), None, first.plus(24), None]
+    swept = [Cursor.from_json(watch.look().cursor).sweep_before for _ in range(4)]
+    assert swept == [date(2025, 12, 6), None, date(2025, 12, 6), None]
+
+
+def test_whoever_forgoes_the_sweep_looks_at_the_recent_days_alone(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    watch = Watch(settings.model_copy(update={"sensor_sweep_hours": 0}), instance)
+
+    assert watch.look().skip_reason == dg.SkipReason("26 hours looked at, 0 due")
 
 
 def test_hours_before_the_first_partition_are_never_requested(settings: Settings, instance: dg.DagsterInstance) -> None:
@@ -225,9 +265,9 @@ def test_an_hour_is_not_asked_for_while_a_run_of_it_waits_or_runs(
 
 def test_a_run_whose_process_is_gone_is_not_waited_for(watch: Watch, root: Path) -> None:
     land(root, [HOUR])
-    host = next(iter(process_tag().values())).split(":")[0]
-    tags = {"dagster/partition": HOUR.partition_key, "event_pipeline/process": f"{host}:{2**22 + 1}"}
-    add_run(watch, tags, dg.DagsterRunStatus.STARTED)
+    run = add_run(watch, {"dagster/partition": HOUR.partition_key}, dg.DagsterRunStatus.STARTED)
+    gone = process_tag(run.run_id)[PROCESS_TAG].replace(f":{os.getpid()}:", f":{2**22 + 1}:")
+    watch.instance.add_run_tags(run.run_id, {PROCESS_TAG: gone})
 
     assert watch.asks_for() == ["2025-12-07T22 x 1"]
 
@@ -261,7 +301,7 @@ def test_the_cursor_forgets_hours_that_are_no_longer_due(watch: Watch, root: Pat
 
 
 def test_the_cursor_remembers_what_it_asked_for_among_hours_whose_turn_it_is_not(watch: Watch, root: Path) -> None:
-    old = watch.settings.first_partition
+    old = Hour.parse("2025-12-06T04")
     land(root, [old])
     assert watch.asks_for() == [f"{old} x 1"]
     watch.look()
@@ -274,9 +314,11 @@ def test_the_cursor_remembers_what_it_asked_for_among_hours_whose_turn_it_is_not
     [
         "not json",
         "[]",
-        '{"format": 0, "sweep_from": null, "requests": {}}',
-        '{"format": 1, "sweep_from": "yesterday", "requests": {}}',
-        '{"format": 1, "sweep_from": null, "requests": {"2025-12-07T22": {"attempt": 0}}}',
+        '{"format": 1, "sweep_from": null, "requests": {}}',
+        '{"format": 2, "sweep_before": "yesterday", "requests": {}, "settled": {}, "noticed": [], "receipts": []}',
+        '{"format": 2, "sweep_before": null, "requests": {"2025-12-07T22": ["f", 0]}, "settled": {}, "noticed": [],'
+        ' "receipts": []}',
+        '{"format": 2, "sweep_before": null, "requests": {}, "settled": {}, "noticed": 5, "receipts": []}',
     ],
 )
 def test_a_cursor_that_cannot_be_read_starts_afresh_and_says_so(
@@ -291,15 +333,15 @@ def test_a_cursor_that_cannot_be_read_starts_afresh_and_says_so(
 
 
 class HalfListing(LocalEngine):
-    """An engine whose listing of single hours fails at the second one."""
+    """An engine whose listing of days fails at the second one."""
 
     calls = 0
 
-    def list_raw(self, hour: Hour) -> RawListing:
+    def list_raw_hours(self, hours: HourRange | None = None) -> dict[Hour, RawListing]:
         self.calls += 1
         if self.calls == 2:
             raise StorageError("raw/events: permission denied")
-        return super().list_raw(hour)
+        return super().list_raw_hours(hours)
 
 
 def test_a_listing_that_fails_half_way_advances_nothing(settings: Settings, instance: dg.DagsterInstance) -> None:
@@ -322,6 +364,7 @@ def test_a_tick_that_is_evaluated_twice_asks_under_the_same_run_key(watch: Watch
 
 
 def test_what_the_sensor_asks_for_builds_the_hours(settings: Settings, instance: dg.DagsterInstance) -> None:
+    settings = settings.model_copy(update={"expected_objects": 1})
     definitions = build_definitions(settings)
     closed = Hour.containing(datetime.now(UTC)).plus(-2)
     for hour in (closed, closed.plus(1)):
@@ -358,11 +401,11 @@ def shift_requests(watch: Watch, by: timedelta) -> str:
     """Return the cursor as if every request had been made that much earlier."""
     fields = json.loads(watch.cursor or "")
     for request in fields["requests"].values():
-        request["requested_at"] = (datetime.fromisoformat(request["requested_at"]) - by).isoformat()
+        request[2] -= round(by.total_seconds())
     return json.dumps(fields)
 
 
-def add_run(watch: Watch, tags: dict[str, str], status: dg.DagsterRunStatus) -> None:
+def add_run(watch: Watch, tags: dict[str, str], status: dg.DagsterRunStatus) -> dg.DagsterRun:
     """Put a run of the pipeline into Dagster's storage."""
     job = build_definitions(watch.settings).resolve_job_def("hourly_pipeline")
-    watch.instance.create_run_for_job(job, tags=tags, status=status)
+    return watch.instance.create_run_for_job(job, tags=tags, status=status)

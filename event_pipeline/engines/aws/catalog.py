@@ -19,8 +19,9 @@ from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.base import PassingFaultError, PipelineError, StorageError
 from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import day_partition, gold_table, partial_table
+from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.rules.accounting import DayTotals
-from event_pipeline.rules.contract import LANDING_HOUR_COLUMNS, Column, Table
+from event_pipeline.rules.contract import HOUR_LEDGER, LANDING_HOUR_COLUMNS, SILVER_EVENTS, Column, Table
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
 from event_pipeline.settings import Settings
 
@@ -78,7 +79,10 @@ class Entry:
 
     @property
     def days(self) -> dict[date, DayTotals]:
-        """Of Silver and partials: the event days that it holds rows of, for Silver with their control totals."""
+        """Of Silver and partials: the event days that it holds rows of, for Silver with their control totals.
+
+        A retired hour has no partition of Silver: there the ledger's bears them.
+        """
         days = json.loads(self.parameters.get("days", "{}"))
         return {date.fromisoformat(day): _totals(totals) for day, totals in days.items()}
 
@@ -96,18 +100,20 @@ def entries_of(commit: layout.Commit, lake_url: str) -> list[Entry]:
         case HourCommit():
             days = {day: [str(value) for value in _measures(totals)] for day, totals in commit.account.days.items()}
             made = {**common, "made_from": commit.fingerprint, "version": commit.rules_version}
+            # The control totals outlive Silver: Gold still shows the events of a retired hour.
+            bearer = SILVER_EVENTS.full_name if commit.retired_at is None else HOUR_LEDGER.full_name
             return [
                 Entry(
-                    table,
+                    table.full_name,
                     commit.hour.hive_path,
-                    f"{prefix}{folder}",
+                    f"{prefix}{layout.HOUR_FOLDERS[table.full_name]}",
                     {
                         **made,
-                        "rows": str(sum(file.rows for file in commit.files_of(table))),
-                        **({"days": json.dumps(days)} if table == "silver.events" else {}),
+                        "rows": str(sum(file.rows for file in commit.files_of(table.full_name))),
+                        **({"days": json.dumps(days)} if table.full_name == bearer else {}),
                     },
                 )
-                for table, folder in layout.HOUR_FOLDERS.items()
+                for table in shown_tables(commit)
             ]
         case PartialCommit():
             parameters = {

@@ -121,6 +121,8 @@ class CommitStore:
 
     def stray_files(self, commit: layout.Commit) -> list[str]:
         """Return the URLs of files under the commit's prefix that it does not name: queries would read them, too."""
+        if isinstance(commit, HourCommit) and commit.retired_at is not None:
+            return []  # the other files of its run wait for the end of their grace period, and no partition shows them
         named = {file.path for file in commit.files}
         return [
             self._lake.url(each.key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,11 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlglot import exp
 
-from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.athena import Athena
 from event_pipeline.engines.aws.catalog import GlueCatalog, hour_values_of, window_of
 from event_pipeline.engines.aws.clients import Aws
-from event_pipeline.engines.aws.collect import Collected, collect_runs
 from event_pipeline.engines.aws.commits import CommitStore
 from event_pipeline.engines.aws.costs import CostStore, Estimate, Meter, StepCost, estimate, shared
 from event_pipeline.engines.aws.glue_job import GlueJob, JobHooks
@@ -29,6 +27,8 @@ from event_pipeline.engines.aws.gold import (
     measures,
     reconcile_query,
 )
+from event_pipeline.engines.aws.housekeeping import Housekeeper
+from event_pipeline.engines.aws.notices import NoticeQueue
 from event_pipeline.engines.aws.raw import RawStore
 from event_pipeline.engines.aws.repair import PartitionRepair, shows
 from event_pipeline.engines.aws.silver import SilverBuilder
@@ -38,6 +38,7 @@ from event_pipeline.engines.base import (
     Measure,
     PartitionChange,
     Progress,
+    RawNotices,
     RowCounts,
     SilverBuild,
     StorageError,
@@ -45,8 +46,9 @@ from event_pipeline.engines.base import (
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import gold_table, new_run_id, partial_table
 from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_star_named
+from event_pipeline.engines.leftovers import Leftover
 from event_pipeline.rules.accounting import DayTotals, RawListing
-from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
+from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
 from event_pipeline.settings import Settings
@@ -90,6 +92,11 @@ class AwsEngine:
     def unmatched_raw_keys(self) -> list[str]:
         """List the keys that do not match the raw layout."""
         return self._raw.unmatched_keys()
+
+    def take_notices(self, done_with: Sequence[str]) -> RawNotices:
+        """Take what the queue of new raw objects holds, where the settings name one."""
+        url = self._settings.raw_queue_url
+        return NoticeQueue(self._aws, url).take(done_with) if url else RawNotices(frozenset(), ())
 
     def open_raw(self, key: str) -> BinaryIO:
         """Open the stored bytes of one raw object."""
@@ -230,10 +237,31 @@ class AwsEngine:
 
     def silver_totals(self, day: date) -> DayTotals:
         """Sum the control totals of one event day over all registered hours."""
-        totals = DayTotals()
-        for entry in self._catalog.entries(SILVER_EVENTS.full_name, window_of(day, self._settings)):
+        totals, window = DayTotals(), window_of(day, self._settings)
+        # The ledger's partitions bear those of retired hours; one that is just being retired has both.
+        bearers = {
+            entry.partition: entry
+            for table in (HOUR_LEDGER, SILVER_EVENTS)
+            for entry in self._catalog.entries(table.full_name, window)
+        }
+        for entry in bearers.values():
             totals += entry.days.get(day, DayTotals())
         return totals
+
+    # -- housekeeping
+
+    def leftovers(self, now: datetime) -> list[Leftover]:
+        """List what nobody needs any more."""
+        behind = {hour for table in load_gold_tables(self._gold_folder) for hour in self.hours_behind(table)}
+        return self._housekeeper().leftovers(behind, now)
+
+    def remove(self, leftover: Leftover) -> None:
+        """Remove one of them."""
+        self._housekeeper().remove(leftover)
+
+    def _housekeeper(self) -> Housekeeper:
+        tables = load_gold_tables(self._gold_folder)
+        return Housekeeper(self._lake, self._catalog, self._commits, self._repair(), tables, self._settings)
 
     # -- queries
 
@@ -278,25 +306,3 @@ class AwsEngine:
             PipelineError: it cannot be listed or deleted.
         """
         self._artifacts.delete([each.key for each in self._artifacts.list(prefix)])
-
-    def collect_runs(self) -> Collected:
-        """Delete the files of replaced and abandoned builds that are older than the grace period of the settings."""
-        # The time first: a run that is begun after it is younger than any grace period.
-        now = datetime.now(UTC)
-        return collect_runs(self._lake, self.needed_runs(), now, timedelta(days=self._settings.run_grace_days))
-
-    def needed_runs(self) -> set[str]:
-        """Return the run prefixes that a commit record names or a partition shows."""
-        commits: list[layout.Commit] = [*self._commits.hours(None), *self._commits.partials(), *self._commits.days()]
-        needed = {layout.run_prefix(commit) for commit in commits}
-        gold_names = [table.name for table in load_gold_tables(self._gold_folder)]
-        # A partition may still show the run before: it is needed until it is repointed.
-        for table in (
-            *(table.full_name for table in HOUR_TABLES),
-            *(partial_table(name) for name in gold_names),
-            *(gold_table(name) for name in gold_names),
-        ):
-            for entry in self._catalog.entries(table):
-                location = entry.location.removeprefix(self._lake.url(""))
-                needed.add(location.removesuffix(layout.HOUR_FOLDERS.get(table, "")))
-        return needed

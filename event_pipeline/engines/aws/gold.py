@@ -121,6 +121,12 @@ class GoldRefresher:
 
     # -- the steps of engines/decisions.py
 
+    def retired_hours(self, hours: Sequence[Hour]) -> set[Hour]:
+        """Return the hours that are past their retention."""
+        registered = self._catalog.get(SILVER_EVENTS.full_name, [hour.hive_path for hour in hours])
+        commits = {hour: self._commits.hour(hour).commit for hour in hours if hour.hive_path not in registered}
+        return {hour for hour, commit in commits.items() if commit and commit.retired_at}
+
     def touched_days(self, hour: Hour) -> list[date]:
         """Return the event days that an hour's partial contributes to, or was folded into before."""
         limits = self._settings.event_time_limits

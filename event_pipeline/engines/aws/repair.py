@@ -18,12 +18,14 @@ from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import (
     FILES_GONE,
     NOT_COMMITTED,
+    RETIRED,
     compare_entry,
     files_gone_message,
     gold_table,
     not_published,
     partial_table,
 )
+from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
@@ -64,7 +66,9 @@ class PartitionRepair:
             if missing := self._commits.missing_files(read.commit):
                 raise StorageError(files_gone_message(hour, missing))
             commits.append(read.commit)
+        # Shown before it is dropped: the ledger bears the control totals before Silver's partition goes.
         changes += self._show(commits, present)
+        changes += self._drop_retired(commits, present)
         for hour in hours:
             self._follow(hour, published[hour].etag)
         return changes
@@ -79,6 +83,8 @@ class PartitionRepair:
             if now.commit is None or now.etag == shown:
                 return
             self._catalog.show(entries_of(now.commit, self._lake.url("")))
+            if now.commit.retired_at is not None:
+                self._drop([(table, hour.hive_path) for table in _retired_tables(now.commit)], RETIRED)
             shown = now.etag
 
     def repair(self, hours: HourRange | None) -> list[PartitionChange]:
@@ -112,7 +118,9 @@ class PartitionRepair:
         changes = self._drop([(table, path) for table, path in places if path in present[table]], FILES_GONE)
         sound = [commit for commit in commits if commit not in damaged]
         changes += self._show(sound, present)
+        changes += self._drop_retired([each for each in sound if isinstance(each, HourCommit)], present)
         named = {(entry.table, entry.partition) for commit in commits for entry in entries_of(commit, "")}
+        named |= {(change.table, change.partition) for change in changes}
         unnamed = [(table, path) for table in tables for path in present[table] if (table, path) not in named]
         return changes + self._drop(unnamed, NOT_COMMITTED)
 
@@ -131,10 +139,23 @@ class PartitionRepair:
         self._catalog.show(wanted)
         return changes
 
+    def _drop_retired(
+        self, commits: Sequence[HourCommit], present: dict[str, dict[str, Entry]]
+    ) -> list[PartitionChange]:
+        """Drop what the catalog still shows of hours that are past their retention."""
+        retired = [commit for commit in commits if commit.retired_at is not None]
+        places = [(table, commit.hour.hive_path) for commit in retired for table in _retired_tables(commit)]
+        return self._drop([(table, path) for table, path in places if path in present[table]], RETIRED)
+
     def _drop(self, places: Sequence[tuple[str, str]], reason: str) -> list[PartitionChange]:
         for table in sorted({table for table, _ in places}):
             self._catalog.drop(table, [path for each, path in places if each == table])
         return [PartitionChange(table, path, PartitionAction.DROPPED, reason) for table, path in places]
+
+
+def _retired_tables(commit: HourCommit) -> list[str]:
+    shown = shown_tables(commit)
+    return [table.full_name for table in HOUR_TABLES if table not in shown]
 
 
 def compare(wanted: Entry, present: Entry | None) -> PartitionChange:
@@ -148,8 +169,10 @@ def compare(wanted: Entry, present: Entry | None) -> PartitionChange:
 
 
 def shows(commit: HourCommit, table: str, lake_url: str, present: Entry | None) -> str | None:
-    """Say how a partition differs from the commit it should show; None when it shows it."""
-    (wanted,) = (entry for entry in entries_of(commit, lake_url) if entry.table == table)
+    """Say how a partition differs from the commit it should show; None when it shows it, or is not to be there."""
+    wanted = next((entry for entry in entries_of(commit, lake_url) if entry.table == table), None)
+    if wanted is None:
+        return f"{table}: shows an hour that is past its retention" if present else None
     if present is None:
         return f"{table}: {wanted.partition} is not registered"
     if present.run_id != commit.run_id:

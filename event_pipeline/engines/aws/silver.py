@@ -11,6 +11,7 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.clients import Aws
@@ -36,7 +37,7 @@ from event_pipeline.engines.decisions import (
     new_run_id,
     why_kept,
 )
-from event_pipeline.engines.state import HourState, input_state
+from event_pipeline.engines.state import input_state, lost_objects
 from event_pipeline.rules.accounting import HourAccount, RawListing
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour
@@ -129,13 +130,14 @@ class SilverBuilder:
             # The record first: what lands between the two reads makes a rebuild, never a missed object.
             published = self._commits.hour(hour)
             listing, present = self._raw.list_hour(hour), published.commit
-            state = input_state(listing, present, self._settings.event_time_limits.rules_version)
+            rules_version = self._settings.event_time_limits.rules_version
+            state = input_state(listing, present, rules_version, datetime.now(UTC))
             reason = None
-            if present and not force and not self._commits.missing_files(present):
+            if present and not force and (present.retired_at or not self._commits.missing_files(present)):
                 reason = why_kept(listing, state)
             if present and reason:
                 kept.append(SilverBuild(SilverOutcome.UNCHANGED, reason, present, time.monotonic() - started))
-            elif present and state is HourState.SHRUNK and not allow_fewer_objects:
+            elif present and lost_objects(listing, present) and not allow_fewer_objects:
                 return kept, due, fewer_objects(listing, present)
             else:
                 due.append(_Due(listing, published, build_reason(state, force)))

@@ -13,6 +13,7 @@ from pathlib import Path
 from event_pipeline.engines.base import PassingFaultError, StorageError
 from event_pipeline.engines.commit import DataFile, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import day_of, day_partition, gold_table, partial_table
+from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
@@ -139,11 +140,17 @@ class Catalog:
     # -- changes
 
     def register_hour(self, commit: HourCommit) -> None:
-        """Show exactly this build of a landing hour in all its tables."""
-        partition = commit.hour.hive_path
+        """Show exactly this build of a landing hour in its tables, of a retired hour in the ledger alone.
+
+        The control totals of a retired hour stay: Gold still shows its events.
+        """
+        partition, shown = commit.hour.hive_path, shown_tables(commit)
         with self._session(write=True) as session:
             for table in HOUR_TABLES:
                 name = table.full_name
+                if table not in shown:
+                    _forget(session, name, partition)
+                    continue
                 files = commit.files_of(name)
                 _replace(session, Entry(name, partition, commit.run_id, commit.fingerprint, commit.rules_version),
                          commit.committed_at, files)  # fmt: skip
@@ -192,8 +199,7 @@ class Catalog:
         """Forget a partition, and what was noted beside it."""
         database, _, name = table.partition(".")
         with self._session(write=True) as session:
-            for each in ("partition", "data_file"):
-                session.execute(f"DELETE FROM {each} WHERE table_name = ? AND partition = ?", (table, partition))
+            _forget(session, table, partition)
             if table == SILVER_EVENTS.full_name:
                 session.execute("DELETE FROM silver_day WHERE hour = ?", (partition,))
             elif database == "partials":
@@ -304,19 +310,19 @@ class Catalog:
         query = """
             SELECT s.partition FROM partition s
             LEFT JOIN partition p ON p.table_name = :partials AND p.partition = s.partition
-            WHERE s.table_name = :silver
+            WHERE s.table_name = :silver AND s.partition >= :first AND s.partition < :end
               AND (p.partition IS NULL OR p.made_from <> s.run_id OR p.version <> :version)
             UNION
             SELECT d.hour FROM partial_day d
             JOIN partition p ON p.table_name = :partials AND p.partition = d.hour
             LEFT JOIN day_input i ON i.table_name = d.table_name AND i.event_date = d.event_date AND i.hour = d.hour
             LEFT JOIN partition g ON g.table_name = :gold AND g.partition = 'event_date=' || d.event_date
-            WHERE d.table_name = :table
+            WHERE d.table_name = :table AND d.hour >= :first AND d.hour < :end
               AND (i.run_id IS NULL OR i.run_id <> p.run_id OR g.version IS NULL OR g.version <> :version)
             UNION
             SELECT i.hour FROM day_input i
             LEFT JOIN partial_day d ON d.table_name = i.table_name AND d.event_date = i.event_date AND d.hour = i.hour
-            WHERE i.table_name = :table AND d.hour IS NULL
+            WHERE i.table_name = :table AND i.hour >= :first AND i.hour < :end AND d.hour IS NULL
             ORDER BY 1"""
         with self._session() as session:
             rows = session.execute(
@@ -327,10 +333,17 @@ class Catalog:
                     "gold": gold_table(table),
                     "silver": SILVER_EVENTS.full_name,
                     "version": sql_version,
+                    # Hive paths begin with `year=` and sort as the hours do.
+                    "first": hours.first.hive_path if hours else "",
+                    "end": hours.end.hive_path if hours else "z",
                 },
             ).fetchall()
-        found = [Hour.of_hive_path(path) for (path,) in rows]
-        return [hour for hour in found if hours is None or hour in hours]
+        return [Hour.of_hive_path(path) for (path,) in rows]
+
+
+def _forget(session: sqlite3.Connection, table: str, partition: str) -> None:
+    for each in ("partition", "data_file"):
+        session.execute(f"DELETE FROM {each} WHERE table_name = ? AND partition = ?", (table, partition))
 
 
 def _replace(session: sqlite3.Connection, entry: Entry, committed_at: datetime, files: tuple[DataFile, ...]) -> None:

@@ -13,6 +13,9 @@ import pyarrow as pa
 from event_pipeline.engines.base import PipelineError, QueryError, StorageError
 from event_pipeline.rules.contract import Column, Table
 
+DUCKDB_SCRATCH = "duckdb"
+"""Folder below the scratch folder in which all processes spill."""
+
 _READ_STATEMENTS = ("SELECT", "EXPLAIN")
 _DUCKDB_TYPES = {"string": "VARCHAR", "int": "INTEGER"}
 
@@ -29,7 +32,7 @@ def connect(scratch: Path, threads: int, memory_mb: int) -> Iterator[duckdb.Duck
     config: dict[str, str | bool | int | float | list[str]] = {
         "threads": threads,
         "memory_limit": f"{memory_mb}MB",
-        "temp_directory": str(scratch / "duckdb"),
+        "temp_directory": str(scratch / DUCKDB_SCRATCH),
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +17,7 @@ from event_pipeline.engines.base import (
     Measure,
     PartitionChange,
     Progress,
+    RawNotices,
     RowCounts,
     SilverBuild,
     SilverOutcome,
@@ -24,15 +25,18 @@ from event_pipeline.engines.base import (
 )
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import build_reason, day_partition, fewer_objects, why_kept
+from event_pipeline.engines.leftovers import Leftover, shown_tables
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
 from event_pipeline.engines.local.database import connect, parquet, relation, run_read_only
+from event_pipeline.engines.local.decoded import DecodedObjects
 from event_pipeline.engines.local.gold import GoldRefresher, grain_faults, reconcile
+from event_pipeline.engines.local.housekeeping import Housekeeper
 from event_pipeline.engines.local.layout import Layout, file_digest
 from event_pipeline.engines.local.raw import RawStore
 from event_pipeline.engines.local.repair import PartitionRepair
 from event_pipeline.engines.local.silver import SilverBuilder, Validate
-from event_pipeline.engines.state import HourState, input_state
+from event_pipeline.engines.state import HourState, input_state, lost_objects
 from event_pipeline.rules.accounting import DayTotals, RawListing
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
@@ -43,16 +47,28 @@ from event_pipeline.settings import Settings
 class LocalEngine:
     """Speaks `engines.base.Engine` over one data folder. Making one touches nothing on disk."""
 
-    def __init__(self, settings: Settings, gold_folder: Path = GOLD_FOLDER) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        gold_folder: Path = GOLD_FOLDER,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._settings = settings
         self._gold_folder = gold_folder
+        self._clock = clock
         self._layout = Layout(settings.root)
         self._raw = RawStore(self._layout.raw)
         self._commits = CommitStore(self._layout)
         self._catalog = Catalog(self._layout.catalog)
         self._repair = PartitionRepair(self._layout, self._catalog, self._commits, settings.lock_timeout_seconds)
+        self._decoded = DecodedObjects(self._layout, settings.event_time_limits.rules_version)
         self._builder = SilverBuilder(
-            self._layout, self._raw, settings.event_time_limits, settings.workers, settings.duckdb_memory_mb
+            self._layout,
+            self._raw,
+            self._decoded,
+            settings.event_time_limits,
+            settings.workers,
+            settings.duckdb_memory_mb,
         )
 
     # -- raw
@@ -68,6 +84,10 @@ class LocalEngine:
     def unmatched_raw_keys(self) -> list[str]:
         """List the keys that do not match the raw layout."""
         return self._raw.unmatched_keys()
+
+    def take_notices(self, done_with: Sequence[str]) -> RawNotices:
+        """Take nothing: a folder has no queue."""
+        return RawNotices(frozenset(), ())
 
     def open_raw(self, key: str) -> BinaryIO:
         """Open the stored bytes of one raw object."""
@@ -107,20 +127,24 @@ class LocalEngine:
         with self._layout.lock(f"hours/{hour}", self._settings.lock_timeout_seconds):
             listing = self._raw.list_hour(hour)
             present = self._commits.hour(hour)
-            state = input_state(listing, present, self._settings.event_time_limits.rules_version)
+            now = self._clock()
+            state = input_state(listing, present, self._settings.event_time_limits.rules_version, now)
             kept = self._why_kept(listing, present, state) if present and not force else None
             if present and kept:
                 return SilverBuild(SilverOutcome.UNCHANGED, kept, present, time.monotonic() - started)
-            if present and state is HourState.SHRUNK and not allow_fewer_objects:
+            if present and lost_objects(listing, present) and not allow_fewer_objects:
                 raise fewer_objects(listing, present)
-            commit = self._builder.build(listing, validate, progress)
+            still_open = None if hour.is_closed(now) else now
+            commit = self._builder.build(listing, validate, progress, still_open)
             self._commits.publish(commit)
+            self._decoded.keep_only(hour, listing.objects if still_open else ())
         reason = build_reason(state, force)
         progress(f"{hour}: committed {commit.account.silver_rows:,} Silver rows ({reason})")
         return SilverBuild(SilverOutcome.BUILT, reason, commit, time.monotonic() - started)
 
     def _why_kept(self, listing: RawListing, present: HourCommit, state: HourState) -> str | None:
-        return None if self._commits.missing_files(present) else why_kept(listing, state)
+        missing = state is not HourState.RETIRED and self._commits.missing_files(present)
+        return None if missing else why_kept(listing, state)
 
     # -- partition repair
 
@@ -187,7 +211,7 @@ class LocalEngine:
         if commit is None:
             return [f"{hour}: no build is committed"]
         catalog, faults = self._open_catalog(), []
-        for table in HOUR_TABLES:
+        for table in shown_tables(commit):
             entry = catalog.entry(table.full_name, hour.hive_path)
             committed = self._committed(commit, table)
             if entry is None:
@@ -241,6 +265,21 @@ class LocalEngine:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.database}")
                 connection.execute(f"CREATE VIEW {table.full_name} AS {relation(table, files)}")
             return run_read_only(connection, sql, self._layout.lake)
+
+    # -- housekeeping
+
+    def leftovers(self, now: datetime) -> list[Leftover]:
+        """List what nobody needs any more."""
+        self._open_catalog()
+        behind = {hour for table in load_gold_tables(self._gold_folder) for hour in self.hours_behind(table)}
+        return self._housekeeper().leftovers(behind, now)
+
+    def remove(self, leftover: Leftover) -> None:
+        """Remove one of them."""
+        self._housekeeper().remove(leftover)
+
+    def _housekeeper(self) -> Housekeeper:
+        return Housekeeper(self._layout, self._catalog, self._commits, self._repair, self._settings)
 
     # -- shared
 

@@ -77,6 +77,12 @@ class GoldRefresher:
             self._bytes_in, self._bytes_out, time.monotonic() - started,
         )  # fmt: skip
 
+    def retired_hours(self, hours: Sequence[Hour]) -> set[Hour]:
+        """Return the hours that are past their retention."""
+        unregistered = [hour for hour in hours if not self._catalog.entry(SILVER_EVENTS.full_name, hour.hive_path)]
+        commits = {hour: self._commits.hour(hour) for hour in unregistered}
+        return {hour for hour, commit in commits.items() if commit and commit.retired_at}
+
     def touched_days(self, hour: Hour) -> list[date]:
         """Return the event days that an hour's partial contributes to, or was folded into before."""
         return self._catalog.touched_days(self._table.name, hour)

@@ -73,6 +73,10 @@ class Layout:
         self.scratch = self.root / "scratch"
         self._marker = self.root / "layout.json"
 
+    def decoded(self, hour: Hour) -> Path:
+        """Folder of the decoded raw objects of a landing hour that is not over."""
+        return self.scratch / "decoded" / hour.hive_path
+
     def hour_commit(self, hour: Hour) -> Path:
         """Commit record of a landing hour."""
         return self.commits / "hours" / f"{hour.hive_path}.json"
@@ -157,7 +161,7 @@ class Layout:
 
     def data_file(self, table: str, path: Path, rows: int) -> DataFile:
         """Describe a finished file for a commit record, after its bytes are safely on disk."""
-        _sync_file(path)
+        sync_file(path)
         return DataFile(table, str(path.relative_to(self.lake)), rows, path.stat().st_size, file_digest(path))
 
 
@@ -174,7 +178,7 @@ def publish(path: Path, text: str) -> None:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def file_digest(path: Path) -> str:
@@ -183,13 +187,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """See a file's bytes, and its name in the folder, safely on disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """See the names in a folder safely on disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

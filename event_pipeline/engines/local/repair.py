@@ -14,6 +14,7 @@ from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import (
     FILES_GONE,
     NOT_COMMITTED,
+    RETIRED,
     compare_entry,
     day_partition,
     files_gone_message,
@@ -23,6 +24,7 @@ from event_pipeline.engines.decisions import (
     not_published,
     partial_table,
 )
+from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.engines.local.catalog import Catalog, Entry
 from event_pipeline.engines.local.commits import Commit, CommitStore
 from event_pipeline.engines.local.layout import Layout
@@ -118,8 +120,16 @@ class PartitionRepair:
         return changes
 
     def _show_hour(self, commit: HourCommit) -> list[PartitionChange]:
-        tables = [table.full_name for table in HOUR_TABLES]
-        return self._show(commit, tables, commit.hour.hive_path, self._catalog.register_hour)
+        shown = [table.full_name for table in shown_tables(commit)]
+        partition = commit.hour.hive_path
+        changes = [
+            PartitionChange(table.full_name, partition, PartitionAction.DROPPED, RETIRED)
+            for table in HOUR_TABLES
+            if table.full_name not in shown and self._catalog.entry(table.full_name, partition)
+        ]
+        if changes:
+            self._catalog.register_hour(commit)
+        return changes + self._show(commit, shown, partition, self._catalog.register_hour)
 
     def _show_partial(self, commit: PartialCommit) -> list[PartitionChange]:
         return self._show(commit, [partial_table(commit.table)], commit.hour.hive_path, self._catalog.register_partial)

@@ -12,11 +12,12 @@ import shutil
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import datetime
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
@@ -27,9 +28,10 @@ from event_pipeline.engines.base import PassingFaultError, Progress
 from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.decisions import check_law, commit_time, new_run_id
 from event_pipeline.engines.local.database import connect
+from event_pipeline.engines.local.decoded import DecodedObjects, ObjectReport, ObjectTask
 from event_pipeline.engines.local.layout import Layout, storage_faults
 from event_pipeline.engines.local.raw import RawStore, describe
-from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject
+from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing
 from event_pipeline.rules.contract import (
     HOUR_LEDGER,
     SILVER_EVENTS,
@@ -37,12 +39,10 @@ from event_pipeline.rules.contract import (
     EventTimeLimits,
 )
 from event_pipeline.rules.duplicates import (
-    InstantOrder,
     instant_order,
     proves_no_duplicates,
     repeated_instants,
 )
-from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.silver_files import (
     FILE_BYTES,
     ROW_GROUP_ROWS,
@@ -65,43 +65,25 @@ _EQUAL_IN = [
 ]
 """The nine normalised fields."""
 
-Validate = Callable[[Sequence["ObjectTask"]], Iterator["ObjectReport"]]
+Validate = Callable[[Sequence[ObjectTask]], Iterator[ObjectReport]]
 """Validates tasks and gives their reports in the same order."""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectTask:
-    """One raw object to validate, and the scratch files that take the result."""
-
-    path: Path
-    listed: RawObject
-    hour: Hour
-    limits: EventTimeLimits
-    rows: Path
-    """SCRATCH_SCHEMA."""
-    quarantine: Path
-    """QUARANTINE_SCHEMA; missing when there are none."""
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectReport:
-    """What validating one raw object found; its rows lie in the task's scratch files."""
-
-    task: ObjectTask
-    account: ObjectAccount
-    order: InstantOrder | None
-    days: Mapping[str, DayTotals]
-    """Control totals of all accepted records, duplicates included."""
 
 
 class SilverBuilder:
     """Builds landing hours into files that nothing publishes yet."""
 
     def __init__(
-        self, layout: Layout, raw: RawStore, limits: EventTimeLimits, workers: int, duckdb_memory_mb: int
+        self,
+        layout: Layout,
+        raw: RawStore,
+        decoded: DecodedObjects,
+        limits: EventTimeLimits,
+        workers: int,
+        duckdb_memory_mb: int,
     ) -> None:
         self._layout = layout
         self._raw = raw
+        self._decoded = decoded
         self._limits = limits
         self._workers = workers
         self._duckdb_memory_mb = duckdb_memory_mb
@@ -115,6 +97,10 @@ class SilverBuilder:
         with ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
 
             def validate(tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
+                if len(tasks) == 1:
+                    # Processes are started when there is work for them: one object is done here before they would be.
+                    yield from map(validate_to_scratch, tasks)
+                    return
                 try:
                     with _interrupts_held_back():
                         reports = pool.map(validate_to_scratch, tasks)
@@ -133,8 +119,12 @@ class SilverBuilder:
         listing: RawListing,
         validate: Validate,
         progress: Progress,
+        still_open: datetime | None = None,
     ) -> HourCommit:
         """Write the files of one build and return the commit record that would publish them.
+
+        `still_open` is an instant at which the hour was not over: what is decoded then serves its next builds, and
+        the record bears that instant, so that the hour is built whole once it is over.
 
         Raises:
             BrokenLawError: records in and out do not add up.
@@ -148,7 +138,7 @@ class SilverBuilder:
             try:
                 scratch.mkdir(parents=True)
                 run.mkdir(parents=True)
-                return self._build(listing, run_id, run, scratch, validate, progress)
+                return self._build(listing, run_id, run, scratch, validate, progress, still_open)
             except BaseException:
                 shutil.rmtree(run, ignore_errors=True)
                 raise
@@ -163,6 +153,7 @@ class SilverBuilder:
         scratch: Path,
         validate: Validate,
         progress: Progress,
+        still_open: datetime | None,
     ) -> HourCommit:
         hour = listing.hour
         tasks = [
@@ -177,7 +168,7 @@ class SilverBuilder:
             for number, each in enumerate(listing.objects)
         ]
         reports = []
-        for report in validate(tasks):
+        for report in self._validated(tasks, validate, progress, keep=still_open is not None):
             reports.append(report)
             found = report.account.unreadable or f"{report.account.records:,} records"
             progress(f"{hour}: object {len(reports)} of {len(tasks)}: {found}")
@@ -186,9 +177,24 @@ class SilverBuilder:
         quarantine = _write_quarantine(reports, self._layout, run)
         account = HourAccount(tuple(accounts), days)
         check_law(hour, account, sum(file.rows for file in events), sum(file.rows for file in quarantine))
-        commit = HourCommit(hour, run_id, commit_time(), self._limits.rules_version, account, ())
+        commit = HourCommit(hour, run_id, commit_time(still_open), self._limits.rules_version, account, ())
         ledger = _write_ledger(commit, self._layout, run)
         return replace(commit, files=(*events, *quarantine, ledger))
+
+    def _validated(
+        self, tasks: Sequence[ObjectTask], validate: Validate, progress: Progress, *, keep: bool
+    ) -> Iterator[ObjectReport]:
+        """Validate what is not decoded yet, or everything when nothing is to be kept; reports in the tasks' order."""
+        if not keep:
+            yield from validate(tasks)
+            return
+        found = [self._decoded.find(task) for task in tasks]
+        if tasks:
+            decoded = sum(report is not None for report in found)
+            progress(f"{tasks[0].hour}: {decoded} of {len(tasks)} objects are decoded already")
+        missing = validate([task for task, report in zip(tasks, found, strict=True) if report is None])
+        for report in found:
+            yield report or self._decoded.keep(next(missing))
 
     def _duplicates(self, reports: Sequence[ObjectReport], scratch: Path) -> dict[int, pa.Array]:
         """Return object number -> line numbers of the records that equal an earlier one of the hour."""
@@ -301,7 +307,8 @@ def _write_events(
                 days[day] = days.get(day, DayTotals()) + of_day
             duplicates = len(repeated.get(number, ()))
             accounts.append(replace(report.account, silver_rows=rows.num_rows, duplicates=duplicates))
-            report.task.rows.unlink()
+            if not report.kept:
+                report.task.rows.unlink()
     return writer.files, accounts, dict(sorted(days.items()))
 
 

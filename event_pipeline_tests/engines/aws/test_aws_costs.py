@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from typer.testing import CliRunner
 
 from event_pipeline.cli import app
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.aws.collect import collect_runs
 from event_pipeline.engines.aws.costs import Meter, estimate
 from event_pipeline.engines.base import PipelineError
 from event_pipeline.engines.local import LocalEngine
@@ -21,7 +19,7 @@ from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.emulator import EmulatedAws
-from event_pipeline_tests.engines.aws.pipeline import land, seen, silver
+from event_pipeline_tests.engines.aws.pipeline import land, silver
 from event_pipeline_tests.pipeline import HOUR, event
 
 USERS = next(table for table in load_gold_tables() if table.name == "user_activity")
@@ -119,24 +117,3 @@ def test_costs_are_those_of_aws(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_environment_opens_its_engine(root: Path, settings: Settings) -> None:
     assert isinstance(open_engine(load_settings(root=root)), LocalEngine)
     assert isinstance(open_engine(settings), AwsEngine)
-
-
-def test_runs_that_nobody_needs_are_collected_after_the_grace_period(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings
-) -> None:
-    land(aws, settings, HOUR, 0, [event()])
-    (first,) = silver(engine, HOUR)
-    engine.refresh_gold(USERS, [HOUR], progress=lambda _: None)
-    list(engine.build_silver([HOUR], force=True, progress=lambda _: None))
-    assert engine.collect_runs().runs == 0
-    lake, later = engine._lake, first.commit.committed_at + timedelta(days=8)
-    needed = engine.needed_runs()
-    # The partition still shows the first build: it is needed until it is repointed.
-    assert collect_runs(lake, needed, later, timedelta(days=7)).runs == 0
-    engine.register_hours([HOUR])
-    collected = collect_runs(lake, engine.needed_runs(), later, timedelta(days=7))
-    assert (collected.runs, collected.files) == (1, 3)
-    assert seen(engine) == 1
-    assert engine.partition_faults(HOUR) == []
-    assert engine.repair() != []
-    assert {change.action.value for change in engine.repair()} == {"unchanged"}

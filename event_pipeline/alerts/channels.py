@@ -1,0 +1,158 @@
+"""Where messages go: the log, a webhook, an SNS topic. Each takes a message or says why it did not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import SplitResult, urlsplit
+
+from event_pipeline.alerts.conditions import Severity
+from event_pipeline.alerts.messages import Message, as_slack, as_text
+from event_pipeline.engines.base import PipelineError
+from event_pipeline.engines.open import publish_to_topic
+from event_pipeline.settings import Settings
+
+_LEVELS = {Severity.CRITICAL: logging.ERROR, Severity.WARNING: logging.WARNING, Severity.INFO: logging.INFO}
+_ANSWER_BYTES = 200
+"""Of a refusal, what is quoted."""
+
+
+class DeliveryError(PipelineError):
+    """A channel did not take a message; it is tried again later. The message never holds the webhook's address."""
+
+    def __init__(self, message: str, retry_after_seconds: float = 0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+        """What the receiver asked for."""
+
+
+class Channel(Protocol):
+    """One way to people."""
+
+    @property
+    def name(self) -> str:
+        """What the state knows it by."""
+
+    def send(self, message: Message) -> None:
+        """Hand over one message and see it acknowledged.
+
+        Raises:
+            PipelineError: it was not.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LogChannel:
+    """A log: of the sensor's tick in Dagster, or of the command line."""
+
+    log: logging.Logger
+    name: str = "log"
+
+    def send(self, message: Message) -> None:
+        """Write it at the level of its severity."""
+        self.log.log(_LEVELS[message.severity], as_text(message))
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookChannel:
+    """An address that takes JSON by POST, as Slack's incoming webhooks do. Redirects and proxies are not followed."""
+
+    address: SplitResult
+    timeout_seconds: float
+    name: str = "webhook"
+
+    def send(self, message: Message) -> None:
+        """Post it; any 2xx acknowledges it. The header `Idempotency-Key` holds the message's id.
+
+        Raises:
+            DeliveryError: another status, no connection, or no whole answer within the timeout.
+        """
+        body = json.dumps(as_slack(message)).encode()
+        headers = {"Content-Type": "application/json; charset=utf-8", "Idempotency-Key": message.message_id}
+        target = (self.address.path or "/") + (f"?{self.address.query}" if self.address.query else "")
+        connection = self._connection()
+        try:
+            connection.connect()
+            with _ended_after(connection.sock, self.timeout_seconds):
+                connection.request("POST", target, body, headers)
+                answer = connection.getresponse()
+                said = answer.read(_ANSWER_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            # Their texts may hold the address, which is a secret; the class says enough.
+            raise DeliveryError(
+                f"the webhook did not answer within {self.timeout_seconds:g} s ({type(error).__name__})"
+            ) from None
+        finally:
+            connection.close()
+        if not 200 <= answer.status < 300:
+            text = " ".join(said.decode("utf-8", "replace").split())
+            raise DeliveryError(
+                f"the webhook answered {answer.status} {answer.reason}" + (f": {text}" if text else ""),
+                _seconds(answer.getheader("Retry-After")),
+            )
+
+    def _connection(self) -> http.client.HTTPConnection:
+        host = self.address.hostname or ""
+        if self.address.scheme == "http":
+            return http.client.HTTPConnection(host, self.address.port, timeout=self.timeout_seconds)
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(host, self.address.port, timeout=self.timeout_seconds, context=context)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicChannel:
+    """An SNS topic, whose subscribers get plain text."""
+
+    settings: Settings
+    name: str = "sns"
+
+    def send(self, message: Message) -> None:
+        """Publish it."""
+        subject = f"[{message.event}] {message.title}"
+        publish_to_topic(self.settings, subject, as_text(message), message.message_id)
+
+
+def channels_of(settings: Settings, log: logging.Logger) -> list[Channel]:
+    """Return the channels that are set: the log always."""
+    channels: list[Channel] = [LogChannel(log)]
+    if address := settings.alert_webhook_url.get_secret_value():
+        channels.append(WebhookChannel(urlsplit(address), settings.alert_webhook_timeout_seconds))
+    if settings.alert_topic_arn:
+        channels.append(TopicChannel(settings))
+    return channels
+
+
+def names_of(channels: Sequence[Channel]) -> list[str]:
+    """Return the names of channels."""
+    return [channel.name for channel in channels]
+
+
+@contextmanager
+def _ended_after(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """Cut a connection off after a time in all: a socket's own timeout starts again with every byte that drips in."""
+
+    def cut() -> None:
+        # It may be closed already.
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _seconds(header: str | None) -> float:
+    """Read a Retry-After in seconds; a date, or anything else, counts as none."""
+    return min(float(header), 3_600.0) if header and header.isascii() and header.isdigit() else 0.0

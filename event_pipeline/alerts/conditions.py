@@ -1,0 +1,413 @@
+"""What is wrong now: each condition is a pure function from facts to at most one finding of its kind.
+
+A finding covers every hour that shares its cause, so that an outage of 200 hours is one finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from event_pipeline.alerts.volume import volume_band
+from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.state import HourState
+from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE
+from event_pipeline.rules.hour import Hour, hours_text
+from event_pipeline.settings import Settings
+
+ERROR_CHARACTERS = 400
+"""Of an error's message, as much as a phone shows at once."""
+
+
+class AlertKind(StrEnum):
+    """What an alert is about. The value is also the anchor of its section in docs/runbook.md."""
+
+    FRESHNESS = "freshness"
+    VOLUME = "volume"
+    QUARANTINE_SHARE = "quarantine_share"
+    UNREADABLE_OBJECTS = "unreadable_objects"
+    CONSERVATION_LAW = "conservation_law"
+    LOST_OBJECTS = "lost_objects"
+    RUN_FAILED = "run_failed"
+    CANNOT_LOOK = "cannot_look"
+    BACKFILL_FINISHED = "backfill_finished"
+    DAILY_DIGEST = "daily_digest"
+
+
+class Severity(StrEnum):
+    """How soon a person should look."""
+
+    CRITICAL = "critical"
+    """Now: data is missing or wrong."""
+    WARNING = "warning"
+    """Today."""
+    INFO = "info"
+    """To be known, nothing to do."""
+
+
+PUBLISHED_STATES = frozenset((HourState.READY, HourState.CHANGED, HourState.SHRUNK, HourState.OUTDATED))
+"""States in which queries and Gold show a build of the hour, be it not the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRun:
+    """A Dagster run that failed for good: no retry comes, and no later run of its hours succeeded."""
+
+    run_id: str
+    hours: tuple[Hour, ...]
+    """Hours for which no later run succeeded; empty for jobs that are not about hours."""
+    job: str
+    error: str
+    """In words for a person."""
+    fault: str
+    """Class of the pipeline's error, empty when another one failed the run."""
+    breaks_law: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedBackfill:
+    """A Dagster backfill that came to its end."""
+
+    backfill_id: str
+    status: str
+    hours_done: tuple[Hour, ...]
+    hours_failed: tuple[Hour, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DayFacts:
+    """What landed in one day, for the digest."""
+
+    published: int
+    records: int
+    silver_rows: int
+    quarantined: int
+    duplicates: int
+    unreadable: int
+    revenue: Decimal
+    missing: tuple[Hour, ...]
+    """Hours of the day of which nothing is published."""
+    cost: Decimal | None
+    """In USD; None where nothing is billed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that the conditions look at."""
+
+    now: datetime
+    states: Mapping[Hour, HourState]
+    """Of the closed hours that alerts are about, in order."""
+    commits: Mapping[Hour, HourCommit]
+    """Of the same hours."""
+    records: Mapping[Hour, int]
+    """Records of published hours, weeks back: what volume is learned from."""
+    records_before: Mapping[Hour, int]
+    """The same at the look before."""
+    newest_published: Hour | None
+    """Newest published hour with raw objects, however old."""
+    objects: Mapping[Hour, int]
+    """Raw objects that are listed for the hours of `states` now."""
+    failed_runs: Sequence[FailedRun] = ()
+    backfills: Sequence[FinishedBackfill] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong now, with every hour or run that shares the cause."""
+
+    kind: AlertKind
+    severity: Severity
+    title: str
+    """One line with hours, number and threshold."""
+    subjects: Mapping[str, str]
+    """Hour, run or job -> its own numbers."""
+    advice: str
+    """What to do first."""
+    section: str
+    """Anchor in docs/runbook.md."""
+    hour: str | None = None
+    """The hour whose page in Dagster says most."""
+    run_id: str | None = None
+    """The run whose page does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One thing to be told once, and nothing to be resolved."""
+
+    kind: AlertKind
+    report_id: str
+    """Told before under this id: not told again."""
+    title: str
+    lines: tuple[str, ...]
+    severity: Severity = Severity.INFO
+    supersedes: str = field(default="")
+    """Undelivered reports under this name are replaced by this one."""
+
+
+def find(facts: Facts, settings: Settings) -> list[Finding]:
+    """Return what is wrong by the facts: at most one finding of each kind."""
+    found = (
+        _freshness(facts, settings),
+        _volume(facts, settings),
+        _quarantine_share(facts, settings),
+        _unreadable_objects(facts, settings),
+        _conservation_law(facts),
+        _lost_objects(facts),
+        _run_failed(facts),
+    )
+    return [finding for finding in found if finding]
+
+
+def cannot_look(error: Exception) -> Finding:
+    """Return the finding that nothing can be said, because data folder, buckets or Dagster cannot be read."""
+    return Finding(
+        AlertKind.CANNOT_LOOK,
+        Severity.CRITICAL,
+        "The pipeline's data cannot be read, so nobody watches it",
+        {"error": shortened(str(error))},
+        "`event-pipeline doctor` names what is broken and what mends it",
+        type(error).__name__,
+    )
+
+
+def backfill_reports(backfills: Iterable[FinishedBackfill]) -> list[Report]:
+    """Return one report a backfill: how it ended, hours done and failed, time."""
+    reports = []
+    for each in backfills:
+        failed = hours_text(each.hours_failed) if each.hours_failed else ""
+        lines = [f"{len(each.hours_done):,} hours done, {len(each.hours_failed):,} failed, in {_span(each.seconds)}"]
+        lines += [f"failed: {failed}"] if failed else []
+        severity = Severity.WARNING if each.hours_failed or each.status != "completed_success" else Severity.INFO
+        title = f"Backfill {each.backfill_id} finished: {each.status.replace('_', ' ')}"
+        reports.append(Report(AlertKind.BACKFILL_FINISHED, each.backfill_id, title, tuple(lines), severity))
+    return reports
+
+
+def digest(day: str, facts: DayFacts, open_alerts: Sequence[str]) -> Report:
+    """Return the digest of one UTC day of landing hours."""
+    share = facts.quarantined / facts.records if facts.records else 0.0
+    lines = [
+        f"hours: {facts.published} of {facts.published + len(facts.missing)} published",
+        *([f"missing: {hours_text(facts.missing)}"] if facts.missing else []),
+        f"records: {facts.records:,}, of them {facts.silver_rows:,} Silver rows, {facts.duplicates:,} duplicates",
+        f"quarantined: {facts.quarantined:,} ({share:.2%})",
+        f"unreadable objects: {facts.unreadable:,}",
+        f"revenue: {facts.revenue:,.2f} USD (of what landed on the day)",
+        *([f"cost: {facts.cost:,.2f} USD (estimate)"] if facts.cost is not None else []),
+        f"open alerts: {', '.join(open_alerts) or 'none'}",
+    ]
+    return Report(AlertKind.DAILY_DIGEST, f"digest-{day}", f"Digest of {day}", tuple(lines), supersedes="digest")
+
+
+def shortened(text: str) -> str:
+    """Cut a long message where a phone would stop showing it."""
+    line = " ".join(text.split())
+    return line if len(line) <= ERROR_CHARACTERS else line[: ERROR_CHARACTERS - 1] + "…"
+
+
+def _freshness(facts: Facts, settings: Settings) -> Finding | None:
+    newest, limit = facts.newest_published, timedelta(minutes=settings.alert_freshness_minutes)
+    waiting = [hour for hour, state in facts.states.items() if state not in PUBLISHED_STATES]
+    landed = [hour for hour in waiting if facts.objects.get(hour)]
+    if newest is None and not landed:
+        return None  # a new pipeline: nothing ever came
+    since = newest.end if newest else landed[0].end
+    if facts.now - since <= limit:
+        return None
+    age = _span((facts.now - since).total_seconds())
+    if landed:
+        cause = f"raw objects of {hours_text(landed)} wait to be built"
+        advice = "`event-pipeline status`, then `event-pipeline run` builds what waits; see that daemon and sensor run"
+    else:
+        cause = "no raw objects have landed since"
+        advice = "ask the producer: the pipeline has built everything it was given"
+    said = f"the newest is {newest}, which ended {age} ago" if newest else f"nothing is published, for {age}"
+    return Finding(
+        AlertKind.FRESHNESS,
+        Severity.CRITICAL,
+        f"No hour published for {age} (limit {_span(limit.total_seconds())})",
+        {"newest hour": said, "cause": cause},
+        advice,
+        AlertKind.FRESHNESS,
+        hour=str(landed[-1]) if landed else None,
+    )
+
+
+def _volume(facts: Facts, settings: Settings) -> Finding | None:
+    """Hold each hour to its band: the unbroken row of odd hours up to now, and odd ones published since the last look.
+
+    An odd hour further back does not heal any more, so once normal hours follow it, the alert is over.
+    """
+    counts = _counts(facts)
+    odd, numbers = [], {}
+    for hour, records in counts.items():
+        band = volume_band(hour, facts.records, settings)
+        if band and records not in band:
+            odd.append(hour)
+            share = records / band.expected - 1 if band.expected >= 1 else 1.0
+            numbers[hour] = (
+                f"{records:,} records, {share:+.0%} of the expected {band.expected:,.0f} "
+                f"(normal {band.low:,.0f} to {band.high:,.0f}, from {band.days} days)"
+            )
+    row: set[Hour] = set()
+    for hour in reversed(counts):
+        if hour not in numbers:
+            break
+        row.add(hour)
+    told = [hour for hour in odd if hour in row or facts.records_before.get(hour) != counts[hour]]
+    if not told:
+        return None
+    return Finding(
+        AlertKind.VOLUME,
+        Severity.WARNING,
+        f"Unusual number of records in {hours_text(told)}",
+        {str(hour): numbers[hour] for hour in told},
+        "compare raw objects and records in `event-pipeline status`, then ask the producer",
+        AlertKind.VOLUME,
+        hour=str(told[-1]),
+    )
+
+
+def _counts(facts: Facts) -> dict[Hour, int]:
+    """Return the records of hours in order; an hour that nothing landed in counts once a later one is published."""
+    counts = {}
+    for hour, state in facts.states.items():
+        if state in PUBLISHED_STATES and hour in facts.records:
+            counts[hour] = facts.records[hour]
+        elif state is HourState.NO_RAW and facts.newest_published and hour < facts.newest_published:
+            counts[hour] = 0
+    return counts
+
+
+def _quarantine_share(facts: Facts, settings: Settings) -> Finding | None:
+    limit, details = settings.quarantine_error_share, {}
+    for hour, commit in facts.commits.items():
+        account = commit.account
+        share = account.quarantined / account.records if account.records else 0.0
+        if share > limit:
+            reason, most = max(account.quarantined_by_reason.items(), key=lambda each: (each[1], each[0]))
+            details[hour] = (
+                f"{share:.2%}: {account.quarantined:,} of {account.records:,} records, most {reason} ({most:,})"
+            )
+    return _about_hours(
+        AlertKind.QUARANTINE_SHARE,
+        Severity.CRITICAL,
+        f"More than {limit:.2%} of the records quarantined in",
+        details,
+        "look at `silver.quarantine` by reason and object: a producer's change, or a rule that no longer fits",
+    )
+
+
+def _unreadable_objects(facts: Facts, settings: Settings) -> Finding | None:
+    details = {}
+    for hour, commit in facts.commits.items():
+        unreadable = commit.account.unreadable
+        if len(unreadable) >= settings.alert_unreadable_objects:
+            first = unreadable[0]
+            details[hour] = f"{len(unreadable)} of {len(commit.account.objects)} objects, first {first.key}: " + str(
+                first.unreadable
+            )
+    return _about_hours(
+        AlertKind.UNREADABLE_OBJECTS,
+        Severity.WARNING,
+        "Raw objects cannot be read in",
+        details,
+        "ask the producer to write the objects again: replaced objects are picked up by themselves",
+    )
+
+
+def _conservation_law(facts: Facts) -> Finding | None:
+    details = dict[Hour, str]()
+    run_id = None
+    for run in facts.failed_runs:
+        if run.breaks_law:
+            run_id = run_id or run.run_id
+            details |= {hour: shortened(run.error) for hour in run.hours}
+    for hour, commit in facts.commits.items():
+        account = commit.account
+        files = [commit.files_of(table.full_name) for table in (SILVER_EVENTS, SILVER_QUARANTINE)]
+        written = tuple(sum(file.rows for file in each) for each in files)
+        lost = account.records - account.silver_rows - account.quarantined - account.duplicates
+        # Of an hour past its retention no such file is left, and its account still has to add up.
+        if lost or (any(files) and written != (account.silver_rows, account.quarantined)):
+            details[hour] = (
+                f"{account.records:,} records, but {written[0]:,} Silver rows, {written[1]:,} quarantined, "
+                f"{account.duplicates:,} duplicates"
+            )
+    return _about_hours(
+        AlertKind.CONSERVATION_LAW,
+        Severity.CRITICAL,
+        "Records in and out do not add up in",
+        details,
+        "a fault of the pipeline, not of the data: keep raw as it is, run `event-pipeline verify`, call its owners",
+        run_id,
+    )
+
+
+def _lost_objects(facts: Facts) -> Finding | None:
+    lost = [hour for hour, state in facts.states.items() if state is HourState.SHRUNK and facts.objects.get(hour)]
+    return _about_hours(
+        AlertKind.LOST_OBJECTS,
+        Severity.WARNING,
+        "Raw objects of published hours are gone in",
+        {
+            hour: f"{facts.objects[hour]} objects now, built from {len(facts.commits[hour].account.objects)}"
+            for hour in lost
+        },
+        "put the objects back; the published build stays, and new objects of the hour wait",
+    )
+
+
+def _run_failed(facts: Facts) -> Finding | None:
+    runs = [run for run in facts.failed_runs if not run.breaks_law]
+    if not runs:
+        return None
+    hours = sorted({hour for run in runs for hour in run.hours})
+    jobs = sorted({run.job for run in runs if not run.hours})
+    where = " and ".join([*([hours_text(hours)] if hours else []), *(f"job {job}" for job in jobs)])
+    details = dict[str, str]()
+    for run in runs:
+        # By hours, not by run: the same hours that fail again are nothing new.
+        about = hours_text(run.hours) if run.hours else f"job {run.job}"
+        details.setdefault(about, f"run {run.run_id[:8]}: {shortened(run.error)}")
+    return Finding(
+        AlertKind.RUN_FAILED,
+        Severity.CRITICAL,
+        f"Runs failed and are not tried again: {where}",
+        details,
+        "read the error below; once its cause is gone, `event-pipeline run` builds what is due",
+        runs[0].fault or AlertKind.RUN_FAILED,
+        hour=str(hours[-1]) if hours else None,
+        run_id=runs[0].run_id,
+    )
+
+
+def _about_hours(
+    kind: AlertKind,
+    severity: Severity,
+    what: str,
+    details: Mapping[Hour, str],
+    advice: str,
+    run_id: str | None = None,
+) -> Finding | None:
+    if not details:
+        return None
+    hours = sorted(details)
+    subjects = {str(hour): details[hour] for hour in hours}
+    return Finding(kind, severity, f"{what} {hours_text(hours)}", subjects, advice, kind, str(hours[-1]), run_id)
+
+
+def _span(seconds: float) -> str:
+    """Write a duration as people say it."""
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes < 48 * 60 else f"{minutes // 1440} days"

@@ -1,0 +1,151 @@
+"""What a person reads: one message composed once, and how a terminal, Slack and an e-mail show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from event_pipeline.alerts.conditions import AlertKind, Finding, Report, Severity
+from event_pipeline.rules.hour import Hour
+from event_pipeline.settings import Settings
+
+SUBJECTS_SHOWN = 6
+"""Hours whose own numbers a message shows; the title names the ranges of all."""
+RUNBOOK = "docs/runbook.md"
+
+_SLACK_HEADER_CHARACTERS = 150
+_SLACK_TEXT_CHARACTERS = 3_000
+_SYMBOLS = {
+    Severity.CRITICAL: ":red_circle:",
+    Severity.WARNING: ":large_yellow_circle:",
+    Severity.INFO: ":information_source:",
+}
+
+
+class Event(StrEnum):
+    """What a message says of its alert."""
+
+    RAISED = "raised"
+    GROWN = "still open"
+    RESOLVED = "resolved"
+    REPORT = "report"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, the same on every channel and at every attempt."""
+
+    message_id: str
+    """Stable: a receiver that gets it twice can tell."""
+    kind: AlertKind
+    event: Event
+    severity: Severity
+    title: str
+    lines: tuple[str, ...]
+    advice: str
+    links: Mapping[str, str]
+    """What it leads to -> address, or the place in the documents."""
+    at: datetime
+
+
+def alert_message(
+    message_id: str, event: Event, finding: Finding, notes: tuple[str, ...], settings: Settings, at: datetime
+) -> Message:
+    """Compose what is said of an alert; `notes` stand below the numbers."""
+    shown = list(finding.subjects.items())[-SUBJECTS_SHOWN:]
+    more = len(finding.subjects) - len(shown)
+    lines = [f"{subject}: {detail}" for subject, detail in shown]
+    lines += [f"and {more:,} more" if more > 0 else ""]
+    return Message(
+        message_id,
+        finding.kind,
+        event,
+        Severity.INFO if event is Event.RESOLVED else finding.severity,
+        finding.title,
+        tuple(line for line in (*lines, *notes) if line),
+        "" if event is Event.RESOLVED else finding.advice,
+        _links(settings, finding.section, finding.hour, finding.run_id),
+        at,
+    )
+
+
+def report_message(report: Report, settings: Settings, at: datetime) -> Message:
+    """Compose a report."""
+    links = _links(settings, report.kind, None, None)
+    if report.kind is AlertKind.BACKFILL_FINISHED and settings.dagster_url:
+        links["backfill"] = f"{settings.dagster_url.rstrip('/')}/runs/b/{report.report_id}"
+    return Message(
+        report.report_id, report.kind, Event.REPORT, report.severity, report.title, report.lines, "", links, at
+    )
+
+
+def trial_message(settings: Settings, at: datetime) -> Message:
+    """Compose the message by which a person tries the channels."""
+    return Message(
+        f"test-{at:%Y%m%dT%H%M%S%fZ}",
+        AlertKind.DAILY_DIGEST,
+        Event.TEST,
+        Severity.INFO,
+        "This is a test: alerts of the event pipeline arrive here",
+        ("Nothing is wrong.",),
+        "",
+        _links(settings, "", None, None),
+        at,
+    )
+
+
+def as_text(message: Message) -> str:
+    """Write a message as lines of plain text, the first of which says it all."""
+    head = f"[{message.severity}, {message.event}] {message.title}"
+    lines = [head, *(f"  {line}" for line in message.lines)]
+    lines += [f"  Do first: {message.advice}"] if message.advice else []
+    lines += [f"  {name}: {address}" for name, address in message.links.items()]
+    return "\n".join(lines)
+
+
+def as_slack(message: Message) -> dict[str, Any]:
+    """Write a message as Slack's incoming webhooks take it; others read `text`, which says the same."""
+    symbol = ":white_check_mark:" if message.event is Event.RESOLVED else _SYMBOLS[message.severity]
+    headline = f"{message.event.capitalize()}: {message.title}"
+    blocks: list[dict[str, Any]] = [
+        {
+            "type": "header",
+            "text": {"type": "plain_text", "text": f"{symbol} {headline}"[:_SLACK_HEADER_CHARACTERS], "emoji": True},
+        }
+    ]
+    body = "\n".join(f"• {_escaped(line)}" for line in message.lines)
+    if message.advice:
+        body += f"\n*Do first:* {_escaped(message.advice)}"
+    if body:
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": body[:_SLACK_TEXT_CHARACTERS]}})
+    links = [
+        f"<{_escaped(address)}|{name}>" if address.startswith("http") else f"{name}: {_escaped(address)}"
+        for name, address in message.links.items()
+    ]
+    context = "  ·  ".join([*links, f"{message.at:%Y-%m-%d %H:%M} UTC", f"id {message.message_id}"])
+    blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": context[:_SLACK_TEXT_CHARACTERS]}]})
+    return {"text": _escaped(as_text(message)), "blocks": blocks}
+
+
+def _links(settings: Settings, section: str, hour: str | None, run_id: str | None) -> dict[str, str]:
+    runbook = settings.runbook_url or RUNBOOK
+    links = {"runbook": f"{runbook}#{section}" if section else runbook}
+    if settings.dagster_url:
+        dagster = settings.dagster_url.rstrip("/")
+        if run_id:
+            links["run"] = f"{dagster}/runs/{run_id}"
+        if hour:
+            key = Hour.parse(hour).partition_key
+            links["hour"] = f"{dagster}/assets/silver_events?view=partitions&partition={key}"
+        if not run_id and not hour:
+            links["Dagster"] = dagster
+    return links
+
+
+def _escaped(text: str) -> str:
+    """Escape the three characters that Slack reads as markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,45 @@
+"""The sensor that looks after the pipeline: raises alerts, sends them, and resolves them."""
+
+import logging
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from event_pipeline.alerts.channels import channels_of
+from event_pipeline.automation.alerting import look_and_tell
+from event_pipeline.engines.base import Engine
+from event_pipeline.rules.query import GoldTable
+from event_pipeline.settings import Settings
+
+ALERTS = "alerts"
+
+
+def alerts_sensor(
+    gold_tables: tuple[GoldTable, ...],
+    settings: Settings,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> dg.SensorDefinition:
+    """Return the sensor that evaluates and sends alerts; it starts no runs, and is off until switched on."""
+
+    @dg.sensor(
+        name=ALERTS,
+        minimum_interval_seconds=settings.alert_interval_seconds,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=(
+            f"Looks at the last {settings.alert_hours} hours and at failed runs, and tells log, webhook and SNS topic "
+            "what is wrong, once, and when it is over. Starts no runs. docs/alerts.md lists what it tells."
+        ),
+    )
+    def alerts(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SkipReason:
+        log: logging.Logger = context.log
+        channels = channels_of(settings, log)
+        told = look_and_tell(engine, gold_tables, settings, lambda: nullcontext(context.instance), channels, clock)
+        for channel, why in told.delivered.failed:
+            log.error(f"{channel}: {why}; it is tried again")
+        open_alerts = ", ".join(sorted(told.state.alerts)) or "none"
+        sent = len(told.delivered.sent)
+        return dg.SkipReason(f"Open alerts: {open_alerts}; {sent} messages sent, {len(told.state.outbox)} waiting")
+
+    return alerts

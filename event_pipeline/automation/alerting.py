@@ -1,0 +1,292 @@
+"""What alerts look at, gathered from engine and Dagster, and one look from facts to delivered messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from event_pipeline.alerts.channels import Channel
+from event_pipeline.alerts.conditions import (
+    PUBLISHED_STATES,
+    DayFacts,
+    Facts,
+    FailedRun,
+    FinishedBackfill,
+    Report,
+    backfill_reports,
+    cannot_look,
+    digest,
+    find,
+)
+from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, Told, load_state, tell
+from event_pipeline.alerts.state import AlertState, Seen
+from event_pipeline.automation.dagster_storage import storage_faults
+from event_pipeline.engines.base import BrokenLawError, Engine, PassingFaultError, PipelineError
+from event_pipeline.engines.open import open_document
+from event_pipeline.engines.state import hour_states
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import GoldTable
+from event_pipeline.settings import Environment, Settings
+
+if TYPE_CHECKING:
+    from dagster import DagsterEvent, DagsterInstance, DagsterRun
+
+RUNS_LOOKED_AT = 1_000
+BACKFILLS_LOOKED_AT = 25
+ERRORS_READ = 5
+"""Failed runs whose event logs are read at one look; in an outage the others failed of the same."""
+
+OpenInstance = Callable[[], AbstractContextManager["DagsterInstance | None"]]
+"""Opens Dagster's storage for the length of a look; None where there is none yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look found, and what it learned for the next."""
+
+    seen: Seen
+    learn: Callable[[AlertState], AlertState]
+
+
+def look_and_tell(
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    settings: Settings,
+    open_instance: OpenInstance,
+    channels: Sequence[Channel],
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Told:
+    """Look once, raise, keep and resolve alerts, and deliver what is due.
+
+    Raises:
+        PipelineError: the state of alerts cannot be read or written.
+    """
+    document = open_document(settings, ALERTS_DOCUMENT)
+    found = look(engine, gold_tables, settings, open_instance, load_state(document), clock())
+    return tell(document, found.learn, found.seen, settings, channels, clock)
+
+
+def look(
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    settings: Settings,
+    open_instance: OpenInstance,
+    state: AlertState,
+    now: datetime,
+) -> Look:
+    """Gather the facts and hold the conditions to them; changes nothing.
+
+    What cannot be read is a finding of its own; a passing fault becomes one when it has lasted for too long.
+    """
+    try:
+        with storage_faults(settings.dagster_home), open_instance() as instance:
+            facts = gather(engine, gold_tables, settings, instance, state, now)
+        day_digest = _digest(engine, settings, state, facts)
+    except (PipelineError, OSError) as error:
+        patience = timedelta(minutes=settings.alert_freshness_minutes)
+        passing = isinstance(error, PassingFaultError) and state.looked_at and now - state.looked_at < patience
+        return Look(Seen(now, [] if passing else [cannot_look(error)], complete=False), lambda present: present)
+    reports = [*backfill_reports(facts.backfills), *day_digest]
+
+    def learn(present: AlertState) -> AlertState:
+        return replace(
+            present,
+            records={str(hour): records for hour, records in facts.records.items()},
+            newest_published=str(facts.newest_published) if facts.newest_published else None,
+        )
+
+    return Look(Seen(now, find(facts, settings), reports), learn)
+
+
+def gather(
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    settings: Settings,
+    instance: DagsterInstance | None,
+    state: AlertState,
+    now: datetime,
+) -> Facts:
+    """Read the facts: listings and commit records of the hours that alerts are about, and Dagster's runs of them.
+
+    Without an instance no run is looked at. Records of older hours come from the state, so a look costs the same
+    whatever lies behind.
+
+    Raises:
+        PipelineError: something cannot be read.
+    """
+    current = Hour.containing(now)
+    first = max(settings.first_partition, current.plus(-settings.alert_hours))
+    before = {Hour.parse(hour): records for hour, records in state.records.items()}
+    newest = Hour.parse(state.newest_published) if state.newest_published else None
+    if first >= current:
+        return Facts(now, {}, {}, {}, before, newest, {})
+    hours = HourRange(first, current)
+    states = hour_states(engine, gold_tables, settings.event_time_limits.rules_version, now, hours)
+    commits = engine.hour_commits(hours)
+    oldest = first.plus(-24 * settings.alert_volume_days)
+    records = {hour: count for hour, count in before.items() if hour >= oldest}
+    if not before and oldest < first:
+        records |= {hour: each.account.records for hour, each in engine.hour_commits(HourRange(oldest, first)).items()}
+    published = [hour for hour, each in states.items() if each in PUBLISHED_STATES]
+    records |= {hour: commits[hour].account.records for hour in published if hour in commits}
+    newest = max([hour for hour in published if hour in commits and commits[hour].account.objects], default=newest)
+    if newest is None:
+        newest = max(engine.registered_runs(), default=None)
+    return Facts(
+        now,
+        states,
+        commits,
+        dict(sorted(records.items())),
+        before,
+        newest,
+        {hour: len(listing.objects) for hour, listing in engine.list_raw_hours(hours).items()},
+        failed_runs(instance, first.start) if instance else (),
+        finished_backfills(instance, first.start, state.reported) if instance else (),
+    )
+
+
+def failed_runs(instance: DagsterInstance, since: datetime) -> list[FailedRun]:
+    """Return the runs that failed for good since an instant, newest first, with the hours that none built later."""
+    from dagster import RunsFilter
+
+    failed: list[tuple[DagsterRun, list[Hour]]] = []
+    judged: set[Hour | str] = set()
+    records = instance.get_run_records(RunsFilter(updated_after=since), limit=RUNS_LOOKED_AT)
+    for run in (record.dagster_run for record in records):
+        has_failed = _has_failed(run)
+        if has_failed is None:
+            continue
+        new = [subject for subject in _subjects(run) if subject not in judged]
+        judged.update(new)
+        if has_failed and new:
+            failed.append((run, [subject for subject in new if isinstance(subject, Hour)]))
+    return [
+        _failed_run(instance, run, about) if number < ERRORS_READ else _unread(run, about)
+        for number, (run, about) in enumerate(failed)
+    ]
+
+
+def finished_backfills(instance: DagsterInstance, since: datetime, known: Collection[str]) -> list[FinishedBackfill]:
+    """Return the backfills that came to an end since an instant, without those that are known."""
+    from dagster import RunsFilter
+    from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter
+    from dagster._core.storage.tags import BACKFILL_ID_TAG
+
+    from event_pipeline.automation.run_hours import hours_of_tags
+
+    finished = []
+    wanted = BulkActionsFilter(statuses=BULK_ACTION_TERMINAL_STATUSES)
+    for each in instance.get_backfills(filters=wanted, limit=BACKFILLS_LOOKED_AT):
+        ended = each.backfill_end_timestamp
+        if ended is None or ended < since.timestamp() or each.backfill_id in known:
+            continue
+        done, failed = set[Hour](), set[Hour]()
+        for run in instance.get_runs(filters=RunsFilter(tags={BACKFILL_ID_TAG: each.backfill_id})):
+            (done if run.is_success else failed).update(hours_of_tags(run.tags) or ())
+        seconds = ended - each.backfill_timestamp
+        finished.append(
+            FinishedBackfill(
+                each.backfill_id, each.status.value.lower(), tuple(sorted(done)), tuple(sorted(failed - done)), seconds
+            )
+        )
+    return finished
+
+
+def _has_failed(run: DagsterRun) -> bool | None:
+    """Tell how a run ended; None while it goes on, when Dagster starts it again, and when a person cancelled it."""
+    from dagster import DagsterRunStatus
+    from dagster._core.storage.tags import WILL_RETRY_TAG
+
+    from event_pipeline.automation.run_hours import process_is_gone
+
+    if run.is_success:
+        return False
+    if run.status is DagsterRunStatus.FAILURE:
+        return None if run.tags.get(WILL_RETRY_TAG) == "true" else True
+    return True if not run.is_finished and process_is_gone(run) else None
+
+
+def _subjects(run: DagsterRun) -> list[Hour | str]:
+    """Return what a run is about: its hours, however old, or, for other jobs, the job."""
+    from event_pipeline.automation.run_hours import hours_of_tags
+
+    covered = hours_of_tags(run.tags)
+    return list(covered) if covered else [run.job_name]
+
+
+def _failed_run(instance: DagsterInstance, run: DagsterRun, hours: Sequence[Hour]) -> FailedRun:
+    from dagster import DagsterEventType
+
+    from event_pipeline.automation.runs import explanation, failed_checks_of
+
+    wanted = {
+        DagsterEventType.STEP_FAILURE,
+        DagsterEventType.PIPELINE_FAILURE,
+        DagsterEventType.ASSET_CHECK_EVALUATION,
+    }
+    entries = instance.all_logs(run.run_id, of_type=wanted)
+    events = [entry.dagster_event for entry in entries if entry.dagster_event]
+    evaluations = (
+        event.asset_check_evaluation_data
+        for event in events
+        if event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION
+    )
+    checks = tuple(failed_checks_of(evaluations))
+    fault = next((fault for fault in map(_fault, events) if fault), "")
+    breaks_law = fault == BrokenLawError.__name__ or any(check.check == "conservation_law" for check in checks)
+    if not run.is_finished:
+        return FailedRun(run.run_id, tuple(hours), run.job_name, "the process that executed it is gone", "", False)
+    return FailedRun(run.run_id, tuple(hours), run.job_name, explanation(events, checks), fault, breaks_law)
+
+
+def _unread(run: DagsterRun, hours: Sequence[Hour]) -> FailedRun:
+    return FailedRun(run.run_id, tuple(hours), run.job_name, "see the run's page", "", False)
+
+
+def _fault(event: DagsterEvent) -> str:
+    """Return the class of the pipeline's error that failed a step."""
+    from event_pipeline.assets.faults import FAULT_CLASS
+
+    if not event.is_step_failure:
+        return ""
+    described = event.step_failure_data.user_failure_data
+    value = described.metadata.get(FAULT_CLASS) if described and described.metadata else None
+    return str(value.value) if value else ""
+
+
+def _digest(engine: Engine, settings: Settings, state: AlertState, facts: Facts) -> Iterable[Report]:
+    """Return the digest of yesterday from a set hour on, unless it was made before or nothing was ever published."""
+    now, day = facts.now, facts.now.date() - timedelta(days=1)
+    if now.hour < settings.alert_digest_hour or f"digest-{day}" in state.reported or facts.newest_published is None:
+        return []
+    first = Hour.containing(now.replace(hour=0) - timedelta(days=1))
+    hours = HourRange(first, first.plus(24))
+    accounts = {hour: commit.account for hour, commit in engine.hour_commits(hours).items()}
+    revenue = sum((each.revenue for account in accounts.values() for each in account.days.values()), Decimal("0.00"))
+    totals = DayFacts(
+        published=len(accounts),
+        records=sum(each.records for each in accounts.values()),
+        silver_rows=sum(each.silver_rows for each in accounts.values()),
+        quarantined=sum(each.quarantined for each in accounts.values()),
+        duplicates=sum(each.duplicates for each in accounts.values()),
+        unreadable=sum(len(each.unreadable) for each in accounts.values()),
+        revenue=revenue,
+        missing=tuple(hour for hour in hours if hour not in accounts and hour >= settings.first_partition),
+        cost=_cost(engine, settings, hours),
+    )
+    found = {finding.kind.value for finding in find(facts, settings)}
+    return [digest(str(day), totals, sorted(found | {kind.value for kind in state.alerts}))]
+
+
+def _cost(engine: Engine, settings: Settings, hours: HourRange) -> Decimal | None:
+    if settings.env is not Environment.AWS:
+        return None
+    from event_pipeline.engines.aws import AwsEngine
+
+    if not isinstance(engine, AwsEngine):
+        return None
+    return sum((step.cost.usd for step in engine.costs(hours)), Decimal(0))

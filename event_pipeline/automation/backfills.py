@@ -1,0 +1,366 @@
+"""Backfills that people start: what one would do, and starting, pausing, resuming and cancelling it through Dagster.
+
+A backfill is one or more of Dagster's own asset backfills with the same tag: Dagster cuts the hours into runs by the
+assets' backfill policy, queues them, watches them and shows them in the UI. Nothing is kept beside it. What is left to
+do follows from listings and commit records, so a resumed backfill asks for exactly the hours that are not built yet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus, PartitionBackfill
+from dagster._core.utils import make_new_backfill_id
+
+from event_pipeline.assets.partitions import landing_hours
+from event_pipeline.assets.pipeline import pipeline_assets
+from event_pipeline.assets.silver import SILVER
+from event_pipeline.automation.building import BackfillError, check_buildable
+from event_pipeline.automation.run_hours import BACKFILL_PRIORITY, UNFINISHED, hours_under_way
+from event_pipeline.engines.base import Engine, SilverOutcome
+from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
+from event_pipeline.rules.hour import Hour, HourRange, contiguous
+from event_pipeline.rules.query import GoldTable
+from event_pipeline.settings import Settings
+
+BACKFILL_TAG = "event_pipeline/backfill"
+"""Id of a backfill; the same for all of Dagster's backfills that a resumed one is made of."""
+BACKFILL_HOURS_TAG = "event_pipeline/backfill_hours"
+"""The hours that a person asked for: `2025-12-01T00/2025-12-31T00`, the end exclusive."""
+
+WAITING = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED]
+IN_PROGRESS = [status for status in UNFINISHED if status not in WAITING]
+
+RUNS_MEASURED = 200
+"""Latest materializations from which the speed of this machine is taken."""
+SUBMISSION_TIMEOUT_SECONDS = 60
+"""The daemon takes seconds to queue a batch of runs and looks only then whether its backfill was stopped."""
+HEARTBEAT_SECONDS = 120
+"""Daemons are heard every 30 seconds; Dagster itself calls one missing after half an hour."""
+_DAEMONS = ("BACKFILL", "QUEUED_RUN_COORDINATOR")
+_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillPlan:
+    """What a backfill of a range would do with each of its hours."""
+
+    hours: HourRange
+    states: Mapping[HourState, tuple[Hour, ...]]
+    """The hours of the range by their state, those under way left out."""
+    under_way: tuple[Hour, ...]
+    """Hours that a queued or running run is about already."""
+    runs: tuple[HourRange, ...]
+    """The hours to build, as Dagster cuts them into runs."""
+    raw_bytes: int
+    """Stored raw bytes of the hours to build."""
+
+    @property
+    def to_build(self) -> tuple[Hour, ...]:
+        """The hours to build, in order."""
+        return tuple(hour for hours in self.runs for hour in hours)
+
+    def of_state(self, state: HourState) -> tuple[Hour, ...]:
+        """Return the hours in a state, in order."""
+        return self.states.get(state, ())
+
+
+def plan_backfill(
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    now: datetime,
+    hours: HourRange,
+) -> BackfillPlan:
+    """Compare listings, commit records and catalog of a range, and leave out what runs already; changes nothing.
+
+    Hours without raw objects have nothing to build, hours that lost objects keep their published build.
+
+    Raises:
+        NotBuildableError: the range begins before the first partition or holds an hour that is not over.
+        StorageError: the data folder cannot be read or is damaged.
+    """
+    check_buildable(hours, settings, now)
+    found = hour_states(engine, gold_tables, settings.event_time_limits.rules_version, now, hours)
+    busy = hours_under_way(instance)
+    under_way = tuple(hour for hour, state in found.items() if hour in busy and state in DUE_STATES)
+    states: dict[HourState, list[Hour]] = {}
+    for hour, state in found.items():
+        if hour not in under_way:
+            states.setdefault(state, []).append(hour)
+    due = sorted(hour for state in DUE_STATES for hour in states.get(state, ()))
+    listings = engine.list_raw_hours(hours)
+    return BackfillPlan(
+        hours,
+        {state: tuple(each) for state, each in states.items()},
+        under_way,
+        tuple(contiguous(due, settings.hours_per_run)),
+        sum(listings[hour].raw_bytes for hour in due if hour in listings),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSpeed:
+    """How fast recent runs took hours from raw objects to Gold."""
+
+    runs: int
+    raw_bytes: int
+    seconds: float
+    """Of the runs, one after the other."""
+
+    def seconds_for(self, raw_bytes: int) -> float:
+        """Return about how long runs need for that many raw bytes, one run at a time."""
+        return self.seconds * raw_bytes / self.raw_bytes
+
+
+def measured_speed(instance: dg.DagsterInstance) -> MeasuredSpeed | None:
+    """Return what recent successful runs needed that really built Silver; None when there are none."""
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(SILVER))
+    built = Counter[str]()
+    for record in instance.fetch_materializations(wanted, limit=RUNS_MEASURED).records:
+        metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+        if "bytes_in" in metadata and metadata["outcome"].value == SilverOutcome.BUILT.value:
+            built[record.run_id] += int(str(metadata["bytes_in"].value))
+    if not built:
+        return None
+    finished = dg.RunsFilter(run_ids=list(built), statuses=[dg.DagsterRunStatus.SUCCESS])
+    records = [each for each in instance.get_run_records(filters=finished) if each.start_time and each.end_time]
+    raw_bytes = sum(built[each.dagster_run.run_id] for each in records)
+    seconds = sum((each.end_time or 0) - (each.start_time or 0) for each in records)
+    return MeasuredSpeed(len(records), raw_bytes, seconds) if raw_bytes else None
+
+
+# -- doing
+
+
+def start_backfill(
+    plan: BackfillPlan, settings: Settings, instance: dg.DagsterInstance, resumed: str | None = None
+) -> str:
+    """Hand the hours of a plan to Dagster's backfill daemon, below live runs, and return the backfill's id.
+
+    `resumed` is the id of the backfill that this one goes on with.
+    """
+    wanted = landing_hours(settings).subset_with_partition_keys([hour.partition_key for hour in plan.to_build])
+    dagster_id = make_new_backfill_id()
+    backfill_id = resumed or dagster_id
+    instance.add_backfill(
+        PartitionBackfill.from_asset_graph_subset(
+            backfill_id=dagster_id,
+            asset_graph_subset=AssetGraphSubset(  # type: ignore[call-arg] # its decorator hides the signature
+                {asset.key: wanted for asset in pipeline_assets(settings)}, set()
+            ),
+            backfill_timestamp=datetime.now(UTC).timestamp(),
+            tags={
+                BACKFILL_TAG: backfill_id,
+                BACKFILL_HOURS_TAG: f"{plan.hours.first}/{plan.hours.end}",
+                **BACKFILL_PRIORITY,
+            },
+            dynamic_partitions_store=instance,
+            title=f"{plan.hours.first} to {plan.hours.end}: {len(plan.to_build)} hours",
+            description=f"event-pipeline backfill status {backfill_id}",
+            run_config=None,
+        )
+    )
+    return backfill_id
+
+
+def pause_backfill(instance: dg.DagsterInstance, backfill_id: str) -> tuple[int, int]:
+    """Take queued runs back and let running ones finish; return how many runs each.
+
+    Raises:
+        BackfillError: there is no such backfill, or nothing of it is queued or running.
+    """
+    active = [each for each in _dagster_backfills(instance, backfill_id) if not _is_over(each)]
+    if not active and not _runs(instance, backfill_id, UNFINISHED):
+        raise BackfillError(f"backfill {backfill_id} is not running: nothing to pause")
+    for each in active:
+        instance.update_backfill(each._replace(status=BulkActionStatus.CANCELED))
+    for each in active:
+        _wait_for_submission(instance, each)
+    taken_back = 0
+    # Runs that the daemon was about to queue when it was told come a moment later.
+    while queued := _runs(instance, backfill_id, WAITING):
+        for run in queued:
+            instance.report_run_canceling(run, message="Taken back from the queue: the backfill is paused.")
+            instance.report_run_canceled(run)
+        taken_back += len(queued)
+    for each in active:
+        # The daemon may have written its own state over ours while it was looking at the backfill.
+        if (now := instance.get_backfill(each.backfill_id)) and not _is_over(now):
+            instance.update_backfill(now._replace(status=BulkActionStatus.CANCELED))
+    return taken_back, len(_runs(instance, backfill_id, UNFINISHED))
+
+
+def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> None:
+    """Tell the daemon to end the backfill: queued runs are taken back, running ones are stopped.
+
+    Raises:
+        BackfillError: there is no such backfill, or nothing of it is queued or running.
+    """
+    backfills = _dagster_backfills(instance, backfill_id)
+    with_runs = {run.tags.get("dagster/backfill") for run in _runs(instance, backfill_id, UNFINISHED)}
+    ending = [each for each in backfills if not _is_over(each) or each.backfill_id in with_runs]
+    if not ending:
+        raise BackfillError(f"backfill {backfill_id} is not running: nothing to cancel")
+    for each in ending:
+        instance.update_backfill(each._replace(status=BulkActionStatus.CANCELING))
+
+
+def hours_to_resume(instance: dg.DagsterInstance, backfill_id: str) -> HourRange:
+    """Return the hours that a backfill was asked for.
+
+    Raises:
+        BackfillError: there is no such backfill, or it is being worked on.
+    """
+    backfills = _dagster_backfills(instance, backfill_id)
+    if not all(_is_over(each) for each in backfills):
+        raise BackfillError(f"backfill {backfill_id} is running: `event-pipeline backfill status` shows how far it is")
+    return _asked_for(backfills[0])
+
+
+def is_daemon_heard(instance: dg.DagsterInstance) -> bool:
+    """Tell whether a Dagster daemon works on backfills and the run queue now."""
+    heartbeats = instance.get_daemon_heartbeats()
+    since = time.time() - HEARTBEAT_SECONDS
+    return all(name in heartbeats and heartbeats[name].timestamp > since for name in _DAEMONS)
+
+
+# -- looking
+
+
+class BackfillState(StrEnum):
+    """How a backfill stands."""
+
+    RUNNING = "running"
+    STOPPING = "stopping"
+    """Paused or cancelled, and some of its runs are not over yet."""
+    STOPPED = "stopped"
+    """Paused or cancelled with hours left to build."""
+    FAILED = "failed"
+    """All its runs are over, and hours are left to build."""
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillStatus:
+    """One backfill, its resumptions included."""
+
+    backfill_id: str
+    hours: HourRange
+    """As asked for."""
+    started: datetime
+    state: BackfillState
+    left: int
+    """Hours of the range that are due to be built now; a late object can add one at any time."""
+    published: int
+    """Hours of the range that are published through to Gold now, whoever built them."""
+    queued: int
+    """Runs, as the next four."""
+    running: int
+    succeeded: int
+    failed: int
+    taken_back: int
+    """Taken back from the queue, or stopped."""
+
+    @property
+    def is_resumable(self) -> bool:
+        """Tell whether hours are left and nobody works on them."""
+        return self.state in (BackfillState.STOPPED, BackfillState.FAILED)
+
+
+def backfill_statuses(
+    instance: dg.DagsterInstance,
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    settings: Settings,
+    now: datetime,
+    backfill_id: str | None = None,
+) -> list[BackfillStatus]:
+    """Return one backfill, or all, newest first.
+
+    Raises:
+        BackfillError: there is no backfill with that id.
+    """
+    found: dict[str, list[PartitionBackfill]] = {}
+    if backfill_id is not None:
+        found[backfill_id] = _dagster_backfills(instance, backfill_id)
+    else:
+        for each in instance.get_backfills():
+            if tag := each.tags.get(BACKFILL_TAG):
+                found.setdefault(tag, []).append(each)
+    rules_version = settings.event_time_limits.rules_version
+    statuses = []
+    for series_id, backfills in found.items():
+        hours = _asked_for(backfills[0])
+        states = Counter(hour_states(engine, gold_tables, rules_version, now, hours).values())
+        left = sum(states[state] for state in DUE_STATES)
+        runs = Counter(run.status for run in _runs(instance, series_id))
+        statuses.append(
+            BackfillStatus(
+                series_id,
+                hours,
+                datetime.fromtimestamp(min(each.backfill_timestamp for each in backfills), UTC),
+                _state(backfills, runs, left),
+                left,
+                states[HourState.READY],
+                queued=runs[dg.DagsterRunStatus.NOT_STARTED] + runs[dg.DagsterRunStatus.QUEUED],
+                running=sum(runs[status] for status in IN_PROGRESS),
+                succeeded=runs[dg.DagsterRunStatus.SUCCESS],
+                failed=runs[dg.DagsterRunStatus.FAILURE],
+                taken_back=runs[dg.DagsterRunStatus.CANCELED],
+            )
+        )
+    return sorted(statuses, key=lambda each: each.started, reverse=True)
+
+
+def _state(backfills: Sequence[PartitionBackfill], runs: Mapping[dg.DagsterRunStatus, int], left: int) -> BackfillState:
+    if any(each.status is BulkActionStatus.REQUESTED for each in backfills):
+        return BackfillState.RUNNING
+    if any(runs.get(status) for status in UNFINISHED) or not all(_is_over(each) for each in backfills):
+        return BackfillState.STOPPING
+    if not left:
+        return BackfillState.FINISHED
+    newest = max(backfills, key=lambda each: each.backfill_timestamp)
+    return BackfillState.STOPPED if newest.status is BulkActionStatus.CANCELED else BackfillState.FAILED
+
+
+def _dagster_backfills(instance: dg.DagsterInstance, backfill_id: str) -> list[PartitionBackfill]:
+    """Return Dagster's backfills of one of ours, newest first."""
+    found = [each for each in instance.get_backfills() if each.tags.get(BACKFILL_TAG) == backfill_id]
+    if not found:
+        known = sorted({each.tags[BACKFILL_TAG] for each in instance.get_backfills() if BACKFILL_TAG in each.tags})
+        raise BackfillError(f"there is no backfill {backfill_id!r}; known: {', '.join(known) or 'none'}")
+    return sorted(found, key=lambda each: each.backfill_timestamp, reverse=True)
+
+
+def _asked_for(backfill: PartitionBackfill) -> HourRange:
+    first, _, end = backfill.tags[BACKFILL_HOURS_TAG].partition("/")
+    return HourRange(Hour.parse(first), Hour.parse(end))
+
+
+def _is_over(backfill: PartitionBackfill) -> bool:
+    return backfill.status in BULK_ACTION_TERMINAL_STATUSES
+
+
+def _runs(
+    instance: dg.DagsterInstance, backfill_id: str, statuses: Sequence[dg.DagsterRunStatus] = ()
+) -> Sequence[dg.DagsterRun]:
+    return instance.get_runs(filters=dg.RunsFilter(tags={BACKFILL_TAG: backfill_id}, statuses=list(statuses)))
+
+
+def _wait_for_submission(instance: dg.DagsterInstance, stopped: PartitionBackfill) -> None:
+    """Wait until the daemon, which queues runs in batches, has seen that the backfill was stopped."""
+    submitting, until = list(stopped.submitting_run_requests), time.monotonic() + SUBMISSION_TIMEOUT_SECONDS
+    while submitting and time.monotonic() < until and is_daemon_heard(instance):
+        now = instance.get_backfill(stopped.backfill_id)
+        if now is None or list(now.submitting_run_requests) != submitting:
+            return
+        time.sleep(_POLL_SECONDS)

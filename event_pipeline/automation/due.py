@@ -1,0 +1,33 @@
+"""When an hour that is not up to date may be asked for: the one rule of sensor and schedule."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from event_pipeline.engines.state import HourState
+from event_pipeline.rules.accounting import RawListing
+from event_pipeline.settings import Settings
+
+NOT_COMPLETE = "not complete yet"
+NOT_QUIET = "not quiet yet"
+
+_NEW_INPUT = frozenset((HourState.NO_RAW, HourState.NEW, HourState.CHANGED, HourState.PROVISIONAL))
+
+
+def why_waiting(state: HourState, listing: RawListing, settings: Settings, now: datetime) -> str | None:
+    """Say why an hour is left alone a little longer; None when it may be asked for.
+
+    An hour is complete with the expected number of objects, or a grace after its end. An object whose time lies in
+    the future (another machine's clock) holds its hour back for as long as one that is just being written, not
+    until that time has come.
+    """
+    if state not in _NEW_INPUT:
+        return None
+    waits_for_all = not settings.builds_open_hours or state in (HourState.NO_RAW, HourState.PROVISIONAL)
+    grace_ends = listing.hour.end + timedelta(minutes=settings.grace_minutes)
+    if waits_for_all and len(listing.objects) < max(1, settings.expected_objects) and now < grace_ends:
+        return NOT_COMPLETE
+    quiet = timedelta(seconds=settings.quiet_seconds)
+    if not settings.builds_open_hours and any(abs(now - each.modified) < quiet for each in listing.objects):
+        return NOT_QUIET
+    return None

@@ -1,0 +1,169 @@
+"""Which hours with quarantined records a replay builds again, and where their records went by it.
+
+A record can leave quarantine only when the rules that judged it or the object that held it have changed. Both are
+in the commit record of its hour, so a replay touches exactly the hours that can come out otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from event_pipeline.automation.building import BuildPlan, build
+from event_pipeline.engines.base import Engine
+from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.state import HourState, input_state
+from event_pipeline.rules.accounting import HourAccount, RawListing
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from event_pipeline.automation.runs import RangeOutcome
+
+
+class ReplayReason(StrEnum):
+    """Why records of an hour may leave quarantine."""
+
+    RULES = "other rules"
+    OBJECTS = "other objects"
+    FORCED = "forced"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayHour:
+    """One hour that is to be built again."""
+
+    hour: Hour
+    reason: ReplayReason
+    quarantined: int
+    """Records of the wanted reason, or of any."""
+    rules_version: str
+    """Of the published build."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayPlan:
+    """What a replay builds, and which hours with quarantined records it leaves alone."""
+
+    hours: tuple[ReplayHour, ...]
+    rules_version: str
+    """Of the rules now in force."""
+    unchanged: tuple[Hour, ...]
+    """Same rules, same objects: nothing can come out otherwise."""
+    shrunk: tuple[Hour, ...]
+    """Raw objects are gone: a rebuild would lose records."""
+    retired: tuple[Hour, ...]
+    """Past their retention: their records are gone on purpose."""
+
+
+def plan_replay(
+    engine: Engine, settings: Settings, hours: HourRange | None, reason: str | None, *, force: bool
+) -> ReplayPlan:
+    """Find the published hours of a range (everything when None) that hold quarantined records of a reason."""
+    rules_version = settings.event_time_limits.rules_version
+    listings = engine.list_raw_hours(hours)
+    chosen: list[ReplayHour] = []
+    left: dict[HourState, list[Hour]] = {}
+    for hour, commit in engine.hour_commits(hours).items():
+        quarantined = count_quarantined(commit, reason)
+        if not quarantined:
+            continue
+        state = input_state(listings.get(hour, RawListing(hour, ())), commit, rules_version)
+        if state in (HourState.RETIRED, HourState.SHRUNK) or (state is HourState.READY and not force):
+            left.setdefault(state, []).append(hour)
+        else:
+            chosen.append(ReplayHour(hour, _why(state), quarantined, commit.rules_version))
+    return ReplayPlan(
+        tuple(chosen),
+        rules_version,
+        unchanged=tuple(left.get(HourState.READY, ())),
+        shrunk=tuple(left.get(HourState.SHRUNK, ())),
+        retired=tuple(left.get(HourState.RETIRED, ())),
+    )
+
+
+def _why(state: HourState) -> ReplayReason:
+    if state is HourState.READY:
+        return ReplayReason.FORCED
+    return ReplayReason.RULES if state is HourState.OUTDATED else ReplayReason.OBJECTS
+
+
+def count_quarantined(commit: HourCommit, reason: str | None) -> int:
+    """Return the quarantined records of a build, of one reason or of all."""
+    account = commit.account
+    return account.quarantined if reason is None else account.quarantined_by_reason.get(reason, 0)
+
+
+def replay(
+    plan: ReplayPlan, settings: Settings, *, force: bool, progress: Callable[[str, Hour | None], None]
+) -> Iterator[RangeOutcome]:
+    """Build the hours of a plan again through Dagster, range after range; a failed one stops no other.
+
+    Raises:
+        StorageError: Dagster's storage is damaged or cannot be written.
+    """
+    hours = BuildPlan(tuple(each.hour for each in plan.hours), shrunk=(), expired=(), too_early=())
+    yield from build(hours, settings, force=force, allow_fewer_objects=False, progress=progress)
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """How many records of some hours have which verdict."""
+
+    records: int = 0
+    silver_rows: int = 0
+    duplicates: int = 0
+    quarantined: Counter[str] = field(default_factory=Counter)
+    """Reason -> records."""
+
+    @property
+    def adds_up(self) -> bool:
+        """Tell whether every record has one verdict."""
+        return self.records == self.silver_rows + self.duplicates + self.quarantined.total()
+
+
+def sum_verdicts(accounts: Sequence[HourAccount]) -> Verdicts:
+    """Sum the verdicts of some hours."""
+    total = Verdicts()
+    for account in accounts:
+        total.records += account.records
+        total.silver_rows += account.silver_rows
+        total.duplicates += account.duplicates
+        total.quarantined.update(account.quarantined_by_reason)
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """Where the records of the replayed hours stood before, and where they stand now."""
+
+    before: Verdicts
+    after: Verdicts
+    rebuilt: tuple[Hour, ...]
+    """Hours whose published build is another one than before."""
+
+    @property
+    def left_quarantine(self) -> dict[str, int]:
+        """Reason -> fewer records of it than before; reasons that gained none or more are left out."""
+        return _decrease(self.before.quarantined, self.after.quarantined)
+
+    @property
+    def entered_quarantine(self) -> dict[str, int]:
+        """Reason -> more records of it than before."""
+        return _decrease(self.after.quarantined, self.before.quarantined)
+
+
+def _decrease(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    return {reason: count - after.get(reason, 0) for reason, count in before.items() if count > after.get(reason, 0)}
+
+
+def compare_builds(before: Mapping[Hour, HourCommit], after: Mapping[Hour, HourCommit]) -> ReplayResult:
+    """Compare the published builds of the same hours before a replay and after it."""
+    return ReplayResult(
+        sum_verdicts([commit.account for commit in before.values()]),
+        sum_verdicts([after[hour].account for hour in before]),
+        tuple(hour for hour, commit in before.items() if after[hour].run_id != commit.run_id),
+    )

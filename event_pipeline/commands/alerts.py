@@ -1,0 +1,91 @@
+"""The commands about alerts: what is wrong now, telling it, and trying the channels."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from event_pipeline.commands.options import ExitCode
+from event_pipeline.reporting.terminal import messages, output
+from event_pipeline.settings import Settings, load_settings
+
+alerts_app = typer.Typer(invoke_without_command=True)
+
+
+@alerts_app.callback()
+def alerts(
+    context: typer.Context,
+    send: Annotated[
+        bool, typer.Option("--send", help="Raise, resolve and send as the sensor does; without it nothing is told.")
+    ] = False,
+) -> None:
+    """Show what is wrong now: fresh data, volume, quarantine, failed runs. Ends with 1 when anything is.
+
+    The sensor `alerts` does the same by itself once it is switched on; `--send` is for a machine that has cron only.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from event_pipeline.alerts.channels import channels_of
+    from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, load_state, tell
+    from event_pipeline.automation.alerting import look
+    from event_pipeline.automation.dagster_storage import instance_if_there
+    from event_pipeline.engines.open import open_document, open_engine
+    from event_pipeline.reporting.alerts import print_delivered, print_findings
+    from event_pipeline.rules.query import load_gold_tables
+
+    loaded = load_settings()
+    document = open_document(loaded, ALERTS_DOCUMENT)
+    state, now = load_state(document), datetime.now(UTC)
+    found = look(
+        open_engine(loaded), load_gold_tables(), loaded, lambda: instance_if_there(loaded.dagster_home), state, now
+    )
+    if send:
+        told = tell(document, found.learn, found.seen, loaded, channels_of(loaded, _log()))
+        state = told.state
+        print_delivered(told.delivered, messages())
+    print_findings(found.seen.findings, state, loaded, output())
+    if found.seen.findings:
+        raise typer.Exit(ExitCode.NOT_HELD)
+
+
+@alerts_app.command()
+def test() -> None:
+    """Send a test message through every channel that is set, and say which took it. Ends with 1 when one did not."""
+    from event_pipeline.alerts.channels import channels_of
+    from event_pipeline.alerts.delivery import Delivered
+    from event_pipeline.alerts.messages import trial_message
+    from event_pipeline.engines.base import PipelineError
+    from event_pipeline.reporting.alerts import print_delivered
+
+    loaded = load_settings()
+    message = trial_message(loaded, datetime.now(UTC))
+    sent, failed = [], []
+    for channel in channels_of(loaded, _log()):
+        try:
+            channel.send(message)
+        except PipelineError as error:
+            failed.append((channel.name, str(error)))
+        else:
+            sent.append((channel.name, message.message_id))
+    print_delivered(Delivered(tuple(sent), tuple(failed)), output())
+    if not _reaches_people(loaded):
+        messages().print("Only the log is set: EVENT_PIPELINE_ALERT_WEBHOOK_URL or _ALERT_TOPIC_ARN reach people.")
+    if failed:
+        raise typer.Exit(ExitCode.NOT_HELD)
+
+
+def _reaches_people(loaded: Settings) -> bool:
+    return bool(loaded.alert_webhook_url.get_secret_value() or loaded.alert_topic_arn)
+
+
+def _log() -> logging.Logger:
+    """Return the log of the command line: stderr, messages as they are."""
+    log = logging.getLogger("event_pipeline.alerts.told")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
+        log.propagate = False
+    return log

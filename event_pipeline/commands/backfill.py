@@ -1,0 +1,164 @@
+"""`event-pipeline backfill`: plan, start, watch, pause, resume and cancel backfills that run through Dagster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from event_pipeline.commands.options import FromOption, ToOption, UsageError, hour_range
+from event_pipeline.engines.open import open_engine
+from event_pipeline.reporting.terminal import WARNING, messages, output
+from event_pipeline.rules.hour import HourRange
+from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.settings import Environment, Settings, load_settings
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+    from event_pipeline.automation.backfills import BackfillPlan
+
+backfill_app = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the backfill, as `backfill status` shows it.")]
+
+
+@backfill_app.callback(invoke_without_command=True)
+def backfill(
+    context: typer.Context,
+    first: FromOption = None,
+    end: ToOption = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what it would build, in how many runs and at what cost; start nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Start without asking.")] = False,
+) -> None:
+    """Build what is due in a range of hours, as queued Dagster runs that live hours overtake.
+
+    New, changed and outdated hours are built; hours that are up to date, under way elsewhere, without raw objects or
+    with lost ones are left. The runs start when a Dagster daemon is up (`event-pipeline dev`).
+    """
+    if context.invoked_subcommand is not None:
+        return
+    hours = hour_range(first, end)
+    if hours is None:
+        raise UsageError(
+            "--from and --to are missing: say which landing hours, or see `event-pipeline backfill status`"
+        )
+    settings = load_settings()
+    planned = _planned(settings, hours)
+    if plan or not planned.to_build:
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError("nobody can be asked here: say --yes to start, or --plan to see only")
+        typer.confirm("Start it?", abort=True)
+    _start(planned, settings)
+
+
+@backfill_app.command()
+def status(
+    backfill_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One backfill; without it, all.")] = None,
+) -> None:
+    """Show how backfills stand: hours left, and runs by what became of them."""
+    from event_pipeline.automation.backfills import backfill_statuses
+    from event_pipeline.reporting.backfills import print_backfills
+
+    settings = load_settings()
+    with _storage(settings) as instance:
+        found = backfill_statuses(
+            instance, open_engine(settings), load_gold_tables(), settings, datetime.now(UTC), backfill_id
+        )
+    print_backfills(found, output())
+
+
+@backfill_app.command()
+def pause(backfill_id: IdArgument) -> None:
+    """Take queued runs back; those that run go on to their end."""
+    from event_pipeline.automation.backfills import pause_backfill
+
+    with _storage(load_settings()) as instance:
+        taken_back, running = pause_backfill(instance, backfill_id)
+    output().print(
+        f"Backfill {backfill_id} is paused: {taken_back} queued runs taken back, {running} running ones go on. "
+        f"`event-pipeline backfill resume {backfill_id}` goes on with what is left."
+    )
+
+
+@backfill_app.command()
+def resume(backfill_id: IdArgument) -> None:
+    """Go on with a paused, cancelled or failed backfill: exactly the hours that are still due."""
+    from event_pipeline.automation.backfills import hours_to_resume
+
+    settings = load_settings()
+    with _storage(settings) as instance:
+        hours = hours_to_resume(instance, backfill_id)
+    planned = _planned(settings, hours)
+    if planned.to_build:
+        _start(planned, settings, backfill_id)
+
+
+@backfill_app.command()
+def cancel(backfill_id: IdArgument) -> None:
+    """Take queued runs back and stop those that run; hours that are committed stay."""
+    from event_pipeline.automation.backfills import cancel_backfill
+
+    with _storage(load_settings()) as instance:
+        cancel_backfill(instance, backfill_id)
+        _warn_without_daemon(instance)
+    output().print(f"Backfill {backfill_id} is being cancelled: the Dagster daemon stops its runs.")
+
+
+def _planned(settings: Settings, hours: HourRange) -> BackfillPlan:
+    """Print what a backfill of some hours would do and cost, and return it."""
+    from event_pipeline.automation.backfills import measured_speed, plan_backfill
+    from event_pipeline.reporting.backfills import print_plan, print_time
+
+    with _storage(settings) as instance:
+        planned = plan_backfill(open_engine(settings), load_gold_tables(), settings, instance, datetime.now(UTC), hours)
+        speed = measured_speed(instance)
+    print_plan(planned, settings, output())
+    if not planned.to_build:
+        output().print("Nothing to build.")
+    elif settings.env is Environment.AWS:
+        from event_pipeline.engines.aws import AwsEngine
+        from event_pipeline.reporting.costs import print_estimate
+
+        print_estimate(AwsEngine(settings).estimate(planned.to_build), settings, output())
+    else:
+        print_time(planned, speed, output())
+    return planned
+
+
+def _start(planned: BackfillPlan, settings: Settings, resumed: str | None = None) -> None:
+    from event_pipeline.automation.backfills import start_backfill
+
+    with _storage(settings) as instance:
+        backfill_id = start_backfill(planned, settings, instance, resumed)
+        _warn_without_daemon(instance)
+    output().print(
+        f"Backfill {backfill_id}: {len(planned.to_build):,} hours queued as {len(planned.runs):,} runs. "
+        f"`event-pipeline backfill status {backfill_id}` shows how far it is."
+    )
+
+
+def _warn_without_daemon(instance: DagsterInstance) -> None:
+    from event_pipeline.automation.backfills import is_daemon_heard
+
+    if not is_daemon_heard(instance):
+        messages().print(
+            "No Dagster daemon is up: this happens when `event-pipeline dev` (or dagster-daemon) runs.", style=WARNING
+        )
+
+
+@contextmanager
+def _storage(settings: Settings) -> Iterator[DagsterInstance]:
+    from event_pipeline.automation.dagster_storage import storage_faults
+    from event_pipeline.automation.runs import prepare_instance
+
+    with storage_faults(settings.dagster_home), prepare_instance(settings) as instance:
+        yield instance

@@ -1,0 +1,114 @@
+"""`event-pipeline quarantine`: what was refused and why, single records of it, and giving them another chance."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
+from event_pipeline.engines.open import open_engine
+from event_pipeline.reporting.results import ResultFormat
+from event_pipeline.reporting.terminal import messages, output, progress, quiet_when_reader_leaves
+from event_pipeline.rules.contract import QUARANTINE_REASONS
+from event_pipeline.rules.hour import Hour
+from event_pipeline.settings import load_settings
+
+commands = typer.Typer(
+    name="quarantine", help="Records that broke a rule: how many and why, examples, and replay.", no_args_is_help=True
+)
+
+ReasonOption = Annotated[
+    str | None, typer.Option("--reason", metavar="REASON", help="Only records that were refused for this reason.")
+]
+FormatOption = Annotated[ResultFormat, typer.Option("--format", help="table for people, csv or json for programs.")]
+
+
+def known_reason(reason: str | None) -> str | None:
+    """Read `--reason`.
+
+    Raises:
+        UsageError: the contract has no such reason.
+    """
+    if reason is not None and reason not in QUARANTINE_REASONS:
+        raise UsageError(f"--reason {reason!r} is none of the contract's: {', '.join(QUARANTINE_REASONS)}")
+    return reason
+
+
+@commands.command("list")
+def list_reasons(
+    first: FromOption = None,
+    end: ToOption = None,
+    reason: ReasonOption = None,
+    result_format: FormatOption = ResultFormat.TABLE,
+) -> None:
+    """Count quarantined records by hour and reason, of a range or of everything, from the commit records."""
+    from event_pipeline.reporting.quarantine import write_counts
+
+    reason, hours = known_reason(reason), hour_range(first, end)
+    commits = open_engine(load_settings()).hour_commits(hours)
+    with quiet_when_reader_leaves():
+        write_counts(commits, reason, result_format)
+
+
+@commands.command()
+def show(
+    hour: Annotated[str, typer.Option(metavar="HOUR", help="Landing hour, UTC, for example 2025-12-07T22.")],
+    reason: ReasonOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most records to show.")] = 10,
+    result_format: FormatOption = ResultFormat.TABLE,
+) -> None:
+    """Show quarantined records of an hour, by object and line. The table escapes and cuts them, csv and json do not."""
+    from event_pipeline.reporting.quarantine import write_records
+
+    reason, landing_hour = known_reason(reason), Hour.parse(hour)
+    with quiet_when_reader_leaves():
+        write_records(open_engine(load_settings()), landing_hour, reason, limit, result_format)
+
+
+@commands.command()
+def replay(
+    first: FromOption = None,
+    end: ToOption = None,
+    reason: ReasonOption = None,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Say what would be built again; starts nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Build hours again although rules and objects are the same.")
+    ] = False,
+) -> None:
+    """Build hours with quarantined records again, where rules or raw objects have changed since.
+
+    Only hours that hold such records are touched. Says how many records left quarantine, and where they went.
+    """
+    from event_pipeline.automation.replaying import compare_builds, plan_replay
+    from event_pipeline.automation.replaying import replay as build_again
+    from event_pipeline.reporting.build_summary import is_sound, outcome_line, print_findings
+    from event_pipeline.reporting.quarantine import print_replay_plan, print_replay_result
+
+    reason, hours = known_reason(reason), hour_range(first, end)
+    if force and hours is None:
+        raise UsageError("--force needs --from and --to: say which hours to build again although nothing has changed")
+    settings = load_settings()
+    engine = open_engine(settings)
+    plan = plan_replay(engine, settings, hours, reason, force=force)
+    print_replay_plan(plan, reason, output())
+    if plan_only or not plan.hours:
+        return
+    chosen = [each.hour for each in plan.hours]
+    before = {hour: commit for hour in chosen if (commit := engine.hour_commit(hour))}
+    outcomes = []
+    with progress(total=len(chosen)) as view:
+        done: set[Hour] = set()
+
+        def show_step(line: str, hour: Hour | None) -> None:
+            done.update([hour] if hour else [])
+            view.step(line, len(done))
+
+        for outcome in build_again(plan, settings, force=force, progress=show_step):
+            outcomes.append(outcome)
+            view.note(outcome_line(outcome))
+    after = {hour: commit for hour in before if (commit := engine.hour_commit(hour))}
+    print_replay_result(compare_builds(before, after), output())
+    print_findings(outcomes, messages())
+    if not all(is_sound(outcome) for outcome in outcomes):
+        raise typer.Exit(ExitCode.NOT_HELD)

@@ -1,0 +1,105 @@
+"""Notices of new raw objects from an SQS queue: they say which hours to look at now, never what lies there.
+
+A message is deleted only when its receipt comes back, which is after its hours were remembered. One that is never
+given back is told again once its visibility timeout is over, and goes to the queue's dead letters if it has been told
+too often; so does one that cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote_plus
+
+from event_pipeline.engines.aws.clients import Aws
+from event_pipeline.engines.base import RawNotices
+from event_pipeline.rules.hour import Hour
+
+MESSAGES_PER_CALL = 10
+CALLS_AT_ONCE = 5
+"""Requests for messages at one look: 50 messages, which is four hours of objects."""
+_LEAST_VISIBILITY_SECONDS = 120
+_MOST_VISIBILITY_SECONDS = 12 * 3600
+_LOOKS_UNTIL_VISIBLE = 4
+
+_LOG = logging.getLogger(__name__)
+
+
+class NoticeQueue:
+    """One queue, by URL."""
+
+    def __init__(self, aws: Aws, url: str) -> None:
+        self._aws = aws
+        self._url = url
+
+    def take(self, done_with: Sequence[str]) -> RawNotices:
+        """Delete the messages of some receipts, then take what there is, at most CALLS_AT_ONCE times ten."""
+        self._delete(done_with)
+        hours, receipts = set[Hour](), list[str]()
+        between_looks = self._aws.settings.sensor_interval_seconds
+        visible_after = max(_LEAST_VISIBILITY_SECONDS, _LOOKS_UNTIL_VISIBLE * between_looks)
+        for _ in range(CALLS_AT_ONCE):
+            answer = self._aws.call(
+                "sqs",
+                "receive_message",
+                self._url,
+                QueueUrl=self._url,
+                MaxNumberOfMessages=MESSAGES_PER_CALL,
+                VisibilityTimeout=min(visible_after, _MOST_VISIBILITY_SECONDS),
+                WaitTimeSeconds=0,
+            )
+            messages = answer.get("Messages", [])
+            for message in messages:
+                try:
+                    keys = keys_of(message["Body"])
+                except ValueError as error:
+                    _LOG.warning(
+                        "message %s of %s is no notice of an object and is left to the dead-letter queue (%s): %.200s",
+                        message.get("MessageId"),
+                        self._url,
+                        error,
+                        message["Body"],
+                    )
+                    continue
+                hours.update(hour for key in keys if (hour := Hour.of_raw_key(key)))
+                receipts.append(message["ReceiptHandle"])
+            if not messages:
+                break
+        return RawNotices(frozenset(hours), tuple(receipts))
+
+    def _delete(self, receipts: Sequence[str]) -> None:
+        for start in range(0, len(receipts), MESSAGES_PER_CALL):
+            batch = receipts[start : start + MESSAGES_PER_CALL]
+            answer = self._aws.call(
+                "sqs",
+                "delete_message_batch",
+                self._url,
+                QueueUrl=self._url,
+                Entries=[{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(batch)],
+            )
+            for fault in answer.get("Failed", []):
+                # It is told again, and its hour looked at once more.
+                _LOG.info("a message of %s was not deleted: %s", self._url, fault.get("Message") or fault.get("Code"))
+
+
+def keys_of(body: str) -> list[str]:
+    """Return the keys of the objects that a message names; none for the message with which S3 tries a queue.
+
+    It reads S3's own notifications, whose keys are URL-encoded, and those of EventBridge, whose keys are not.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    message: Any = json.loads(body)
+    if not isinstance(message, dict):
+        raise ValueError("not a JSON object")
+    if message.get("Event") == "s3:TestEvent":
+        return []
+    try:
+        if "Records" in message:
+            return [unquote_plus(record["s3"]["object"]["key"]) for record in message["Records"]]
+        return [str(message["detail"]["object"]["key"])]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no object is named: {error!r}") from error

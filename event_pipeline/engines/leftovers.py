@@ -1,0 +1,231 @@
+"""What may go from a lake: the one rule by which every engine finds what nobody needs, and since when.
+
+A file is needed while a commit record names it or a catalog entry shows it. What is needed no more is kept for a
+grace period all the same, counted from the moment at which its place was published anew: a query reads the files of
+the build that was published when it began. A build under way has published nothing yet; its files are young.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+
+from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
+from event_pipeline.engines.decisions import commit_time, day_partition, gold_table, new_run_id
+from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, Table
+from event_pipeline.rules.hour import Hour
+
+PASSING_GRACE = timedelta(days=1)
+"""How old scratch, drafts and locks must be: no step works on one hour for that long."""
+
+_PLACE_DEPTH = {"hours": 6, "partials": 7, "days": 4}
+"""Folder below `runs/` -> parts of the path of one landing hour's, partial's or Gold day's builds."""
+
+
+class LeftoverKind(StrEnum):
+    """What is left over, and so how it is removed."""
+
+    RETIRED_HOUR = "hour past its retention"
+    """Its Silver and quarantine are unregistered; the files follow after the grace period."""
+    RETIRED_DAY = "Gold day past its retention"
+    """It is unregistered; the file follows after the grace period."""
+    REPLACED = "replaced build"
+    """A newer build of the same hour, partial or day is published. A build that was abandoned before counts, too."""
+    ABANDONED = "abandoned build"
+    """It was never published: newer than what is published, or nothing is; or a file without rows beside it."""
+    RETIRED_FILES = "files past their retention"
+    SCRATCH = "scratch of a killed step"
+    DRAFT = "draft of a commit record"
+    LOCK = "lock that nobody holds"
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """One thing that may be removed."""
+
+    kind: LeftoverKind
+    place: str
+    """The landing hour, Gold day, run, folder or file that it is, for people."""
+    paths: tuple[str, ...]
+    """Files, in the order in which they are removed; relative to the engine's lake or data folder."""
+    size: int
+    """Bytes of the files."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file below `runs/` as a listing shows it."""
+
+    path: str
+    """Relative to the lake."""
+    size: int
+    modified: datetime
+
+
+Commit = HourCommit | PartialCommit | DayCommit
+
+
+def place_of(commit: Commit) -> str:
+    """Return the folder, relative to the lake, below which all builds of a commit's hour, partial or day lie."""
+    match commit:
+        case HourCommit():
+            return f"runs/hours/{commit.hour.hive_path}"
+        case PartialCommit():
+            return f"runs/partials/{commit.table}/{commit.hour.hive_path}"
+        case DayCommit():
+            return f"runs/days/{commit.table}/{day_partition(commit.day)}"
+
+
+def published_since(commit: Commit) -> datetime:
+    """Return since when a place shows what it shows now."""
+    return (commit.retired_at if isinstance(commit, HourCommit) else None) or commit.committed_at
+
+
+def old_builds(
+    files: Iterable[StoredFile], needed: Set[str], commits: Iterable[Commit], now: datetime, grace: timedelta
+) -> Iterator[Leftover]:
+    """Yield the builds, or parts of them, that nobody needs and whose grace period is over.
+
+    `needed` holds paths of files, and of folders with a `/` at their end.
+    """
+    published = {place_of(commit): commit for commit in commits}
+    builds = defaultdict[tuple[str, str], list[StoredFile]](list)
+    for file in files:
+        if (build := _build_of(file.path)) is not None:
+            builds[build].append(file)
+    until = now - grace
+    for (place, run), found in sorted(builds.items()):
+        commit = published.get(place)
+        if commit is not None and published_since(commit) > until:
+            continue
+        if any(file.modified > until for file in found):
+            continue
+        unneeded = [file for file in found if not _is_needed(file.path, needed)]
+        if unneeded:
+            yield _old_build(f"{place}/{run}", run, commit, unneeded, grace)
+
+
+def _old_build(place: str, run: str, commit: Commit | None, files: Sequence[StoredFile], grace: timedelta) -> Leftover:
+    paths = tuple(sorted((file.path for file in files), key=_manifest_first))
+    size = sum(file.size for file in files)
+    days = f"{grace.days} days"
+    if isinstance(commit, HourCommit) and commit.retired_at is not None and run == commit.run_id:
+        why = f"past its retention, unregistered for over {days}"
+        return Leftover(LeftoverKind.RETIRED_FILES, place, paths, size, why)
+    if commit is not None and _second(run) <= _second(commit.run_id):
+        why = f"a newer build has been published for over {days}"
+        return Leftover(LeftoverKind.REPLACED, place, paths, size, why)
+    return Leftover(LeftoverKind.ABANDONED, place, paths, size, f"no commit record names it, older than {days}")
+
+
+def _build_of(path: str) -> tuple[str, str] | None:
+    """Return place and run id of a file; None for one that is no part of a build."""
+    parts = path.split("/")
+    depth = _PLACE_DEPTH.get(parts[1], 0) if len(parts) > 1 and parts[0] == "runs" else 0
+    if not depth or len(parts) <= depth:
+        return None
+    return "/".join(parts[:depth]), parts[depth].removesuffix(".parquet")
+
+
+def _is_needed(path: str, needed: Set[str]) -> bool:
+    parts = path.split("/")
+    return path in needed or any("/".join(parts[:depth]) + "/" in needed for depth in range(1, len(parts)))
+
+
+def _second(run: str) -> str:
+    """Return when a run began, by its id; what follows is random."""
+    return run.partition("-")[0]
+
+
+def _manifest_first(path: str) -> tuple[bool, str]:
+    """Put a manifest first: a Glue run that lost it is no finished run to anybody."""
+    return not path.endswith("/manifest.json"), path
+
+
+# -- retention
+
+
+def is_past(end: datetime, retention_days: int, now: datetime) -> bool:
+    """Tell whether what ended at an instant is past its retention; 0 days keep everything."""
+    return retention_days > 0 and end + timedelta(days=retention_days) <= now
+
+
+def retired(commit: HourCommit, now: datetime) -> HourCommit:
+    """Return the commit record of an hour past its retention: the ledger is the only file left.
+
+    The account stays whole: it says that the hour was built, and its control totals are still those of Gold.
+    """
+    return replace(commit, files=commit.files_of(HOUR_LEDGER.full_name), retired_at=now)
+
+
+def shown_tables(commit: HourCommit) -> tuple[Table, ...]:
+    """Return the tables in which the catalog shows an hour: of a retired one the ledger alone."""
+    return HOUR_TABLES if commit.retired_at is None else (HOUR_LEDGER,)
+
+
+def hours_to_retire(
+    commits: Mapping[Hour, HourCommit],
+    registered: Mapping[Hour, str],
+    behind: Set[Hour],
+    retention_days: int,
+    now: datetime,
+) -> Iterator[Leftover]:
+    """Yield the hours whose Silver is to go: past their retention, with Gold that has all of it.
+
+    An hour that is retired already and still registered was left so by a process that died.
+    """
+    for hour, commit in commits.items():
+        done = commit.retired_at is not None
+        if (done and hour in registered) or (
+            not done
+            and is_past(hour.end, retention_days, now)
+            and registered.get(hour) == commit.run_id
+            and hour not in behind
+        ):
+            ledger = commit.files_of(HOUR_LEDGER.full_name)
+            size = sum(file.size for file in commit.files if file not in ledger)
+            why = f"older than {retention_days} days" if not done else "retired, and still registered"
+            yield Leftover(LeftoverKind.RETIRED_HOUR, str(hour), (), size, why)
+
+
+def days_to_retire(
+    commits: Iterable[DayCommit],
+    hours: Mapping[Hour, HourCommit],
+    shown: Mapping[tuple[str, date], str],
+    retention_days: int,
+    now: datetime,
+) -> Iterator[Leftover]:
+    """Yield the Gold days that are to go: past their retention, made from retired hours alone.
+
+    A day that an hour with Silver still feeds would be folded again. `shown` says which run the catalog shows of a
+    Gold table (short name) and day; where that is not the retired one, a process died before it registered it.
+    """
+    for commit in commits:
+        end = datetime.combine(commit.day, time(tzinfo=UTC)) + timedelta(days=1)
+        feeding = [hours.get(Hour.of_hive_path(path)) for path in commit.partials]
+        past = is_past(end, retention_days, now) and all(hour and hour.retired_at for hour in feeding)
+        half_done = is_retired_day(commit) and shown.get((commit.table, commit.day)) not in (None, commit.run_id)
+        if half_done or (past and commit.files):
+            size = sum(file.size for file in commit.files)
+            why = "retired, and still registered" if half_done else f"older than {retention_days} days"
+            yield Leftover(LeftoverKind.RETIRED_DAY, f"{gold_table(commit.table)} {commit.day}", (), size, why)
+
+
+def day_of_leftover(leftover: Leftover) -> tuple[str, date]:
+    """Return the Gold table (short name) and the day of a RETIRED_DAY."""
+    table, _, day = leftover.place.partition(" ")
+    return table.removeprefix("gold."), date.fromisoformat(day)
+
+
+def retired_day(commit: DayCommit) -> DayCommit:
+    """Return the commit record of a Gold day past its retention: a fold of nothing, without files."""
+    return replace(commit, run_id=new_run_id(), committed_at=commit_time(), partials={}, files=())
+
+
+def is_retired_day(commit: DayCommit) -> bool:
+    """Tell whether a Gold day shows nothing because it was folded from nothing."""
+    return not commit.files and not commit.partials

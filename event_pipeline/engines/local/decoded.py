@@ -1,0 +1,131 @@
+"""Decoded raw objects of an hour that is not over: one that gains an object decodes that one alone.
+
+An entry is named by all that its content follows from: key, etag and size of the object, the rules with their limits,
+and the landing hour. So it is right or it is not there; whoever loses all of them decodes again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from event_pipeline.engines.local.layout import Layout, sync_file, sync_folder
+from event_pipeline.rules.accounting import DayTotals, ObjectAccount, RawObject
+from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.duplicates import InstantOrder
+from event_pipeline.rules.hour import Hour
+
+_ROWS = "rows.arrow"
+_QUARANTINE = "quarantine.arrow"
+_REPORT = "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTask:
+    """One raw object to validate, and the scratch files that take the result."""
+
+    path: Path
+    listed: RawObject
+    hour: Hour
+    limits: EventTimeLimits
+    rows: Path
+    """SCRATCH_SCHEMA."""
+    quarantine: Path
+    """QUARANTINE_SCHEMA; missing when there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectReport:
+    """What validating one raw object found; its rows lie in the task's scratch files."""
+
+    task: ObjectTask
+    account: ObjectAccount
+    order: InstantOrder | None
+    days: Mapping[str, DayTotals]
+    """Control totals of all accepted records, duplicates included."""
+    kept: bool = False
+    """The scratch files serve later builds of the hour, too."""
+
+
+class DecodedObjects:
+    """The decoded objects of one data folder, by landing hour; used and changed under the hour's lock only."""
+
+    def __init__(self, layout: Layout, rules_version: str) -> None:
+        self._layout = layout
+        self._rules_version = rules_version
+
+    def find(self, task: ObjectTask) -> ObjectReport | None:
+        """Return the report of an object that is decoded already; None when there is none that is whole."""
+        entry = self._entry(task.hour, task.listed)
+        try:
+            fields = json.loads((entry / _REPORT).read_text(encoding="utf-8"))
+            if any((entry / name).stat().st_size != size for name, size in fields["sizes"].items()):
+                return None
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+            return None
+        return _report(replace(task, rows=entry / _ROWS, quarantine=entry / _QUARANTINE), fields)
+
+    def keep(self, report: ObjectReport) -> ObjectReport:
+        """Keep what a report describes for later builds, in one step, and return the report that names it there."""
+        task = report.task
+        entry = self._entry(task.hour, task.listed)
+        draft = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}")
+        draft.mkdir(parents=True)
+        moved = {name: path for name, path in ((_ROWS, task.rows), (_QUARANTINE, task.quarantine)) if path.exists()}
+        for name, path in moved.items():
+            path.rename(draft / name)
+            sync_file(draft / name)
+        sizes = {name: (draft / name).stat().st_size for name in moved}
+        (draft / _REPORT).write_text(json.dumps(_fields(report, sizes)), encoding="utf-8")
+        sync_file(draft / _REPORT)
+        shutil.rmtree(entry, ignore_errors=True)  # one that was not whole
+        draft.rename(entry)
+        sync_folder(entry.parent)
+        return replace(report, task=replace(task, rows=entry / _ROWS, quarantine=entry / _QUARANTINE), kept=True)
+
+    def keep_only(self, hour: Hour, objects: Iterable[RawObject]) -> None:
+        """Drop the entries of an hour but for those of some objects, and what a killed build left."""
+        folder = self._layout.decoded(hour)
+        if not folder.exists():
+            return
+        needed = {self._entry(hour, each).name for each in objects}
+        for entry in list(folder.iterdir()):
+            if entry.name not in needed:
+                shutil.rmtree(entry)
+        if not needed:
+            folder.rmdir()
+
+    def _entry(self, hour: Hour, listed: RawObject) -> Path:
+        named = f"{hour}\0{self._rules_version}\0{listed.key}\0{listed.etag}\0{listed.size}"
+        return self._layout.decoded(hour) / hashlib.sha256(named.encode()).hexdigest()[:32]
+
+
+def _fields(report: ObjectReport, sizes: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "sizes": sizes,
+        "account": asdict(report.account),
+        "order": astuple(report.order) if report.order else None,
+        "days": {day: [str(value) for value in astuple(totals)] for day, totals in report.days.items()},
+    }
+
+
+def _report(task: ObjectTask, fields: Mapping[str, Any]) -> ObjectReport:
+    return ObjectReport(
+        task,
+        ObjectAccount(**fields["account"]),
+        InstantOrder(*fields["order"]) if fields["order"] else None,
+        {day: _totals(totals) for day, totals in fields["days"].items()},
+        kept=True,
+    )
+
+
+def _totals(values: Sequence[str]) -> DayTotals:
+    measures: dict[str, Any] = dict(zip(DayTotals.__slots__, map(int, values[:-1]), strict=False))
+    return DayTotals(**measures, revenue=Decimal(values[-1]))

@@ -1,0 +1,42 @@
+"""What housekeeping would remove, or has removed: one row a kind, and each thing by name where asked for."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from event_pipeline.automation.housekeeping import OLD_RUN, Housework, summarize
+from event_pipeline.reporting.tables import lay_out
+from event_pipeline.reporting.terminal import QUIET
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def print_housework(work: Housework, console: Console, *, removed: bool, named: bool) -> None:
+    """Print the summary; `named` lists every single thing above it."""
+    if named:
+        for leftover in work.leftovers:
+            console.print(f"{leftover.kind}: {leftover.place} ({size_text(leftover.size)}, {leftover.why})")
+        for run in work.runs:
+            console.print(f"{OLD_RUN}: {run.run_id} ({run.job}, ended {run.ended:%Y-%m-%d})")
+    rows = summarize(work)
+    if not rows:
+        console.print("Nothing was removed." if removed else "Nothing is left over.")
+        return
+    console.print(
+        lay_out(
+            ("what", "number", "files", "size", "why"),
+            [(row.kind, f"{row.count:,}", f"{row.files:,}", size_text(row.size), row.why) for row in rows],
+            left=("what", "why"),
+            title="Removed" if removed else "May go",
+        )
+    )
+    if not removed:
+        console.print("Nothing was removed: --delete does it, --list names every single one.", style=QUIET)
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes in the unit that leaves at most four digits."""
+    number, unit = float(size), 0
+    while number >= 1024 and unit < len(_UNITS) - 1:
+        number, unit = number / 1024, unit + 1
+    return f"{number:,.1f} {_UNITS[unit]}" if unit else f"{size} B"

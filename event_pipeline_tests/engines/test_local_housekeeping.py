@@ -1,0 +1,482 @@
+"""Housekeeping of a data folder: only what nobody needs goes, whenever it runs and wherever it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as hypothesis_settings
+
+from event_pipeline.engines.base import FewerObjectsError, LockTimeoutError
+from event_pipeline.engines.leftovers import LeftoverKind
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.local.layout import Layout
+from event_pipeline.engines.state import HourState, hour_states
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.settings import Settings, SettingsError, load_settings
+from event_pipeline.verification import Verification, verify
+from event_pipeline_tests.materializing import one_gold_table
+from event_pipeline_tests.pipeline import (
+    HOUR,
+    assert_agrees_with_oracle,
+    build,
+    event,
+    in_order,
+    purchase,
+    rows,
+    write_object,
+)
+
+NEXT_HOUR = HOUR.plus(1)
+TABLES = load_gold_tables()
+EVERYTHING = (
+    "FROM silver.events",
+    "FROM silver.quarantine",
+    "FROM ops.hour_ledger",
+    *(f"FROM {table.table.full_name}" for table in TABLES),
+)
+KEPT_OF_RETIRED = EVERYTHING[2:]
+
+
+def age(root: Path, days: float) -> None:
+    """Make everything that lies in the data folder older, raw objects (whose times are their etags) apart."""
+    shift = timedelta(days=days)
+    for path in [*(root / "lake").rglob("*"), *(root / "scratch").rglob("*"), *(root / "locks").rglob("*")]:
+        if path.suffix == ".json" and "commits" in path.parts and not path.name.startswith("."):
+            record = json.loads(path.read_text())
+            for name in ("committed_at", "retired_at"):
+                if record.get(name):
+                    record[name] = (datetime.fromisoformat(record[name]) - shift).isoformat()
+            path.write_text(json.dumps(record))
+    for path in sorted([root / "scratch", root / "lake", root / "locks"]):
+        for each in sorted(path.rglob("*"), reverse=True):
+            before = each.stat().st_mtime
+            os.utime(each, (before - shift.total_seconds(),) * 2)
+
+
+def keep_house(engine: LocalEngine, now: datetime | None = None) -> dict[str, int]:
+    """One round; kind -> how many were removed."""
+    removed: dict[str, int] = {}
+    for leftover in engine.leftovers(now or datetime.now(UTC)):
+        engine.remove(leftover)
+        removed[leftover.kind] = removed.get(leftover.kind, 0) + 1
+    return removed
+
+
+def answers(engine: LocalEngine, queries: Sequence[str] = EVERYTHING) -> list[list[str]]:
+    """What queries see, in an order of its own."""
+    return [in_order(rows(engine, query)) for query in queries]
+
+
+def verified(engine: LocalEngine, settings: Settings, hours: HourRange | None = None) -> Verification:
+    """The independent recount, which must find nothing."""
+    found = verify(engine, TABLES, settings.event_time_limits, hours, datetime.now(UTC), lambda *_: None)
+    assert found.differences == []
+    return found
+
+
+def states(engine: LocalEngine, settings: Settings) -> dict[Hour, HourState]:
+    """State of every hour."""
+    return hour_states(engine, TABLES, settings.event_time_limits.rules_version, datetime.now(UTC))
+
+
+def run_folders(root: Path, hour: Hour = HOUR) -> list[str]:
+    """Builds of an hour that lie on disk."""
+    return sorted(path.name for path in (root / "lake" / "runs" / "hours" / hour.hive_path).iterdir())
+
+
+def two_hours(root: Path, engine: LocalEngine) -> None:
+    """Two built hours of one day; the second has a purchase of the day before."""
+    write_object(root, HOUR, 0, [event(), purchase(second=1), b"no json"])
+    write_object(root, NEXT_HOUR, 0, [purchase(NEXT_HOUR, 1), purchase(NEXT_HOUR, -86_400)])
+    build(engine, [HOUR, NEXT_HOUR])
+
+
+# -- replaced and abandoned builds
+
+
+def test_a_replaced_build_goes_when_it_has_been_replaced_for_the_grace_period(
+    engine: LocalEngine, root: Path, settings: Settings
+) -> None:
+    two_hours(root, engine)
+    age(root, 30)
+    build(engine, [HOUR], force=True)
+    # Its files are a month old, but until just now they were what queries read.
+    assert LeftoverKind.REPLACED not in keep_house(engine)
+    assert len(run_folders(root)) == 2
+    age(root, 6.9)
+    assert LeftoverKind.REPLACED not in keep_house(engine)
+    age(root, 0.2)
+    before = answers(engine)
+    removed = keep_house(engine)
+    # The hour, and of each of five tables one partial and both event days of the fold.
+    assert removed[LeftoverKind.REPLACED] >= 1 + 5
+    commit = engine.hour_commit(HOUR)
+    assert commit
+    assert run_folders(root) == [commit.run_id]
+    assert answers(engine) == before
+    assert keep_house(engine) == {}
+    verified(engine, settings)
+
+
+def test_a_build_that_was_never_published_goes_when_it_is_old(engine: LocalEngine, root: Path) -> None:
+    two_hours(root, engine)
+    age(root, 30)
+    runs = root / "lake" / "runs" / "hours"
+    (known,) = run_folders(root)
+    shutil.copytree(runs / HOUR.hive_path / known, runs / HOUR.hive_path / "29990101T000000Z-abandoned")
+    shutil.copytree(runs / HOUR.hive_path / known, runs / HOUR.plus(5).hive_path / "20240101T000000Z-abandoned")
+    for path in (runs / HOUR.plus(5).hive_path).rglob("*"):
+        os.utime(path)
+    found = [each for each in engine.leftovers(datetime.now(UTC)) if each.place.startswith("runs/hours")]
+    # copytree keeps times: the first is old. The second could be a build under way.
+    assert [each.kind for each in found] == [LeftoverKind.ABANDONED]
+    keep_house(engine)
+    assert run_folders(root) == [known]
+    assert run_folders(root, HOUR.plus(5)) == ["20240101T000000Z-abandoned"]
+
+
+def test_what_the_catalog_still_shows_stays_although_the_commit_record_names_another_build(
+    engine: LocalEngine, root: Path
+) -> None:
+    two_hours(root, engine)
+    list(engine.build_silver([HOUR], force=True, progress=lambda _: None))
+    age(root, 30)
+    before = answers(engine)
+    keep_house(engine)
+    assert answers(engine) == before
+    engine.register_hours([HOUR])
+    assert keep_house(engine)[LeftoverKind.REPLACED] == 1
+
+
+def test_scratch_drafts_and_locks_of_killed_steps_go_after_a_day_and_held_locks_stay(
+    engine: LocalEngine, root: Path
+) -> None:
+    two_hours(root, engine)
+    scratch = root / "scratch" / f"{HOUR}-abc"
+    scratch.mkdir(parents=True)
+    (scratch / "rows-0.arrow").write_bytes(b"x" * 1000)
+    (root / "scratch" / "duckdb").mkdir(exist_ok=True)
+    (root / "scratch" / "duckdb" / "spill.tmp").write_bytes(b"x" * 500)
+    draft = root / "lake" / "commits" / "hours" / f".{HOUR.hive_path.rsplit('/', 1)[1]}.json.abc"
+    draft.write_text("{")
+    assert engine.leftovers(datetime.now(UTC)) == []
+    age(root, 2)
+    with Layout(root).lock(f"hours/{HOUR}", 0):
+        found = {each.kind: each for each in engine.leftovers(datetime.now(UTC))}
+        assert found[LeftoverKind.SCRATCH].size in (500, 1000)
+        keep_house(engine)
+        with pytest.raises(LockTimeoutError), Layout(root).lock(f"hours/{HOUR}", 0):
+            pass
+    assert not scratch.exists()
+    assert not draft.exists()
+    assert list((root / "scratch" / "duckdb").iterdir()) == []
+    assert [path.name for path in (root / "locks").rglob("*.lock")] == [f"{HOUR}.lock"]
+    build(engine, [HOUR], force=True)
+
+
+def test_listing_leftovers_changes_nothing(engine: LocalEngine, root: Path) -> None:
+    two_hours(root, engine)
+    build(engine, [HOUR], force=True)
+    age(root, 30)
+    engine.leftovers(datetime.now(UTC))
+    present = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    assert len(engine.leftovers(datetime.now(UTC))) > 5
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == present
+
+
+# -- retention
+
+
+@pytest.fixture
+def keeping(root: Path) -> Settings:
+    """Settings that keep Silver of NEXT_HOUR and of everything later, as the days go."""
+    days = (datetime.now(UTC) - HOUR.end) // timedelta(days=1)
+    return load_settings(root=root, workers=1, lock_timeout_seconds=20, silver_retention_days=days)
+
+
+def test_nothing_is_past_its_retention_by_default(engine: LocalEngine, root: Path) -> None:
+    two_hours(root, engine)
+    assert engine.leftovers(datetime.now(UTC)) == []
+
+
+def test_an_hour_past_its_retention_keeps_its_ledger_its_gold_and_its_raw_objects(
+    root: Path, keeping: Settings
+) -> None:
+    engine = LocalEngine(keeping)
+    late = HOUR.plus(30)
+    two_hours(root, engine)
+    # A day later something of the first day arrives: that day has both a retired hour and one with Silver.
+    write_object(root, late, 0, [purchase(late, 1), purchase(HOUR, 5, user_id="u_late")])
+    build(engine, [late])
+    kept, silver = answers(engine, KEPT_OF_RETIRED), len(rows(engine, "FROM silver.events"))
+    now = HOUR.end + timedelta(days=keeping.silver_retention_days)
+    assert keep_house(engine, now) == {LeftoverKind.RETIRED_HOUR: 1}
+    assert len(rows(engine, "FROM silver.events")) == silver - 2
+    assert rows(engine, "FROM silver.quarantine") == []
+    assert answers(engine, KEPT_OF_RETIRED) == kept
+    assert engine.list_raw(HOUR).objects
+    # Nobody complains, and nobody rebuilds.
+    assert set(states(engine, keeping).values()) == {HourState.RETIRED, HourState.READY}
+    found = verified(engine, keeping)
+    assert found.retired == (HOUR,)
+    assert found.not_built == ()
+    assert engine.partition_faults(HOUR) == []
+    (unchanged,) = build(engine, [HOUR])
+    assert unchanged.reason == "past its retention: Silver was removed on purpose"
+    assert {change.action.value for change in engine.repair()} == {"unchanged"}
+    # Late data still reaches the day, and Gold still has the events of the retired hour.
+    write_object(root, late, 5, [purchase(HOUR, 6, user_id="u_later")])
+    build(engine, [late])
+    verified(engine, keeping)
+    assert rows(engine, "SELECT unique_users FROM gold.user_activity WHERE event_date = '2025-12-07'") == [
+        {"unique_users": 3}
+    ]
+    for path in root.glob("catalog.sqlite*"):
+        path.unlink()
+    verified(LocalEngine(keeping), keeping)
+
+
+def test_files_of_a_retired_hour_go_after_the_grace_period_and_raw_can_bring_it_back(
+    root: Path, keeping: Settings
+) -> None:
+    engine = LocalEngine(keeping)
+    two_hours(root, engine)
+    now = HOUR.end + timedelta(days=keeping.silver_retention_days)
+    keep_house(engine, now)
+    assert keep_house(engine, now) == {}
+    (run,) = run_folders(root)
+    age(root, 8)
+    removed = keep_house(engine, datetime.now(UTC) - timedelta(days=1))
+    assert removed[LeftoverKind.RETIRED_FILES] == 1, removed
+    folder = root / "lake" / "runs" / "hours" / HOUR.hive_path / run
+    assert [path.name for path in folder.iterdir()] == ["ledger.parquet"]
+    verified(engine, keeping)
+    build(engine, [HOUR], force=True)
+    assert_agrees_with_oracle(engine, root)
+
+
+def test_a_retired_hour_is_not_built_again_from_fewer_objects(root: Path, keeping: Settings) -> None:
+    engine = LocalEngine(keeping)
+    two_hours(root, engine)
+    keep_house(engine, HOUR.end + timedelta(days=keeping.silver_retention_days))
+    shutil.rmtree(root / "raw" / HOUR.raw_prefix)
+    assert states(engine, keeping)[HOUR] is HourState.RETIRED
+    with pytest.raises(FewerObjectsError):
+        build(engine, [HOUR], force=True)
+    verified(engine, keeping)
+
+
+def test_an_hour_whose_gold_is_behind_is_not_retired(root: Path, keeping: Settings) -> None:
+    engine = LocalEngine(keeping)
+    write_object(root, HOUR, 0, [event()])
+    list(engine.build_silver([HOUR], progress=lambda _: None))
+    now = HOUR.end + timedelta(days=keeping.silver_retention_days)
+    assert keep_house(engine, now) == {}
+    engine.register_hours([HOUR])
+    assert keep_house(engine, now) == {}
+    build(engine, [HOUR])
+    assert keep_house(engine, now) == {LeftoverKind.RETIRED_HOUR: 1}
+
+
+def test_gold_days_past_their_own_retention_go_and_nothing_brings_them_back(root: Path) -> None:
+    brief = load_settings(root=root, workers=1, silver_retention_days=10, gold_retention_days=18)
+    engine = LocalEngine(brief)
+    two_hours(root, engine)
+    removed = keep_house(engine)
+    assert removed[LeftoverKind.RETIRED_HOUR] == 2
+    assert LeftoverKind.RETIRED_DAY not in removed
+    # Five tables of two days; nobody viewed anything on the first of them, so top_products lacks it.
+    assert keep_house(engine)[LeftoverKind.RETIRED_DAY] == 9
+    assert keep_house(engine) == {}
+    assert [len(found) for found in answers(engine)] == [0, 0, 2, 0, 0, 0, 0, 0]
+    build(engine, [HOUR, NEXT_HOUR])
+    assert [len(found) for found in answers(engine)] == [0, 0, 2, 0, 0, 0, 0, 0]
+    assert set(states(engine, brief).values()) == {HourState.RETIRED}
+    assert verified(engine, brief).retired == (HOUR, NEXT_HOUR)
+    age(root, 8)
+    assert keep_house(engine)[LeftoverKind.REPLACED] == 9
+
+
+def test_gold_may_not_be_given_up_before_the_hours_that_still_change_it(root: Path) -> None:
+    with pytest.raises(SettingsError, match="GOLD_RETENTION_DAYS=37 must be 38 or more"):
+        load_settings(root=root, silver_retention_days=30, gold_retention_days=37)
+    with pytest.raises(SettingsError, match="must be 0 while Silver is kept for ever"):
+        load_settings(root=root, gold_retention_days=300)
+    assert load_settings(root=root, silver_retention_days=30, gold_retention_days=38).gold_retention_days == 38
+
+
+# -- killed, beside others, and after any history
+
+
+KILLED_AT = """
+import os, signal, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from event_pipeline.engines.local import LocalEngine, commits, housekeeping
+from event_pipeline.engines.local.catalog import Catalog
+from event_pipeline.settings import load_settings
+from event_pipeline_tests.engines.test_local_housekeeping import keep_house
+
+def dying(owner, name, calls):
+    real = getattr(owner, name)
+    def call(*args, **named):
+        global calls_left
+        calls_left -= 1
+        if calls_left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **named)
+    global calls_left
+    calls_left = calls
+    setattr(owner, name, call)
+
+owners = {"Path": Path, "Catalog": Catalog, "commits": commits, "housekeeping": housekeeping}
+owner, _, name = sys.argv[2].partition(".")
+dying(owners[owner], name, int(sys.argv[3]))
+keep_house(LocalEngine(load_settings(root=Path(sys.argv[1]), workers=1, silver_retention_days=10)))
+"""
+
+
+@pytest.mark.parametrize(("place", "calls"), [("commits.publish", 1), ("Catalog.register_hour", 0), ("Path.unlink", 4)])
+def test_housekeeping_killed_anywhere_is_completed_by_the_next_round(root: Path, place: str, calls: int) -> None:
+    keeping = load_settings(root=root, workers=1, silver_retention_days=10)
+    engine = LocalEngine(keeping)
+    two_hours(root, engine)
+    build(engine, [HOUR, NEXT_HOUR], force=True)
+    age(root, 30)
+    kept = answers(engine, KEPT_OF_RETIRED)
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT, str(root), place, str(calls)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert answers(engine, KEPT_OF_RETIRED) == kept
+    keep_house(engine)
+    assert engine.registered_runs() == {}
+    assert set(states(engine, keeping).values()) == {HourState.RETIRED}
+    assert answers(engine, KEPT_OF_RETIRED) == kept
+    verified(engine, keeping)
+    age(root, 8)
+    keep_house(engine)
+    assert keep_house(engine) == {}
+    left = [path.name for path in (root / "lake" / "runs" / "hours").rglob("*.parquet")]
+    assert left == ["ledger.parquet"] * 2
+
+
+def test_housekeeping_beside_builds_and_queries_disturbs_neither(
+    engine: LocalEngine, root: Path, settings: Settings
+) -> None:
+    two_hours(root, engine)
+    build(engine, [HOUR, NEXT_HOUR], force=True)
+    age(root, 30)
+    total = len(rows(engine, "FROM silver.events"))
+
+    def build_again() -> None:
+        for _ in range(4):
+            build(LocalEngine(settings), [HOUR, NEXT_HOUR], force=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        building, removed = pool.submit(build_again), dict[str, int]()
+        while not building.done():
+            for kind, count in keep_house(LocalEngine(settings)).items():
+                removed[kind] = removed.get(kind, 0) + count
+            assert len(rows(engine, "FROM silver.events")) == total
+        building.result()
+    assert removed[LeftoverKind.REPLACED] > 0
+    verified(engine, settings)
+    assert_agrees_with_oracle(engine, root)
+
+
+def test_two_rounds_at_once_remove_everything_once(engine: LocalEngine, root: Path, settings: Settings) -> None:
+    two_hours(root, engine)
+    build(engine, [HOUR, NEXT_HOUR], force=True)
+    age(root, 30)
+    before = answers(engine)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: keep_house(LocalEngine(settings)), range(2)))
+    assert keep_house(engine) == {}
+    assert answers(engine) == before
+    verified(engine, settings)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("land"), st.integers(0, 3), st.integers(0, 59), st.integers(-30, 0)),
+        st.tuples(st.just("build"), st.integers(0, 3)),
+        st.tuples(st.just("rebuild"), st.integers(0, 3)),
+        st.tuples(st.just("silver only"), st.integers(0, 3)),
+        st.tuples(st.just("abandon"), st.integers(0, 3)),
+        st.tuples(st.just("wait"), st.sampled_from([1, 4, 8])),
+        st.tuples(st.just("keep house")),
+    ),
+    min_size=4,
+    max_size=14,
+)
+
+
+@given(history=steps, retention=st.booleans())
+# A failing history is short enough to read as it is, and shrinking one takes minutes.
+@hypothesis_settings(
+    max_examples=5,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+def test_after_any_history_housekeeping_changes_no_answer(
+    history: list[tuple[Any, ...]], retention: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("history") / "data"
+    hours = [HOUR.plus(24 * offset) for offset in range(4)]
+    days = (datetime.now(UTC) - hours[1].end) // timedelta(days=1) if retention else 0
+    settings = load_settings(root=root, workers=1, silver_retention_days=days)
+    folder = one_gold_table(root.parent / "gold")
+    (gold,) = load_gold_tables(folder)
+    engine, queries = LocalEngine(settings, folder), (*EVERYTHING[:3], "FROM gold.user_activity")
+    queries = queries[2:] if retention else queries
+
+    def build_all(hours: Sequence[Hour], force: bool = False) -> None:
+        list(engine.build_silver(hours, force=force, progress=lambda _: None))
+        engine.register_hours(hours)
+        engine.refresh_gold(gold, hours, progress=lambda _: None)
+
+    for hour in hours:
+        write_object(root, hour, 30, [purchase(hour, 1)])
+    for step, *arguments in history:
+        hour = hours[arguments[0]] if arguments and step != "wait" else HOUR
+        match step:
+            case "land":
+                minute, back = arguments[1:]
+                late = hour.start + timedelta(hours=back)
+                write_object(root, hour, minute, [purchase(hour, minute), purchase(Hour.containing(late), minute)])
+            case "build" | "rebuild":
+                build_all([hour], force=step == "rebuild")
+            case "silver only":
+                list(engine.build_silver([hour], progress=lambda _: None))
+            case "abandon":
+                left = root / "lake" / "runs" / "hours" / hour.hive_path / f"{time.time_ns()}-abandoned"
+                left.mkdir(parents=True)
+                (left / "events-0.parquet").write_bytes(b"half of a")
+            case "wait":
+                age(root, arguments[0])
+            case "keep house":
+                before = answers(engine, queries)
+                keep_house(engine)
+                assert answers(engine, queries) == before
+    build_all(hours)
+    for _ in range(2):
+        keep_house(engine)
+        age(root, 8)
+    found = verify(engine, [gold], settings.event_time_limits, None, datetime.now(UTC), lambda *_: None)
+    assert found.differences == []
+    assert len(found.retired) == (2 if retention else 0)
+    assert {change.action.value for change in engine.repair()} <= {"unchanged"}

@@ -1,0 +1,386 @@
+"""The runbook does what it says: each section's commands show its fault in a real data folder, and heal it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import pkgutil
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from filelock import FileLock
+
+import event_pipeline
+from event_pipeline.alerts.conditions import AlertKind
+from event_pipeline.cli import main
+from event_pipeline.engines.base import PipelineError
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.local.layout import Layout
+from event_pipeline.rules.hour import Hour
+from event_pipeline.settings import load_settings
+from event_pipeline_tests.pipeline import build, event, write_object
+from event_pipeline_tests.receiver import webhook_receiver
+
+PROJECT = Path(__file__).parents[1]
+RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text(encoding="utf-8")
+CLOSED = Hour.containing(datetime.now(UTC)).plus(-1)
+"""Alerts are about the present, so these tests are, too."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the runbook."""
+
+    anchors: tuple[str, ...]
+    title: str
+    text: str
+
+    def commands(self, heading: str) -> list[str]:
+        """Lines of the first code block below a heading; none where there is no block."""
+        found = re.search(rf"\*\*{heading}\.\*\*(.*?)(?=\n\*\*|\Z)", self.text, re.DOTALL)
+        blocks = re.findall(r"```bash\n(.*?)```", found[1], re.DOTALL) if found else []
+        return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def sections() -> dict[str, Section]:
+    """Every section under each of its anchors."""
+    found = {}
+    for anchors, title, text in re.findall(
+        r"((?:<a id=\"[^\"]+\"></a>)+)\n\n## (.+?)\n(.*?)(?=\n<a id=|\n# |\Z)", RUNBOOK, re.DOTALL
+    ):
+        section = Section(tuple(re.findall(r'id="([^"]+)"', anchors)), title, text)
+        found |= dict.fromkeys(section.anchors, section)
+    return found
+
+
+SECTIONS = sections()
+
+
+def errors_for_people(kind: type[PipelineError] = PipelineError) -> Iterator[str]:
+    """Name every class of errors with a message for a person, in all modules that can be imported here."""
+    if kind is PipelineError:
+        for module in pkgutil.walk_packages(event_pipeline.__path__, "event_pipeline."):
+            if not module.name.startswith("event_pipeline.engines.aws") or find_boto3():
+                importlib.import_module(module.name)
+    if kind.__module__.startswith("event_pipeline."):
+        yield kind.__name__
+    for each in kind.__subclasses__():
+        yield from errors_for_people(each)
+
+
+def find_boto3() -> bool:
+    """Tell whether the packages of the AWS path are installed."""
+    return importlib.util.find_spec("boto3") is not None and importlib.util.find_spec("sqlglot") is not None
+
+
+def test_every_alert_and_every_error_for_people_has_its_section() -> None:
+    wanted = {*(kind.value for kind in AlertKind), *errors_for_people()}
+    assert wanted - set(SECTIONS) == set()
+
+
+def test_every_section_says_what_it_looks_like_what_shows_and_heals_it_and_whom_to_call() -> None:
+    for section in set(SECTIONS.values()):
+        headings = re.findall(r"^\*\*(Looks like|Shows it|Heals it|Call)\b", section.text, re.MULTILINE)
+        optional = ["Looks like", "Shows it", "Call"] if "daily_digest" in section.anchors else None
+        assert headings == (optional or ["Looks like", "Shows it", "Heals it", "Call"]), section.title
+
+
+def test_every_anchor_that_a_page_leads_to_exists() -> None:
+    pages = [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", text):
+            if not target.startswith("http"):
+                aimed = (page.parent / target).read_text(encoding="utf-8") if target else text
+                titles = re.findall(r"^#+ (.+)$", aimed, re.MULTILINE)
+                slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+                assert anchor in slugs | set(re.findall(r'<a id="([^"]+)">', aimed)), f"{page.name}: #{anchor}"
+
+
+def test_every_section_is_exercised_here_or_names_what_exercises_it() -> None:
+    for section in set(SECTIONS.values()):
+        named = re.findall(r"Tested by: `([^`]+)`", section.text)
+        assert all((PROJECT / path).exists() for path in named), section.title
+        exercised = any(anchor in FAULTS for anchor in section.anchors)
+        assert exercised or named or "Not exercised here" in section.text, section.title
+
+
+# -- the faults, and that what the runbook says shows and heals them
+
+
+@dataclass
+class Place:
+    """A data folder with two built hours, CLOSED the newer one, and what a test does to it."""
+
+    root: Path
+    patch: pytest.MonkeyPatch
+    until_healed: ExitStack
+    """Closed between showing and healing: what the world outside does, such as a producer who writes objects again."""
+    until_the_end: ExitStack
+
+    @property
+    def engine(self) -> LocalEngine:
+        return LocalEngine(load_settings(root=self.root, workers=1))
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.root)
+
+    def write(self, hour: Hour = CLOSED, minute: int = 0, lines: object = None, build_it: bool = False) -> Path:
+        key = write_object(self.root, hour, minute, lines or [event(hour, minute)])  # type: ignore[arg-type]
+        if build_it:
+            build(self.engine, [hour])
+        return self.root / "raw" / key
+
+    def rewrite_later(self, minute: int) -> None:
+        """Have the producer write an object of CLOSED again before the healing."""
+        self.until_healed.callback(lambda: self.write(CLOSED, minute, [event(CLOSED, n) for n in range(40)]))
+
+
+Fault = tuple[Callable[[Place], object], str]
+"""What brings a data folder into the state, and what the showing commands say then and no longer after the healing."""
+
+
+def waiting(place: Place) -> None:
+    shutil.rmtree(place.root)
+    place.write(CLOSED.plus(-3))
+    place.write(CLOSED)
+
+
+def few_records(place: Place) -> None:
+    days = [CLOSED.plus(-24 * day) for day in range(1, 6)]
+    for hour in days:
+        place.write(hour, 0, [event(hour, second) for second in range(40)])
+    build(place.engine, days)
+    place.rewrite_later(5)
+
+
+def refused_records(place: Place) -> None:
+    place.write(CLOSED, 5, [b"no json"] * 9, build_it=True)
+    place.rewrite_later(5)
+
+
+def corrupt_object(place: Place) -> None:
+    place.write(CLOSED, 5, b"no gzip", build_it=True)
+    place.rewrite_later(5)
+
+
+def broken_law(place: Place) -> None:
+    record = place.layout.hour_commit(CLOSED)
+    fields = json.loads(record.read_text())
+    fields["account"]["objects"][0]["records"] += 1
+    record.write_text(json.dumps(fields))
+
+
+def lost_object(place: Place) -> None:
+    gone = place.write(CLOSED, 5, build_it=True)
+    gone.unlink()
+
+
+def failed_run(place: Place) -> None:
+    hour = CLOSED.plus(-5)
+    place.write(hour)
+    stone = place.root / "lake" / "runs" / "hours" / hour.hive_path
+    stone.parent.mkdir(parents=True, exist_ok=True)
+    stone.write_text("in the way")
+    ended(["event-pipeline run"], place)
+    place.until_healed.callback(stone.unlink)
+
+
+def damaged_catalog(place: Place) -> None:
+    with place.layout.catalog.open("r+b") as catalog:
+        catalog.write(b"x" * 300)
+
+
+def finished_backfill(place: Place) -> None:
+    place.write(CLOSED.plus(-3))
+
+
+def full_disk(place: Place) -> None:
+    usage = namedtuple("usage", "total used free")
+    real = shutil.disk_usage
+    place.patch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, 1 << 40, 0))
+    place.until_healed.callback(lambda: place.patch.setattr(shutil, "disk_usage", real))
+
+
+def held_lock(place: Place) -> None:
+    place.patch.setenv("EVENT_PIPELINE_LOCK_TIMEOUT_SECONDS", "0")
+    place.until_healed.enter_context(FileLock(place.root / "locks" / "catalog.lock"))
+
+
+def damaged_record(place: Place) -> None:
+    place.layout.hour_commit(CLOSED).write_text('{"kind": "hour", "format": 1}')
+
+
+def gone_file(place: Place) -> None:
+    commit = place.engine.hour_commit(CLOSED)
+    assert commit
+    (place.layout.lake / commit.files[0].path).unlink()
+
+
+def late_object(place: Place) -> None:
+    place.write(CLOSED, 55)
+
+
+def other_rules(place: Place) -> None:
+    place.patch.setenv("EVENT_PIPELINE_EVENT_MAX_AGE_DAYS", "6")
+
+
+def no_gold(place: Place) -> None:
+    place.write(CLOSED, 5)
+    list(place.engine.build_silver([CLOSED], progress=str))
+    place.engine.register_hours([CLOSED])
+
+
+def not_registered(place: Place) -> None:
+    place.write(CLOSED, 5)
+    list(place.engine.build_silver([CLOSED], progress=str))
+
+
+def no_record(place: Place) -> None:
+    place.layout.hour_commit(CLOSED).unlink()
+
+
+def damaged_dagster(place: Place) -> None:
+    (place.root / "dagster" / "history").mkdir(parents=True)
+    shutil.copy(PROJECT / "dagster.yaml", place.root / "dagster")
+    (place.root / "dagster" / "history" / "runs.db").write_bytes(b"no database " * 100)
+
+
+def other_layout(place: Place) -> None:
+    (place.root / "layout.json").write_text('{"layout": 99}')
+
+
+def dead_webhook(place: Place) -> None:
+    receiver = place.until_the_end.enter_context(webhook_receiver())
+    receiver.answers.extend([500])
+    place.patch.setenv("EVENT_PIPELINE_ALERT_WEBHOOK_URL", receiver.url)
+
+
+def nothing(_: Place) -> None:
+    """Nothing is broken: the commands of the section themselves ask for what cannot be."""
+
+
+FAULTS: dict[str, Fault] = {
+    "freshness": (waiting, "No hour published"),
+    "volume": (few_records, "Unusual number of records in 1 hour"),
+    "quarantine_share": (refused_records, "More than 5.00% of the records quarantined"),
+    "unreadable_objects": (corrupt_object, "Raw objects cannot be read"),
+    "conservation_law": (broken_law, "Records in and out do not add up"),
+    "lost_objects": (lost_object, "Raw objects of published hours are gone"),
+    "run_failed": (failed_run, "Runs failed and are not tried again"),
+    "cannot_look": (damaged_catalog, "The pipeline's data cannot be read"),
+    "backfill_finished": (finished_backfill, "new, not built yet"),
+    "daily_digest": (nothing, "ready"),
+    "nothing-runs": (waiting, "new, not built yet"),
+    "disk-full": (full_disk, "make room, or set EVENT_PIPELINE_ROOT"),
+    "LockTimeoutError": (held_lock, "another process has been working on catalog"),
+    "damaged-catalog": (damaged_catalog, "the catalog is damaged"),
+    "damaged-commit-record": (damaged_record, "damaged commit record"),
+    "committed-files-gone": (gone_file, "are gone, first:"),
+    "late-data": (late_object, "changed since it was built"),
+    "rules-changed": (other_rules, "outdated rules"),
+    "gold-behind": (no_gold, "Gold behind"),
+    "unregistered-partitions": (not_registered, "queries do not see 1 hour"),
+    "NotPublishedError": (no_record, "no commit record stands behind 1 hour"),
+    "damaged-dagster-storage": (damaged_dagster, "Dagster's storage cannot be used"),
+    "backfill-stuck": (finished_backfill, "new, not built yet"),
+    "LayoutVersionError": (other_layout, "the data folder has layout 99"),
+    "NotBuildableError": (nothing, "lies before the first partition"),
+    "QueryError": (nothing, "nothing_like_this"),
+    "DeliveryError": (dead_webhook, "the webhook answered 500"),
+}
+
+ASKED_FOR_WRONGLY = ("NotBuildableError", "QueryError", "daily_digest")
+"""Sections whose showing commands say the same at any time."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Dagster's storage of a test need not survive a power cut; waiting for the disk took half of its time."""
+
+    def in_a_hurry(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", in_a_hurry)
+    yield
+    sqlalchemy.event.remove(sqlalchemy.engine.Engine, "connect", in_a_hurry)
+
+
+@pytest.fixture(scope="module")
+def built_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two built hours."""
+    root = tmp_path_factory.mktemp("built") / "data"
+    hours = [CLOSED.plus(-1), CLOSED]
+    for hour in hours:
+        write_object(root, hour, 0, [event(hour, second) for second in range(4)])
+    build(LocalEngine(load_settings(root=root, workers=1)), hours)
+    return root
+
+
+@pytest.fixture
+def place(built_root: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A copy of that data folder, named `data` in the working folder as in the runbook."""
+    shutil.copytree(built_root, root)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVENT_PIPELINE_ROOT", "data")
+    monkeypatch.setenv("EVENT_PIPELINE_WORKERS", "1")
+    with ExitStack() as late, ExitStack() as outside:
+        yield Place(root, monkeypatch, outside, late)
+
+
+@pytest.mark.parametrize("anchor", FAULTS)
+def test_the_runbook_shows_and_heals(anchor: str, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    section, (break_it, said) = SECTIONS[anchor], FAULTS[anchor]
+    break_it(place)
+    showing, healing = section.commands("Shows it"), section.commands("Heals it")
+    capsys.readouterr()
+    ended(showing, place)
+    assert said in text_of(capsys)
+
+    place.until_healed.close()
+    codes = ended(healing, place)
+    assert codes == [0] * len(healing), text_of(capsys)
+    text_of(capsys)
+    if anchor not in ASKED_FOR_WRONGLY:
+        ended(showing, place)
+        assert said not in text_of(capsys)
+
+
+def ended(commands: list[str], place: Place) -> list[int]:
+    """Run lines of the runbook: our command in this process, all else by a shell. Return the exit codes."""
+    record = place.layout.hour_commit(CLOSED)
+    stands_for = {"HOUR": str(CLOSED), "NEXT": str(CLOSED.plus(1)), "FILE": str(record)}
+    codes = []
+    for line in commands:
+        words = [stands_for.get(word, word) for word in shlex.split(line, comments=True)]
+        words = [word.replace("FILE.", f"{record}.") if word.startswith("FILE.") else word for word in words]
+        if words[0] == "event-pipeline":
+            with pytest.raises(SystemExit) as end:
+                main(words[1:])
+            codes.append(int(end.value.code or 0))
+        elif words[0] == "export":
+            place.patch.setenv(*words[1].split("=", 1))
+            codes.append(0)
+        else:
+            codes.append(subprocess.run(words, check=False, env=os.environ).returncode)
+    return codes
+
+
+def text_of(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed since the last time, as one line."""
+    printed = capsys.readouterr()
+    return " ".join((printed.out + printed.err).split())
