@@ -6,10 +6,8 @@ import io
 import json
 import sys
 import threading
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,14 +15,15 @@ import pytest
 from event_pipeline.cli import main
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.clients import Aws
-from event_pipeline.engines.aws.packaging import WHEELS
 from event_pipeline.infrastructure.deployment import Hooks, Wanted, deploy
 from event_pipeline.infrastructure.stack import ChangeSet, Event, Stack
 from event_pipeline.infrastructure.template import load_template
+from event_pipeline.reporting.doctor import Level, examine
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.emulator import EmulatedAws, Fault
+from event_pipeline_tests.emulator.deployed import put_stand_in_wheels
 from event_pipeline_tests.engines.aws import plain_job
 from event_pipeline_tests.pipeline import build
 
@@ -46,11 +45,7 @@ Command = Callable[..., Ended]
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch, root: Path) -> Iterator[EmulatedAws]:
     """An empty account that boto3 finds, and stand-ins for the wheels, so that pip is not asked."""
-    wheels = root / "wheels"
-    wheels.mkdir(parents=True)
-    for name in WHEELS:
-        with zipfile.ZipFile(wheels / f"{name.replace('-', '_')}-{version(name)}-py3-none-any.whl", "w") as wheel:
-            wheel.writestr(f"{name}.txt", "the emulated runtime has the package")
+    put_stand_in_wheels(root / "wheels")
     monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(root))
     with EmulatedAws() as account:
         for name, value in account.environment().items():
@@ -150,6 +145,15 @@ def test_a_stack_lives_from_its_first_deployment_to_its_last_resource(
     named = aws.client("athena").list_named_queries(WorkGroup=settings.athena_workgroup)["NamedQueryIds"]
     assert len(named) == len(load_gold_tables())
 
+    # The doctor finds it as the code expects it.
+    found = {each.subject: each for each in examine(settings, engine)}
+    assert [subject for subject, each in found.items() if each.level is Level.FAIL] == []
+    assert found["Glue job"].found == "event-pipeline-silver runs the script and the packages of this checkout"
+    assert found["table silver.events"].level is Level.OK
+    assert found["queue of new objects"].found.startswith(settings.raw_queue_url)
+    assert found["alert topic"].level is Level.WARN
+    assert "the emulator does not judge permissions" in found["permissions"].found
+
     # A changed parameter changes the job in place, and nothing else.
     shown = stack("diff", "--parameter", "GlueWorkers=5")
     assert shown.code == 0
@@ -171,6 +175,35 @@ def test_a_stack_lives_from_its_first_deployment_to_its_last_resource(
     assert gone.code == 0, gone.err
     assert "nothing is left behind" in gone.out
     assert inventory(aws) == nothing
+
+
+def test_the_doctor_names_what_is_not_as_the_code_expects(
+    aws: EmulatedAws, stack: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment_of(stack("deploy", "--yes")).items():
+        monkeypatch.setenv(name, value)
+    settings, glue = load_settings(glue_wait_minutes=1), aws.client("glue")
+    job = glue.get_job(JobName=settings.glue_job)["Job"]
+    update = {"Role": job["Role"], "Command": job["Command"], "GlueVersion": "6.0"}
+    update["DefaultArguments"] = job["DefaultArguments"] | {"--extra-py-files": "s3://elsewhere/old.zip"}
+    glue.update_job(JobName=settings.glue_job, JobUpdate=update)
+    database, name = "silver", "quarantine"
+    table = glue.get_table(DatabaseName=database, Name=name)["Table"]
+    table["StorageDescriptor"]["Columns"][2]["Type"] = "int"
+    changed = {key: table[key] for key in ("Name", "PartitionKeys", "StorageDescriptor")}
+    glue.update_table(DatabaseName=database, TableInput=changed)
+    loose = {"EnforceWorkGroupConfiguration": False}
+    aws.client("athena").update_work_group(WorkGroup=settings.athena_workgroup, ConfigurationUpdates=loose)
+    lost = load_settings(glue_wait_minutes=1, lake_bucket="nobodys-lake")
+    found = {each.subject: each for each in examine(lost, AwsEngine(lost)) if each.level is Level.FAIL}
+    assert found["Glue job"].found == (
+        "event-pipeline-silver: its package is not this checkout's; GlueVersion is 6.0, not 5.1"
+    )
+    assert found["table silver.quarantine"].found == "silver.quarantine: column line_number is int, not bigint"
+    assert "s3:ListObjectsV2 on s3://nobodys-lake" in found["lake bucket"].found
+    assert "it does not enforce its configuration" in found["Athena workgroup"].found
+    # Commit records lie in the lake.
+    assert found.keys() == {"Glue job", "table silver.quarantine", "lake bucket", "Athena workgroup", "commit records"}
 
 
 def test_a_failed_first_deployment_says_why_and_the_next_one_starts_over(aws: EmulatedAws, stack: Command) -> None:
