@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from event_pipeline.automation.building import BackfillError, NotBuildableError
-from event_pipeline.commands import housekeeping, quarantine
+from event_pipeline.commands import housekeeping, quarantine, stack
 from event_pipeline.commands.alerts import alerts_app
 from event_pipeline.commands.backfill import backfill_app
 from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
@@ -34,6 +34,7 @@ from event_pipeline.engines.base import (
 )
 from event_pipeline.engines.open import open_engine
 from event_pipeline.generator.options import GeneratorOptions, GeneratorOptionsError, Shape
+from event_pipeline.infrastructure.errors import StackOptionError
 from event_pipeline.reporting.results import ResultFormat
 from event_pipeline.reporting.terminal import (
     FAULT,
@@ -79,6 +80,7 @@ _CODE_OF_ERROR: tuple[tuple[type[Exception], ExitCode], ...] = (
     (InvalidHourError, ExitCode.USAGE),
     (GeneratorOptionsError, ExitCode.USAGE),
     (GoldFileError, ExitCode.USAGE),
+    (StackOptionError, ExitCode.USAGE),
     (OSError, ExitCode.STORAGE),
 )
 """Errors with a message for people; the first that fits decides. Any other exception is a fault of the program."""
@@ -98,6 +100,7 @@ app.add_typer(backfill_app, name="backfill")
 app.add_typer(quarantine.commands)
 app.command()(housekeeping.housekeeping)
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(stack.stack_app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -16,7 +16,12 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"rules"}),),
     (frozenset({"settings"}), frozenset({"generator"})),
     (frozenset({"engines"}),),
-    (frozenset({"assets"}), frozenset({"verification"}), frozenset({"alerts"})),
+    (
+        frozenset({"assets"}),
+        frozenset({"verification"}),
+        frozenset({"alerts"}),
+        frozenset({"infrastructure"}),
+    ),
     (frozenset({"automation"}),),
     (frozenset({"reporting"}),),
     (frozenset({"definitions"}), frozenset({"commands"})),
@@ -26,9 +31,10 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
 
 THIRD_PARTY = {
     "rules": {"pyarrow", "isal"},
-    "generator": set[str](),
+    "generator": {"boto3", "botocore"},  # of the Lambda function alone, which finds them at hand
     "engines": {"boto3", "botocore", "duckdb", "filelock", "pyarrow", "sqlglot", "urllib3"},
     "assets": {"dagster", "dagster_aws", "pydantic"},  # dagster_aws for Dagster Pipes
+    "infrastructure": {"yaml"},  # AWS is called through engines/aws
     "alerts": {"pydantic"},
     "automation": {"dagster", "pydantic", "sqlalchemy", "yaml"},
     "definitions": {"dagster"},

@@ -2,7 +2,7 @@
 
 `generate` fills a raw folder for some hours, `generate_live` writes one object every few seconds, and
 `write_object` writes a single object to any stream. Standard library and `event_pipeline.rules` only: a Lambda
-function runs it.
+function (`lambda_handler.py`, with Lambda's own boto3) runs it.
 """
 
 from event_pipeline.generator.objects import RecordCounts, write_object

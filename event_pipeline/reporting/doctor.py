@@ -22,7 +22,8 @@ from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
 from event_pipeline.rules.hour import hours_text
-from event_pipeline.settings import Settings
+from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.settings import Environment, Settings
 
 LOW_DISK_BYTES = 2 << 30
 """About fifteen full-size hours: raw, Silver and scratch."""
@@ -53,16 +54,33 @@ def examine(settings: Settings, engine: Engine) -> list[Finding]:
     """Look at the program, the data folder and Dagster's storage; changes nothing but a passing temporary file."""
     layout = Layout(settings.root)
     findings = [*_program(), _writable(layout.root), _free_disk(layout.root)]
-    version_finding = _guarded("data folder layout", lambda: _layout_version(layout))
-    findings.append(version_finding)
-    if version_finding.level is not Level.FAIL:
-        findings.append(_guarded("raw objects", lambda: _raw_objects(engine)))
-        catalog = _guarded("catalog", lambda: _catalog(layout))
-        findings += [catalog, _guarded("commit records", lambda: _commit_records(engine))]
-        if catalog.level is Level.OK and findings[-1].level is Level.OK:
-            findings.append(_guarded("published builds", lambda: _published(engine, layout)))
+    findings += _account(settings, engine) if settings.env is Environment.AWS else _data_folder(layout, engine)
     findings.append(_guarded("Dagster", lambda: _dagster(settings)))
     findings.append(_guarded("concurrency", lambda: _concurrency(settings)))
+    return findings
+
+
+def _data_folder(layout: Layout, engine: Engine) -> list[Finding]:
+    """Look at what lies on this machine's disk."""
+    findings = [_guarded("data folder layout", lambda: _layout_version(layout))]
+    if findings[0].level is Level.FAIL:
+        return findings
+    findings.append(_guarded("raw objects", lambda: _raw_objects(engine)))
+    catalog = _guarded("catalog", lambda: _catalog(layout))
+    findings += [catalog, _guarded("commit records", lambda: _commit_records(engine))]
+    if catalog.level is Level.OK and findings[-1].level is Level.OK:
+        findings.append(_guarded("published builds", lambda: _published(engine, layout)))
+    return findings
+
+
+def _account(settings: Settings, engine: Engine) -> list[Finding]:
+    """Look at what is deployed on AWS."""
+    # boto3 and what needs it are not installed everywhere.
+    from event_pipeline.reporting.aws_doctor import account_checks
+
+    findings = [_guarded(subject, check) for subject, check in account_checks(settings, load_gold_tables())]
+    findings.append(_guarded("raw objects", lambda: _raw_objects(engine)))
+    findings.append(_guarded("commit records", lambda: _commit_records(engine)))
     return findings
 
 

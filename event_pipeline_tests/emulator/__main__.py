@@ -1,4 +1,4 @@
-"""Emulated AWS to try by hand: resources and sample objects in it, and a command that works in it, until Ctrl-C.
+"""Emulated AWS to try by hand: the stack and sample objects in it, and a command that works in it, until Ctrl-C.
 
     python -m event_pipeline_tests.emulator -- event-pipeline dev
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from event_pipeline.generator import GeneratorOptions, Shape
 from event_pipeline.rules.hour import Hour
+from event_pipeline_tests.emulator.deployed import deploy_template
 from event_pipeline_tests.emulator.feed import feed_hours, feed_live
 from event_pipeline_tests.emulator.server import EmulatedAws
 
@@ -38,12 +39,16 @@ def main() -> int:
             return 1
         shutil.rmtree(ROOT)
     with EmulatedAws(port=options.port, job_start_seconds=2, query_queue_seconds=0.2) as aws:
-        aws.create_resources()
-        environment = aws.environment() | aws.settings_environment() | {"EVENT_PIPELINE_ROOT": str(ROOT.absolute())}
         ROOT.mkdir()
+        # Marks the folder as this command's, whatever happens next.
+        ENVIRONMENT_FILE.touch()
+        os.environ.update(aws.environment())
+        print("Deploying infra/cloudformation/event_pipeline.yaml ...", flush=True)
+        deployed = deploy_template(aws.region, ROOT / "wheels")
+        environment = aws.environment() | deployed | {"EVENT_PIPELINE_ROOT": str(ROOT.absolute())}
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
         ENVIRONMENT_FILE.write_text(f"unset AWS_PROFILE\n{exports}", encoding="utf-8")
-        _feed(aws, options)
+        _feed(aws, deployed["EVENT_PIPELINE_RAW_BUCKET"], options)
         print(f"\n{exports}\nIn another terminal, for any other command:  source {ENVIRONMENT_FILE}\n", flush=True)
         try:
             return _run(options.command, environment)
@@ -62,8 +67,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _feed(aws: EmulatedAws, options: argparse.Namespace) -> None:
-    bucket = aws.settings().raw_bucket
+def _feed(aws: EmulatedAws, bucket: str, options: argparse.Namespace) -> None:
     # The same as the Makefile's `run`: both environments then give the same answers.
     kind = GeneratorOptions(
         events_per_file=options.events_per_file,

@@ -72,7 +72,8 @@ class Front:
         if check := self._checks.get(call.name):
             check(call)
         if operation := self._own.get(call.name):
-            answer = wire.json_answer(operation(call) if call.region == self._region else _elsewhere(call))
+            result = operation(call) if call.region == self._region else _elsewhere(call)
+            answer = result if isinstance(result, Answer) else wire.json_answer(result)
         else:
             answer = self._ask_moto(call, environ)
         self._strike(call, run_id, struck, after_effect=True)

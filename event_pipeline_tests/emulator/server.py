@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.server import ThreadedMotoServer
 from werkzeug.serving import make_server
@@ -23,12 +24,16 @@ from event_pipeline_tests.emulator.athena import Athena, PlannedFailure
 from event_pipeline_tests.emulator.athena_outcome import QueryFailedError
 from event_pipeline_tests.emulator.athena_statements import Statements
 from event_pipeline_tests.emulator.athena_tables import Tables
+from event_pipeline_tests.emulator.bucket_policies import requests_are_secure
 from event_pipeline_tests.emulator.catalog import limit_checks, paged_partitions
+from event_pipeline_tests.emulator.cloudformation import CloudFormation
 from event_pipeline_tests.emulator.faults import Caller, Fault, Faults, Held, PlannedFault, RequestLog
 from event_pipeline_tests.emulator.front import CLIENT_KEY, Front
+from event_pipeline_tests.emulator.functions import Functions
 from event_pipeline_tests.emulator.glue_jobs import GlueJobs, JobRun, PlannedEnd, outside_environment
 from event_pipeline_tests.emulator.inside import Inside
 from event_pipeline_tests.emulator.loopback import LeftLoopbackError, only_loopback
+from event_pipeline_tests.emulator.moto_gaps import MotoGaps
 from event_pipeline_tests.emulator.wire import AwsError, Call
 
 ADDRESS = "127.0.0.1"
@@ -69,6 +74,7 @@ class EmulatedAws:
         self.requests: RequestLog
         """Every request that reached the endpoint."""
         self._clients: dict[str, Any] = {}
+        self._making_clients = threading.Lock()
 
     def __enter__(self) -> EmulatedAws:
         """Start it.
@@ -105,6 +111,7 @@ class EmulatedAws:
         # Both servers would print every request.
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         opened.enter_context(only_loopback())
+        opened.enter_context(requests_are_secure())
         self._folder = Path(
             opened.enter_context(tempfile.TemporaryDirectory("", "emulated-aws-", ignore_cleanup_errors=True))
         )
@@ -120,12 +127,20 @@ class EmulatedAws:
         # Filled in below: jobs need the endpoint's port, and the endpoint needs the jobs.
         job_environment: dict[str, str] = {}
         self._jobs = GlueJobs(inside, job_environment, self._folder, self._job_start_seconds, self._minute_seconds)
+        self._functions = Functions(self.region, job_environment)
+        # Its calls go through the endpoint like everybody's: they can be made to fail, and are in the log.
+        self._stacks = CloudFormation(DEFAULT_ACCOUNT_ID, self.region, self.client)
         opened.callback(self._check_jobs_stayed)
         front = Front(
             DomainDispatcherApplication(create_backend_app),
             self.region,
             own=self._operations(inside),
-            checks={**limit_checks(), "glue.CreateJob": self._note_queuing, "glue.UpdateJob": self._note_queuing},
+            checks={
+                **limit_checks(),
+                "iam.SimulatePrincipalPolicy": _judges_nobody,
+                "glue.CreateJob": self._note_queuing,
+                "glue.UpdateJob": self._note_queuing,
+            },
             job_of_key=self._jobs.job_of_key,
             kill_job=self._jobs.kill,
             page_size=self._page_size,
@@ -142,6 +157,7 @@ class EmulatedAws:
         opened.callback(server.shutdown)
         opened.callback(self._athena.close)
         opened.callback(self._jobs.close)
+        opened.callback(self._stacks.close)
         opened.callback(self.faults.clear)
 
     def _check_jobs_stayed(self) -> None:
@@ -150,8 +166,13 @@ class EmulatedAws:
 
     def _operations(self, inside: Inside) -> dict[str, Any]:
         """Return the operations that are not moto's."""
-        jobs, athena = self._jobs, self._athena
+        jobs, athena, gaps = self._jobs, self._athena, MotoGaps(inside, self.region)
         return {
+            **self._stacks.operations(),
+            "lambda.Invoke": self._functions.invoke,
+            "glue.UpdateJob": gaps.update_job,
+            "athena.UpdateWorkGroup": gaps.update_work_group,
+            "athena.DeleteNamedQuery": gaps.delete_named_query,
             "glue.StartJobRun": jobs.start_job_run,
             "glue.GetJobRun": jobs.get_job_run,
             "glue.GetJobRuns": jobs.get_job_runs,
@@ -207,10 +228,11 @@ class EmulatedAws:
 
     def client(self, service: str) -> Any:
         """Return boto3's client of a service, pointed here; it tries nothing twice."""
-        if service not in self._clients:
-            session = boto3.Session(CLIENT_KEY, "emulated", region_name=self.region)
-            config = Config(retries={"total_max_attempts": 1})
-            self._clients[service] = session.client(service, endpoint_url=self.endpoint, config=config)
+        with self._making_clients:
+            if service not in self._clients:
+                session = boto3.Session(CLIENT_KEY, "emulated", region_name=self.region)
+                config = Config(retries={"total_max_attempts": 1})
+                self._clients[service] = session.client(service, endpoint_url=self.endpoint, config=config)
         return self._clients[service]
 
     def create_resources(self, settings: Settings | None = None) -> None:
@@ -281,6 +303,11 @@ class EmulatedAws:
         """Let the next query that holds a text fail by itself, before or after its statement has done its work."""
         failure = QueryFailedError(reason, category=1 if system else 2, retryable=retryable)
         self._athena.plan(PlannedFailure(failure, after_effect, containing))
+
+
+def _judges_nobody(call: Call) -> None:
+    """Answer as where the caller may not ask: every permission is granted here, and saying so would prove nothing."""
+    raise AwsError("AccessDenied", "the emulator does not judge permissions", 403)
 
 
 def _reset_moto(endpoint: str) -> None:

@@ -44,7 +44,7 @@ class Call:
     path: str
     """Decoded; `/<bucket>/<key>` for S3."""
     body: bytes
-    """Of JSON and form requests; an S3 body stays in its stream."""
+    """Of JSON and form requests and of Lambda; an S3 body stays in its stream."""
 
     @property
     def name(self) -> str:
@@ -85,7 +85,7 @@ def identify(environ: dict[str, Any]) -> Call:
     if not environ.get("wsgi.input_terminated"):
         # Ends where the body ends, whoever reads it: the bare socket would wait for more.
         environ["wsgi.input"] = LimitedStream(environ["wsgi.input"], int(environ.get("CONTENT_LENGTH") or 0))
-    if target or form:
+    if target or form or service == "lambda":
         body = drain(environ)
         environ["wsgi.input"] = io.BytesIO(body)
     if target:

@@ -1,4 +1,4 @@
-"""What is shipped to the Glue job: its script, the part of this package that it imports, and wheels of what Glue lacks.
+"""What is shipped to AWS: the Glue job's script, modules and wheels of what Glue lacks, and the generator's function.
 
 Equal sources give equal bytes on every machine, and their digest is part of the key. So an upload changes nothing
 when the code has not changed, and a run that is under way keeps the code it was started with.
@@ -11,6 +11,7 @@ import io
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,8 @@ PACKAGE = Path(event_pipeline.__file__).parent
 SCRIPT = PACKAGE.parent / "glue_scripts" / "silver_events.py"
 SHIPPED = ("__init__.py", "rules/*.py", "engines/__init__.py", "engines/commit.py")
 """The judge, the writer and the commit record: what runs on pyarrow and the standard library alone."""
+GENERATOR = ("__init__.py", "generator/*.py", "rules/__init__.py", "rules/contract.py", "rules/hour.py")
+"""The generator and the rules that it imports: the standard library alone, beside Lambda's own boto3."""
 
 WHEELS = ("dagster-pipes", "pyarrow")
 """Packages that the job imports and that Glue does not have, or has too old."""
@@ -53,7 +56,16 @@ class Artifact:
 
 def package_artifact() -> Artifact:
     """Return the zip file for `--extra-py-files`."""
-    paths = sorted(path for pattern in SHIPPED for path in PACKAGE.glob(pattern))
+    return _artifact("event_pipeline.zip", _zip(SHIPPED))
+
+
+def generator_artifact() -> Artifact:
+    """Return the zip file with the code of the generator's Lambda function."""
+    return _artifact("generator.zip", _zip(GENERATOR))
+
+
+def _zip(patterns: Sequence[str]) -> bytes:
+    paths = sorted(path for pattern in patterns for path in PACKAGE.glob(pattern))
     stored = io.BytesIO()
     # Stored, not deflated: other versions of zlib deflate to other bytes.
     with zipfile.ZipFile(stored, "w", zipfile.ZIP_STORED) as archive:
@@ -62,7 +74,7 @@ def package_artifact() -> Artifact:
             entry.create_system = _UNIX
             entry.external_attr = _READABLE_FILE
             archive.writestr(entry, path.read_bytes())
-    return _artifact("event_pipeline.zip", stored.getvalue())
+    return stored.getvalue()
 
 
 def script_artifact() -> Artifact:
@@ -91,9 +103,14 @@ def wheel_artifacts(folder: Path) -> tuple[Artifact, ...]:
     return tuple(_artifact(path.name, path.read_bytes()) for path in (_wheel(name, folder) for name in WHEELS))
 
 
+def wheel_prefix(name: str) -> str:
+    """Return how the file name of a package's wheel begins, for the version that is installed here."""
+    return f"{name.replace('-', '_')}-{version(name)}-"
+
+
 def _wheel(name: str, folder: Path) -> Path:
     wanted = version(name)
-    pattern = f"{name.replace('-', '_')}-{wanted}-*.whl"
+    pattern = f"{wheel_prefix(name)}*.whl"
     if kept := sorted(folder.glob(pattern)):
         return kept[0]
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "download", "--no-deps"]

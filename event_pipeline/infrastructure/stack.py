@@ -1,0 +1,380 @@
+"""One CloudFormation stack: what it is now, change sets, waiting for an operation, and why one failed."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from event_pipeline.engines.aws.clients import Aws, ExpectedError
+from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.engines.base import PassingFaultError
+from event_pipeline.infrastructure.errors import StackError
+
+CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM")
+"""The template makes roles: CloudFormation wants to hear that the caller knows."""
+HOLDS_DATA = ("AWS::S3::Bucket", "AWS::KMS::Key")
+"""Resources whose end is the end of data; the catalog is not among them, `event-pipeline repair` writes it again."""
+
+_STACK = "AWS::CloudFormation::Stack"
+_NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
+_CANCELLED = ("Resource creation cancelled", "Resource update cancelled", "Resource deletion cancelled")
+_FIRST_POLL_SECONDS = 0.2
+_LONGEST_POLL_SECONDS = 2.0
+_POLL_GROWTH = 1.3
+_CHANGE_SET_SECONDS = 600
+_VALIDATION = ("ValidationError",)
+
+
+class Operation(StrEnum):
+    """What a change set does."""
+
+    CREATE = "CREATE"
+    UPDATE = "UPDATE"
+
+
+@dataclass(frozen=True, slots=True)
+class StackState:
+    """A stack as CloudFormation describes it."""
+
+    id: str
+    name: str
+    status: str
+    reason: str
+    parameters: Mapping[str, str]
+    outputs: Mapping[str, str]
+    changed_at: datetime
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an operation is under way. A stack in review only waits for a change set."""
+        return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
+
+    @property
+    def was_never_made(self) -> bool:
+        """Whether it holds nothing that works: it waits for its first change set, or its creation failed."""
+        return self.status in ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a change set would do to one resource."""
+
+    action: str
+    """`Add`, `Modify`, `Remove`, `Import` or `Dynamic`."""
+    resource: str
+    """Its name in the template."""
+    type: str
+    physical_id: str
+    replacement: str
+    """`True`, `False` or `Conditional` for a modification, else empty."""
+    policy: str
+    """What becomes of a removed or replaced one: `Delete`, `Retain`, `Snapshot` or empty."""
+
+    @property
+    def loses_data(self) -> bool:
+        """Whether a bucket or key goes, or may go, from under the pipeline."""
+        return self.type in HOLDS_DATA and (self.action == "Remove" or self.replacement in ("True", "Conditional"))
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """A change that CloudFormation has worked out and not done."""
+
+    name: str
+    stack_id: str
+    operation: Operation
+    changes: tuple[Change, ...]
+
+    @property
+    def loses_data(self) -> bool:
+        """Whether any of its changes may end data."""
+        return any(change.loses_data for change in self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One step of an operation."""
+
+    id: str
+    resource: str
+    type: str
+    physical_id: str
+    status: str
+    reason: str
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a resource failed by itself, not because another one did."""
+        return self.status.endswith("_FAILED") and self.type != _STACK and not self.reason.startswith(_CANCELLED)
+
+
+ShowEvent = Callable[[Event], None]
+
+
+class Stack:
+    """The stack of a name in one region. Making one calls nothing."""
+
+    def __init__(self, aws: Aws, name: str, wait_minutes: int) -> None:
+        self.name = name
+        self.aws = aws
+        self._wait_minutes = wait_minutes
+        self._seen: set[str] = set()
+
+    @property
+    def _place(self) -> str:
+        return f"stack {self.name} in {self.aws.settings.aws_region}"
+
+    def read(self, stack_id: str = "") -> StackState | None:
+        """Return what it is now; None when there is none. By id a deleted stack is found, too."""
+        try:
+            answer = self._call("describe_stacks", expected=_VALIDATION, StackName=stack_id or self.name)
+        except ExpectedError as error:
+            if "does not exist" in str(error):
+                return None
+            raise StackError(f"cloudformation:DescribeStacks on {self._place}: {error}") from error
+        found = answer["Stacks"][0]
+        return StackState(
+            id=found["StackId"],
+            name=found["StackName"],
+            status=found["StackStatus"],
+            reason=found.get("StackStatusReason", ""),
+            parameters={each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", ())},
+            outputs={each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())},
+            changed_at=found.get("LastUpdatedTime") or found["CreationTime"],
+        )
+
+    def template_body(self) -> Any:
+        """Return the template that is deployed: text of YAML, or of JSON as a mapping."""
+        return self._call("get_template", StackName=self.name, TemplateStage="Original")["TemplateBody"]
+
+    def propose(
+        self,
+        operation: Operation,
+        template: str | None,
+        parameters: Mapping[str, str | None],
+        bucket: str | None,
+    ) -> ChangeSet | None:
+        """Let CloudFormation work out a change; None when nothing would change.
+
+        `template` None keeps the deployed one; a parameter that is None keeps its deployed value. The template is
+        handed over in `bucket`; for None in a bucket that is made for that moment.
+
+        Raises:
+            StackError: the template or a parameter is not valid.
+        """
+        name = f"event-pipeline-{uuid.uuid4().hex[:12]}"
+        given = [
+            {"ParameterKey": key, "UsePreviousValue": True}
+            if value is None
+            else {"ParameterKey": key, "ParameterValue": value}
+            for key, value in parameters.items()
+        ]
+        try:
+            with self._handed_over(template, bucket) as source:
+                made = self._call(
+                    "create_change_set",
+                    expected=(*_VALIDATION, "InsufficientCapabilitiesException"),
+                    StackName=self.name,
+                    ChangeSetName=name,
+                    ChangeSetType=operation.value,
+                    Parameters=given,
+                    Capabilities=list(CAPABILITIES),
+                    **source,
+                )
+        except ExpectedError as error:
+            raise StackError(
+                f"cloudformation:CreateChangeSet on {self._place}: {error}. `event-pipeline stack deploy --help` says "
+                "how to set a parameter; docs/deploy.md lists them"
+            ) from error
+        return self._worked_out(name, made["StackId"], operation)
+
+    @contextmanager
+    def _handed_over(self, template: str | None, bucket: str | None) -> Iterator[dict[str, Any]]:
+        """Put a template where CloudFormation can fetch it, which it does while it takes the change set."""
+        if template is None:
+            yield {"UsePreviousTemplate": True}
+            return
+        body = template.encode()
+        key = f"artifacts/{hashlib.sha256(body).hexdigest()}/event_pipeline.yaml"
+        if bucket is not None:
+            Bucket(self.aws, bucket).write(key, body)
+            yield {"TemplateURL": self._url(bucket, key)}
+            return
+        passing, region = f"event-pipeline-template-{uuid.uuid4().hex}", self.aws.settings.aws_region
+        # S3 wants to hear of every region but its first.
+        place: dict[str, Any] = (
+            {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        )
+        self.aws.call("s3", "create_bucket", f"s3://{passing}", Bucket=passing, **place)
+        try:
+            Bucket(self.aws, passing).write(key, body)
+            yield {"TemplateURL": self._url(passing, key)}
+        finally:
+            self.aws.call("s3", "delete_object", f"s3://{passing}/{key}", Bucket=passing, Key=key)
+            self.aws.call("s3", "delete_bucket", f"s3://{passing}", Bucket=passing)
+
+    def _url(self, bucket: str, key: str) -> str:
+        return f"{self.aws.client('s3').meta.endpoint_url}/{bucket}/{key}"
+
+    def _worked_out(self, name: str, stack_id: str, operation: Operation) -> ChangeSet | None:
+        deadline, wait = time.monotonic() + _CHANGE_SET_SECONDS, _FIRST_POLL_SECONDS
+        while True:
+            pages = list(
+                self.aws.pages(
+                    "cloudformation", "describe_change_set", self._place, StackName=stack_id, ChangeSetName=name
+                )
+            )
+            status, reason = pages[0]["Status"], pages[0].get("StatusReason", "")
+            if status == "CREATE_COMPLETE":
+                changes = tuple(_change(each["ResourceChange"]) for page in pages for each in page["Changes"])
+                return ChangeSet(name, stack_id, operation, changes)
+            if status == "FAILED":
+                self._withdraw(stack_id, name)
+                if any(text in reason for text in _NO_CHANGES):
+                    return None
+                raise StackError(f"{self._place}: CloudFormation cannot work out the change: {reason}")
+            if time.monotonic() > deadline:
+                raise PassingFaultError(
+                    f"{self._place}: the change set {name} was still {status} after {_CHANGE_SET_SECONDS} s: try again"
+                )
+            time.sleep(wait)
+            wait = min(wait * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
+
+    def withdraw(self, change_set: ChangeSet) -> None:
+        """Delete a change set that is not to be done, with the empty stack that a first one makes."""
+        self._withdraw(change_set.stack_id, change_set.name)
+
+    def _withdraw(self, stack_id: str, name: str) -> None:
+        self._call("delete_change_set", StackName=stack_id, ChangeSetName=name)
+        state = self.read(stack_id)
+        if state is not None and state.status == "REVIEW_IN_PROGRESS":
+            self._call("delete_stack", StackName=stack_id)
+
+    def start(self, change_set: ChangeSet) -> None:
+        """Let CloudFormation do a change set."""
+        self._forget_events(change_set.stack_id)
+        self._call("execute_change_set", StackName=change_set.stack_id, ChangeSetName=change_set.name)
+
+    def start_deletion(self, stack_id: str) -> None:
+        """Let CloudFormation delete the stack."""
+        self._forget_events(stack_id)
+        self._call("delete_stack", StackName=stack_id)
+
+    def start_rollback_again(self, stack_id: str) -> None:
+        """Let CloudFormation continue the rollback of an update that got stuck."""
+        self._forget_events(stack_id)
+        self._call("continue_update_rollback", StackName=stack_id)
+
+    def _forget_events(self, stack_id: str) -> None:
+        self._seen = {event.id for event in self._events(stack_id)}
+
+    def wait(self, stack_id: str, show: ShowEvent) -> StackState:
+        """Wait until no operation is under way, showing each of its steps, and return the stack as it is then.
+
+        Raises:
+            PassingFaultError: it took longer than the wait; CloudFormation works on.
+        """
+        deadline, wait = time.monotonic() + self._wait_minutes * 60, _FIRST_POLL_SECONDS
+        while True:
+            # Read first: what happened before the end is then among the events.
+            state = self.read(stack_id)
+            self._show_new(stack_id, show)
+            if state is None:
+                raise StackError(f"{self._place} is gone: somebody else deleted it meanwhile")
+            if not state.is_busy:
+                return state
+            if time.monotonic() > deadline:
+                raise PassingFaultError(
+                    f"{self._place} is still {state.status} after {self._wait_minutes} minutes; CloudFormation works "
+                    "on: give the same command again and it waits for it, --wait-minutes says how long"
+                )
+            time.sleep(wait)
+            wait = min(wait * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
+
+    def _show_new(self, stack_id: str, show: ShowEvent) -> None:
+        new = []
+        for event in self._events(stack_id):
+            if event.id in self._seen:
+                break
+            new.append(event)
+        for event in reversed(new):
+            self._seen.add(event.id)
+            show(event)
+
+    def last_operation(self, stack_id: str) -> list[Event]:
+        """Return the steps of the last operation, first one first."""
+        steps = []
+        for event in self._events(stack_id):
+            steps.append(event)
+            if event.type == _STACK and event.status in (
+                "CREATE_IN_PROGRESS",
+                "UPDATE_IN_PROGRESS",
+                "DELETE_IN_PROGRESS",
+                "REVIEW_IN_PROGRESS",
+            ):
+                break
+        return steps[::-1]
+
+    def failure(self, state: StackState, doing: str) -> StackError:
+        """Say which resource failed first in the last operation, why, and what to do."""
+        failures = [event for event in self.last_operation(state.id) if event.is_failure]
+        if not failures:
+            said = f": {state.reason}" if state.reason else ""
+            return StackError(f"{doing} {self._place} ended {state.status}{said}. {_WAY_OUT}")
+        first = failures[0]
+        more = f" ({len(failures) - 1} more after it)" if len(failures) > 1 else ""
+        return StackError(
+            f"{doing} {self._place} ended {state.status}: {first.resource} ({first.type}) is {first.status}{more}: "
+            f"{first.reason} -- {_remedy(first.reason)}. {_WAY_OUT}"
+        )
+
+    def _events(self, stack_id: str) -> Iterator[Event]:
+        """Yield every event, newest first."""
+        pages = self.aws.pages("cloudformation", "describe_stack_events", self._place, StackName=stack_id)
+        for page in pages:
+            for each in page["StackEvents"]:
+                yield Event(
+                    each["EventId"],
+                    each.get("LogicalResourceId", ""),
+                    each.get("ResourceType", ""),
+                    each.get("PhysicalResourceId", ""),
+                    each.get("ResourceStatus", ""),
+                    each.get("ResourceStatusReason", ""),
+                )
+
+    def _call(self, operation: str, *, expected: Sequence[str] = (), **parameters: Any) -> dict[str, Any]:
+        return self.aws.call("cloudformation", operation, self._place, expected=expected, **parameters)
+
+
+_WAY_OUT = "`event-pipeline stack deploy` again goes on from there; `event-pipeline stack status` shows the stack"
+
+
+def _remedy(reason: str) -> str:
+    said = reason.lower()
+    if any(word in said for word in ("not authorized", "accessdenied", "access denied", "is not allowed")):
+        return "whoever deploys lacks that permission: docs/deploy.md lists what is needed"
+    if "already exists" in said:
+        return "something of that name was there before: delete it, or choose another --name or NamePrefix"
+    if "limit" in said or "quota" in said or "throttl" in said or "rate exceeded" in said:
+        return "a limit of the account: wait a moment, or ask for a higher one"
+    if "not empty" in said:
+        return "it still holds objects: empty it, or deploy with EmptyBucketsOnDelete=true first"
+    return "mend what the reason names"
+
+
+def _change(change: Mapping[str, Any]) -> Change:
+    return Change(
+        action=change["Action"],
+        resource=change["LogicalResourceId"],
+        type=change["ResourceType"],
+        physical_id=change.get("PhysicalResourceId", ""),
+        replacement=change.get("Replacement", ""),
+        policy=change.get("PolicyAction", ""),
+    )

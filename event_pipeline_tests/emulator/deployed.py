@@ -1,0 +1,34 @@
+"""The template deployed into the emulated account by the code that `event-pipeline stack deploy` calls, unasked."""
+
+from __future__ import annotations
+
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+from event_pipeline.engines.aws.clients import Aws
+from event_pipeline.engines.aws.packaging import WHEELS
+from event_pipeline.infrastructure.deployment import Hooks, Wanted, deploy
+from event_pipeline.infrastructure.environment import environment
+from event_pipeline.infrastructure.stack import Stack
+from event_pipeline.infrastructure.template import load_template
+from event_pipeline.settings import load_settings
+
+_WAIT_MINUTES = 5
+
+
+def deploy_template(region: str, wheel_folder: Path) -> dict[str, str]:
+    """Deploy the stack where boto3 finds AWS, and return the variables that make the pipeline work there."""
+    put_stand_in_wheels(wheel_folder)
+    stack = Stack(Aws(load_settings(aws_region=region)), "event-pipeline", _WAIT_MINUTES)
+    hooks = Hooks(say=lambda _: None, show=lambda _: None)
+    state = deploy(stack, load_template(), Wanted({}, None, wheel_folder), lambda _: None, hooks)
+    return environment(state, region)
+
+
+def put_stand_in_wheels(folder: Path) -> None:
+    """Put wheels that hold nothing where a deployment keeps them: the emulated job has the packages, and pip rests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in WHEELS:
+        with zipfile.ZipFile(folder / f"{name.replace('-', '_')}-{version(name)}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("stand-in.txt", f"the emulated runtime has {name}")
