@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-aws smoke-aws check fix dev aws-local bench clean
+.PHONY: help run test test-fast smoke-aws check fix dev aws-local bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,15 +15,15 @@ run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample dat
 		--events-per-file 5000 --seed 7 --bad-share 0.004 --duplicate-share 0.003 --late-share 0.01
 	@$(BIN)/event-pipeline run
 
+test: $(VENV)/test.stamp ## Run all tests: both engines, the AWS path on its emulator with a real Spark
+	@$(BIN)/python -m pytest --numprocesses auto --quiet
+
 AWS_TESTS := event_pipeline_tests/emulator event_pipeline_tests/engines/aws event_pipeline_tests/glue_scripts
 
-test: $(VENV)/test.stamp ## Run the tests of everything but the AWS path
+test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path
 	@$(BIN)/python -m pytest --numprocesses auto --quiet $(AWS_TESTS:%=--ignore=%)
 
-test-aws: $(VENV)/aws.stamp ## Run the tests of the AWS path on the emulator, with a real Spark (long)
-	@$(BIN)/python -m pytest --numprocesses auto --quiet $(AWS_TESTS)
-
-smoke-aws: $(VENV)/aws.stamp ## Check the AWS path on a real account, for a few cents: make smoke-aws ARGUMENTS="--help"
+smoke-aws: $(VENV)/test.stamp ## Check the AWS path on a real account, for a few cents: make smoke-aws ARGUMENTS="--help"
 	@$(BIN)/python -m event_pipeline_tests.smoke_aws $(ARGUMENTS)
 
 check: $(VENV)/check.stamp ## Lint, format and type checks
@@ -38,7 +38,7 @@ fix: $(VENV)/check.stamp ## Format, and mend what the linter can mend
 dev: $(VENV)/run.stamp ## Open the Dagster UI over the data folder, at http://127.0.0.1:3000
 	@$(BIN)/event-pipeline dev
 
-aws-local: $(VENV)/aws.stamp ## Try the AWS path without an account: emulated AWS, sample objects, the Dagster UI over it
+aws-local: $(VENV)/test.stamp ## Try the AWS path without an account: emulated AWS, sample objects, the Dagster UI over it
 	@$(BIN)/python -m event_pipeline_tests.emulator -- $(BIN)/event-pipeline dev
 
 bench: $(VENV)/run.stamp ## Measure one hour at full size (7.5 million events) against a bare DuckDB read
@@ -58,13 +58,8 @@ $(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp
-	@echo "Installing what the tests need ..."
+	@echo "Installing what the tests need, a Spark and an emulated AWS among it (once, some minutes) ..."
 	@$(PIP) --editable '.[test]'
-	@touch $@
-
-$(VENV)/aws.stamp: $(VENV)/test.stamp
-	@echo "Installing what the AWS path and its emulator need ..."
-	@$(PIP) --editable '.[test-aws]'
 	@touch $@
 
 $(VENV)/check.stamp: $(VENV)/test.stamp

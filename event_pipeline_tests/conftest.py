@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 from event_pipeline.settings import PREFIX, Settings, load_settings
-
-if find_spec("moto") is None or find_spec("pyspark") is None:
-    # The AWS path and its emulator are a large install of their own: `make test-aws`.
-    collect_ignore = ["emulator", "engines/aws", "glue_scripts", "smoke_aws.py"]
 
 # Deadlines measure the machine, and a failure must come back when it is looked into.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
