@@ -1,0 +1,62 @@
+"""The orchestrator's role lets the code make every call that it makes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import event_pipeline
+from event_pipeline_tests.infra.checks import statements
+from event_pipeline_tests.infra.template import TEMPLATE, Template
+
+PACKAGE = Path(event_pipeline.__file__).parent
+SOURCES = sorted([*(PACKAGE / "engines" / "aws").glob("*.py"), *(PACKAGE / "reporting").glob("*.py")])
+ASK_FOR = {
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:DeleteObjects": "s3:DeleteObject",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+}
+"""API calls that are permitted under another name."""
+
+NEEDS_NOTHING = {"glue:CreateDatabase", "sts:GetCallerIdentity"}
+"""What the code does in an account without the stack only, and what everybody may do."""
+
+
+def calls(source: str) -> Iterator[str]:
+    """Yield `service:Operation` of every call of AWS that a source makes through `clients.Aws`."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        said = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+        if node.func.attr in ("call", "pages") and len(said) >= 2:
+            yield f"{said[0]}:{_operation(said[1])}"
+        elif node.func.attr == "_call_on_table" and said:
+            yield f"glue:{_operation(said[0])}"
+
+
+def _operation(method: str) -> str:
+    return "".join(part.capitalize() for part in method.split("_"))
+
+
+def test_the_orchestrator_may_make_every_call_that_the_code_makes() -> None:
+    made = {call for path in SOURCES for call in calls(path.read_text(encoding="utf-8"))}
+    assert {"glue:StartJobRun", "glue:BatchCreatePartition", "athena:StartQueryExecution", "s3:PutObject"} <= made
+    needed = {ASK_FOR.get(call, call) for call in made} - NEEDS_NOTHING
+    template = Template(TEMPLATE.read_text(encoding="utf-8"))
+    allowed = {
+        action for each in statements(template) if each.resource == "OrchestratorRole" for action in each.actions
+    }
+    assert needed - allowed == set()
+
+
+def test_a_call_on_a_table_or_of_pages_is_found() -> None:
+    source = (
+        'self._aws.call("s3", "get_object", url)\n'
+        'aws.pages("glue", "get_partitions", name)\n'
+        'self._call_on_table("batch_get_partition", table)\n'
+        'client.call("s3", operation)'
+    )
+    assert sorted(calls(source)) == ["glue:BatchGetPartition", "glue:GetPartitions", "s3:GetObject"]
