@@ -289,7 +289,10 @@ def test_nothing_is_done_that_was_not_agreed_to(aws: EmulatedAws, stack: Command
 
 
 def test_data_is_not_lost_without_saying_so_twice(aws: EmulatedAws, stack: Command) -> None:
-    assert stack("deploy", "--yes").code == 0
+    key = f"arn:aws:kms:{aws.region}:123456789012:key/0a1b"
+    options = [f"KmsKeyArn={key}", "AlertEmail=somebody@example.com", "Alarms=off", "DatabasePrefix=try_"]
+    made = stack("deploy", "--yes", *(part for option in options for part in ("--parameter", option)))
+    assert made.code == 0, made.err
     buckets = inventory(aws)["buckets"]
     risky = stack("deploy", "--yes", "--parameter", "ExistingRawBucket=somewhere-else")
     assert risky.code == 4
