@@ -291,16 +291,6 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _mode_exists(self) -> Settings:
-        if self.env is Environment.AWS and self.builds_open_hours:
-            raise ValueError(
-                f"{PREFIX}BUILD_MODE={self.build_mode} works with {PREFIX}ENV=local only: a Glue run keeps no decoded "
-                f"objects, so each would decode the whole hour again; allowed with {PREFIX}ENV=aws is "
-                f"{BuildMode.COMPLETE}"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _thresholds_in_order(self) -> Settings:
         if self.quarantine_warn_share > self.quarantine_error_share:
             raise ValueError(

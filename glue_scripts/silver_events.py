@@ -3,7 +3,8 @@
 It holds no rule of its own. Every record is judged by `event_pipeline.rules.validation` and every file written by
 `event_pipeline.rules.silver_files`, as in the embedded engine; Spark spreads the work and shuffles what may be a
 duplicate. Raw objects are read once. What a task accepts waits below `<target>scratch/` until all objects of its
-hour are known, so the driver holds counts, never rows.
+hour are known, so the driver holds counts, never rows. Of an hour that is not over it waits below the prefix that the
+plan names, for the hour's next builds: an object that lies there whole is not read again.
 
     --plan s3://bucket/key    what to build: time limits, raw bucket; per hour its objects, run id and target
     --token text              names the run for whoever started it; must be the plan's own
@@ -34,7 +35,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ from pyspark import Accumulator, AccumulatorParam, SparkContext
 from pyspark.sql import SparkSession
 
 from event_pipeline.engines.commit import CommitRecordError, DataFile, HourCommit
-from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, fingerprint
+from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, decoded_name, fingerprint
 from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE, EventTimeLimits
 from event_pipeline.rules.duplicates import (
     InstantOrder,
@@ -59,11 +60,15 @@ from event_pipeline.rules.duplicates import (
     later_equals,
     without_lines,
 )
-from event_pipeline.rules.hour import Hour, InvalidHourError
+from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.silver_files import FILE_BYTES, EventsFile, groups_by_size, write_quarantine
 from event_pipeline.rules.validation import ValidatedObject, day_totals, silver_rows, validate_object
 
-PLAN_FORMAT = 1
+PLAN_FORMAT = 2
+DECODED_FORMAT = 1
+"""Of what is kept of an open hour's objects: the report, and events and quarantine as Arrow streams."""
+REPORT = "report.json"
+"""Written last, so an object is decoded when this is there and the streams are those it names."""
 READ_ATTEMPTS = 3
 SCRATCH_BYTES_PER_FILE_BYTE = 3
 """Accepted events take 28.7 bytes in a scratch object and 9.9 in the Silver file (300,000 generated events)."""
@@ -108,6 +113,10 @@ class PlannedHour:
     region: str | None
     objects: tuple[PlannedObject, ...]
     """Sorted by key: of equal records the first by object and line stays."""
+    open_at: datetime | None = None
+    """An instant at which the hour was not over yet, which its manifest bears; None for an hour that is over."""
+    decoded: str | None = None
+    """Prefix inside the lake bucket that keeps what is decoded for later builds, with a slash; None keeps nothing."""
 
     @property
     def fingerprint(self) -> str:
@@ -134,14 +143,34 @@ def s3_client(region: str | None) -> Any:
 
 def scratch_key(planned: PlannedHour, kind: str, number: int) -> str:
     """Return where the rows of one object wait; `kind` is `events` or `quarantine`."""
+    if planned.decoded:
+        return f"{decoded_prefix(planned, number)}{kind}.arrow"
     return f"{planned.prefix}scratch/{kind}-{number}.arrow"
 
 
+def decoded_prefix(planned: PlannedHour, number: int) -> str:
+    """Return below which prefix all lies that is kept of one object of an open hour."""
+    listed = planned.objects[number]
+    name = decoded_name(planned.hour, planned.limits.rules_version, listed.key, listed.etag, listed.size)
+    return f"{planned.decoded}{name}/"
+
+
 def judge_object(planned: PlannedHour, number: int, progress: Accumulator[list[Any]]) -> Judged | str:
-    """Validate one raw object of the hour and leave its rows in scratch objects; a text says why it failed."""
+    """Validate one raw object of the hour and leave its rows in scratch objects; a text says why it failed.
+
+    What an earlier build of an open hour left is taken as it is.
+    """
     listed = planned.objects[number]
     place = f"s3://{planned.raw_bucket}/{listed.key}"
     s3 = s3_client(planned.region)
+    if planned.decoded:
+        try:
+            judged = find_decoded(s3, planned, number)
+        except (ClientError, BotoCoreError) as error:
+            return f"s3://{planned.lake_bucket}/{decoded_prefix(planned, number)}: {error}"
+        if judged:
+            progress.add([(str(planned.hour), listed.key, f"{found_in(judged[0])}, decoded before")])
+            return judged
     try:
         result = read_object(s3, planned, listed)
     except (ClientError, BotoCoreError) as error:
@@ -149,15 +178,72 @@ def judge_object(planned: PlannedHour, number: int, progress: Accumulator[list[A
     except SilverJobError as error:
         return f"{place} {error}"
     try:
-        sizes = [
-            put_table(s3, planned.lake_bucket, scratch_key(planned, kind, number), table)
+        streams = {
+            kind: put_table(s3, planned.lake_bucket, scratch_key(planned, kind, number), table)
             for kind, table in (("events", result.events), ("quarantine", result.quarantine))
-        ]
+        }
+        order = instant_order(result.events.column("instant"))
+        if planned.decoded:
+            keep_decoded(s3, planned, number, result.account, order, streams)
     except (ClientError, BotoCoreError) as error:
         return f"{place}: its rows cannot be kept below s3://{planned.lake_bucket}/{planned.prefix}: {error}"
-    found = result.account.unreadable or f"{result.account.records:,} records"
-    progress.add([(str(planned.hour), listed.key, found)])
-    return result.account, instant_order(result.events.column("instant")), sizes[0], sizes[1]
+    progress.add([(str(planned.hour), listed.key, found_in(result.account))])
+    return result.account, order, streams["events"][0], streams["quarantine"][0]
+
+
+def found_in(account: ObjectAccount) -> str:
+    """Say for people what one raw object held."""
+    return account.unreadable or f"{account.records:,} records"
+
+
+def find_decoded(s3: Any, planned: PlannedHour, number: int) -> Judged | None:
+    """Return what an earlier build of an open hour found in an object; None when not all of it is there as it was.
+
+    Raises:
+        ClientError, BotoCoreError: it cannot be asked for.
+    """
+    listed = planned.objects[number]
+    report = f"{decoded_prefix(planned, number)}{REPORT}"
+    try:
+        fields = json.loads(s3.get_object(Bucket=planned.lake_bucket, Key=report)["Body"].read())
+        account = ObjectAccount(**fields["account"])
+        order = InstantOrder(*fields["order"]) if fields["order"] else None
+        sizes = {kind: fields["streams"][kind][0] for kind in ("events", "quarantine")}
+        if fields["format"] != DECODED_FORMAT or account.unaccounted:
+            return None
+        if (account.key, account.etag, account.size) != (listed.key, listed.etag, listed.size):
+            return None
+        for kind, size in sizes.items():
+            if size:
+                found = s3.head_object(Bucket=planned.lake_bucket, Key=scratch_key(planned, kind, number))
+                if [found["ContentLength"], found["ETag"]] != fields["streams"][kind]:
+                    return None
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None  # damaged
+    return account, order, sizes["events"], sizes["quarantine"]
+
+
+def keep_decoded(
+    s3: Any,
+    planned: PlannedHour,
+    number: int,
+    account: ObjectAccount,
+    order: InstantOrder | None,
+    streams: Mapping[str, tuple[int, str]],
+) -> None:
+    """Note that an object is decoded, once its streams are written; they are noted as `put_table` returned them."""
+    report = {
+        "format": DECODED_FORMAT,
+        "account": asdict(account),
+        "order": astuple(order) if order else None,
+        "streams": streams,
+    }
+    key = f"{decoded_prefix(planned, number)}{REPORT}"
+    s3.put_object(Bucket=planned.lake_bucket, Key=key, Body=json.dumps(report).encode())
 
 
 def read_object(s3: Any, planned: PlannedHour, listed: PlannedObject) -> ValidatedObject:
@@ -192,23 +278,34 @@ def read_object(s3: Any, planned: PlannedHour, listed: PlannedObject) -> Validat
     raise AssertionError("unreachable")
 
 
-def put_table(s3: Any, bucket: str, key: str, table: pa.Table) -> int:
-    """Write rows to a scratch object and return its bytes; no rows, no object, 0."""
+def put_table(s3: Any, bucket: str, key: str, table: pa.Table) -> tuple[int, str]:
+    """Write rows to a scratch object and return its bytes and ETag; no rows, no object, 0 and nothing."""
     if not table.num_rows:
-        return 0
+        return 0, ""
     content = io.BytesIO()
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_stream(content, table.schema, options=options) as stream:
         stream.write_table(table.combine_chunks(), max_chunksize=BATCH_ROWS)
-    s3.put_object(Bucket=bucket, Key=key, Body=content.getvalue())
-    return content.tell()
+    etag = s3.put_object(Bucket=bucket, Key=key, Body=content.getvalue())["ETag"]
+    return content.tell(), etag
 
 
 def get_table(s3: Any, bucket: str, key: str) -> pa.Table:
-    """Read the rows of a scratch object."""
+    """Read the rows of a scratch object.
+
+    Raises:
+        SilverJobError: it is gone.
+        ClientError, BotoCoreError: it cannot be read.
+    """
     for attempt in range(1, READ_ATTEMPTS + 1):
         try:
             return pa.ipc.open_stream(s3.get_object(Bucket=bucket, Key=key)["Body"].read()).read_all()
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
+                raise
+            raise SilverJobError(
+                f"s3://{bucket}/{key} was replaced or removed while it was read: the hour was built whole meanwhile"
+            ) from None
         except BotoCoreError:
             if attempt == READ_ATTEMPTS:
                 raise
@@ -266,7 +363,7 @@ def write_file(planned: PlannedHour, group: FileGroup, repeated: Mapping[int, Se
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             s3.upload_file(str(path), planned.lake_bucket, key)
             return DataFile(group.table, key, rows, path.stat().st_size, digest), counts, days
-    except (ClientError, BotoCoreError, Boto3Error, OSError) as error:
+    except (ClientError, BotoCoreError, Boto3Error, OSError, SilverJobError) as error:
         return f"s3://{planned.lake_bucket}/{key}: {error}"
 
 
@@ -391,7 +488,7 @@ class HourBuilder:
         return HourCommit(
             planned.hour,
             planned.run_id,
-            now.replace(microsecond=now.microsecond // 1000 * 1000),
+            planned.open_at or now.replace(microsecond=now.microsecond // 1000 * 1000),
             planned.limits.rules_version,
             HourAccount(tuple(accounts), dict(sorted(days.items()))),
             tuple(file for file, *_ in written if file),
@@ -601,7 +698,7 @@ def read_plan(s3: Any, uri: str, token: str, region: str | None) -> list[Planned
             timedelta(seconds=document["limits"]["max_lead_seconds"]),
         )
         return [planned_hour(each, limits, document["raw_bucket"], region) for each in document["hours"]]
-    except (KeyError, TypeError, InvalidHourError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise SilverJobError(f"plan {uri}: damaged: {error!r}") from error
 
 
@@ -618,6 +715,8 @@ def planned_hour(fields: dict[str, Any], limits: EventTimeLimits, raw_bucket: st
         prefix.rstrip("/") + "/",
         region,
         tuple(sorted(objects, key=lambda each: each.key)),
+        datetime.fromisoformat(fields["open_at"]) if fields["open_at"] else None,
+        fields["decoded"],
     )
 
 

@@ -54,6 +54,11 @@ def fingerprint(objects: Iterable[tuple[str, str, int]]) -> str:
     return digest.hexdigest()[:32]
 
 
+def decoded_name(hour: Hour, rules_version: str, key: str, etag: str, size: int) -> str:
+    """Digest all that the decoded rows of one raw object follow from, to 32 hexadecimal digits."""
+    return hashlib.sha256(f"{hour}\0{rules_version}\0{key}\0{etag}\0{size}".encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectAccount:
     """Where the records of one raw object went, each number counted for itself. Unreadable: no records."""

@@ -96,7 +96,7 @@ class Aws:
     def plan(self, token: str, hours: Sequence[Hour]) -> dict[str, Any]:
         """A plan document over what lies in the raw bucket, every hour with a target of its own."""
         return {
-            "format": 1,
+            "format": 2,
             "token": token,
             "limits": {"max_age_seconds": 604_800, "max_lead_seconds": 300},
             "raw_bucket": RAW,
@@ -105,6 +105,8 @@ class Aws:
                     "hour": str(hour),
                     "run_id": f"run-of-{token}",
                     "target": f"s3://{LAKE}/{target(hour, token)}",
+                    "decoded": None,
+                    "open_at": None,
                     "objects": [
                         {"key": each["Key"], "etag": each["ETag"].strip('"'), "size": each["Size"]}
                         for each in self.s3.list_objects_v2(Bucket=RAW, Prefix=hour.raw_prefix).get("Contents", [])
@@ -490,7 +492,7 @@ HOUR_MANIFEST = json.dumps(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "format 2: this job reads format 1"),
+        ({"format": 1}, "format 1: this job reads format 2"),
         ({"token": "other"}, "its token is 'other', the job was started for 'wrong'"),
         ({"hours": [{"hour": "yesterday", "target": f"s3://{LAKE}/x/", "objects": []}]}, "'yesterday' is not an hour"),
         ({"hours": [{"hour": "2026-01-01T00", "target": "/tmp/x", "objects": []}]}, "is not of the form s3://"),

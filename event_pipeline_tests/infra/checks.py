@@ -53,11 +53,12 @@ TRUSTED = {
 """Who may take each role; one role an actor."""
 
 WRITABLE = {
-    "GlueJobRole": ("<lakebucket>/runs/hours/", "<artifactsbucket>/pipes/"),
+    "GlueJobRole": ("<lakebucket>/runs/hours/", "<lakebucket>/decoded/", "<artifactsbucket>/pipes/"),
     "OrchestratorRole": (
         "<lakebucket>/runs/",
         "<lakebucket>/commits/",
         "<lakebucket>/costs/",
+        "<lakebucket>/decoded/",
         "<lakebucket>/alerts.json",
         "<artifactsbucket>/plans/",
         "<artifactsbucket>/pipes/",
@@ -354,7 +355,7 @@ def buckets_are_safe(template: Template) -> list[str]:
 def lifecycles_are_complete(template: Template) -> list[str]:
     """Replaced versions and broken uploads go; of what is published nothing goes by age."""
     faults = []
-    expiring = {"RawBucket": {RAW_ROOT}, "LakeBucket": set[str](), "ArtifactsBucket": _PASSING_PREFIXES}
+    expiring = {"RawBucket": {RAW_ROOT}, "LakeBucket": {"decoded/"}, "ArtifactsBucket": _PASSING_PREFIXES}
     for name, prefixes in expiring.items():
         rules = template.deployed[name].get("LifecycleConfiguration", {}).get("Rules", [])
         rules = [rule for rule in rules if rule["Status"] == "Enabled"]

@@ -94,8 +94,8 @@ PLANTED = [
     ),
     (
         "a job that changes commit records",
-        "/runs/hours/*\n              - Sid: TellProgress",
-        "/commits/*\n              - Sid: TellProgress",
+        "/runs/hours/*\n                  - !Sub arn:${AWS::Partition}:s3:::${LakeBucketName.Value}/decoded/*",
+        "/commits/*\n                  - !Sub arn:${AWS::Partition}:s3:::${LakeBucketName.Value}/decoded/*",
         checks.roles_write_where_they_must,
     ),
     (

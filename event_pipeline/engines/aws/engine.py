@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,8 +59,14 @@ _SILENT_HOOKS = JobHooks()
 class AwsEngine:
     """Speaks `engines.base.Engine` over buckets, Glue and Athena. Making one calls nothing."""
 
-    def __init__(self, settings: Settings, gold_folder: Path = GOLD_FOLDER) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        gold_folder: Path = GOLD_FOLDER,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._settings = settings
+        self._clock = clock
         self._gold_folder = gold_folder
         self._aws = Aws(settings)
         self._lake = Bucket(self._aws, settings.lake_bucket)
@@ -121,7 +127,9 @@ class AwsEngine:
         progress: Progress,
     ) -> Iterator[SilverBuild]:
         """Build and commit the hours that need it, all of them in one Glue run."""
-        builder = SilverBuilder(self._aws, self._settings, self._raw, self._lake, self._commits, self._costs, self._job)
+        builder = SilverBuilder(
+            self._aws, self._settings, self._raw, self._lake, self._commits, self._costs, self._job, self._clock
+        )
         return builder.build(hours, force, allow_fewer_objects, self._hooks, progress)
 
     # -- partition repair

@@ -27,7 +27,7 @@ from event_pipeline.rules.contract import EventTimeLimits
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import PREFIX, Settings
 
-PLAN_FORMAT = 1
+PLAN_FORMAT = 2
 PLANS = "plans/"
 
 ACTIVE = frozenset(("STARTING", "RUNNING", "WAITING", "STOPPING"))
@@ -67,10 +67,19 @@ class JobHooks:
 
 
 @dataclass(frozen=True, slots=True)
+class HourInput:
+    """What one landing hour is built from."""
+
+    listing: RawListing
+    open_at: datetime | None
+    """An instant at which the hour was not over yet, which its commit record will bear; None when it is over."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedHour:
     """One hour of a plan: what it is built from, and where to."""
 
-    listing: RawListing
+    input: HourInput
     run_id: str
 
 
@@ -102,10 +111,14 @@ class GlueJob:
         self._artifacts = artifacts
         self._lake = lake
 
-    def token(self, listings: Sequence[RawListing]) -> str:
-        """Name the work: the same hours with the same input under the same rules have the same token."""
+    def token(self, inputs: Sequence[HourInput]) -> str:
+        """Name the work: the same hours with the same input under the same rules have the same token.
+
+        An hour that is over is other work than before: what was built while it was open does not stand for it.
+        """
         work = {
-            "hours": {str(listing.hour): listing.fingerprint for listing in listings},
+            "hours": {str(each.listing.hour): each.listing.fingerprint for each in inputs},
+            "open": [str(each.listing.hour) for each in inputs if each.open_at],
             "rules": self._settings.event_time_limits.rules_version,
             "lake": self._settings.lake_bucket,
         }
@@ -123,14 +136,14 @@ class GlueJob:
                     return None
         return None
 
-    def start(self, token: str, listings: Sequence[RawListing], hooks: JobHooks, progress: Progress) -> JobRun:
+    def start(self, token: str, inputs: Sequence[HourInput], hooks: JobHooks, progress: Progress) -> JobRun:
         """Write a plan and start a run for it, waiting while Glue has no room.
 
         Raises:
             PassingFaultError: Glue had no room for too long.
             StorageError: the job is missing, or starting it is not permitted.
         """
-        planned = [PlannedHour(listing, new_run_id()) for listing in listings]
+        planned = [PlannedHour(each, new_run_id()) for each in inputs]
         plan = self._write_plan(token, planned)
         settings = self._settings
         arguments = {"--plan": plan, "--token": token, **hooks.arguments()}
@@ -283,17 +296,18 @@ class GlueJob:
                 "max_lead_seconds": int(limits.max_lead.total_seconds()),
             },
             "raw_bucket": self._settings.raw_bucket,
-            "hours": [
-                {
-                    "hour": str(each.listing.hour),
-                    "run_id": each.run_id,
-                    "target": self._lake.url(layout.hour_run(each.listing.hour, each.run_id)),
-                    "objects": [
-                        {"key": listed.key, "etag": listed.etag, "size": listed.size} for listed in each.listing.objects
-                    ],
-                }
-                for each in planned
-            ],
+            "hours": [self._planned_hour(each.input.listing, each.input.open_at, each.run_id) for each in planned],
+        }
+
+    def _planned_hour(self, listing: RawListing, open_at: datetime | None, run_id: str) -> dict[str, Any]:
+        return {
+            "hour": str(listing.hour),
+            "run_id": run_id,
+            "target": self._lake.url(layout.hour_run(listing.hour, run_id)),
+            # In the bucket of the target. An hour that is over keeps nothing: it is built whole, and once.
+            "decoded": layout.decoded(listing.hour) if open_at else None,
+            "open_at": open_at.isoformat() if open_at else None,
+            "objects": [{"key": listed.key, "etag": listed.etag, "size": listed.size} for listed in listing.objects],
         }
 
     def _described(self, run: Mapping[str, Any]) -> JobRun:

@@ -5,6 +5,7 @@ Each removal can break off at any moment: a commit record is replaced before the
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from datetime import UTC, datetime, timedelta
 
@@ -12,11 +13,12 @@ from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.catalog import Entry, GlueCatalog, entries_of
 from event_pipeline.engines.aws.commits import CommitStore
 from event_pipeline.engines.aws.repair import PartitionRepair
-from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.engines.aws.storage import Bucket, StoredObject
 from event_pipeline.engines.base import PassingFaultError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import day_of, gold_table, partial_table
 from event_pipeline.engines.leftovers import (
+    PASSING_GRACE,
     Leftover,
     LeftoverKind,
     StoredFile,
@@ -81,6 +83,19 @@ class Housekeeper:
         needed |= {self._shown_prefix(entry) for table in tables for entry in entries[table]}
         listed = (StoredFile(each.key, each.size, each.modified) for each in self._lake.list(layout.RUNS))
         yield from old_builds(listed, needed, commits, now, timedelta(days=settings.run_grace_days))
+        yield from self._decoded(now - PASSING_GRACE)
+
+    def _decoded(self, until: datetime) -> Iterator[Leftover]:
+        """List what is decoded of hours that were never built whole in this mode, or grew while they were."""
+        by_hour = defaultdict[str, list[StoredObject]](list)
+        for each in self._lake.list(layout.DECODED):
+            # decoded/<year>/<month>/<day>/<hour>/...
+            by_hour["/".join(each.key.split("/")[:5])].append(each)
+        for place, found in by_hour.items():
+            if all(each.modified <= until for each in found):
+                paths, size = tuple(each.key for each in found), sum(each.size for each in found)
+                why = f"older than {PASSING_GRACE.total_seconds() / 3600:.0f} hours"
+                yield Leftover(LeftoverKind.SCRATCH, place, paths, size, why)
 
     def _shown_prefix(self, entry: Entry) -> str:
         """Return what a partition keeps from being removed: the whole run, by the ledger's partition its file alone."""

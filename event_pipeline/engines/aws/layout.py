@@ -4,6 +4,7 @@ runs/hours/<hour>/<run>/events|quarantine|ledger/    Parquet files of one build 
 runs/partials/<table>/<hour>/<run>/                  Gold partials
 runs/days/<table>/event_date=.../<run>/              Gold days
 commits/hours|partials|days/...json                  commit records: the only truth about what is published
+decoded/<hour>/<digest>/                             decoded raw objects of hours that are not over
 costs/<hour>/<step>-<run>.json                       what each step used
 alerts.json                                          what people were told; lost, it is told once more
 
@@ -25,6 +26,7 @@ MANIFEST = "manifest.json"
 RUNS = "runs/"
 COMMITS = "commits/"
 COSTS = "costs/"
+DECODED = "decoded/"
 
 HOUR_FOLDERS = {
     SILVER_EVENTS.full_name: "events/",
@@ -86,6 +88,11 @@ def run_prefix(commit: Commit) -> str:
             return partial_run(commit.table, commit.hour, commit.run_id)
         case DayCommit():
             return day_run(commit.table, commit.day, commit.run_id)
+
+
+def decoded(hour: Hour) -> str:
+    """Prefix of what is decoded of a landing hour that is not over."""
+    return f"{DECODED}{hour.hive_path}/"
 
 
 def cost_prefix(hour: Hour) -> str:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.commits import CommitStore, OvertakenError, Published
 from event_pipeline.engines.aws.costs import CostStore, Meter, StepCost, shared
-from event_pipeline.engines.aws.glue_job import GlueJob, JobHooks, JobRun
+from event_pipeline.engines.aws.glue_job import GlueJob, HourInput, JobHooks, JobRun
 from event_pipeline.engines.aws.raw import RawStore
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import (
@@ -51,13 +51,23 @@ SILVER_STEP = "silver"
 class _Due:
     """One hour that is to be built."""
 
-    listing: RawListing
+    input: HourInput
     published: Published[HourCommit]
     reason: str
 
     @property
+    def listing(self) -> RawListing:
+        return self.input.listing
+
+    @property
     def hour(self) -> Hour:
         return self.listing.hour
+
+    @property
+    def closes(self) -> bool:
+        """Whether the hour is over now and the published build was made before it was."""
+        present = self.published.commit
+        return not self.input.open_at and present is not None and not self.hour.is_closed(present.committed_at)
 
 
 class SilverBuilder:
@@ -72,6 +82,7 @@ class SilverBuilder:
         commits: CommitStore,
         costs: CostStore,
         job: GlueJob,
+        clock: Callable[[], datetime],
     ) -> None:
         self._aws = aws
         self._settings = settings
@@ -80,6 +91,7 @@ class SilverBuilder:
         self._commits = commits
         self._costs = costs
         self._job = job
+        self._clock = clock
 
     def build(
         self, hours: Sequence[Hour], force: bool, allow_fewer_objects: bool, hooks: JobHooks, progress: Progress
@@ -97,7 +109,7 @@ class SilverBuilder:
         faults: list[PipelineError] = []
         with_objects = [each for each in due if each.listing.objects]
         if with_objects:
-            manifests, run, fault = self._run_job(with_objects, force, hooks, progress)
+            manifests, run, fault = self._run_job([each.input for each in with_objects], force, hooks, progress)
             faults += [fault] if fault else []
         if run is not None:
             meter.glue_run(run.dpu_seconds)
@@ -106,7 +118,8 @@ class SilverBuilder:
             if each.listing.objects and each.hour not in manifests:
                 continue
             try:
-                builds.append(self._publish(each, manifests.get(each.hour) or self._empty(each.listing), progress))
+                builds.append(self._publish(each, manifests.get(each.hour) or self._empty(each.input), progress))
+                self._drop_decoded(each)
             except PipelineError as fault:
                 # One hour that cannot be published keeps no other one back.
                 faults.append(fault)
@@ -126,12 +139,12 @@ class SilverBuilder:
     ) -> tuple[list[SilverBuild], list[_Due], PipelineError | None]:
         kept, due = list[SilverBuild](), list[_Due]()
         for hour in hours:
-            started = time.monotonic()
+            started, now = time.monotonic(), self._clock()
             # The record first: what lands between the two reads makes a rebuild, never a missed object.
             published = self._commits.hour(hour)
             listing, present = self._raw.list_hour(hour), published.commit
             rules_version = self._settings.event_time_limits.rules_version
-            state = input_state(listing, present, rules_version, datetime.now(UTC))
+            state = input_state(listing, present, rules_version, now)
             reason = None
             if present and not force and (present.retired_at or not self._commits.missing_files(present)):
                 reason = why_kept(listing, state)
@@ -140,35 +153,35 @@ class SilverBuilder:
             elif present and lost_objects(listing, present) and not allow_fewer_objects:
                 return kept, due, fewer_objects(listing, present)
             else:
-                due.append(_Due(listing, published, build_reason(state, force)))
+                open_at = None if hour.is_closed(now) else commit_time(now)
+                due.append(_Due(HourInput(listing, open_at), published, build_reason(state, force)))
         return kept, due, None
 
     def _run_job(
-        self, due: Sequence[_Due], force: bool, hooks: JobHooks, progress: Progress
+        self, inputs: Sequence[HourInput], force: bool, hooks: JobHooks, progress: Progress
     ) -> tuple[dict[Hour, HourCommit], JobRun | None, PipelineError | None]:
         """Return the manifests that stand, by hour, the run that was waited for, and its fault if it had one."""
-        listings = [each.listing for each in due]
-        token = self._job.token(listings)
+        token = self._job.token(inputs)
         run = self._job.find(token)
         if run is not None and not run.is_active and not force:
             # An orchestrator died between the run's end and the commit: what the run left is taken as it is.
-            left = self._manifests(run, listings)
-            listings = [listing for listing in listings if listing.hour not in left]
+            left = self._manifests(run, inputs)
+            inputs = [each for each in inputs if each.listing.hour not in left]
             if left:
                 progress(f"{run.id}: took {len(left)} hours that an earlier run had built")
-            if not listings:
+            if not inputs:
                 return left, run, None
         else:
             left = {}
         if run is None or not run.is_active:
-            run = self._job.start(self._job.token(listings), listings, hooks, progress)
+            run = self._job.start(self._job.token(inputs), inputs, hooks, progress)
         else:
             progress(f"run {run.id} works on these hours already: waiting for it")
         run = self._job.wait(run, hooks, progress)
-        found = left | self._manifests(run, listings)
+        found = left | self._manifests(run, inputs)
         if run.state != "SUCCEEDED":
             return found, run, self._job.failure(run)
-        if lost := [str(listing.hour) for listing in listings if listing.hour not in found]:
+        if lost := [str(each.listing.hour) for each in inputs if each.listing.hour not in found]:
             fault = StorageError(
                 f"run {run.id} of {self._settings.glue_job} succeeded and left no manifest for {', '.join(lost)}; "
                 f"nothing of them was published; logs: {run.logs}"
@@ -176,11 +189,11 @@ class SilverBuilder:
             return found, run, fault
         return found, run, None
 
-    def _manifests(self, run: JobRun, listings: Sequence[RawListing]) -> dict[Hour, HourCommit]:
+    def _manifests(self, run: JobRun, inputs: Sequence[HourInput]) -> dict[Hour, HourCommit]:
         """Read what a run built, hours whose files are all there and whose input is what is listed."""
         planned = self._job.planned(run)
         found = {}
-        for listing in listings:
+        for listing in (each.listing for each in inputs):
             run_id, fingerprint = planned.get(listing.hour, ("", ""))
             if fingerprint != listing.fingerprint:
                 continue
@@ -204,10 +217,16 @@ class SilverBuilder:
             )
         return manifest
 
-    def _empty(self, listing: RawListing) -> HourCommit:
+    def _empty(self, empty: HourInput) -> HourCommit:
         """Return the build of an hour without raw objects, which needs no job."""
         rules_version = self._settings.event_time_limits.rules_version
-        return HourCommit(listing.hour, new_run_id(), commit_time(), rules_version, HourAccount((), {}), ())
+        committed_at = empty.open_at or commit_time()
+        return HourCommit(empty.listing.hour, new_run_id(), committed_at, rules_version, HourAccount((), {}), ())
+
+    def _drop_decoded(self, due: _Due) -> None:
+        """Remove what was decoded while an hour was open, once it is published whole."""
+        if due.closes or (self._settings.builds_open_hours and not due.input.open_at):
+            self._lake.delete(each.key for each in self._lake.list(layout.decoded(due.hour)))
 
     def _publish(self, due: _Due, manifest: HourCommit, progress: Progress) -> SilverBuild:
         """Hold a manifest to its plan and the law, write the ledger, and publish the hour.

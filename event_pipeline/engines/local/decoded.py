@@ -6,7 +6,6 @@ and the landing hour. So it is right or it is not there; whoever loses all of th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import uuid
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from event_pipeline.engines.local.layout import Layout, sync_file, sync_folder
-from event_pipeline.rules.accounting import DayTotals, ObjectAccount, RawObject
+from event_pipeline.rules.accounting import DayTotals, ObjectAccount, RawObject, decoded_name
 from event_pipeline.rules.contract import EventTimeLimits
 from event_pipeline.rules.duplicates import InstantOrder
 from event_pipeline.rules.hour import Hour
@@ -103,8 +102,8 @@ class DecodedObjects:
             folder.rmdir()
 
     def _entry(self, hour: Hour, listed: RawObject) -> Path:
-        named = f"{hour}\0{self._rules_version}\0{listed.key}\0{listed.etag}\0{listed.size}"
-        return self._layout.decoded(hour) / hashlib.sha256(named.encode()).hexdigest()[:32]
+        name = decoded_name(hour, self._rules_version, listed.key, listed.etag, listed.size)
+        return self._layout.decoded(hour) / name
 
 
 def _fields(report: ObjectReport, sizes: Mapping[str, int]) -> dict[str, Any]:
