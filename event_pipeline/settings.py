@@ -279,9 +279,7 @@ class Settings(BaseSettings):
     @classmethod
     def _address(cls, value: SecretStr | str) -> SecretStr | str:
         address = value.get_secret_value() if isinstance(value, SecretStr) else value
-        parts = urlsplit(address)
-        plain = address.isascii() and address.isprintable() and " " not in address
-        if address and not (parts.scheme in ("http", "https") and parts.hostname and plain):
+        if address and not _is_web_address(address):
             raise ValueError("an address begins with https:// or http://, names a host and holds no spaces")
         return value
 
@@ -338,6 +336,17 @@ class Settings(BaseSettings):
     def dagster_home(self) -> Path:
         """Where Dagster keeps its runs, events and schedules."""
         return self.root.absolute() / "dagster"
+
+
+def _is_web_address(text: str) -> bool:
+    if not text.isascii() or not text.isprintable() or " " in text:
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        # Of brackets and ports; its message would show parts of the address, which may be a secret.
+        return False
 
 
 def variable_names() -> dict[str, str]:

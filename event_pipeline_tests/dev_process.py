@@ -21,7 +21,7 @@ from typing import Any
 
 from event_pipeline.settings import PREFIX
 
-START_TIMEOUT_SECONDS = 120
+START_TIMEOUT_SECONDS = 300
 STOP_TIMEOUT_SECONDS = 60
 POLL_SECONDS = 0.2
 
@@ -40,7 +40,7 @@ class TimedOutError(AssertionError):
     """What a test waited for did not come."""
 
 
-def wait_for(what: str, is_so: Callable[[], bool], seconds: float) -> None:
+def wait_for(what: str, is_so: Callable[[], bool], seconds: float, every: float = POLL_SECONDS) -> None:
     """Look again and again until something is so.
 
     Raises:
@@ -50,7 +50,7 @@ def wait_for(what: str, is_so: Callable[[], bool], seconds: float) -> None:
     while not is_so():
         if time.monotonic() > until:
             raise TimedOutError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(every)
 
 
 @dataclass

@@ -28,6 +28,8 @@ from event_pipeline_tests.rehearsal import most_at_once, rehearse
 FIRST_HOUR = Hour.parse("2025-12-01T00")
 OPTIONS = GeneratorOptions(events_per_file=100, files_per_hour=12, seed=5, bad_share=0.01, duplicate_share=0.01)
 TIMEOUT_SECONDS = 3 * 3600
+LOOK_EVERY_SECONDS = 5
+"""Comparing 720 hours takes a second that the backfill needs."""
 
 
 def backfill(folder: Path, number_of_hours: int) -> dict[str, str]:
@@ -45,9 +47,14 @@ def backfill(folder: Path, number_of_hours: int) -> dict[str, str]:
         asked = dev.command("backfill", "--from", str(hours.first), "--to", str(hours.end), "--yes")
         assert asked.returncode == 0, asked.stderr
         (started,) = _statuses(settings)
-        wait_for("a tenth of the hours", lambda: _published(settings) >= number_of_hours // 10, TIMEOUT_SECONDS)
+        wait_for(
+            "a tenth of the hours",
+            lambda: _published(settings) >= number_of_hours // 10,
+            TIMEOUT_SECONDS,
+            LOOK_EVERY_SECONDS,
+        )
         _pause_and_resume(dev, started.backfill_id, settings)
-        wait_for("the backfill to end", lambda: _is_over(settings), TIMEOUT_SECONDS)
+        wait_for("the backfill to end", lambda: _is_over(settings), TIMEOUT_SECONDS, LOOK_EVERY_SECONDS)
         seconds = time.monotonic() - began
         verified = dev.command("verify")
     (ended,) = _statuses(settings)
@@ -74,7 +81,12 @@ def backfill(folder: Path, number_of_hours: int) -> dict[str, str]:
 def _pause_and_resume(dev: Dev, backfill_id: str, settings: Settings) -> None:
     paused = dev.command("backfill", "pause", backfill_id)
     assert paused.returncode == 0, paused.stderr
-    wait_for("the runs that go on", lambda: _statuses(settings)[0].state is BackfillState.STOPPED, TIMEOUT_SECONDS)
+    wait_for(
+        "the runs that go on",
+        lambda: _statuses(settings)[0].state is BackfillState.STOPPED,
+        TIMEOUT_SECONDS,
+        LOOK_EVERY_SECONDS,
+    )
     resumed = dev.command("backfill", "resume", backfill_id)
     assert resumed.returncode == 0, resumed.stderr
 

@@ -30,7 +30,7 @@ from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.dev_process import Dev, dev_running, wait_for
 
-SETTLE_SECONDS = 240
+SETTLE_SECONDS = 600
 HOURS_BEFORE_NOW = 3
 """Between the hours that are fed and the present one nothing lands."""
 OPTIONS = GeneratorOptions(

@@ -103,8 +103,9 @@ def test_what_the_code_location_holds(settings: Settings) -> None:
     assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
         "hourly_pipeline",
         "repair_partitions",
+        "housekeeping",
     }
-    assert [each.name for each in repository.schedule_defs] == ["hourly_schedule"]
+    assert {each.name for each in repository.schedule_defs} == {"hourly_schedule", "housekeeping_schedule"}
     assert sorted(each.name for each in repository.sensor_defs) == ["alerts", "new_raw_objects"]
     assert set(definitions.resolve_job_def("hourly_pipeline").asset_layer.executable_asset_keys) == {
         dg.AssetKey(asset) for asset in ASSETS
@@ -124,6 +125,10 @@ def test_dagsters_configuration_for_one_machine(tmp_path: Path) -> None:
     configured = yaml.safe_load((CHECKOUT / "dagster.yaml").read_text())
 
     assert configured["concurrency"]["pools"] == {"granularity": "op", "default_limit": 1}
+    queue = configured["concurrency"]["runs"]
+    (of_backfills,) = queue["tag_concurrency_limits"]
+    assert of_backfills["key"] == "dagster/backfill"
+    assert of_backfills["limit"] < queue["max_concurrent_runs"]
     with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
         assert not instance.telemetry_enabled
         assert not instance.nux_enabled

@@ -99,7 +99,17 @@ def test_the_address_of_the_webhook_is_never_shown(
     assert "s3cr3t" not in capsys.readouterr().out + repr(settings) + settings.model_dump_json()
 
 
-@pytest.mark.parametrize("address", ["ftp://s3cr3t", "hooks.example/s3cr3t", "https://", "https://a/ s3cr3t\n"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://s3cr3t",
+        "hooks.example/s3cr3t",
+        "https://",
+        "https://a/ s3cr3t\n",
+        "https://a:99999/s3cr3t",
+        "https://[s3cr3t",
+    ],
+)
 def test_a_wrong_address_of_the_webhook_is_refused_without_showing_it(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:

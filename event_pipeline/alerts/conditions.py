@@ -48,8 +48,10 @@ class Severity(StrEnum):
     """To be known, nothing to do."""
 
 
-PUBLISHED_STATES = frozenset((HourState.READY, HourState.CHANGED, HourState.SHRUNK, HourState.OUTDATED))
-"""States in which queries and Gold show a build of the hour, be it not the newest."""
+PUBLISHED_STATES = frozenset(
+    (HourState.READY, HourState.CHANGED, HourState.SHRUNK, HourState.OUTDATED, HourState.RETIRED)
+)
+"""States in which Gold shows a build of the hour, be it not the newest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ def advance(state: AlertState, seen: Seen, settings: Settings, channels: Sequenc
         elif finding and alert:
             alerts[kind], grown = _keep(alert, finding, settings, seen.now)
             told += [(alert.alert_id, grown)] if grown else []
-        elif alert and (seen.complete or kind is AlertKind.CANNOT_LOOK):
+        elif alert and seen.complete:
             since = alert.clear_since or seen.now
             alerts[kind] = replace(alert, clear_since=since)
             if seen.now - since >= settling(len(resolved.get(kind, ())), settings):

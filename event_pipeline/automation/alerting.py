@@ -24,7 +24,7 @@ from event_pipeline.alerts.conditions import (
 )
 from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, Told, load_state, tell
 from event_pipeline.alerts.state import AlertState, Seen
-from event_pipeline.automation.dagster_storage import storage_faults
+from event_pipeline.automation.dagster_storage import RunState, run_state, storage_faults
 from event_pipeline.engines.base import BrokenLawError, Engine, PassingFaultError, PipelineError
 from event_pipeline.engines.open import open_document
 from event_pipeline.engines.state import hour_states
@@ -198,16 +198,12 @@ def finished_backfills(instance: DagsterInstance, since: datetime, known: Collec
 
 def _has_failed(run: DagsterRun) -> bool | None:
     """Tell how a run ended; None while it goes on, when Dagster starts it again, and when a person cancelled it."""
-    from dagster import DagsterRunStatus
     from dagster._core.storage.tags import WILL_RETRY_TAG
-
-    from event_pipeline.automation.run_hours import process_is_gone
 
     if run.is_success:
         return False
-    if run.status is DagsterRunStatus.FAILURE:
-        return None if run.tags.get(WILL_RETRY_TAG) == "true" else True
-    return True if not run.is_finished and process_is_gone(run) else None
+    is_retried = run.is_failure and run.tags.get(WILL_RETRY_TAG) == "true"
+    return True if run_state(run) is RunState.FAILED and not is_retried else None
 
 
 def _subjects(run: DagsterRun) -> list[Hour | str]:

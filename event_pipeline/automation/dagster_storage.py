@@ -73,7 +73,7 @@ def latest_run_states(dagster_home: Path) -> dict[Hour, RunState]:
     with storage_faults(dagster_home), instance_if_there(dagster_home) as instance:
         for record in instance.get_run_records(limit=RUNS_LOOKED_AT) if instance else ():
             for hour in hours_of_tags(record.dagster_run.tags) or ():
-                latest.setdefault(hour, _state(record.dagster_run))
+                latest.setdefault(hour, run_state(record.dagster_run))
     return {hour: state for hour, state in latest.items() if state is not None}
 
 
@@ -92,7 +92,8 @@ def limit_faults_of_home(settings: Settings) -> list[str]:
         return limit_faults(instance, settings)
 
 
-def _state(run: DagsterRun) -> RunState | None:
+def run_state(run: DagsterRun) -> RunState | None:
+    """Tell whether a run failed or is still going; None when it ended otherwise."""
     from event_pipeline.automation.run_hours import process_is_gone
 
     if run.is_failure or (not run.is_finished and process_is_gone(run)):

@@ -72,7 +72,8 @@ def _runs_of_newest(instance: DagsterInstance) -> set[str]:
 
 def forget_run(instance: DagsterInstance, settings: Settings, run: OldRun) -> None:
     """Delete a run with its events; one that is gone already is no fault."""
-    instance.delete_run(run.run_id)
+    if instance.has_run(run.run_id):
+        instance.delete_run(run.run_id)
     # Dagster empties the run's own SQLite file, and leaves the file.
     for suffix in ("", "-shm", "-wal"):
         database = run_database(settings, run.run_id)

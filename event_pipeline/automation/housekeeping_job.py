@@ -77,5 +77,8 @@ def housekeeping_schedule(job: dg.JobDefinition, settings: Settings) -> dg.Sched
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
         run_config={"ops": {"keep_house": {"config": {"delete": True}}}},
-        description=f"At {settings.housekeeping_hour:02d}:30 UTC, removes what nobody needs any more.",
+        description=(
+            f"At {settings.housekeeping_hour:02d}:30 UTC, removes replaced and abandoned builds after their grace "
+            "period, what is past its retention, and old Dagster runs."
+        ),
     )

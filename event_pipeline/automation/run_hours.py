@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Mapping
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 
@@ -15,10 +17,10 @@ PRIORITY_TAG = "dagster/priority"
 LIVE_TAGS = {PRIORITY_TAG: "10"}
 """Of runs that sensor and schedule request: they overtake everything else in the run queue and in the pools. What
 people start in the UI, its backfills among them, has priority 0."""
-BACKFILL_PRIORITY = {PRIORITY_TAG: "-10"}
-"""Of runs of `event-pipeline backfill`."""
 LATE_TAGS = {PRIORITY_TAG: "5"}
 """Of runs that the sensor requests for old hours: recent ones overtake them."""
+BACKFILL_PRIORITY = {PRIORITY_TAG: "-10"}
+"""Of runs of `event-pipeline backfill`."""
 
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
@@ -86,7 +88,9 @@ def process_tag(run_id: str) -> dict[str, str]:
 
 
 def process_is_gone(run: dg.DagsterRun) -> bool:
-    """Tell whether a run was executed by a process of this host that no longer exists."""
+    """Tell whether a run was executed, or about to be, by a process of this host that no longer exists."""
+    if run.status is dg.DagsterRunStatus.STARTING:
+        return _code_server_is_gone(run)
     host, _, rest = run.tags.get(PROCESS_TAG, "").partition(":")
     process, _, run_id = rest.partition(":")
     if host != socket.gethostname() or run_id != run.run_id:
@@ -100,6 +104,24 @@ def process_is_gone(run: dg.DagsterRun) -> bool:
     return False
 
 
+def _code_server_is_gone(run: dg.DagsterRun) -> bool:
+    """Tell whether nobody listens any more at the socket of the code server that was to execute a run.
+
+    A run that it had not begun yet has nobody else to say so, and would hold its hours until the start timeout.
+    """
+    path = json.loads(run.tags.get(GRPC_INFO_TAG, "{}")).get("socket")
+    if not path:
+        return False  # the code server has a port: it may be on another machine
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return True
+        except PermissionError:
+            return False
+    return False
+
+
 def close_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark runs as failed whose process is gone, free their pool slots, and return their ids.
 
@@ -107,6 +129,8 @@ def close_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
     """
     abandoned = [run for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)) if process_is_gone(run)]
     for run in abandoned:
-        instance.report_run_failed(run, f"The process that executed the run is gone ({run.tags[PROCESS_TAG]}).")
+        instance.report_run_failed(
+            run, f"The process that executed the run is gone ({run.tags.get(PROCESS_TAG, 'its code server')})."
+        )
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return [run.run_id for run in abandoned]

@@ -28,10 +28,10 @@ _LOG = logging.getLogger(__name__)
 class Request:
     """The last request for one hour."""
 
-    fingerprint: str
-    """Beginning of the digest of the raw objects it was asked for."""
+    wanted: str
+    """Digest of what was asked for."""
     attempt: int
-    """0 for the first request with this fingerprint."""
+    """0 for the first request for it."""
     requested_at: datetime
     """To the second."""
 
@@ -62,7 +62,7 @@ class Cursor:
                 "format": CURSOR_FORMAT,
                 "sweep_before": str(self.sweep_before) if self.sweep_before else None,
                 "requests": {
-                    str(hour): [request.fingerprint, request.attempt, int(request.requested_at.timestamp())]
+                    str(hour): [request.wanted, request.attempt, int(request.requested_at.timestamp())]
                     for hour, request in sorted(self.requests.items())[-MOST_REQUESTS:]
                 },
                 "settled": {str(day): digest for day, digest in sorted(self.settled.items())[-MOST_SETTLED_DAYS:]},
@@ -93,5 +93,5 @@ class Cursor:
             return cls()
 
 
-def _request(fingerprint: Any, attempt: Any, requested_at: Any) -> Request:
-    return Request(str(fingerprint), int(attempt), datetime.fromtimestamp(int(requested_at), UTC))
+def _request(wanted: Any, attempt: Any, requested_at: Any) -> Request:
+    return Request(str(wanted), int(attempt), datetime.fromtimestamp(int(requested_at), UTC))

@@ -18,8 +18,7 @@ from event_pipeline.automation.due import why_waiting
 from event_pipeline.automation.run_hours import hours_under_way, range_request
 from event_pipeline.automation.sensor_cursor import Cursor, Request
 from event_pipeline.engines.base import Engine, PipelineError, RawNotices
-from event_pipeline.engines.state import AUTOMATIC_STATES, HourState, hour_states
-from event_pipeline.rules.accounting import RawListing
+from event_pipeline.engines.state import AUTOMATIC_STATES, HourSituation, hour_situations
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
@@ -39,21 +38,14 @@ _ASKED_FOR = "asked for already"
 
 
 @dataclass(frozen=True, slots=True)
-class _DueHour:
-    """One hour to which something is to be done."""
-
-    listing: RawListing
-    state: HourState
-
-
-@dataclass(frozen=True, slots=True)
 class _DayLook:
     """What a look at one day found."""
 
     hours: HourRange
     digest: str
     """Of all that the conclusion was drawn from."""
-    due: tuple[_DueHour, ...]
+    due: Mapping[Hour, HourSituation]
+    """Hours to which something is to be done."""
 
 
 def new_raw_objects_sensor(
@@ -77,15 +69,16 @@ def new_raw_objects_sensor(
     )
     def requests(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SensorResult:
         now = clock()
+        versions = _versions(gold_tables, settings)
         cursor = Cursor.from_json(context.cursor)
         notices = _take_notices(context, engine, cursor.receipts)
         days = _Days.of(cursor, notices, settings, now)
         looks = {
-            day: _look(engine, hours, gold_tables, settings, now, cursor.settled.get(day))
+            day: _look(engine, hours, gold_tables, settings, now, versions, cursor.settled.get(day))
             for day in days.looked_at
             if (hours := _hours_of(day, settings, now))
         }
-        due = {each.listing.hour: each for look in looks.values() for each in look.due}
+        due = {hour: each for look in looks.values() for hour, each in look.due.items()}
         under_way = hours_under_way(context.instance) if due else set()
         asked: dict[Hour, Request] = {}
         waiting: dict[Hour, str] = {}
@@ -94,7 +87,7 @@ def new_raw_objects_sensor(
                 waiting[hour] = _UNDER_WAY
             elif reason := why_waiting(each.state, each.listing, settings, now):
                 waiting[hour] = reason
-            elif request := _next_request(cursor.requests.get(hour), each.listing.fingerprint, settings, now):
+            elif request := _next_request(cursor.requests.get(hour), _wanted(each, versions), settings, now):
                 asked[hour] = request
             else:
                 waiting[hour] = _ASKED_FOR
@@ -200,45 +193,59 @@ def _look(
     gold_tables: Sequence[GoldTable],
     settings: Settings,
     now: datetime,
+    versions: str,
     settled: str | None,
 ) -> _DayLook:
     """Find what is to be done in the hours of one day: by listing alone when that is all that could have changed."""
     listings = engine.list_raw_hours(hours)
-    rules_version = settings.event_time_limits.rules_version
-    digest = hashlib.sha256(f"{now.date()} {hours} {rules_version}\n".encode())
-    for table in gold_tables:
-        digest.update(f"{table.name} {table.version}\n".encode())
-    for hour, listing in listings.items():
-        digest.update(f"{hour} {listing.fingerprint}\n".encode())
-    conclusion = digest.hexdigest()[:_DIGITS]
+    listed = (f"{hour} {listing.fingerprint}" for hour, listing in listings.items())
+    conclusion = _digest(str(now.date()), str(hours), versions, *listed)
     if conclusion == settled:
-        return _DayLook(hours, conclusion, ())
-    states = hour_states(
+        return _DayLook(hours, conclusion, {})
+    situations = hour_situations(
         engine,
         gold_tables,
-        rules_version,
+        settings.event_time_limits.rules_version,
         now,
         hours,
         listings=listings,
         open_hours=settings.builds_open_hours,
     )
-    due = tuple(
-        _DueHour(listings.get(hour, RawListing(hour, ())), state)
-        for hour, state in states.items()
-        if state in AUTOMATIC_STATES
-    )
+    due = {hour: each for hour, each in situations.items() if each.state in AUTOMATIC_STATES}
     return _DayLook(hours, conclusion, due)
 
 
 # -- requests
 
 
-def _next_request(last: Request | None, fingerprint: str, settings: Settings, now: datetime) -> Request | None:
+def _versions(gold_tables: Sequence[GoldTable], settings: Settings) -> str:
+    """Name the rules and the SQL by which hours are built."""
+    return _digest(
+        settings.event_time_limits.rules_version, *(f"{table.name} {table.version}" for table in gold_tables)
+    )
+
+
+def _wanted(due: HourSituation, versions: str) -> str:
+    """Name what is asked for: this input, by these rules and SQL, in place of the build that stands now.
+
+    Dagster takes a run key once for all time. So what was asked for before and is due again, an object that was
+    replaced and put back or an hour that is over now, must not be called the same.
+    """
+    published = due.commit.run_id if due.commit else ""
+    return _digest(due.listing.fingerprint, due.state, published, versions)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:_DIGITS]
+
+
+def _next_request(last: Request | None, wanted: str, settings: Settings, now: datetime) -> Request | None:
     """Return the request to make for a due hour, or None while the last one has time left to show its effect."""
-    if last is None or last.fingerprint != fingerprint[:_DIGITS]:
-        return Request(fingerprint[:_DIGITS], 0, now)
-    wait = min(timedelta(minutes=settings.retry_after_minutes) * 2**last.attempt, LONGEST_RETRY)
-    return Request(last.fingerprint, last.attempt + 1, now) if now >= last.requested_at + wait else None
+    if last is None or last.wanted != wanted:
+        return Request(wanted, 0, now)
+    # Doubling stops long before the number of attempts makes it overflow.
+    wait = min(timedelta(minutes=settings.retry_after_minutes) * 2 ** min(last.attempt, 16), LONGEST_RETRY)
+    return Request(wanted, last.attempt + 1, now) if now >= last.requested_at + wait else None
 
 
 def _newest_first(hours: Iterable[Hour], settings: Settings, chosen: Callable[[Hour], bool]) -> list[HourRange]:
@@ -247,7 +254,5 @@ def _newest_first(hours: Iterable[Hour], settings: Settings, chosen: Callable[[H
 
 
 def _run_request(hours: HourRange, asked: Mapping[Hour, Request], *, late: bool) -> dg.RunRequest:
-    digest = hashlib.sha256()
-    for hour in hours:
-        digest.update(f"{hour} {asked[hour].fingerprint} {asked[hour].attempt}\n".encode())
-    return range_request(f"{hours.first}/{len(hours)}h/{digest.hexdigest()[:_DIGITS]}", hours, late=late)
+    digest = _digest(*(f"{hour} {asked[hour].wanted} {asked[hour].attempt}" for hour in hours))
+    return range_request(f"{hours.first}/{len(hours)}h/{digest}", hours, late=late)

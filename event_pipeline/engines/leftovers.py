@@ -116,7 +116,7 @@ def _old_build(place: str, run: str, commit: Commit | None, files: Sequence[Stor
     if isinstance(commit, HourCommit) and commit.retired_at is not None and run == commit.run_id:
         why = f"past its retention, unregistered for over {days}"
         return Leftover(LeftoverKind.RETIRED_FILES, place, paths, size, why)
-    if commit is not None and _second(run) <= _second(commit.run_id):
+    if commit is not None and run != commit.run_id and _second(run) <= _second(commit.run_id):
         why = f"a newer build has been published for over {days}"
         return Leftover(LeftoverKind.REPLACED, place, paths, size, why)
     return Leftover(LeftoverKind.ABANDONED, place, paths, size, f"no commit record names it, older than {days}")

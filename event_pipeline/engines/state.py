@@ -6,6 +6,7 @@ There is no bookmark that could drift: the same comparison serves `run`, `status
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -90,6 +91,47 @@ def input_state(
     return HourState.READY
 
 
+@dataclass(frozen=True, slots=True)
+class HourSituation:
+    """One landing hour: how far it has come, and what that was concluded from."""
+
+    state: HourState
+    listing: RawListing
+    commit: HourCommit | None
+
+
+def hour_situations(
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    rules_version: str,
+    now: datetime,
+    hours: HourRange | None = None,
+    *,
+    listings: Mapping[Hour, RawListing] | None = None,
+    open_hours: bool = False,
+) -> dict[Hour, HourSituation]:
+    """Return the situation of every hour of a range, or of every hour that has raw objects or a commit record.
+
+    `listings` saves listing the hours again. `open_hours` says that hours are built before they are over.
+    """
+    listings = engine.list_raw_hours(hours) if listings is None else listings
+    commits = engine.hour_commits(hours)
+    registered = engine.registered_runs(hours)
+    behind = {hour for table in gold_tables for hour in engine.hours_behind(table, hours)}
+    situations = {}
+    for hour in hours or sorted(listings.keys() | commits.keys()):
+        listing, commit = listings.get(hour, RawListing(hour, ())), commits.get(hour)
+        state = input_state(listing, commit, rules_version, now)
+        if state is HourState.READY and commit and registered.get(hour) != commit.run_id:
+            state = HourState.UNREGISTERED
+        elif state is HourState.READY and hour in behind:
+            state = HourState.GOLD_BEHIND
+        if not hour.is_closed(now) and not (open_hours and hour.start <= now and state in _OPEN_AND_SHOWN):
+            state = HourState.OPEN
+        situations[hour] = HourSituation(state, listing, commit)
+    return situations
+
+
 def hour_states(
     engine: Engine,
     gold_tables: Sequence[GoldTable],
@@ -104,19 +146,5 @@ def hour_states(
 
     `listings` saves listing the hours again. `open_hours` says that hours are built before they are over.
     """
-    listings = engine.list_raw_hours(hours) if listings is None else listings
-    commits = engine.hour_commits(hours)
-    registered = engine.registered_runs(hours)
-    behind = {hour for table in gold_tables for hour in engine.hours_behind(table, hours)}
-    states = {}
-    for hour in hours or sorted(listings.keys() | commits.keys()):
-        commit = commits.get(hour)
-        state = input_state(listings.get(hour, RawListing(hour, ())), commit, rules_version, now)
-        if state is HourState.READY and commit and registered.get(hour) != commit.run_id:
-            state = HourState.UNREGISTERED
-        elif state is HourState.READY and hour in behind:
-            state = HourState.GOLD_BEHIND
-        if not hour.is_closed(now) and not (open_hours and hour.start <= now and state in _OPEN_AND_SHOWN):
-            state = HourState.OPEN
-        states[hour] = state
-    return states
+    found = hour_situations(engine, gold_tables, rules_version, now, hours, listings=listings, open_hours=open_hours)
+    return {hour: each.state for hour, each in found.items()}

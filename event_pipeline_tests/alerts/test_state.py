@@ -107,6 +107,8 @@ def test_what_cannot_be_read_is_raised_and_leaves_other_alerts_as_they_are() -> 
     assert message.kind is AlertKind.CANNOT_LOOK
     assert message.links == {"runbook": "docs/runbook.md#StorageError"}
     watch.see(blind, minutes=60)
+    # Faults that may pass are no finding of their own, and nothing can be seen through them either.
+    assert [watch.look(complete=False, minutes=60) for _ in range(3)] == [[]] * 3
     assert set(watch.state.alerts) == {AlertKind.UNREADABLE_OBJECTS, AlertKind.CANNOT_LOOK}
     watch.look(HOUR, minutes=10)
     (resolved,) = watch.look(HOUR)

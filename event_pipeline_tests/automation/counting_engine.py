@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 from event_pipeline.engines.base import PassingFaultError, RawNotices
 from event_pipeline.engines.commit import HourCommit
@@ -33,6 +34,7 @@ class CountingEngine:
         self._rules_version = rules_version
         self._objects = dict(objects)
         self._commits: dict[Hour, HourCommit] = {}
+        self._builds = count()
 
     def land(self, hour: Hour, number: int, modified: datetime | None = None, etag: str = "e") -> None:
         """Let an object of an hour land, or be replaced."""
@@ -52,7 +54,8 @@ class CountingEngine:
                 ObjectAccount(each.key, each.etag, each.size) for each in sorted(self._objects.get(hour, {}).values())
             )
             account, now = HourAccount(accounts, {}), datetime(2026, 12, 1, tzinfo=UTC)
-            self._commits[hour] = HourCommit(hour, f"run of {hour}", now, self._rules_version, account, ())
+            run_id = f"run {next(self._builds)} of {hour}"
+            self._commits[hour] = HourCommit(hour, run_id, now, self._rules_version, account, ())
 
     # -- what the sensor asks
 

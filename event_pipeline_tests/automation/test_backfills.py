@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from event_pipeline.automation.backfills import (
 )
 from event_pipeline.automation.building import BackfillError, NotBuildableError
 from event_pipeline.automation.concurrency import limit_faults
-from event_pipeline.automation.run_hours import LIVE_TAGS, hours_of_tags, hours_under_way, range_tags
+from event_pipeline.automation.run_hours import LIVE_TAGS, PROCESS_TAG, hours_of_tags, hours_under_way, range_tags
 from event_pipeline.automation.runs import prepare_instance, run_range
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.state import HourState
@@ -294,6 +295,7 @@ def test_runs_of_a_backfill_publish_its_hours_beside_a_live_run_of_one_of_them(
 
         finished = status(settings, instance)
         speed = measured_speed(instance)
+        executed = [(run.run_id, run.tags[PROCESS_TAG].split(":")[1:]) for run in instance.get_runs()]
         outcomes = [
             record.asset_materialization.metadata["outcome"].value
             for record in instance.fetch_materializations(dg.AssetKey("silver_events"), limit=20).records
@@ -302,6 +304,7 @@ def test_runs_of_a_backfill_publish_its_hours_beside_a_live_run_of_one_of_them(
         ]
     assert (finished.state, finished.left, finished.published, finished.succeeded) == (BackfillState.FINISHED, 0, 3, 1)
     assert outcomes == ["unchanged", "built"]
+    assert [said for _, said in executed] == [[str(os.getpid()), run_id] for run_id, _ in executed]
     assert speed
     assert (speed.runs, speed.raw_bytes) == (2, planned.raw_bytes)
     assert speed.seconds_for(2 * planned.raw_bytes) == pytest.approx(2 * speed.seconds)

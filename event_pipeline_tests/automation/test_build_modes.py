@@ -46,6 +46,7 @@ def test_every_object_of_the_open_hour_is_asked_for_at_the_next_look(watch: Watc
 def test_an_hour_built_while_it_was_open_is_asked_for_once_more_when_it_is_complete(watch: Watch, root: Path) -> None:
     for minute in (0, 5, 10):
         land(root, [CURRENT], minute)
+    assert watch.asks_for() == [f"{CURRENT} x 1"]
     build(watch.engine, [CURRENT])
     assert watch.asks_for() == []
     assert watch.asks_for(CURRENT.end - watch.now) == [f"{CURRENT} x 1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import dagster as dg
@@ -213,11 +215,14 @@ def test_a_killed_command_is_recorded_as_failed_and_gives_its_pool_slot_back(
 ) -> None:
     host = socket.gethostname()
     job = build_definitions(settings).resolve_job_def("hourly_pipeline")
-    killed, alive = (
+    ids, gone = [str(uuid4()) for _ in range(3)], 2**22 + 1
+    # The last is a retry of the first that has not said yet who executes it: it has its parent's tags.
+    processes = [f"{gone}:{ids[0]}", f"{os.getpid()}:{ids[1]}", f"{gone}:{ids[0]}"]
+    killed, alive, retry = (
         instance.create_run_for_job(
-            job, run_id=run_id, tags={PROCESS_TAG: f"{host}:{process}:{run_id}"}, status=dg.DagsterRunStatus.STARTED
+            job, run_id=run_id, tags={PROCESS_TAG: f"{host}:{process}"}, status=dg.DagsterRunStatus.STARTED
         )
-        for process, run_id in ((2**22 + 1, str(uuid4())), (os.getpid(), str(uuid4())))
+        for run_id, process in zip(ids, processes, strict=True)
     )
     for run in (killed, alive):
         instance.event_log_storage.claim_concurrency_slot("silver", run.run_id, "silver_events")
@@ -225,8 +230,46 @@ def test_a_killed_command_is_recorded_as_failed_and_gives_its_pool_slot_back(
     with prepare_instance(settings) as reopened:
         states = {run.run_id: run.status for run in reopened.get_runs()}
         claimed = reopened.event_log_storage.get_concurrency_info("silver").claimed_slots
-    assert states == {killed.run_id: dg.DagsterRunStatus.FAILURE, alive.run_id: dg.DagsterRunStatus.STARTED}
+    assert states == {
+        killed.run_id: dg.DagsterRunStatus.FAILURE,
+        alive.run_id: dg.DagsterRunStatus.STARTED,
+        retry.run_id: dg.DagsterRunStatus.STARTED,
+    }
     assert [slot.run_id for slot in claimed] == [alive.run_id]
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path is short enough for sockets."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_a_run_whose_code_server_was_killed_before_it_began_is_recorded_as_failed(
+    settings: Settings, instance: dg.DagsterInstance, short_folder: Path
+) -> None:
+    job = build_definitions(settings).resolve_job_def("hourly_pipeline")
+    listening, left_behind = short_folder / "listening", short_folder / "left-behind"
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(left_behind))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(listening))
+        server.listen()
+        starting, lost, vanished = (
+            instance.create_run_for_job(
+                job,
+                tags={".dagster/grpc_info": json.dumps({"host": "localhost", "socket": str(path)})},
+                status=dg.DagsterRunStatus.STARTING,
+            )
+            for path in (listening, left_behind, short_folder / "vanished")
+        )
+        with prepare_instance(settings) as reopened:
+            states = {run.run_id: run.status for run in reopened.get_runs()}
+    assert states == {
+        starting.run_id: dg.DagsterRunStatus.STARTING,
+        lost.run_id: dg.DagsterRunStatus.FAILURE,
+        vanished.run_id: dg.DagsterRunStatus.FAILURE,
+    }
 
 
 def test_a_folder_that_cannot_be_made_gets_a_clear_answer(tmp_path: Path) -> None:

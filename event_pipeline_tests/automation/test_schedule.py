@@ -90,19 +90,19 @@ def test_an_hour_without_objects_is_asked_for_until_it_is_built_as_an_empty_hour
 def test_every_gap_of_the_last_days_is_closed_in_few_runs_newest_first(
     settings: Settings, instance: dg.DagsterInstance, root: Path
 ) -> None:
-    """Dagster was off for two days: its own catch-up would ask for five hours."""
-    built, down = HOUR.plus(-50), HourRange(HOUR.plus(-49), HOUR.plus(1))
-    write_object(root, built, 0, [event(built)])
-    build(LocalEngine(settings), [built])
-    for hour in down:
+    """Dagster was off for nine hours: its own catch-up would ask for five of them."""
+    settings = settings.model_copy(update={"hours_per_run": 4})
+    built, down = HOUR.plus(-11), HourRange(HOUR.plus(-8), HOUR.plus(1))
+    for hour in (built, *down):
         if hour != HOUR.plus(-7):
             write_object(root, hour, 0, [event(hour)])
+    build(LocalEngine(settings), list(HourRange(built, down.first)))
     requests = asked_for(settings, instance)
 
-    assert requests == ["2025-12-07T21 x 2", "2025-12-06T21 x 24", "2025-12-05T21 x 24"]
+    assert requests == ["2025-12-07T22 x 1", "2025-12-07T18 x 4", "2025-12-07T14 x 4"]
     build(LocalEngine(settings), list(down))
     assert tick(settings, instance) == (
-        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 21 no raw objects, 51 ready"
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 60 no raw objects, 12 ready"
     )
 
 

@@ -40,6 +40,7 @@ class Watch:
         self.engine = engine or LocalEngine(settings)
         self.now = NOW
         self.cursor: str | None = None
+        self.run_keys: set[str] = set()
         self.sensor = new_raw_objects_sensor(
             hourly_pipeline_job(pipeline_assets(settings)), load_gold_tables(), settings, lambda: self.now
         )
@@ -56,8 +57,10 @@ class Watch:
         return result
 
     def asks_for(self, after: timedelta = timedelta(seconds=30)) -> list[str]:
-        """The ranges that the next look requests, in its order: first hour and number of hours."""
-        return [shown(request) for request in self.look(after).run_requests or []]
+        """The ranges for which the next look starts runs, in its order; Dagster takes each run key once."""
+        requests = [each for each in self.look(after).run_requests or [] if each.run_key not in self.run_keys]
+        self.run_keys.update(str(each.run_key) for each in requests)
+        return [shown(request) for request in requests]
 
 
 def shown(request: dg.RunRequest) -> str:
@@ -166,6 +169,17 @@ def test_a_replaced_object_makes_a_built_hour_due_again(watch: Watch, root: Path
     os.utime(replaced, ((NOW - timedelta(minutes=30)).timestamp(),) * 2)
 
     assert watch.asks_for() == ["2025-12-07T22 x 1"]
+
+
+def test_an_object_that_is_replaced_and_put_back_is_requested_each_time(watch: Watch, root: Path) -> None:
+    asked = []
+    for user in ("u_1", "u_2", "u_1"):
+        path = root / "raw" / write_object(root, HOUR, 0, [event(user_id=user)])
+        os.utime(path, ((NOW - timedelta(minutes=30)).timestamp() + int(user[-1]),) * 2)
+        asked += watch.asks_for()
+        build(watch.engine, [HOUR])
+
+    assert asked == ["2025-12-07T22 x 1"] * 3
 
 
 def test_new_input_is_requested_at_once_although_the_old_was_requested_a_moment_ago(watch: Watch, root: Path) -> None:

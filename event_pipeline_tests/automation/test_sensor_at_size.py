@@ -46,6 +46,7 @@ class Year:
         self.instance = instance
         self.now = NOW
         self.cursor: str | None = None
+        self.run_keys: set[str] = set()
         self.sensor = new_raw_objects_sensor(
             hourly_pipeline_job(pipeline_assets(settings)), load_gold_tables(), settings, lambda: self.now
         )
@@ -62,6 +63,9 @@ class Year:
         assert len((self.cursor or "").encode()) <= MOST_CURSOR_BYTES
         ranges = []
         for request in result.run_requests or []:
+            if request.run_key in self.run_keys:
+                continue  # Dagster takes each run key once
+            self.run_keys.add(str(request.run_key))
             key = request.partition_key
             hours = HourRange.of([Hour.parse(key)]) if key else hours_of_tags(request.tags)
             assert hours

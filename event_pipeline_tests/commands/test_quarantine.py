@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from event_pipeline.automation.replaying import compare_builds
 from event_pipeline.cli import ExitCode, main
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.reporting.quarantine import MOST_CHARACTERS_SHOWN
+from event_pipeline.reporting.quarantine import MOST_CHARACTERS_SHOWN, print_replay_result
+from event_pipeline.reporting.terminal import output
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
 
@@ -61,7 +63,7 @@ def engine(root: Path) -> LocalEngine:
 
 @pytest.fixture
 def _two_hours(root: Path, engine: LocalEngine) -> None:
-    """HOUR has two equal events that are too old and a line that is no JSON, NEXT_HOUR a wrong price."""
+    """HOUR has two equal events that are too old, and no JSON; NEXT_HOUR has a wrong price."""
     old = event(second=OLD, user_id="u_old")
     write_object(root, HOUR, 0, [event(), old, old, b"no json"])
     write_object(root, NEXT_HOUR, 0, [purchase(NEXT_HOUR, 1, price=-1), purchase(NEXT_HOUR, 2)])
@@ -130,11 +132,10 @@ def test_nothing_is_replayed_when_nothing_can_change(run: Run, root: Path, engin
     assert not (root / "dagster").exists()
     refused = run("quarantine", "replay", "--force")
     assert (refused.code, "--force needs --from and --to" in refused.err) == (ExitCode.USAGE, True)
-    forced = run("quarantine", "replay", "--force", "--from", str(HOUR), "--to", str(NEXT_HOUR))
-    assert forced.code == 1  # the share of bad records is far above the threshold, and the check says so
-    assert "Left quarantine: none; every verdict is the same" in forced.out
-    assert engine.hour_commits()[HOUR].run_id != before[HOUR].run_id
-    assert engine.hour_commits()[NEXT_HOUR] == before[NEXT_HOUR]
+    forced = run("quarantine", "replay", "--force", "--plan", "--from", str(HOUR), "--to", str(NEXT_HOUR))
+    assert re.search(rf"{HOUR} +forced +3", forced.out)
+    same = compare_builds(before, before)
+    assert (same.left_quarantine, same.rebuilt, same.after.adds_up) == ({}, (), True)
 
 
 @pytest.mark.usefixtures("_two_hours")
@@ -208,11 +209,12 @@ def test_the_round_of_the_readme_can_be_walked(run: Run, root: Path, monkeypatch
 
 
 def test_records_of_replaced_objects_are_told_apart(
-    run: Run, root: Path, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+    root: Path, engine: LocalEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("EVENT_PIPELINE_QUARANTINE_ERROR_SHARE", "1")
     write_object(root, HOUR, 0, [event(), b"no json", b"nor this"])
     build(engine, [HOUR])
     write_object(root, HOUR, 0, gzip.compress(json.dumps(event(second=1)).encode()))
-    ended = run("quarantine", "replay")
-    assert "Left quarantine: 2 of not_json; records of replaced objects -2" in ended.out
+    before = engine.hour_commits()
+    build(engine, [HOUR])
+    print_replay_result(compare_builds(before, engine.hour_commits()), output())
+    assert "Left quarantine: 2 of not_json; records of replaced objects -2" in capsys.readouterr().out

@@ -428,7 +428,7 @@ steps = st.lists(
 @given(history=steps, retention=st.booleans())
 # A failing history is short enough to read as it is, and shrinking one takes minutes.
 @hypothesis_settings(
-    max_examples=5,
+    max_examples=4,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

@@ -58,6 +58,7 @@ WRITABLE = {
         "<lakebucket>/runs/",
         "<lakebucket>/commits/",
         "<lakebucket>/costs/",
+        "<lakebucket>/alerts.json",
         "<artifactsbucket>/plans/",
         "<artifactsbucket>/pipes/",
         "<artifactsbucket>/athena-results/",

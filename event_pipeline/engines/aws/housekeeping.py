@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence, Set
 from datetime import UTC, datetime, timedelta
 
 from event_pipeline.engines.aws import layout
-from event_pipeline.engines.aws.catalog import GlueCatalog, entries_of
+from event_pipeline.engines.aws.catalog import Entry, GlueCatalog, entries_of
 from event_pipeline.engines.aws.commits import CommitStore
 from event_pipeline.engines.aws.repair import PartitionRepair
 from event_pipeline.engines.aws.storage import Bucket
@@ -78,9 +78,16 @@ class Housekeeper:
         commits: list[layout.Commit] = [*hours.values(), *partials, *days]
         needed = {_needed_prefix(commit) for commit in commits}
         # A partition may still show the run before: it is needed until it is repointed.
-        needed |= {entry.location.removeprefix(self._lake.url("")) for table in tables for entry in entries[table]}
+        needed |= {self._shown_prefix(entry) for table in tables for entry in entries[table]}
         listed = (StoredFile(each.key, each.size, each.modified) for each in self._lake.list(layout.RUNS))
         yield from old_builds(listed, needed, commits, now, timedelta(days=settings.run_grace_days))
+
+    def _shown_prefix(self, entry: Entry) -> str:
+        """Return what a partition keeps from being removed: the whole run, by the ledger's partition its file alone."""
+        location = entry.location.removeprefix(self._lake.url(""))
+        if entry.table == HOUR_LEDGER.full_name:
+            return location
+        return location.removesuffix(layout.HOUR_FOLDERS.get(entry.table, ""))
 
     def remove(self, leftover: Leftover) -> None:
         """Remove one leftover."""

@@ -5,6 +5,7 @@ runs/partials/<table>/<hour>/<run>/                  Gold partials
 runs/days/<table>/event_date=.../<run>/              Gold days
 commits/hours|partials|days/...json                  commit records: the only truth about what is published
 costs/<hour>/<step>-<run>.json                       what each step used
+alerts.json                                          what people were told; lost, it is told once more
 
 Every run prefix holds the files of one table and nothing else, because a catalog partition shows whatever lies
 under its location.

@@ -7,6 +7,7 @@
 <root>/lake/runs/days/<table>/event_date=.../  Gold days
 <root>/lake/commits/...                        commit records: the only truth about what is published
 <root>/catalog.sqlite                          what queries see; can be rebuilt from the commit records
+<root>/alerts.json                             what people were told; lost, it is told once more
 <root>/locks/, <root>/scratch/                 nothing of value
 """
 

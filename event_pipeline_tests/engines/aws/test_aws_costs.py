@@ -109,6 +109,21 @@ def test_the_command_sums_costs_and_estimates_before_a_backfill(
     assert "us-east-1, November 2026" in " ".join(after.output.split())
 
 
+def test_the_plan_of_a_backfill_says_what_it_costs_and_starts_nothing(
+    command: EmulatedAws, settings: Settings, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(root))
+    land(command, settings, HOUR, 0, [event()])
+    planned = CliRunner().invoke(app, ["backfill", "--from", str(HOUR), "--to", str(HOUR.plus(2)), "--plan"])
+    assert planned.exit_code == 0, planned.output
+    said = " ".join(planned.output.split())
+    assert "to build 1 1 new" in said
+    assert "missing raw 1 nothing landed: 1 hour (2025-12-07T23)" in said
+    assert "would start 1 Glue runs of 3 x G.1X workers" in said
+    assert "USD. Nothing was started." in said
+    assert command.requests.of("glue.StartJobRun") == []
+
+
 def test_costs_are_those_of_aws(monkeypatch: pytest.MonkeyPatch) -> None:
     refused = CliRunner().invoke(app, ["cost", "--from", "2025-12-07T22", "--to", "2025-12-07T23"])
     assert "costs are those of aws" in str(refused.exception)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +17,12 @@ from event_pipeline.settings import Settings
 from event_pipeline.verification import verify
 from event_pipeline_tests.emulator import AwsError, EmulatedAws
 from event_pipeline_tests.engines.aws.pipeline import land, seen, silver
+from event_pipeline_tests.materializing import one_gold_table
 from event_pipeline_tests.pipeline import HOUR, event, purchase, rows
 
 USERS = next(table for table in load_gold_tables() if table.name == "user_activity")
 NEXT_HOUR = HOUR.plus(1)
-LATER = datetime.now(UTC) + timedelta(days=8)
+LATER = datetime.now(UTC) + timedelta(days=9)
 
 
 def keep_house(engine: AwsEngine, now: datetime) -> dict[str, int]:
@@ -40,7 +42,7 @@ def build(engine: AwsEngine, *hours: Hour, **options: bool) -> None:
 
 @pytest.fixture
 def keeping(settings: Settings) -> Settings:
-    """Settings that keep NEXT_HOUR and retire HOUR, at LATER."""
+    """Settings by which HOUR, and no later hour, is past its retention at some moment of the day before LATER."""
     return settings.model_copy(update={"silver_retention_days": (LATER - HOUR.end) // timedelta(days=1)})
 
 
@@ -64,14 +66,14 @@ def test_runs_that_nobody_needs_go_after_the_grace_period(
     assert engine.partition_faults(HOUR) == []
 
 
-def test_a_retired_hour_keeps_ledger_control_totals_and_gold(aws: EmulatedAws, keeping: Settings) -> None:
-    engine = AwsEngine(keeping)
+def test_a_retired_hour_keeps_ledger_control_totals_and_gold(
+    aws: EmulatedAws, keeping: Settings, tmp_path: Path
+) -> None:
+    engine = AwsEngine(keeping, one_gold_table(tmp_path / "gold"))
     retire_at = HOUR.end + timedelta(days=keeping.silver_retention_days)
     land(aws, keeping, HOUR, 0, [event(), purchase(second=1), b"no json"])
     land(aws, keeping, NEXT_HOUR, 0, [purchase(NEXT_HOUR, 1)])
-    silver(engine, HOUR, NEXT_HOUR)
-    for table in load_gold_tables():
-        engine.refresh_gold(table, [HOUR, NEXT_HOUR], progress=lambda _: None)
+    build(engine, HOUR, NEXT_HOUR)
     gold, totals = rows(engine, "SELECT * FROM gold.user_activity"), engine.silver_totals(HOUR.start.date())
     assert keep_house(engine, retire_at) == {LeftoverKind.RETIRED_HOUR: 1}
     assert seen(engine) == 1
@@ -79,7 +81,7 @@ def test_a_retired_hour_keeps_ledger_control_totals_and_gold(aws: EmulatedAws, k
     assert rows(engine, "SELECT * FROM gold.user_activity") == gold
     assert engine.silver_totals(HOUR.start.date()) == totals
     assert list(engine.registered_runs()) == [NEXT_HOUR]
-    states = hour_states(engine, load_gold_tables(), keeping.event_time_limits.rules_version, LATER)
+    states = hour_states(engine, [USERS], keeping.event_time_limits.rules_version, LATER)
     assert states == {HOUR: HourState.RETIRED, NEXT_HOUR: HourState.READY}
     assert engine.partition_faults(HOUR) == []
     assert {change.action.value for change in engine.repair()} == {"unchanged"}
@@ -91,21 +93,19 @@ def test_a_retired_hour_keeps_ledger_control_totals_and_gold(aws: EmulatedAws, k
     assert rows(engine, "SELECT unique_users, total_events FROM gold.user_activity") == [
         {"unique_users": 2, "total_events": 4}
     ]
-    removed = keep_house(engine, LATER)
+    removed = keep_house(engine, retire_at)
     assert removed[LeftoverKind.RETIRED_FILES] == 1
     assert engine.partition_faults(HOUR) == []
-    assert keep_house(engine, LATER) == {}
+    assert keep_house(engine, retire_at) == {}
 
 
 @pytest.mark.parametrize("call", ["glue.BatchDeletePartition", "glue.BatchUpdatePartition", "s3.PutObject"])
 def test_retiring_an_hour_that_breaks_off_is_completed_by_the_next_round(
-    aws: EmulatedAws, keeping: Settings, call: str
+    aws: EmulatedAws, keeping: Settings, tmp_path: Path, call: str
 ) -> None:
-    engine = AwsEngine(keeping)
+    engine = AwsEngine(keeping, one_gold_table(tmp_path / "gold"))
     land(aws, keeping, HOUR, 0, [event(), purchase(second=1)])
-    silver(engine, HOUR)
-    for table in load_gold_tables():
-        engine.refresh_gold(table, [HOUR], progress=lambda _: None)
+    build(engine, HOUR)
     totals = engine.silver_totals(HOUR.start.date())
     aws.fail_next(call, AwsError("AccessDeniedException", "denied", 403))
     with pytest.raises(PipelineError):
