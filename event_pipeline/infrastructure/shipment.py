@@ -82,8 +82,14 @@ def stale_keys(deployed: Mapping[str, str]) -> dict[str, str]:
 
     Of the wheels names and versions are compared, because only a deployment fetches them. A generator that is off
     does not differ.
+
+    Raises:
+        StackError: this is no checkout.
     """
-    expected = {SCRIPT_KEY: script_artifact().key, PACKAGE_KEY: package_artifact().key}
+    try:
+        expected = {SCRIPT_KEY: script_artifact().key, PACKAGE_KEY: package_artifact().key}
+    except MissingSourceError as error:
+        raise StackError(str(error)) from error
     if deployed.get(GENERATOR_KEY):
         expected[GENERATOR_KEY] = generator_artifact().key
     stale = {name: key for name, key in expected.items() if deployed.get(name, "") != key}

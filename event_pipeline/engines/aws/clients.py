@@ -31,7 +31,7 @@ _ATTEMPTS = 6
 _CONNECT_TIMEOUT_SECONDS = 10
 _READ_TIMEOUT_SECONDS = 60
 _CONNECTIONS = 32
-_PRINCIPAL_HINT = "see docs/aws.md for the permissions of each step"
+_PRINCIPAL_HINT = "docs/aws.md lists what each step needs, docs/deploy.md what a deployment needs"
 
 _PASSING_CODES = frozenset(
     (

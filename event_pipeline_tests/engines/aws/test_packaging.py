@@ -20,6 +20,7 @@ from event_pipeline.engines.aws import packaging
 from event_pipeline.engines.aws.packaging import (
     MissingSourceError,
     MissingWheelError,
+    generator_artifact,
     package_artifact,
     script_artifact,
     wheel_artifacts,
@@ -81,7 +82,11 @@ def test_equal_sources_give_equal_bytes_whatever_their_times(monkeypatch: pytest
 
 
 def test_artifacts_lie_under_the_digest_of_their_bytes() -> None:
-    for artifact, name in ((package_artifact(), "event_pipeline.zip"), (script_artifact(), "silver_events.py")):
+    for artifact, name in (
+        (package_artifact(), "event_pipeline.zip"),
+        (script_artifact(), "silver_events.py"),
+        (generator_artifact(), "generator.zip"),
+    ):
         assert artifact.key == f"artifacts/{hashlib.sha256(artifact.content).hexdigest()}/{name}"
 
 
