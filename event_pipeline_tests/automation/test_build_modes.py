@@ -14,7 +14,7 @@ from event_pipeline.assets.partitions import landing_hours
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.hour import Hour
-from event_pipeline.settings import BuildMode, Settings, SettingsError, load_settings
+from event_pipeline.settings import BuildMode, Settings, load_settings
 from event_pipeline_tests.automation.test_sensor import CURRENT, NOW, Watch, land
 from event_pipeline_tests.materializing import materialize, one, one_gold_table
 from event_pipeline_tests.pipeline import build, event, write_object
@@ -98,11 +98,3 @@ def test_the_open_hour_goes_the_whole_way_through_dagster(
         users.append(row["unique_users"])
 
     assert users == [1, 2]
-
-
-def test_the_mode_that_aws_does_not_have_is_refused_with_what_is_allowed() -> None:
-    buckets = {"aws_region": "eu-central-1", "raw_bucket": "r", "lake_bucket": "l", "artifacts_bucket": "a"}
-    with pytest.raises(
-        SettingsError, match="BUILD_MODE=every_object works with EVENT_PIPELINE_ENV=local only.*complete"
-    ):
-        load_settings(env="aws", build_mode="every_object", **buckets)

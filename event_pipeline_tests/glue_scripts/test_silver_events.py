@@ -17,6 +17,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -546,6 +547,144 @@ def test_a_task_that_cannot_write_says_what_and_where(aws: Aws, monkeypatch: pyt
     assert "NoSuchBucket" in told
     told = job.write_file(planned, job.FileGroup("silver.events", "events/events-0.parquet", (0,)), {})
     assert told.startswith("s3://no-bucket/target/events/events-0.parquet: An error occurred (NoSuchBucket)")
+
+
+@dataclass
+class OpenHour:
+    """One object of an hour that is not over, judged without Spark, and how often its raw bytes were read."""
+
+    job: Any
+    aws: Aws
+    planned: Any
+    read: list[str]
+
+    def judge(self) -> Any:
+        """Judge it once; what was found."""
+        return self.job.judge_object(self.planned, 0, mock.Mock())
+
+    def kept(self, name: str) -> str:
+        """Key of what is kept of it."""
+        return f"{self.job.decoded_prefix(self.planned, 0)}{name}"
+
+
+@pytest.fixture
+def open_hour(aws: Aws, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> OpenHour:
+    job = script_module()
+    for variable in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, aws.environment[variable])
+    lines = [event(PROVEN, extra=1), event(PROVEN, 5), {"bad": 1}]
+    stored = gzip.compress(b"\n".join(json.dumps(each).encode() for each in lines), mtime=0)
+    etag = aws.s3.put_object(Bucket=RAW, Key="open/x", Body=stored)["ETag"].strip('"')
+    listed = job.PlannedObject("open/x", etag, len(stored))
+    open_at, decoded = PROVEN.start + timedelta(minutes=6), f"decoded/{request.node.name}/"
+    planned = job.PlannedHour(
+        PROVEN, "run", LIMITS, RAW, LAKE, "target/", "us-east-1", (listed,), open_at, decoded
+    )  # fmt: skip
+    read: list[str] = []
+    real = job.read_object
+
+    def noted(s3: Any, planned: Any, listed: Any) -> Any:
+        read.append(listed.key)
+        return real(s3, planned, listed)
+
+    monkeypatch.setattr(job, "read_object", noted)
+    return OpenHour(job, aws, planned, read)
+
+
+def test_an_object_of_an_open_hour_is_read_once_and_found_as_it_was(open_hour: OpenHour) -> None:
+    first, second = open_hour.judge(), open_hour.judge()
+    assert first == second
+    account, order, _, _ = second
+    assert (account.records, account.silver_rows, account.quarantined) == (3, 2, 1)
+    assert order.rises_strictly
+    assert open_hour.read == ["open/x"]
+
+
+def test_what_other_rules_or_another_etag_made_is_not_taken(open_hour: OpenHour) -> None:
+    open_hour.judge()
+    planned = open_hour.planned
+    open_hour.planned = replace(planned, limits=EventTimeLimits(timedelta(days=1)))
+    open_hour.judge()
+    open_hour.planned = replace(planned, objects=(replace(planned.objects[0], etag="other"),))
+    assert "was replaced or removed while it was read" in open_hour.judge()
+    assert len(open_hour.read) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("events.arrow", None),
+        ("quarantine.arrow", None),
+        ("report.json", None),
+        ("events.arrow", b"half"),
+        ("report.json", b""),
+        ("report.json", b"{"),
+        ("report.json", b"[]"),
+        ("report.json", b'{"format": 1, "account": {}}'),
+        ("report.json", b"\xff"),
+    ],
+)
+def test_what_is_kept_of_an_open_hour_and_is_not_whole_is_made_again(
+    open_hour: OpenHour, name: str, content: bytes | None
+) -> None:
+    first = open_hour.judge()
+    s3, key = open_hour.aws.s3, open_hour.kept(name)
+    before = open_hour.aws.read(LAKE, key)
+    if content is None:
+        s3.delete_object(Bucket=LAKE, Key=key)
+    else:
+        s3.put_object(Bucket=LAKE, Key=key, Body=content)
+    assert open_hour.judge() == first
+    assert open_hour.aws.read(LAKE, key) == before
+    assert len(open_hour.read) == 2
+
+
+@pytest.mark.parametrize("change", [{"format": 0}, {"account": "records"}, {"streams": {"events": [1, "x"]}}])
+def test_a_report_that_does_not_fit_is_not_trusted(open_hour: OpenHour, change: dict[str, Any]) -> None:
+    first = open_hour.judge()
+    report = json.loads(open_hour.aws.read(LAKE, open_hour.kept("report.json")))
+    if change == {"account": "records"}:
+        change = {"account": report["account"] | {"records": 9}}
+    body = json.dumps(report | change).encode()
+    open_hour.aws.s3.put_object(Bucket=LAKE, Key=open_hour.kept("report.json"), Body=body)
+    assert open_hour.judge() == first
+    assert len(open_hour.read) == 2
+
+
+@pytest.mark.parametrize("puts", [1, 2])
+def test_a_task_that_dies_before_its_report_is_written_leaves_nothing_that_counts(
+    open_hour: OpenHour, monkeypatch: pytest.MonkeyPatch, puts: int
+) -> None:
+    real = open_hour.job.s3_client
+
+    def dies(region: str | None) -> Any:
+        client = real(region)
+        put, done = client.put_object, list[str]()
+
+        def limited(**named: Any) -> Any:
+            if len(done) == puts:
+                raise KeyboardInterrupt
+            done.append(named["Key"])
+            return put(**named)
+
+        client.put_object = limited
+        return client
+
+    with monkeypatch.context() as patched:
+        patched.setattr(open_hour.job, "s3_client", dies)
+        with pytest.raises(KeyboardInterrupt):
+            open_hour.judge()
+    account, *_ = open_hour.judge()
+    assert account.records == 3
+    assert len(open_hour.read) == 2
+
+
+def test_rows_that_vanish_under_a_build_are_a_passing_fault_that_names_them(open_hour: OpenHour) -> None:
+    open_hour.judge()
+    open_hour.aws.s3.delete_object(Bucket=LAKE, Key=open_hour.kept("events.arrow"))
+    group = open_hour.job.FileGroup("silver.events", "events/events-0.parquet", (0,))
+    told = open_hour.job.write_file(open_hour.planned, group, {})
+    assert f"{open_hour.kept('events.arrow')} was replaced or removed while it was read" in told
 
 
 def test_an_hour_has_one_file_now_and_files_of_the_bound_at_a_hundred_times_the_volume() -> None:
