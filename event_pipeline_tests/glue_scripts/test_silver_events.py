@@ -538,6 +538,7 @@ def test_a_task_that_cannot_write_says_what_and_where(aws: Aws, monkeypatch: pyt
     job = script_module()
     for variable in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(variable, aws.environment[variable])
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # or later tests would meet these keys in it
     stored = gzip.compress(json.dumps(event(PROVEN)).encode(), mtime=0)
     etag = aws.s3.put_object(Bucket=RAW, Key="other/x", Body=stored)["ETag"].strip('"')
     listed = job.PlannedObject("other/x", etag, len(stored))
@@ -572,6 +573,7 @@ def open_hour(aws: Aws, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
     job = script_module()
     for variable in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(variable, aws.environment[variable])
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # or later tests would meet these keys in it
     lines = [event(PROVEN, extra=1), event(PROVEN, 5), {"bad": 1}]
     stored = gzip.compress(b"\n".join(json.dumps(each).encode() for each in lines), mtime=0)
     etag = aws.s3.put_object(Bucket=RAW, Key="open/x", Body=stored)["ETag"].strip('"')
