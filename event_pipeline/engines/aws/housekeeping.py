@@ -86,7 +86,7 @@ class Housekeeper:
         yield from self._decoded(now - PASSING_GRACE)
 
     def _decoded(self, until: datetime) -> Iterator[Leftover]:
-        """List what is decoded of hours that were never built whole in this mode, or grew while they were."""
+        """List what is decoded of open hours and was not removed when they were built whole."""
         by_hour = defaultdict[str, list[StoredObject]](list)
         for each in self._lake.list(layout.DECODED):
             # decoded/<year>/<month>/<day>/<hour>/...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from event_pipeline.engines.base import PipelineError, SilverBuild
 from event_pipeline.engines.leftovers import LeftoverKind
 from event_pipeline.engines.state import HourState, hour_states
 from event_pipeline.rules.hour import HourRange
-from event_pipeline.settings import BuildMode, Settings
+from event_pipeline.settings import Settings
 from event_pipeline_tests import oracle
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.pipeline import land, silver
@@ -33,7 +34,7 @@ class OpenHour:
 
     def __init__(self, aws: EmulatedAws, settings: Settings) -> None:
         self.aws = aws
-        self.settings = settings.model_copy(update={"build_mode": BuildMode.EVERY_OBJECT})
+        self.settings = settings
         self.clock = Clock()
         self.engine = AwsEngine(self.settings, clock=self.clock)
 
@@ -69,6 +70,11 @@ class OpenHour:
         assert in_order(rows(self.engine, "FROM silver.events")) == in_order(expected.silver)
         assert in_order(rows(self.engine, "FROM silver.quarantine")) == in_order(expected.quarantine)
         return expected.hours[str(HOUR)]
+
+
+@pytest.fixture
+def settings(aws: EmulatedAws, root: Path) -> Settings:
+    return aws.settings(root=root, glue_wait_minutes=1, glue_timeout_minutes=5, build_mode="every_object")
 
 
 @pytest.fixture
