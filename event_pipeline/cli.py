@@ -88,7 +88,7 @@ _CODE_OF_ERROR: tuple[tuple[type[Exception], ExitCode], ...] = (
 
 app = typer.Typer(
     name="event-pipeline",
-    help="From raw e-commerce events to Silver and five Gold tables, on this machine.",
+    help="From raw e-commerce events to Silver and five Gold tables, on this machine or on AWS.",
     epilog="Exit codes:\n" + "\n".join(f"{code.value:>5}  {meaning}" for code, meaning in EXIT_CODES.items()),
     no_args_is_help=True,
     add_completion=False,
@@ -96,11 +96,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(backfill_app, name="backfill")
-app.add_typer(quarantine.commands)
-app.command()(housekeeping.housekeeping)
-app.add_typer(alerts_app, name="alerts")
-app.add_typer(stack.stack_app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -413,6 +408,13 @@ def dev(
     # Replaced, not started: signals reach Dagster itself, which stops its processes in order.
     os.chdir(loaded.dagster_home)
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
+
+
+app.add_typer(backfill_app, name="backfill")
+app.add_typer(quarantine.commands)
+app.command()(housekeeping.housekeeping)
+app.add_typer(alerts_app, name="alerts")
+app.add_typer(stack.stack_app)
 
 
 if __name__ == "__main__":

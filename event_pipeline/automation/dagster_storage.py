@@ -67,11 +67,13 @@ def latest_run_states(dagster_home: Path) -> dict[Hour, RunState]:
     Raises:
         StorageError: Dagster's storage is damaged or was written by another version.
     """
-    from event_pipeline.automation.run_hours import hours_of_tags
-
     latest: dict[Hour, RunState | None] = {}
     with storage_faults(dagster_home), instance_if_there(dagster_home) as instance:
-        for record in instance.get_run_records(limit=RUNS_LOOKED_AT) if instance else ():
+        if instance is None:
+            return {}
+        from event_pipeline.automation.run_hours import hours_of_tags
+
+        for record in instance.get_run_records(limit=RUNS_LOOKED_AT):
             for hour in hours_of_tags(record.dagster_run.tags) or ():
                 latest.setdefault(hour, run_state(record.dagster_run))
     return {hour: state for hour, state in latest.items() if state is not None}

@@ -104,7 +104,7 @@ def test_a_denied_call_names_itself_the_thing_and_what_the_role_needs(
     land(aws, settings, HOUR, 0, [event()])
     aws.fail_next(operation, Fault.ACCESS_DENIED, None, caller="client")
     call = operation.replace(".", ":")
-    with pytest.raises(StorageError, match=rf"{call} on .+: denied \(.*the role needs {call} there; see docs/aws.md"):
+    with pytest.raises(StorageError, match=rf"{call} on .+: denied \(.*the role needs {call} there; docs/aws.md"):
         everything(engine)
     aws.faults.clear()
     everything(AwsEngine(settings))
