@@ -49,10 +49,15 @@ def storage_faults(dagster_home: Path) -> Iterator[None]:
         ) from error
 
 
+def is_there(dagster_home: Path) -> bool:
+    """Tell whether anything was ever run; without importing Dagster."""
+    return (dagster_home / "dagster.yaml").is_file()
+
+
 @contextmanager
 def instance_if_there(dagster_home: Path) -> Iterator[DagsterInstance | None]:
     """Open Dagster's storage to read it; None when nothing was ever run."""
-    if not (dagster_home / "dagster.yaml").is_file():
+    if not is_there(dagster_home):
         yield None
         return
     from dagster import DagsterInstance
@@ -67,12 +72,14 @@ def latest_run_states(dagster_home: Path) -> dict[Hour, RunState]:
     Raises:
         StorageError: Dagster's storage is damaged or was written by another version.
     """
-    latest: dict[Hour, RunState | None] = {}
-    with storage_faults(dagster_home), instance_if_there(dagster_home) as instance:
-        if instance is None:
-            return {}
-        from event_pipeline.automation.run_hours import hours_of_tags
+    if not is_there(dagster_home):
+        return {}
+    from dagster import DagsterInstance
 
+    from event_pipeline.automation.run_hours import hours_of_tags
+
+    latest: dict[Hour, RunState | None] = {}
+    with storage_faults(dagster_home), DagsterInstance.from_config(str(dagster_home)) as instance:
         for record in instance.get_run_records(limit=RUNS_LOOKED_AT):
             for hour in hours_of_tags(record.dagster_run.tags) or ():
                 latest.setdefault(hour, run_state(record.dagster_run))
