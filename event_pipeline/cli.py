@@ -373,7 +373,8 @@ def settings() -> None:
 @app.command()
 def doctor() -> None:
     """Check program, data folder, catalog, commit records and Dagster's storage, and say how to mend what is wrong."""
-    from event_pipeline.reporting.doctor import Level, examine, print_findings
+    from event_pipeline.reporting.doctor import examine, print_findings
+    from event_pipeline.reporting.findings import Level
 
     loaded = load_settings()
     findings = examine(loaded, open_engine(loaded))

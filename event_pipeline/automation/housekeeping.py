@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from event_pipeline.automation.history import OldRun, forget_run, old_runs
-from event_pipeline.engines.base import Engine, PassingFaultError
-from event_pipeline.engines.leftovers import Leftover
+from event_pipeline.engines.base import Engine, Leftover, PassingFaultError
 from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -29,8 +29,6 @@ from event_pipeline.rules.query import GoldTable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from event_pipeline.engines.leftovers import Leftover
-
 
 class PipelineError(Exception):
     """A fault that a person can act on; the message says what, where and what to do next."""
@@ -181,6 +179,37 @@ class RawNotices:
     """Landing hours of the objects."""
     receipts: tuple[str, ...]
     """By which the messages are deleted once the hours are remembered elsewhere."""
+
+
+class LeftoverKind(StrEnum):
+    """What is left over, and so how it is removed."""
+
+    RETIRED_HOUR = "hour past its retention"
+    """Its Silver and quarantine are unregistered; the files follow after the grace period."""
+    RETIRED_DAY = "Gold day past its retention"
+    """It is unregistered; the file follows after the grace period."""
+    REPLACED = "replaced build"
+    """A newer build of the same hour, partial or day is published. A build that was abandoned before counts, too."""
+    ABANDONED = "abandoned build"
+    """It was never published: newer than what is published, or nothing is; or a file without rows beside it."""
+    RETIRED_FILES = "files past their retention"
+    SCRATCH = "scratch of a killed step"
+    DRAFT = "draft of a commit record"
+    LOCK = "lock that nobody holds"
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """One thing that may be removed."""
+
+    kind: LeftoverKind
+    place: str
+    """The landing hour, Gold day, run, folder or file that it is, for people."""
+    paths: tuple[str, ...]
+    """Files, in the order in which they are removed; relative to the engine's lake or data folder."""
+    size: int
+    """Bytes of the files."""
+    why: str
 
 
 class Engine(Protocol):

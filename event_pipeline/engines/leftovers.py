@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from enum import StrEnum
 
+from event_pipeline.engines.base import Leftover, LeftoverKind
 from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import commit_time, day_partition, gold_table, new_run_id
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, Table
@@ -23,37 +23,6 @@ PASSING_GRACE = timedelta(days=1)
 
 _PLACE_DEPTH = {"hours": 6, "partials": 7, "days": 4}
 """Folder below `runs/` -> parts of the path of one landing hour's, partial's or Gold day's builds."""
-
-
-class LeftoverKind(StrEnum):
-    """What is left over, and so how it is removed."""
-
-    RETIRED_HOUR = "hour past its retention"
-    """Its Silver and quarantine are unregistered; the files follow after the grace period."""
-    RETIRED_DAY = "Gold day past its retention"
-    """It is unregistered; the file follows after the grace period."""
-    REPLACED = "replaced build"
-    """A newer build of the same hour, partial or day is published. A build that was abandoned before counts, too."""
-    ABANDONED = "abandoned build"
-    """It was never published: newer than what is published, or nothing is; or a file without rows beside it."""
-    RETIRED_FILES = "files past their retention"
-    SCRATCH = "scratch of a killed step"
-    DRAFT = "draft of a commit record"
-    LOCK = "lock that nobody holds"
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """One thing that may be removed."""
-
-    kind: LeftoverKind
-    place: str
-    """The landing hour, Gold day, run, folder or file that it is, for people."""
-    paths: tuple[str, ...]
-    """Files, in the order in which they are removed; relative to the engine's lake or data folder."""
-    size: int
-    """Bytes of the files."""
-    why: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from event_pipeline.engines.aws.catalog import GlueCatalog, schema_faults
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.base import PipelineError
 from event_pipeline.infrastructure.shipment import GENERATOR_KEY, PACKAGE_KEY, SCRIPT_KEY, WHEEL_KEYS, stale_keys
-from event_pipeline.reporting.doctor import Finding, Level
+from event_pipeline.reporting.findings import Finding, Level
 from event_pipeline.rules.contract import HOUR_TABLES, Table
 from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.rules.query import GoldTable

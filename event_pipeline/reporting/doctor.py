@@ -7,8 +7,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from event_pipeline.automation.dagster_storage import RunState, latest_run_state
 from event_pipeline.engines.base import Engine, PipelineError
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
+from event_pipeline.reporting.findings import Finding, Level
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
 from event_pipeline.rules.hour import hours_text
 from event_pipeline.rules.query import load_gold_tables
@@ -29,25 +28,6 @@ LOW_DISK_BYTES = 2 << 30
 """About fifteen full-size hours: raw, Silver and scratch."""
 FULL_DISK_BYTES = 200 << 20
 """Less than one full-size hour needs."""
-
-
-class Level(StrEnum):
-    """How a finding stands."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found about one subject."""
-
-    level: Level
-    subject: str
-    found: str
-    remedy: str = ""
-    """What to do; empty when all is well."""
 
 
 def examine(settings: Settings, engine: Engine) -> list[Finding]:

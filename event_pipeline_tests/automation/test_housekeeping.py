@@ -15,8 +15,7 @@ from event_pipeline.automation.housekeeping import find_housework, remove_housew
 from event_pipeline.automation.runs import prepare_instance
 from event_pipeline.cli import ExitCode, main
 from event_pipeline.definitions import build_definitions
-from event_pipeline.engines.base import Engine, LockTimeoutError
-from event_pipeline.engines.leftovers import Leftover
+from event_pipeline.engines.base import Engine, Leftover, LockTimeoutError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.settings import Settings
 from event_pipeline_tests.engines.test_local_housekeeping import age

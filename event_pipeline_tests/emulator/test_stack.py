@@ -18,7 +18,8 @@ from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.infrastructure.deployment import Hooks, Wanted, deploy
 from event_pipeline.infrastructure.stack import ChangeSet, Event, Stack
 from event_pipeline.infrastructure.template import load_template
-from event_pipeline.reporting.doctor import Level, examine
+from event_pipeline.reporting.doctor import examine
+from event_pipeline.reporting.findings import Level
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings

@@ -20,8 +20,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
-from event_pipeline.engines.base import FewerObjectsError, LockTimeoutError
-from event_pipeline.engines.leftovers import LeftoverKind
+from event_pipeline.engines.base import FewerObjectsError, LeftoverKind, LockTimeoutError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
 from event_pipeline.engines.state import HourState, hour_states

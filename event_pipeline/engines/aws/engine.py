@@ -35,6 +35,7 @@ from event_pipeline.engines.aws.silver import SilverBuilder
 from event_pipeline.engines.aws.storage import Bucket, RangeFile
 from event_pipeline.engines.base import (
     GoldRefresh,
+    Leftover,
     Measure,
     PartitionChange,
     Progress,
@@ -46,7 +47,6 @@ from event_pipeline.engines.base import (
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import gold_table, new_run_id, partial_table
 from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_star_named
-from event_pipeline.engines.leftovers import Leftover
 from event_pipeline.rules.accounting import DayTotals, RawListing
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange

@@ -14,13 +14,11 @@ from event_pipeline.engines.aws.catalog import Entry, GlueCatalog, entries_of
 from event_pipeline.engines.aws.commits import CommitStore
 from event_pipeline.engines.aws.repair import PartitionRepair
 from event_pipeline.engines.aws.storage import Bucket, StoredObject
-from event_pipeline.engines.base import PassingFaultError
+from event_pipeline.engines.base import Leftover, LeftoverKind, PassingFaultError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import day_of, gold_table, partial_table
 from event_pipeline.engines.leftovers import (
     PASSING_GRACE,
-    Leftover,
-    LeftoverKind,
     StoredFile,
     day_of_leftover,
     days_to_retire,

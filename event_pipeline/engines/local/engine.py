@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from event_pipeline.engines.base import (
     GoldRefresh,
+    Leftover,
     Measure,
     PartitionChange,
     Progress,
@@ -25,7 +26,7 @@ from event_pipeline.engines.base import (
 )
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import build_reason, day_partition, fewer_objects, why_kept
-from event_pipeline.engines.leftovers import Leftover, shown_tables
+from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
 from event_pipeline.engines.local.database import connect, parquet, relation, run_read_only

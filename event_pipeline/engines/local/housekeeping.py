@@ -12,12 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from event_pipeline.engines.base import PassingFaultError
+from event_pipeline.engines.base import Leftover, LeftoverKind, PassingFaultError
 from event_pipeline.engines.decisions import day_of, gold_table
 from event_pipeline.engines.leftovers import (
     PASSING_GRACE,
-    Leftover,
-    LeftoverKind,
     StoredFile,
     day_of_leftover,
     days_to_retire,

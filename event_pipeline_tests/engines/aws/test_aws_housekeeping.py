@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.base import PipelineError
-from event_pipeline.engines.leftovers import LeftoverKind
+from event_pipeline.engines.base import LeftoverKind, PipelineError
 from event_pipeline.engines.state import HourState, hour_states
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.base import PipelineError, SilverBuild
-from event_pipeline.engines.leftovers import LeftoverKind
+from event_pipeline.engines.base import LeftoverKind, PipelineError, SilverBuild
 from event_pipeline.engines.state import HourState, hour_states
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.settings import Settings
