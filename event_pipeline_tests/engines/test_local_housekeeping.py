@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import hypothesis.strategies as st
@@ -395,6 +397,26 @@ def test_housekeeping_beside_builds_and_queries_disturbs_neither(
     assert removed[LeftoverKind.REPLACED] > 0
     verified(engine, settings)
     assert_agrees_with_oracle(engine, root)
+
+
+def test_scratch_that_vanishes_while_it_is_looked_at_is_left_out(engine: LocalEngine, root: Path) -> None:
+    two_hours(root, engine)
+    looked = Event()
+
+    def work() -> None:
+        while not looked.is_set():
+            scratch = root / "scratch" / uuid.uuid4().hex
+            (scratch / "a" / "b").mkdir(parents=True)
+            shutil.rmtree(scratch)
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        try:
+            found = [engine.leftovers(datetime.now(UTC)) for _ in range(150)]
+        finally:
+            looked.set()
+        working.result()
+    assert found == [[]] * 150
 
 
 def test_two_rounds_at_once_remove_everything_once(engine: LocalEngine, root: Path, settings: Settings) -> None:

@@ -52,6 +52,13 @@ def test_a_row_comes_back_with_its_exact_types(engine: LocalEngine, root: Path) 
     ]
 
 
+@pytest.mark.parametrize("table", ['SILVER."Events"', "silver.events", "query_table('silver.' || 'eve' || 'nts')"])
+def test_a_table_is_read_however_it_is_named(engine: LocalEngine, root: Path, table: str) -> None:
+    write_object(root, HOUR, 0, [purchase()])
+    build(engine, [HOUR])
+    assert rows(engine, f"SELECT count(*) AS row_count FROM {table}") == [{"row_count": 1}]
+
+
 @pytest.mark.parametrize(
     "sql",
     [

@@ -5,6 +5,7 @@ Each removal can be killed at any moment: a commit record is replaced before the
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Set
 from datetime import UTC, datetime, timedelta
@@ -86,7 +87,7 @@ class Housekeeper:
                 if old:
                     paths, sizes = zip(*old, strict=True)
                     yield Leftover(LeftoverKind.SCRATCH, place, paths, sum(sizes), why)
-            elif _newest([entry, *(path for path, _, _ in found)]) <= until:
+            elif (newest := _newest([entry, *(path for path, _, _ in found)])) and newest <= until:
                 yield Leftover(LeftoverKind.SCRATCH, place, (place,), sum(size for _, size, _ in found), why)
         for path, size, modified in _walk(self._layout.commits):
             if path.name.startswith(".") and modified <= until:
@@ -163,20 +164,27 @@ def _remove_empty_folders(folder: Path, top: Path) -> None:
 
 def _walk(top: Path) -> Iterator[tuple[Path, int, datetime]]:
     """Yield path, size and time of the last change of every file; those that vanish meanwhile are left out."""
-    for path in [top] if top.is_file() else sorted(top.rglob("*")):
+    walked = os.walk(top, onerror=_unless_vanished)
+    for path in [top] if top.is_file() else sorted(Path(folder, name) for folder, _, names in walked for name in names):
         try:
             status = path.stat()
         except FileNotFoundError:
             continue
-        if not path.is_dir():
-            yield path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)
+        yield path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC)
 
 
-def _newest(paths: list[Path]) -> datetime:
-    times = [0.0]
+def _unless_vanished(error: OSError) -> None:
+    """Let go of folders that builds and queries removed while they were walked through."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _newest(paths: list[Path]) -> datetime | None:
+    """Return when the youngest of them was changed; None when all of them vanished meanwhile."""
+    times = []
     for path in paths:
         try:
             times.append(path.stat().st_mtime)
         except FileNotFoundError:
             continue
-    return datetime.fromtimestamp(max(times), UTC)
+    return datetime.fromtimestamp(max(times), UTC) if times else None
