@@ -112,10 +112,11 @@ def left_in_queue(aws: EmulatedAws, url: str) -> int:
 
 
 def test_a_look_at_settled_days_is_one_listing_a_day(aws: EmulatedAws, watch: Watch, settings: Settings) -> None:
-    yesterday = Hour(TODAY)
-    for hour in (yesterday, yesterday.plus(1)):
+    # Over by the real clock, too, by which they are committed: else they would be provisional.
+    hours = [Hour(TODAY - timedelta(days=1)), Hour(TODAY - timedelta(days=1)).plus(1)]
+    for hour in hours:
         land(aws, settings, hour, 0, [event(hour)])
-    build(watch.engine, [yesterday, yesterday.plus(1)])
+    build(watch.engine, hours)
     first = watch.requests_of_a_look()
     # Three recent days (the present one has one closed hour) and one older day, each compared in full.
     assert first["s3.ListObjectsV2"] == 4
