@@ -12,14 +12,13 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from importlib.util import find_spec
 from io import TextIOWrapper
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from event_pipeline import shipped
 from event_pipeline.automation.building import BackfillError, NotBuildableError
 from event_pipeline.commands import housekeeping, quarantine, stack
 from event_pipeline.commands.alerts import alerts_app
@@ -47,13 +46,14 @@ from event_pipeline.reporting.terminal import (
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 from event_pipeline.rules.query import GoldFileError, load_gold_tables
 from event_pipeline.settings import Environment, Settings, SettingsError, load_settings
+from event_pipeline.shipped import shipped_file
 
 if TYPE_CHECKING:
     from event_pipeline.generator import GeneratedObject
 
 
-WORKSPACE = Path(__file__).parents[1] / "workspace.yaml"
-"""The checkout's code location: the same for every way in which the UI is started."""
+WORKSPACE = shipped_file(shipped.WORKSPACE_YAML)
+"""The code location: the same for every way in which the UI is started."""
 
 
 EXIT_CODES = {
@@ -392,8 +392,6 @@ def dev(
     from event_pipeline.automation.dagster_storage import storage_faults
     from event_pipeline.automation.runs import prepare_instance
 
-    if find_spec("dagster_webserver") is None:
-        raise UsageError("the Dagster UI is not installed: `make dev` installs it, or pip install 'event-pipeline[ui]'")
     loaded = load_settings()
     with storage_faults(loaded.dagster_home):
         prepare_instance(loaded).dispose()

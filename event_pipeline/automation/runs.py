@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
+from event_pipeline import shipped
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.silver import SILVER
@@ -21,9 +22,10 @@ from event_pipeline.engines.base import StorageError
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, load_gold_tables
 from event_pipeline.settings import Settings
+from event_pipeline.shipped import shipped_file
 
-DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
-"""The checkout's configuration of Dagster; every data folder gets a copy of it."""
+DAGSTER_YAML = shipped_file(shipped.DAGSTER_YAML)
+"""The configuration of Dagster; every data folder gets a copy of it."""
 
 _NO_COMPUTE_LOGS = {
     "compute_logs": {
@@ -67,7 +69,7 @@ class RangeOutcome:
 def prepare_instance(settings: Settings) -> dg.DagsterInstance:
     """Open Dagster's storage in the data folder, made and configured if need be; close it after use.
 
-    Copies the checkout's dagster.yaml there when it differs, sets the limits of the pools, and closes the runs of
+    Copies the shipped dagster.yaml there when it differs, sets the limits of the pools, and closes the runs of
     commands that were killed.
 
     Raises:

@@ -191,7 +191,7 @@ def _open(name: str, region: str | None, wait_minutes: int = 1) -> Stack:
     except ModuleNotFoundError as error:
         raise UsageError(
             f"event-pipeline stack needs the package {error.name}: install the project with its `aws` extra, "
-            "`.venv/bin/pip install -c constraints.txt -e '.[aws]'`"
+            "`pip install 'event-pipeline[aws]'`, in a checkout `.venv/bin/pip install -c constraints.txt -e '.[aws]'`"
         ) from error
     # Buckets and the like are what a deployment finds out: the environment that names them is not needed yet.
     given = region or load_settings(env=Environment.LOCAL).aws_region or boto3.Session().region_name

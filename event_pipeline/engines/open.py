@@ -71,5 +71,5 @@ def _aws_packages() -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise PipelineError(
             f"EVENT_PIPELINE_ENV=aws and SNS need the package {error.name}: install the project with its `aws` extra, "
-            "`.venv/bin/pip install -c constraints.txt -e '.[aws]'`"
+            "`pip install 'event-pipeline[aws]'`, in a checkout `.venv/bin/pip install -c constraints.txt -e '.[aws]'`"
         ) from error

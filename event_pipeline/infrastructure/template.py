@@ -1,4 +1,4 @@
-"""The CloudFormation template of this checkout: its text, and the parameters that it has."""
+"""The CloudFormation template of this version: its text, and the parameters that it has."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
-import event_pipeline
+from event_pipeline import shipped
 from event_pipeline.infrastructure.errors import StackError
+from event_pipeline.shipped import shipped_file
 
-TEMPLATE = Path(event_pipeline.__file__).parents[1] / "infra" / "cloudformation" / "event_pipeline.yaml"
+TEMPLATE = shipped_file(shipped.TEMPLATE)
 MOST_BYTES = 1_000_000
 """What CloudFormation takes; it fetches templates of more than 51,200 bytes from a bucket, so all go that way."""
 
@@ -66,13 +67,13 @@ def parse_template(text: str) -> dict[str, Any]:
 
 
 def load_template(path: Path = TEMPLATE) -> Template:
-    """Read the template of this checkout.
+    """Read the template of this version.
 
     Raises:
         StackError: it is not there, is no YAML, or is longer than CloudFormation takes.
     """
     if not path.is_file():
-        raise StackError(f"{path} is not there: the stack is deployed from a checkout of this project")
+        raise StackError(f"{path} is not there: the installation is not whole, install event-pipeline again")
     text = path.read_text(encoding="utf-8")
     try:
         document = parse_template(text)

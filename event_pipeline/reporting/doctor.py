@@ -23,6 +23,7 @@ from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
 from event_pipeline.rules.hour import hours_text
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Environment, Settings
+from event_pipeline.shipped import SHIPPED_FILES, missing_files
 
 LOW_DISK_BYTES = 2 << 30
 """About fifteen full-size hours: raw, Silver and scratch."""
@@ -90,18 +91,19 @@ def _program() -> Iterator[Finding]:
     versions = {name: _version(name) for name in names}
     missing = [name for name, found in versions.items() if found is None]
     if missing:
-        yield Finding(Level.FAIL, "packages", f"not installed: {', '.join(missing)}", "`make run` installs them")
+        remedy = "`make run` installs them in a checkout, `pip install --force-reinstall event-pipeline` elsewhere"
+        yield Finding(Level.FAIL, "packages", f"not installed: {', '.join(missing)}", remedy)
     else:
         yield Finding(Level.OK, "packages", ", ".join(f"{name} {found}" for name, found in versions.items()))
-    webserver = _version("dagster-webserver")
-    if webserver is None:
-        remedy = "only `event-pipeline dev` needs it: `make dev` installs it"
-        yield Finding(Level.WARN, "Dagster UI", "dagster-webserver is not installed", remedy)
-    elif webserver != versions.get("dagster", webserver):
-        found = f"dagster-webserver {webserver} beside dagster {versions['dagster']}"
-        yield Finding(Level.FAIL, "Dagster UI", found, "both must be of one release")
+    dagster, webserver = versions.get("dagster"), versions.get("dagster-webserver")
+    if dagster and webserver and dagster != webserver:
+        found = f"dagster-webserver {webserver} beside dagster {dagster}"
+        yield Finding(Level.FAIL, "Dagster UI", found, "both must be of one release: install event-pipeline again")
+    if absent := missing_files():
+        found = f"{len(absent)} files of the program are missing, first: {absent[0]}"
+        yield Finding(Level.FAIL, "program files", found, "the installation is not whole: install event-pipeline again")
     else:
-        yield Finding(Level.OK, "Dagster UI", f"dagster-webserver {webserver}")
+        yield Finding(Level.OK, "program files", f"{', '.join(SHIPPED_FILES)} are there")
 
 
 def _version(package: str) -> str | None:

@@ -17,9 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import event_pipeline
+from event_pipeline import shipped
+from event_pipeline.shipped import shipped_file
 
 PACKAGE = Path(event_pipeline.__file__).parent
-SCRIPT = PACKAGE.parent / "glue_scripts" / "silver_events.py"
+SCRIPT = shipped_file(shipped.GLUE_SCRIPT)
 SHIPPED = ("__init__.py", "rules/*.py", "engines/__init__.py", "engines/commit.py")
 """The judge, the writer and the commit record: what runs on pyarrow and the standard library alone."""
 GENERATOR = ("__init__.py", "generator/*.py", "rules/__init__.py", "rules/contract.py", "rules/hour.py")
@@ -81,13 +83,10 @@ def script_artifact() -> Artifact:
     """Return the script for the Glue job's `ScriptLocation`.
 
     Raises:
-        MissingSourceError: the package was installed without its checkout.
+        MissingSourceError: the installation is not whole.
     """
     if not SCRIPT.is_file():
-        raise MissingSourceError(
-            f"{SCRIPT} is not there: the Glue job is deployed from a checkout of this project, "
-            "where `pip install --editable .` leaves the package beside glue_scripts/"
-        )
+        raise MissingSourceError(f"{SCRIPT} is not there: the installation is not whole, install event-pipeline again")
     return _artifact(SCRIPT.name, SCRIPT.read_bytes())
 
 

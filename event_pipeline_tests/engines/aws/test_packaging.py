@@ -101,9 +101,9 @@ def test_the_zip_holds_the_rules_and_the_commit_record_and_no_engine() -> None:
     ]
 
 
-def test_a_package_without_its_checkout_cannot_ship_the_script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_installation_without_the_script_cannot_ship_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(packaging, "SCRIPT", tmp_path / "silver_events.py")
-    with pytest.raises(MissingSourceError, match="deployed from a checkout"):
+    with pytest.raises(MissingSourceError, match="installation is not whole"):
         script_artifact()
 
 

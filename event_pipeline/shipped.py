@@ -1,0 +1,30 @@
+"""Files beside the package that it needs at run time: configuration of Dagster, the Glue script, the template.
+
+A checkout keeps them at its top level, where people look for them; a wheel carries copies inside the package
+(`tool.hatch.build.targets.wheel.force-include` in pyproject.toml). Nothing else of the package may read the checkout.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+_INSTALLED = _PACKAGE / "_shipped"
+
+DAGSTER_YAML = "dagster.yaml"
+WORKSPACE_YAML = "workspace.yaml"
+GLUE_SCRIPT = "glue_scripts/silver_events.py"
+TEMPLATE = "infra/cloudformation/event_pipeline.yaml"
+SHIPPED_FILES = (DAGSTER_YAML, WORKSPACE_YAML, GLUE_SCRIPT, TEMPLATE)
+"""Paths relative to the checkout's top level."""
+
+
+def shipped_file(name: str) -> Path:
+    """Return where one of SHIPPED_FILES is: inside an installed package, or else in the checkout around it."""
+    folder = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+    return folder / name
+
+
+def missing_files() -> list[Path]:
+    """Return the shipped files that are not there: the installation is not whole."""
+    return [path for path in map(shipped_file, SHIPPED_FILES) if not path.is_file()]
