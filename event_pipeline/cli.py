@@ -31,7 +31,7 @@ from event_pipeline.engines.base import (
     RefusedError,
     StorageError,
 )
-from event_pipeline.engines.open import open_engine
+from event_pipeline.engines.open import open_engine, open_pipeline
 from event_pipeline.generator.options import GeneratorOptions, GeneratorOptionsError, Shape
 from event_pipeline.infrastructure.errors import StackOptionError
 from event_pipeline.reporting.results import ResultFormat
@@ -213,10 +213,8 @@ def run(
     if force and hours is None:
         raise UsageError("--force needs --from and --to: say which hours to build again although they are up to date")
     settings = load_settings()
-    engine, gold_tables = open_engine(settings), load_gold_tables()
-    plan = plan_build(
-        engine, gold_tables, settings, datetime.now(UTC), hours, force=force, allow_fewer_objects=allow_fewer_objects
-    )
+    pipeline = open_pipeline(settings)
+    plan = plan_build(pipeline, datetime.now(UTC), hours, force=force, allow_fewer_objects=allow_fewer_objects)
     outcomes = []
     with progress(total=len(plan.hours)) as view:
         done: set[Hour] = set()
@@ -228,7 +226,7 @@ def run(
         for outcome in build(plan, settings, force=force, allow_fewer_objects=allow_fewer_objects, progress=show):
             outcomes.append(outcome)
             view.note(outcome_line(outcome))
-    print_summary(engine, gold_tables, settings, plan, outcomes)
+    print_summary(pipeline, plan, outcomes)
     if not all(is_sound(outcome) for outcome in outcomes):
         raise typer.Exit(ExitCode.NOT_HELD)
     if hours is not None and plan.shrunk:
@@ -249,13 +247,10 @@ def status(
 
     settings = load_settings()
     shown = read_status(
-        open_engine(settings),
-        load_gold_tables(),
-        settings.event_time_limits.rules_version,
+        open_pipeline(settings),
         datetime.now(UTC),
         hour_range(first, end),
         latest_run_states(settings.dagster_home),
-        open_hours=settings.builds_open_hours,
     )
     with quiet_when_reader_leaves():
         if status_format is StatusFormat.JSON:
@@ -350,15 +345,15 @@ def cost(
     if loaded.env is not Environment.AWS:
         raise UsageError(f"nothing is billed with EVENT_PIPELINE_ENV={loaded.env}: costs are those of aws")
     from event_pipeline.engines.aws import AwsEngine
-    from event_pipeline.engines.state import DUE_STATES, hour_states
+    from event_pipeline.engines.pipeline import Pipeline
+    from event_pipeline.engines.state import DUE_STATES
     from event_pipeline.reporting.costs import print_costs, print_estimate
 
     engine = AwsEngine(loaded)
     if not dry_run:
         print_costs(engine.costs(hours), hours, loaded, output())
         return
-    rules_version = loaded.event_time_limits.rules_version
-    states = hour_states(engine, load_gold_tables(), rules_version, datetime.now(UTC), hours)
+    states = Pipeline(engine, load_gold_tables(), loaded).states(datetime.now(UTC), hours)
     print_estimate(engine.estimate([hour for hour in hours if states[hour] in DUE_STATES]), loaded, output())
 
 

@@ -36,7 +36,8 @@ from rich.table import Table
 
 from event_pipeline.automation.due import why_waiting
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.state import AUTOMATIC_STATES, hour_states
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import AUTOMATIC_STATES
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
@@ -236,7 +237,7 @@ def measure_mode(mode: BuildMode, staged: list[Path], folder: Path) -> ModeMeasu
     hour, measured = FIRST_HOUR, ModeMeasurement()
     now = hour.start
     engine = LocalEngine(settings, clock=lambda: now)
-    tables, version = load_gold_tables(), settings.event_time_limits.rules_version
+    tables = load_gold_tables()
     waiting = {hour.start + timedelta(minutes=5 * number): path for number, path in enumerate(staged)}
     shown_at: dict[datetime, datetime] = {}
     unseen: list[datetime] = []
@@ -254,7 +255,7 @@ def measure_mode(mode: BuildMode, staged: list[Path], folder: Path) -> ModeMeasu
             unseen.append(landed)
         one = HourRange(hour, hour.plus(1))
         listing = engine.list_raw(hour)
-        state = hour_states(engine, tables, version, now, one, open_hours=settings.builds_open_hours)[hour]
+        state = Pipeline(engine, tables, settings).states(now, one)[hour]
         if state in AUTOMATIC_STATES and why_waiting(state, listing, settings, now) is None:
             started, used = time.monotonic(), cpu_seconds()
             list(engine.build_silver([hour], progress=note))

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from event_pipeline.automation.backfills import BACKFILL_TAG, BackfillState, BackfillStatus, backfill_statuses
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.open import open_pipeline
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
@@ -94,7 +95,7 @@ def _pause_and_resume(dev: Dev, backfill_id: str, settings: Settings) -> None:
 def _statuses(settings: Settings) -> list[BackfillStatus]:
 
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
-        return backfill_statuses(instance, LocalEngine(settings), load_gold_tables(), settings, datetime.now(UTC))
+        return backfill_statuses(instance, open_pipeline(settings), datetime.now(UTC))
 
 
 def _published(settings: Settings) -> int:

@@ -23,7 +23,8 @@ from event_pipeline.automation.run_hours import UNFINISHED
 from event_pipeline.automation.schedules import HOURLY_SCHEDULE
 from event_pipeline.automation.sensors import NEW_RAW_OBJECTS
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.state import HourState, hour_states
+from event_pipeline.engines.open import open_pipeline
+from event_pipeline.engines.state import HourState
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
@@ -170,8 +171,7 @@ def _is_running(settings: Settings) -> bool:
 
 def _is_settled(settings: Settings, hours: HourRange) -> bool:
     """Tell whether every hour is published through to Gold and nothing is queued or running."""
-    rules_version = settings.event_time_limits.rules_version
-    states = hour_states(LocalEngine(settings), load_gold_tables(), rules_version, datetime.now(UTC), hours)
+    states = open_pipeline(settings).states(datetime.now(UTC), hours)
     if set(states.values()) != {HourState.READY}:
         return False
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:

@@ -10,6 +10,7 @@ import dagster as dg
 from event_pipeline.alerts.channels import channels_of
 from event_pipeline.automation.alerting import look_and_tell
 from event_pipeline.engines.base import Engine
+from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
@@ -34,8 +35,8 @@ def alerts_sensor(
     )
     def alerts(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SkipReason:
         log: logging.Logger = context.log
-        channels = channels_of(settings, log)
-        told = look_and_tell(engine, gold_tables, settings, lambda: nullcontext(context.instance), channels, clock)
+        channels, pipeline = channels_of(settings, log), Pipeline(engine, gold_tables, settings)
+        told = look_and_tell(pipeline, lambda: nullcontext(context.instance), channels, clock)
         for channel, why in told.delivered.failed:
             log.error(f"{channel}: {why}; it is tried again")
         open_alerts = ", ".join(sorted(told.state.alerts)) or "none"

@@ -27,9 +27,8 @@ from event_pipeline.alerts.state import AlertState, Seen
 from event_pipeline.automation.dagster_storage import RunState, run_state, storage_faults
 from event_pipeline.engines.base import BrokenLawError, Engine, PassingFaultError, PipelineError
 from event_pipeline.engines.open import open_document
-from event_pipeline.engines.state import hour_states
+from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.rules.hour import Hour, HourRange
-from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Environment, Settings
 
 if TYPE_CHECKING:
@@ -53,9 +52,7 @@ class Look:
 
 
 def look_and_tell(
-    engine: Engine,
-    gold_tables: Sequence[GoldTable],
-    settings: Settings,
+    pipeline: Pipeline,
     open_instance: OpenInstance,
     channels: Sequence[Channel],
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -65,15 +62,14 @@ def look_and_tell(
     Raises:
         PipelineError: the state of alerts cannot be read or written.
     """
+    settings = pipeline.settings
     document = open_document(settings, ALERTS_DOCUMENT)
-    found = look(engine, gold_tables, settings, open_instance, load_state(document), clock())
+    found = look(pipeline, open_instance, load_state(document), clock())
     return tell(document, found.learn, found.seen, settings, channels, clock)
 
 
 def look(
-    engine: Engine,
-    gold_tables: Sequence[GoldTable],
-    settings: Settings,
+    pipeline: Pipeline,
     open_instance: OpenInstance,
     state: AlertState,
     now: datetime,
@@ -82,10 +78,11 @@ def look(
 
     What cannot be read is a finding of its own; a passing fault becomes one when it has lasted for too long.
     """
+    settings = pipeline.settings
     try:
         with storage_faults(settings.dagster_home), open_instance() as instance:
-            facts = gather(engine, gold_tables, settings, instance, state, now)
-        day_digest = _digest(engine, settings, state, facts)
+            facts = gather(pipeline, instance, state, now)
+        day_digest = _digest(pipeline.engine, settings, state, facts)
     except (PipelineError, OSError) as error:
         patience = timedelta(minutes=settings.alert_freshness_minutes)
         passing = isinstance(error, PassingFaultError) and state.looked_at and now - state.looked_at < patience
@@ -103,9 +100,7 @@ def look(
 
 
 def gather(
-    engine: Engine,
-    gold_tables: Sequence[GoldTable],
-    settings: Settings,
+    pipeline: Pipeline,
     instance: DagsterInstance | None,
     state: AlertState,
     now: datetime,
@@ -118,6 +113,7 @@ def gather(
     Raises:
         PipelineError: something cannot be read.
     """
+    engine, settings = pipeline.engine, pipeline.settings
     current = Hour.containing(now)
     first = max(settings.first_partition, current.plus(-settings.alert_hours))
     before = {Hour.parse(hour): records for hour, records in state.records.items()}
@@ -125,7 +121,7 @@ def gather(
     if first >= current:
         return Facts(now, {}, {}, {}, before, newest, {})
     hours = HourRange(first, current)
-    states = hour_states(engine, gold_tables, settings.event_time_limits.rules_version, now, hours)
+    states = pipeline.states(now, hours)
     commits = engine.hour_commits(hours)
     oldest = first.plus(-24 * settings.alert_volume_days)
     records = {hour: count for hour, count in before.items() if hour >= oldest}

@@ -24,10 +24,10 @@ from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.assets.silver import SILVER
 from event_pipeline.automation.building import BackfillError, check_buildable
 from event_pipeline.automation.run_hours import BACKFILL_PRIORITY, UNFINISHED, hours_under_way
-from event_pipeline.engines.base import Engine, SilverOutcome
-from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
+from event_pipeline.engines.base import SilverOutcome
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
-from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
 BACKFILL_TAG = "event_pipeline/backfill"
@@ -71,14 +71,7 @@ class BackfillPlan:
         return self.states.get(state, ())
 
 
-def plan_backfill(
-    engine: Engine,
-    gold_tables: Sequence[GoldTable],
-    settings: Settings,
-    instance: dg.DagsterInstance,
-    now: datetime,
-    hours: HourRange,
-) -> BackfillPlan:
+def plan_backfill(pipeline: Pipeline, instance: dg.DagsterInstance, now: datetime, hours: HourRange) -> BackfillPlan:
     """Compare listings, commit records and catalog of a range, and leave out what runs already; changes nothing.
 
     Hours without raw objects have nothing to build, hours that lost objects keep their published build.
@@ -87,8 +80,9 @@ def plan_backfill(
         NotBuildableError: the range begins before the first partition or holds an hour that is not over.
         StorageError: the data folder cannot be read or is damaged.
     """
+    settings = pipeline.settings
     check_buildable(hours, settings, now)
-    found = hour_states(engine, gold_tables, settings.event_time_limits.rules_version, now, hours)
+    found = pipeline.states(now, hours)
     busy = hours_under_way(instance)
     under_way = tuple(hour for hour, state in found.items() if hour in busy and state in DUE_STATES)
     states: dict[HourState, list[Hour]] = {}
@@ -96,7 +90,7 @@ def plan_backfill(
         if hour not in under_way:
             states.setdefault(state, []).append(hour)
     due = sorted(hour for state in DUE_STATES for hour in states.get(state, ()))
-    listings = engine.list_raw_hours(hours)
+    listings = pipeline.engine.list_raw_hours(hours)
     return BackfillPlan(
         hours,
         {state: tuple(each) for state, each in states.items()},
@@ -276,12 +270,7 @@ class BackfillStatus:
 
 
 def backfill_statuses(
-    instance: dg.DagsterInstance,
-    engine: Engine,
-    gold_tables: Sequence[GoldTable],
-    settings: Settings,
-    now: datetime,
-    backfill_id: str | None = None,
+    instance: dg.DagsterInstance, pipeline: Pipeline, now: datetime, backfill_id: str | None = None
 ) -> list[BackfillStatus]:
     """Return one backfill, or all, newest first.
 
@@ -295,11 +284,10 @@ def backfill_statuses(
         for each in instance.get_backfills():
             if tag := each.tags.get(BACKFILL_TAG):
                 found.setdefault(tag, []).append(each)
-    rules_version = settings.event_time_limits.rules_version
     statuses = []
     for series_id, backfills in found.items():
         hours = _asked_for(backfills[0])
-        states = Counter(hour_states(engine, gold_tables, rules_version, now, hours).values())
+        states = Counter(pipeline.states(now, hours).values())
         left = sum(states[state] for state in DUE_STATES)
         runs = Counter(run.status for run in _runs(instance, series_id))
         statuses.append(

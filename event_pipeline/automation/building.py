@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from event_pipeline.automation.dagster_storage import storage_faults
-from event_pipeline.engines.base import Engine, PipelineError
-from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
+from event_pipeline.engines.base import PipelineError
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
-from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ class BuildPlan:
 
 
 def plan_build(
-    engine: Engine,
-    gold_tables: Sequence[GoldTable],
-    settings: Settings,
+    pipeline: Pipeline,
     now: datetime,
     hours: HourRange | None,
     *,
@@ -55,12 +53,11 @@ def plan_build(
         NotBuildableError: the range begins before the first partition or holds an hour that is not over.
         StorageError: the data folder cannot be read or is damaged.
     """
+    settings = pipeline.settings
     if hours is not None:
         check_buildable(hours, settings, now)
-    rules_version = settings.event_time_limits.rules_version
-    landed = engine.list_raw_hours(hours)
-    open_hours = settings.builds_open_hours
-    states = hour_states(engine, gold_tables, rules_version, now, hours, listings=landed, open_hours=open_hours)
+    landed = pipeline.engine.list_raw_hours(hours)
+    states = pipeline.states(now, hours, listings=landed)
     too_early = tuple(hour for hour in states if hour < settings.first_partition)
     lost = [hour for hour, state in states.items() if state is HourState.SHRUNK and hour not in too_early]
     shrunk = tuple(hour for hour in lost if hour in landed and not allow_fewer_objects)

@@ -8,7 +8,8 @@ import dagster as dg
 from event_pipeline.automation.due import why_waiting
 from event_pipeline.automation.run_hours import hours_under_way, range_request
 from event_pipeline.engines.base import Engine
-from event_pipeline.engines.state import AUTOMATIC_STATES, HourState, hour_states
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import AUTOMATIC_STATES, HourState
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
 from event_pipeline.rules.query import GoldTable
@@ -47,9 +48,7 @@ def hourly_schedule(
             return dg.SkipReason(f"{end.plus(-1)} lies before the first partition {settings.first_partition}")
         hours = HourRange(first, end)
         listings = engine.list_raw_hours(hours)
-        states = hour_states(
-            engine, gold_tables, settings.event_time_limits.rules_version, now, hours, listings=listings
-        )
+        states = Pipeline(engine, gold_tables, settings).states(now, hours, listings=listings)
         # An hour in which nothing landed is built as an empty one, so that its ledger says so: the hour that just
         # closed, and gaps after it. What lies before the first hour that is known is no gap.
         known = min((hour for hour, state in states.items() if state is not HourState.NO_RAW), default=hours.last)

@@ -18,7 +18,8 @@ from event_pipeline.automation.due import why_waiting
 from event_pipeline.automation.run_hours import hours_under_way, range_request
 from event_pipeline.automation.sensor_cursor import Cursor, Request
 from event_pipeline.engines.base import Engine, PipelineError, RawNotices
-from event_pipeline.engines.state import AUTOMATIC_STATES, HourSituation, hour_situations
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import AUTOMATIC_STATES, HourSituation
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
@@ -68,13 +69,13 @@ def new_raw_objects_sensor(
         ),
     )
     def requests(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SensorResult:
-        now = clock()
+        now, pipeline = clock(), Pipeline(engine, gold_tables, settings)
         versions = _versions(gold_tables, settings)
         cursor = Cursor.from_json(context.cursor)
         notices = _take_notices(context, engine, cursor.receipts)
         days = _Days.of(cursor, notices, settings, now)
         looks = {
-            day: _look(engine, hours, gold_tables, settings, now, versions, cursor.settled.get(day))
+            day: _look(pipeline, hours, now, versions, cursor.settled.get(day))
             for day in days.looked_at
             if (hours := _hours_of(day, settings, now))
         }
@@ -187,30 +188,14 @@ def _hours_of(day: date, settings: Settings, now: datetime) -> HourRange | None:
 # -- one day
 
 
-def _look(
-    engine: Engine,
-    hours: HourRange,
-    gold_tables: Sequence[GoldTable],
-    settings: Settings,
-    now: datetime,
-    versions: str,
-    settled: str | None,
-) -> _DayLook:
+def _look(pipeline: Pipeline, hours: HourRange, now: datetime, versions: str, settled: str | None) -> _DayLook:
     """Find what is to be done in the hours of one day: by listing alone when that is all that could have changed."""
-    listings = engine.list_raw_hours(hours)
+    listings = pipeline.engine.list_raw_hours(hours)
     listed = (f"{hour} {listing.fingerprint}" for hour, listing in listings.items())
     conclusion = _digest(str(now.date()), str(hours), versions, *listed)
     if conclusion == settled:
         return _DayLook(hours, conclusion, {})
-    situations = hour_situations(
-        engine,
-        gold_tables,
-        settings.event_time_limits.rules_version,
-        now,
-        hours,
-        listings=listings,
-        open_hours=settings.builds_open_hours,
-    )
+    situations = pipeline.situations(now, hours, listings=listings)
     due = {hour: each for hour, each in situations.items() if each.state in AUTOMATIC_STATES}
     return _DayLook(hours, conclusion, due)
 

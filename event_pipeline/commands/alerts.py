@@ -32,16 +32,13 @@ def alerts(
     from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, load_state, tell
     from event_pipeline.automation.alerting import look
     from event_pipeline.automation.dagster_storage import instance_if_there
-    from event_pipeline.engines.open import open_document, open_engine
+    from event_pipeline.engines.open import open_document, open_pipeline
     from event_pipeline.reporting.alerts import print_delivered, print_findings
-    from event_pipeline.rules.query import load_gold_tables
 
     loaded = load_settings()
     document = open_document(loaded, ALERTS_DOCUMENT)
     state, now = load_state(document), datetime.now(UTC)
-    found = look(
-        open_engine(loaded), load_gold_tables(), loaded, lambda: instance_if_there(loaded.dagster_home), state, now
-    )
+    found = look(open_pipeline(loaded), lambda: instance_if_there(loaded.dagster_home), state, now)
     if send:
         told = tell(document, found.learn, found.seen, loaded, channels_of(loaded, _log()))
         state = told.state

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from event_pipeline.commands.options import FromOption, ToOption, UsageError, hour_range
-from event_pipeline.engines.open import open_engine
+from event_pipeline.engines.open import open_pipeline
 from event_pipeline.reporting.terminal import WARNING, messages, output
 from event_pipeline.rules.hour import HourRange
-from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Environment, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -70,9 +69,7 @@ def status(
 
     settings = load_settings()
     with _storage(settings) as instance:
-        found = backfill_statuses(
-            instance, open_engine(settings), load_gold_tables(), settings, datetime.now(UTC), backfill_id
-        )
+        found = backfill_statuses(instance, open_pipeline(settings), datetime.now(UTC), backfill_id)
     print_backfills(found, output())
 
 
@@ -119,7 +116,7 @@ def _planned(settings: Settings, hours: HourRange) -> BackfillPlan:
     from event_pipeline.reporting.backfills import print_plan, print_time
 
     with _storage(settings) as instance:
-        planned = plan_backfill(open_engine(settings), load_gold_tables(), settings, instance, datetime.now(UTC), hours)
+        planned = plan_backfill(open_pipeline(settings), instance, datetime.now(UTC), hours)
         speed = measured_speed(instance)
     print_plan(planned, settings, output())
     if not planned.to_build:

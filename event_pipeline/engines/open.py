@@ -8,7 +8,8 @@ from pathlib import Path
 
 from event_pipeline.engines.base import Engine, PipelineError
 from event_pipeline.engines.document import Document
-from event_pipeline.rules.query import GOLD_FOLDER
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.rules.query import GOLD_FOLDER, load_gold_tables
 from event_pipeline.settings import Environment, Settings
 
 
@@ -28,6 +29,16 @@ def open_engine(settings: Settings, gold_folder: Path = GOLD_FOLDER) -> Engine:
                 from event_pipeline.engines.aws import AwsEngine
 
             return AwsEngine(settings, gold_folder)
+
+
+def open_pipeline(settings: Settings, gold_folder: Path = GOLD_FOLDER) -> Pipeline:
+    """Return the engine of EVENT_PIPELINE_ENV with its Gold tables and settings.
+
+    Raises:
+        GoldFileError: a Gold table's file does not have the layout.
+        PipelineError: the packages of the AWS path are not installed.
+    """
+    return Pipeline(open_engine(settings, gold_folder), load_gold_tables(gold_folder), settings)
 
 
 def open_document(settings: Settings, name: str) -> Document:

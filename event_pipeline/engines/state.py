@@ -130,21 +130,3 @@ def hour_situations(
             state = HourState.OPEN
         situations[hour] = HourSituation(state, listing, commit)
     return situations
-
-
-def hour_states(
-    engine: Engine,
-    gold_tables: Sequence[GoldTable],
-    rules_version: str,
-    now: datetime,
-    hours: HourRange | None = None,
-    *,
-    listings: Mapping[Hour, RawListing] | None = None,
-    open_hours: bool = False,
-) -> dict[Hour, HourState]:
-    """Return the state of every hour of a range, or of every hour that has raw objects or a commit record.
-
-    `listings` saves listing the hours again. `open_hours` says that hours are built before they are over.
-    """
-    found = hour_situations(engine, gold_tables, rules_version, now, hours, listings=listings, open_hours=open_hours)
-    return {hour: each.state for hour, each in found.items()}

@@ -10,14 +10,12 @@ from rich.console import Console
 from rich.text import Text
 
 from event_pipeline.automation.building import BuildPlan
-from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.reporting.answers import print_data_folder, print_newest_answers
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
 from event_pipeline.rules.hour import Hour, HourRange, hours_text
-from event_pipeline.rules.query import GoldTable
-from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from event_pipeline.automation.runs import RangeOutcome
@@ -28,15 +26,9 @@ CHECKS_SHOWN = 30
 """Checks that did not pass, errors before warnings."""
 
 
-def print_summary(
-    engine: Engine,
-    gold_tables: Sequence[GoldTable],
-    settings: Settings,
-    plan: BuildPlan,
-    outcomes: Sequence[RangeOutcome],
-) -> None:
+def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeOutcome]) -> None:
     """Print what was built and the answers on stdout, and what is wrong or left alone on stderr, where it ends."""
-    console = output()
+    console, engine, settings = output(), pipeline.engine, pipeline.settings
     if plan.hours:
         silver = {hour: did for outcome in outcomes for hour, did in outcome.silver.items()}
         _print_hour_counts(plan.hours, silver, engine.hour_commits(HourRange.of(plan.hours)), console)
@@ -44,7 +36,7 @@ def print_summary(
         console.print("Nothing to build.")
     else:
         console.print("Nothing to build: every closed hour is up to date.")
-    print_newest_answers(engine, gold_tables, console)
+    print_newest_answers(engine, pipeline.gold_tables, console)
     print_data_folder(settings, console)
     _print_left_hours(plan, settings.first_partition, messages())
     print_findings(outcomes, messages())

@@ -14,11 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.automation.dagster_storage import RunState
-from event_pipeline.engines.base import Engine
-from event_pipeline.engines.state import DUE_STATES, HourState, hour_states
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
 from event_pipeline.rules.hour import Hour, HourRange, hours_text
-from event_pipeline.rules.query import GoldTable
 
 WIDE_GRID = 112
 """Columns from which every hour of the grid gets a heading and room of its own."""
@@ -85,29 +84,19 @@ _STATES = {
 }
 
 
-def read_status(
-    engine: Engine,
-    gold_tables: Sequence[GoldTable],
-    rules_version: str,
-    now: datetime,
-    hours: HourRange | None,
-    runs: Mapping[Hour, RunState],
-    *,
-    open_hours: bool = False,
-) -> Status:
+def read_status(pipeline: Pipeline, now: datetime, hours: HourRange | None, runs: Mapping[Hour, RunState]) -> Status:
     """Gather where every hour of a range stands, or every hour from the first known one to the last.
-
-    `open_hours` says that hours are built before they are over.
 
     Raises:
         StorageError: the data folder cannot be read or is damaged.
     """
+    engine = pipeline.engine
     listings = engine.list_raw_hours(hours)
     commits = engine.hour_commits(hours)
     known = hours or (HourRange.of(sorted({*listings, *commits})) if listings or commits else None)
     states = {}
     if known:
-        states = hour_states(engine, gold_tables, rules_version, now, known, listings=listings, open_hours=open_hours)
+        states = pipeline.states(now, known, listings=listings)
     landed = HourRange.of(sorted(listings)) if listings else None
     statuses = []
     for hour, state in states.items():

@@ -20,6 +20,7 @@ from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.base import Engine, LockTimeoutError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
@@ -234,7 +235,7 @@ class Busy(LocalEngine):
 def test_a_passing_fault_is_told_only_when_it_has_lasted(settings: Settings) -> None:
     engine, patience = Busy(settings), timedelta(minutes=settings.alert_freshness_minutes)
     seen = [
-        look(engine, (), settings, nullcontext, AlertState(looked_at=looked_at), NOW).seen
+        look(Pipeline(engine, (), settings), nullcontext, AlertState(looked_at=looked_at), NOW).seen
         for looked_at in (NOW - patience + timedelta(seconds=1), NOW - patience, None)
     ]
     assert [[finding.kind for finding in each.findings] for each in seen] == [

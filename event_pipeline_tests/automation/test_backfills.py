@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -32,9 +32,10 @@ from event_pipeline.automation.concurrency import limit_faults
 from event_pipeline.automation.run_hours import LIVE_TAGS, PROCESS_TAG, hours_of_tags, hours_under_way, range_tags
 from event_pipeline.automation.runs import prepare_instance, run_range
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.state import HourState
+from event_pipeline.engines.open import open_pipeline
+from event_pipeline.engines.state import DUE_STATES, HourState
+from event_pipeline.reporting.status import read_status
 from event_pipeline.rules.hour import Hour, HourRange
-from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.dagster_daemon import (
     WaitingRunLauncher,
@@ -83,13 +84,12 @@ def land(root: Path, hours: HourRange) -> None:
 
 def plan(settings: Settings, instance: dg.DagsterInstance, hours: HourRange = HOURS) -> BackfillPlan:
     """The plan of a range, long after its hours."""
-    return plan_backfill(LocalEngine(settings), load_gold_tables(), settings, instance, NOW, hours)
+    return plan_backfill(open_pipeline(settings), instance, NOW, hours)
 
 
 def status(settings: Settings, instance: dg.DagsterInstance, backfill_id: str | None = None) -> BackfillStatus:
     """How the only backfill stands, or one of several."""
-    engine = LocalEngine(settings)
-    (found,) = backfill_statuses(instance, engine, load_gold_tables(), settings, NOW, backfill_id)
+    (found,) = backfill_statuses(instance, open_pipeline(settings), NOW, backfill_id)
     return found
 
 
@@ -328,3 +328,16 @@ def test_a_new_instance_has_every_limit_and_one_that_was_set_up_otherwise_is_fou
 
 def test_a_daemon_is_heard_only_while_it_is_up(instance: dg.DagsterInstance) -> None:
     assert not is_daemon_heard(instance)
+
+
+def test_a_plan_knows_the_open_hours_that_the_status_calls_due(root: Path, instance: dg.DagsterInstance) -> None:
+    land(root, HourRange(HOUR.plus(-1), HOUR.plus(1)))
+    now, both = HOUR.start + timedelta(minutes=20), HourRange(HOUR.plus(-1), HOUR.plus(1))
+    every_object = load_settings(root=root, workers=1, build_mode="every_object")
+    planned = plan_backfill(open_pipeline(every_object), instance, now, both)
+    due = [
+        each.hour for each in read_status(open_pipeline(every_object), now, both, {}).hours if each.state in DUE_STATES
+    ]
+    assert list(planned.to_build) == due == list(both)
+    with pytest.raises(NotBuildableError, match="is not over yet"):
+        plan_backfill(open_pipeline(load_settings(root=root, workers=1)), instance, now, both)

@@ -25,7 +25,8 @@ from hypothesis import settings as hypothesis_settings
 from event_pipeline.engines.base import FewerObjectsError, LeftoverKind, LockTimeoutError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
-from event_pipeline.engines.state import HourState, hour_states
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import HourState
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, SettingsError, load_settings
@@ -92,7 +93,7 @@ def verified(engine: LocalEngine, settings: Settings, hours: HourRange | None = 
 
 def states(engine: LocalEngine, settings: Settings) -> dict[Hour, HourState]:
     """State of every hour."""
-    return hour_states(engine, TABLES, settings.event_time_limits.rules_version, datetime.now(UTC))
+    return Pipeline(engine, TABLES, settings).states(datetime.now(UTC))
 
 
 def run_folders(root: Path, hour: Hour = HOUR) -> list[str]:

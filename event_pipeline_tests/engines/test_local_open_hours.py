@@ -16,7 +16,8 @@ from event_pipeline.engines.base import SilverBuild
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local import silver as silver_module
 from event_pipeline.engines.local.decoded import ObjectReport, ObjectTask
-from event_pipeline.engines.state import HourState, hour_states
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import HourState
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import BuildMode, Settings, load_settings
@@ -78,9 +79,7 @@ def silver(engine: LocalEngine, **options: bool) -> SilverBuild:
 
 
 def state_of(engine: LocalEngine, settings: Settings, now: datetime) -> HourState:
-    version = settings.event_time_limits.rules_version
-    hours = HourRange(HOUR, HOUR.plus(1))
-    return hour_states(engine, load_gold_tables(), version, now, hours, open_hours=settings.builds_open_hours)[HOUR]
+    return Pipeline(engine, load_gold_tables(), settings).states(now, HourRange(HOUR, HOUR.plus(1)))[HOUR]
 
 
 def test_an_hour_that_gains_an_object_decodes_that_one_alone(
@@ -291,10 +290,11 @@ def test_a_plan_holds_the_open_hour_and_none_that_has_not_begun(
     engine: LocalEngine, settings: Settings, clock: Clock, root: Path
 ) -> None:
     land(root, 0)
-    assert plan_build(engine, load_gold_tables(), settings, clock.now, None).hours == (HOUR,)
-    assert plan_build(engine, load_gold_tables(), settings, clock.now, HourRange(HOUR, HOUR.plus(1))).hours == (HOUR,)
+    pipeline = Pipeline(engine, load_gold_tables(), settings)
+    assert plan_build(pipeline, clock.now, None).hours == (HOUR,)
+    assert plan_build(pipeline, clock.now, HourRange(HOUR, HOUR.plus(1))).hours == (HOUR,)
     with pytest.raises(NotBuildableError, match=f"{HOUR.plus(1)} has not begun .* so --to {HOUR.plus(1)} at most"):
-        plan_build(engine, load_gold_tables(), settings, clock.now, HourRange(HOUR, HOUR.plus(2)))
+        plan_build(pipeline, clock.now, HourRange(HOUR, HOUR.plus(2)))
 
 
 def test_objects_that_landed_since_an_open_hour_was_built_are_no_difference(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.open import open_pipeline
 from event_pipeline.engines.state import HourState
 from event_pipeline.reporting.status import (
     RunState,
@@ -18,7 +19,6 @@ from event_pipeline.reporting.status import (
 )
 from event_pipeline.reporting.terminal import output
 from event_pipeline.rules.hour import Hour, HourRange
-from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings
 from event_pipeline_tests.pipeline import HOUR, build, event, write_object
 
@@ -28,8 +28,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def status_of(
     settings: Settings, hours: HourRange | None = None, now: datetime = NOW, runs: dict[Hour, RunState] | None = None
 ) -> Status:
-    rules_version = settings.event_time_limits.rules_version
-    return read_status(LocalEngine(settings), load_gold_tables(), rules_version, now, hours, runs or {})
+    return read_status(open_pipeline(settings), now, hours, runs or {})
 
 
 def printed(status: Status, capsys: pytest.CaptureFixture[str], width: int = 100) -> str:

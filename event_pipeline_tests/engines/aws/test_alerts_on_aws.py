@@ -21,6 +21,7 @@ from event_pipeline.engines.aws.costs import CostStore, StepCost
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import Cost, PipelineError
 from event_pipeline.engines.open import open_document, publish_to_topic
+from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import EmulatedAws
@@ -73,7 +74,7 @@ def test_the_digest_knows_what_the_day_cost(settings: Settings, engine: AwsEngin
         costs.write(StepCost(Hour.parse("2025-12-07T22"), "silver.events", f"run-{number}", Cost(usd=Decimal("0.25"))))
     costs.write(StepCost(Hour.parse("2025-12-06T22"), "silver.events", "run", Cost(usd=Decimal("7.00"))))
     state = AlertState(newest_published="2025-12-08T01")
-    seen = look(engine, (), settings, nullcontext, state, NOW.replace(hour=6)).seen
+    seen = look(Pipeline(engine, (), settings), nullcontext, state, NOW.replace(hour=6)).seen
 
     (digest,) = seen.reports
     assert digest.report_id == "digest-2025-12-07"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from event_pipeline.engines.base import PipelineError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.open import open_engine
 from event_pipeline.rules.accounting import RawListing, RawObject
-from event_pipeline.rules.hour import HourRange
+from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.emulator import EmulatedAws
@@ -107,6 +108,16 @@ def test_the_command_sums_costs_and_estimates_before_a_backfill(
     assert after.exit_code == 0, after.output
     assert "gold.user_activity" in after.output
     assert "us-east-1, November 2026" in " ".join(after.output.split())
+
+
+def test_an_estimate_knows_the_open_hour(
+    command: EmulatedAws, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = Hour.containing(datetime.now(UTC))
+    land(command, settings, hour, 0, [event(hour)])
+    arguments = ["cost", "--from", str(hour), "--to", str(hour.plus(1)), "--dry-run"]
+    monkeypatch.setenv("EVENT_PIPELINE_BUILD_MODE", "every_object")
+    assert "1 hours with 1 raw objects" in CliRunner().invoke(app, arguments).output
 
 
 def test_the_plan_of_a_backfill_says_what_it_costs_and_starts_nothing(

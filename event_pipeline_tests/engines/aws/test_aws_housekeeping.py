@@ -9,7 +9,8 @@ import pytest
 
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.base import LeftoverKind, PipelineError
-from event_pipeline.engines.state import HourState, hour_states
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import HourState
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings
@@ -80,7 +81,7 @@ def test_a_retired_hour_keeps_ledger_control_totals_and_gold(
     assert rows(engine, "SELECT * FROM gold.user_activity") == gold
     assert engine.silver_totals(HOUR.start.date()) == totals
     assert list(engine.registered_runs()) == [NEXT_HOUR]
-    states = hour_states(engine, [USERS], keeping.event_time_limits.rules_version, LATER)
+    states = Pipeline(engine, (USERS,), keeping).states(LATER)
     assert states == {HOUR: HourState.RETIRED, NEXT_HOUR: HourState.READY}
     assert engine.partition_faults(HOUR) == []
     assert {change.action.value for change in engine.repair()} == {"unchanged"}

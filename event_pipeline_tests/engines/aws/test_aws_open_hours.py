@@ -9,9 +9,10 @@ import pytest
 
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.base import LeftoverKind, PipelineError, SilverBuild
-from event_pipeline.engines.state import HourState, hour_states
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import HourState
 from event_pipeline.rules.hour import HourRange
-from event_pipeline.settings import Settings
+from event_pipeline.settings import BuildMode, Settings
 from event_pipeline_tests import oracle
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.pipeline import land, silver
@@ -60,8 +61,8 @@ class OpenHour:
 
     def state(self) -> HourState:
         """How far the hour has come, without Gold."""
-        version, hours = self.settings.event_time_limits.rules_version, HourRange(HOUR, HOUR.plus(1))
-        return hour_states(self.engine, [], version, self.clock.now, hours, open_hours=True)[HOUR]
+        building = self.settings.model_copy(update={"build_mode": BuildMode.EVERY_OBJECT})
+        return Pipeline(self.engine, (), building).states(self.clock.now, HourRange(HOUR, HOUR.plus(1)))[HOUR]
 
     def assert_rows_are_the_oracles(self) -> oracle.LandingHour:
         """Hold Silver and quarantine to what the oracle makes of the same objects."""

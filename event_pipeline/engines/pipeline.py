@@ -1,0 +1,55 @@
+"""One value that carries what states, plans and reports are made from: the engine, its Gold tables, the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from event_pipeline.engines.base import Engine
+from event_pipeline.engines.state import HourSituation, HourState, hour_situations
+from event_pipeline.rules.accounting import RawListing
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import GoldTable
+from event_pipeline.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """An engine with the Gold tables and settings that it builds by. Every state of an hour is asked here."""
+
+    engine: Engine
+    gold_tables: tuple[GoldTable, ...]
+    settings: Settings
+
+    @property
+    def rules_version(self) -> str:
+        """The version of the rules that a build of now would have."""
+        return self.settings.event_time_limits.rules_version
+
+    def situations(
+        self, now: datetime, hours: HourRange | None = None, *, listings: Mapping[Hour, RawListing] | None = None
+    ) -> dict[Hour, HourSituation]:
+        """Return the situation of every hour of a range, or of every hour that has raw objects or a commit record.
+
+        Hours that are not over are due where the settings say that they are built (`every_object`), for every caller.
+        `listings` saves listing the hours again.
+
+        Raises:
+            PipelineError: listings, commit records or catalog cannot be read.
+        """
+        return hour_situations(
+            self.engine,
+            self.gold_tables,
+            self.rules_version,
+            now,
+            hours,
+            listings=listings,
+            open_hours=self.settings.builds_open_hours,
+        )
+
+    def states(
+        self, now: datetime, hours: HourRange | None = None, *, listings: Mapping[Hour, RawListing] | None = None
+    ) -> dict[Hour, HourState]:
+        """Return the states alone; otherwise as `situations`."""
+        return {hour: each.state for hour, each in self.situations(now, hours, listings=listings).items()}
