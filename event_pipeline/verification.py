@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
-from event_pipeline.engines.state import HourState, input_state
+from event_pipeline.engines.state import HourState, as_built, input_state
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject
 from event_pipeline.rules.contract import (
     EVENT_DATE,
@@ -35,6 +35,7 @@ from event_pipeline.rules.contract import (
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.rules.record import Event, InstantRange, Rejection, judge
+from event_pipeline.rules.stored_bytes import DigestingReader
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -175,7 +176,8 @@ def verify(
     not_recounted: dict[Hour, str] = {}
     to_recount: list[RawListing] = []
     for hour in sorted(commits.keys() | registered.keys()):
-        listing, commit = listings.get(hour, RawListing(hour, ())), commits.get(hour)
+        commit = commits.get(hour)
+        listing = as_built(engine, listings.get(hour, RawListing(hour, ())), commit)
         if hour in retired:
             continue
         if commit is not None and input_state(listing, commit, limits.rules_version) is HourState.SHRUNK:
@@ -242,7 +244,7 @@ def _verify_hour(
     begin: Callable[[str], None],
 ) -> HourVerdict:
     hour = listing.hour
-    recounts = _recount_hour(engine, limits, listing, begin)
+    recounts, digests = _recount_hour(engine, limits, listing, begin)
     readable = {key: each for key, each in recounts.items() if each is not None}
     verdict = HourVerdict(
         hour,
@@ -272,6 +274,7 @@ def _verify_hour(
         compared.append(("commit record", "one that names the published build", "none"))
     else:
         ledger["run_id"] = commit.run_id
+        compared += _compare_digests(commit, digests)
         compared += _compare_commit(commit, recounts)
     compared += _compare_ledger(engine, hour, ledger)
     return replace(verdict, differences=_differences(str(hour), compared))
@@ -279,19 +282,26 @@ def _verify_hour(
 
 def _recount_hour(
     engine: Engine, limits: EventTimeLimits, listing: RawListing, begin: Callable[[str], None]
-) -> dict[str, _ObjectRecount | None]:
-    """Count every object of an hour in key order; None stands for an object that cannot be inflated whole."""
+) -> tuple[dict[str, _ObjectRecount | None], dict[str, str]]:
+    """Count every object of an hour in key order; None is an object that cannot be inflated whole.
+
+    Returns the SHA-256 of the stored bytes of each object besides, by key.
+    """
     accepted_range = InstantRange.of(listing.hour, limits)
     seen: set[int] = set()
     recounts: dict[str, _ObjectRecount | None] = {}
+    digests: dict[str, str] = {}
     for each in sorted(listing.objects):
         begin(f"recounting {listing.hour}")
         with engine.open_raw(each.key) as stored:
-            recounts[each.key] = recount = _recount_object(stored, each, accepted_range, seen)
+            digested = DigestingReader(stored)
+            recount = _recount_object(digested.as_file(), each, accepted_range, seen)
+            recounts[each.key] = recount
+            digests[each.key] = digested.finish()
         if recount is not None:
             seen |= recount.accepted
             recount.accepted.clear()
-    return recounts
+    return recounts, digests
 
 
 def _recount_object(
@@ -460,6 +470,19 @@ def _compare_commit(commit: HourCommit, recounts: Mapping[str, _ObjectRecount | 
     for day in sorted(expected_days.keys() | commit.account.days.keys()):
         place = f"control totals of {day} in the commit record"
         yield place, expected_days.get(day, DayTotals()), commit.account.days.get(day, DayTotals())
+
+
+def _compare_digests(commit: HourCommit, digests: Mapping[str, str]) -> Iterator[_Compared]:
+    """Compare the bytes of each object with those that were built, which no listing can show."""
+    for each in commit.account.objects:
+        found = digests.get(each.key)
+        if each.sha256 is None or found is None:
+            continue  # built before digests were kept; or it is not listed, which is said elsewhere
+        if found != each.sha256:
+            hour = commit.hour
+            found += f": other bytes than were built; event-pipeline run --from {hour} --to {hour.plus(1)} --force"
+            found += " builds the hour from them"
+        yield f"SHA-256 of {each.key}", each.sha256, found
 
 
 def _day_totals(recounts: Sequence[_ObjectRecount]) -> dict[str, DayTotals]:

@@ -65,7 +65,7 @@ from event_pipeline.rules.silver_files import FILE_BYTES, EventsFile, groups_by_
 from event_pipeline.rules.validation import ValidatedObject, day_totals, silver_rows, validate_object
 
 PLAN_FORMAT = 2
-DECODED_FORMAT = 1
+DECODED_FORMAT = 2
 """Of what is kept of an open hour's objects: the report, and events and quarantine as Arrow streams."""
 REPORT = "report.json"
 """Written last, so an object is decoded when this is there and the streams are those it names."""

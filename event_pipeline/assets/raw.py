@@ -13,6 +13,7 @@ from event_pipeline.assets.presentation import OWNERS
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.engines.base import Engine
+from event_pipeline.engines.state import as_built
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.contract import EVENT_FIELDS
 from event_pipeline.rules.hour import RAW_ROOT
@@ -41,12 +42,16 @@ def raw_events_asset(settings: Settings) -> dg.AssetsDefinition:
         """Raw objects of a landing hour: gzipped JSON Lines that the producers write every five minutes.
 
         Materializing an hour lists its objects and records their fingerprint (keys, etags, sizes) as the data
-        version, so that Silver turns stale when an object lands late or is replaced. No content is read. An hour
-        without objects is materialized as empty and its check warns.
+        version, so that Silver turns stale when an object lands late or is replaced. Content is read only of objects
+        that were copied or touched since their hour was built: with the same bytes they are the same version. An
+        hour without objects is materialized as empty and its check warns.
         """
         with faults_explained(context):
             now = datetime.now(UTC)
-            listings = {hour: engine.list_raw(hour) for hour in hours_of_run(context)}
+            listings = {
+                hour: as_built(engine, engine.list_raw(hour), engine.hour_commit(hour))
+                for hour in hours_of_run(context)
+            }
             progress(f"{RAW_EVENTS}: {sum(len(each.objects) for each in listings.values())} objects listed", None)
             yield from hour_events(
                 context,

@@ -148,8 +148,8 @@ def silver_partitions_asset(settings: Settings) -> dg.AssetsDefinition:
 
 
 def _version(commit: HourCommit) -> str:
-    """Name the data of a commit: the same input judged by the same rules is the same data, whoever built it."""
-    return f"{commit.fingerprint}:{commit.rules_version}"
+    """Name the data of a commit: the same bytes judged by the same rules are the same data, whoever built them."""
+    return f"{commit.account.content}:{commit.rules_version}"
 
 
 def _silver_metadata(build: SilverBuild) -> dict[str, Any]:

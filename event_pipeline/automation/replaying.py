@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from event_pipeline.automation.building import BuildPlan, build
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
-from event_pipeline.engines.state import HourState, input_state
+from event_pipeline.engines.state import HourState, as_built, input_state
 from event_pipeline.rules.accounting import HourAccount, RawListing
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings
@@ -71,7 +71,8 @@ def plan_replay(
         quarantined = count_quarantined(commit, reason)
         if not quarantined:
             continue
-        state = input_state(listings.get(hour, RawListing(hour, ())), commit, rules_version)
+        listing = as_built(engine, listings.get(hour, RawListing(hour, ())), commit)
+        state = input_state(listing, commit, rules_version)
         if state in (HourState.RETIRED, HourState.SHRUNK) or (state is HourState.READY and not force):
             left.setdefault(state, []).append(hour)
         else:

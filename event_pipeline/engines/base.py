@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from event_pipeline.engines.commit import HourCommit
-from event_pipeline.rules.accounting import DayTotals, RawListing
+from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 
@@ -235,6 +235,12 @@ class Engine(Protocol):
 
         Raises:
             StorageError: there is no such object, or it cannot be opened.
+        """
+
+    def raw_digests(self, hour: Hour, objects: Sequence[RawObject]) -> dict[str, str]:
+        """Return key -> SHA-256 of the stored bytes of some raw objects of an hour, each of them read at most once.
+
+        Objects that are not there as they are listed here, or cannot be read, are left out.
         """
 
     def hour_commit(self, hour: Hour) -> HourCommit | None:

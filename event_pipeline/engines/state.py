@@ -6,7 +6,7 @@ There is no bookmark that could drift: the same comparison serves `run`, `status
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -69,6 +69,27 @@ def lost_objects(listing: RawListing, commit: HourCommit) -> list[str]:
     return [each.key for each in commit.account.objects if not each.unreadable and each.key not in listed]
 
 
+def as_built(engine: Engine, listing: RawListing, commit: HourCommit | None) -> RawListing:
+    """Return a listing under the etags that its hour was built under, where every object still holds the same bytes.
+
+    A data folder that is copied or restored has other modification times, a bucket that is copied may have other
+    ETags. Objects are read only when keys and sizes are those of the build and the build kept their digests, each of
+    them once. A listing that differs in anything else is returned as it is.
+    """
+    if commit is None or commit.retired_at is not None or listing.fingerprint == commit.fingerprint:
+        return listing
+    built = {each.key: each for each in commit.account.objects}
+    moved = [each for each in listing.objects if each.key in built and each.etag != built[each.key].etag]
+    if [(each.key, each.size) for each in listing.objects] != sorted((each.key, each.size) for each in built.values()):
+        return listing
+    if any(built[each.key].sha256 is None for each in moved):
+        return listing
+    digests = engine.raw_digests(listing.hour, moved)
+    if any(digests.get(each.key) != built[each.key].sha256 for each in moved):
+        return listing
+    return replace(listing, objects=tuple(replace(each, etag=built[each.key].etag) for each in listing.objects))
+
+
 def input_state(
     listing: RawListing, commit: HourCommit | None, rules_version: str, now: datetime | None = None
 ) -> HourState:
@@ -120,7 +141,8 @@ def hour_situations(
     behind = {hour for table in gold_tables for hour in engine.hours_behind(table, hours)}
     situations = {}
     for hour in hours or sorted(listings.keys() | commits.keys()):
-        listing, commit = listings.get(hour, RawListing(hour, ())), commits.get(hour)
+        commit = commits.get(hour)
+        listing = as_built(engine, listings.get(hour, RawListing(hour, ())), commit)
         state = input_state(listing, commit, rules_version, now)
         if state is HourState.READY and commit and registered.get(hour) != commit.run_id:
             state = HourState.UNREGISTERED

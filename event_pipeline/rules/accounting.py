@@ -74,6 +74,8 @@ class ObjectAccount:
     """One of UNREADABLE_REASONS, or None for an object that was read."""
     unknown_fields: Mapping[str, int] = field(default_factory=dict)
     """Top-level names outside the contract -> records that bear them."""
+    sha256: str | None = None
+    """Of the stored bytes; None in records that were written before it was kept."""
 
     @property
     def quarantined(self) -> int:
@@ -151,6 +153,11 @@ class HourAccount:
     def unknown_fields(self) -> dict[str, int]:
         """Top-level names outside the contract -> records that bear them, sorted by name."""
         return _sum(each.unknown_fields for each in self.objects)
+
+    @property
+    def content(self) -> str:
+        """Digest of the bytes that were built: the same for objects that were copied, another for other bytes."""
+        return fingerprint((each.key, each.sha256 or each.etag, each.size) for each in self.objects)
 
     @property
     def fingerprint(self) -> str:

@@ -26,6 +26,7 @@ from event_pipeline.rules.contract import EventTimeLimits
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.raw_object import UnreadableObjectError, read_line_chunks
 from event_pipeline.rules.record import Event, InstantRange, Rejection, Verdict, judge, validate_record
+from event_pipeline.rules.stored_bytes import DigestingReader
 
 __all__ = [
     "EVENTS_SCHEMA",
@@ -91,12 +92,13 @@ def validate_object(
     accepted = InstantRange.of(hour, limits)
     findings = _Findings(key)
     line_number = 1
+    digested = DigestingReader(stored)
     try:
-        for chunk in read_line_chunks(stored, chunk_bytes):
+        for chunk in read_line_chunks(digested.as_file(), chunk_bytes):
             line_number += _validate_chunk(chunk, line_number, accepted, findings)
     except UnreadableObjectError as error:
         return ValidatedObject(
-            ObjectAccount(key, etag, size, unreadable=error.reason),
+            ObjectAccount(key, etag, size, unreadable=error.reason, sha256=digested.finish()),
             EVENTS_SCHEMA.empty_table(),
             QUARANTINE_SCHEMA.empty_table(),
         )
@@ -110,6 +112,7 @@ def validate_object(
         silver_rows=events.num_rows,
         quarantined_by_reason=dict(sorted(reasons.items())),
         unknown_fields=dict(sorted(findings.unknown_fields.items())),
+        sha256=digested.finish(),
     )
     return ValidatedObject(account, events, _table(findings.quarantine, QUARANTINE_SCHEMA))
 

@@ -19,6 +19,7 @@ from event_pipeline.engines.aws.catalog import GlueCatalog, hour_values_of, wind
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.commits import CommitStore
 from event_pipeline.engines.aws.costs import CostStore, Estimate, Meter, StepCost, estimate, shared
+from event_pipeline.engines.aws.digests import RawDigests
 from event_pipeline.engines.aws.glue_job import GlueJob, JobHooks
 from event_pipeline.engines.aws.gold import (
     GoldRefresher,
@@ -47,7 +48,7 @@ from event_pipeline.engines.base import (
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import gold_table, new_run_id, partial_table
 from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_star_named
-from event_pipeline.rules.accounting import DayTotals, RawListing
+from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
@@ -70,7 +71,9 @@ class AwsEngine:
         self._gold_folder = gold_folder
         self._aws = Aws(settings)
         self._lake = Bucket(self._aws, settings.lake_bucket)
-        self._raw = RawStore(Bucket(self._aws, settings.raw_bucket))
+        raw = Bucket(self._aws, settings.raw_bucket)
+        self._raw = RawStore(raw)
+        self._digests = RawDigests(raw, self._lake)
         self._commits = CommitStore(self._lake)
         self._costs = CostStore(self._lake)
         self._catalog = GlueCatalog(self._aws, settings)
@@ -108,6 +111,10 @@ class AwsEngine:
         """Open the stored bytes of one raw object."""
         return self._raw.open(key)
 
+    def raw_digests(self, hour: Hour, objects: Sequence[RawObject]) -> dict[str, str]:
+        """Return the digests of some raw objects of an hour."""
+        return self._digests.of(hour, objects)
+
     # -- Silver
 
     def hour_commit(self, hour: Hour) -> HourCommit | None:
@@ -128,7 +135,7 @@ class AwsEngine:
     ) -> Iterator[SilverBuild]:
         """Build and commit the hours that need it, all of them in one Glue run."""
         builder = SilverBuilder(
-            self._aws, self._settings, self._raw, self._lake, self._commits, self._costs, self._job, self._clock
+            self, self._aws, self._settings, self._raw, self._lake, self._commits, self._costs, self._job, self._clock
         )
         return builder.build(hours, force, allow_fewer_objects, self._hooks, progress)
 

@@ -4,6 +4,7 @@ runs/hours/<hour>/<run>/events|quarantine|ledger/    Parquet files of one build 
 runs/partials/<table>/<hour>/<run>/                  Gold partials
 runs/days/<table>/event_date=.../<run>/              Gold days
 commits/hours|partials|days/...json                  commit records: the only truth about what is published
+commits/digests/<hour>.json                          digests of raw objects that were copied since they were built
 decoded/<hour>/<digest>/                             decoded raw objects of hours that are not over
 costs/<hour>/<step>-<run>.json                       what each step used
 alerts.json                                          what people were told; lost, it is told once more
@@ -93,6 +94,11 @@ def run_prefix(commit: Commit) -> str:
 def decoded(hour: Hour) -> str:
     """Prefix of what is decoded of a landing hour that is not over."""
     return f"{DECODED}{hour.hive_path}/"
+
+
+def digests(hour: Hour) -> str:
+    """Key of the digests of raw objects of a landing hour that have another ETag since it was built."""
+    return f"{COMMITS}digests/{hour.hive_path}.json"
 
 
 def cost_prefix(hour: Hour) -> str:

@@ -21,6 +21,7 @@ from event_pipeline.engines.aws.glue_job import GlueJob, HourInput, JobHooks, Jo
 from event_pipeline.engines.aws.raw import RawStore
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import (
+    Engine,
     PassingFaultError,
     PipelineError,
     Progress,
@@ -37,7 +38,7 @@ from event_pipeline.engines.decisions import (
     new_run_id,
     why_kept,
 )
-from event_pipeline.engines.state import input_state, lost_objects
+from event_pipeline.engines.state import as_built, input_state, lost_objects
 from event_pipeline.rules.accounting import HourAccount, RawListing
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour
@@ -75,6 +76,7 @@ class SilverBuilder:
 
     def __init__(
         self,
+        engine: Engine,
         aws: Aws,
         settings: Settings,
         raw: RawStore,
@@ -84,6 +86,7 @@ class SilverBuilder:
         job: GlueJob,
         clock: Callable[[], datetime],
     ) -> None:
+        self._engine = engine
         self._aws = aws
         self._settings = settings
         self._raw = raw
@@ -144,7 +147,8 @@ class SilverBuilder:
             published = self._commits.hour(hour)
             listing, present = self._raw.list_hour(hour), published.commit
             rules_version = self._settings.event_time_limits.rules_version
-            state = input_state(listing, present, rules_version, now)
+            built = as_built(self._engine, listing, present)
+            state = input_state(built, present, rules_version, now)
             reason = None
             if present and not force and (present.retired_at or not self._commits.missing_files(present)):
                 reason = why_kept(listing, state)

@@ -1,7 +1,8 @@
 """Decoded raw objects of an hour that is not over: one that gains an object decodes that one alone.
 
-An entry is named by all that its content follows from: key, etag and size of the object, the rules with their limits,
-and the landing hour. So it is right or it is not there; whoever loses all of them decodes again.
+An entry is named by what its content follows from: key, etag and size of the object, the rules with their limits, and
+the landing hour; and it holds the digest of the object's bytes, which are digested again before it is used. So it is
+right or it is not there; whoever loses all of them decodes again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from event_pipeline.engines.local.layout import Layout, sync_file, sync_folder
+from event_pipeline.engines.local.layout import Layout, file_digest, sync_file, sync_folder
 from event_pipeline.rules.accounting import DayTotals, ObjectAccount, RawObject, decoded_name
 from event_pipeline.rules.contract import EventTimeLimits
 from event_pipeline.rules.duplicates import InstantOrder
@@ -66,6 +67,9 @@ class DecodedObjects:
         try:
             fields = json.loads((entry / _REPORT).read_text(encoding="utf-8"))
             if any((entry / name).stat().st_size != size for name, size in fields["sizes"].items()):
+                return None
+            # Key, time and size can be the same with other bytes; to digest an object costs 1 % of decoding it.
+            if file_digest(task.path) != fields["account"]["sha256"]:
                 return None
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
             return None

@@ -31,14 +31,15 @@ from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
 from event_pipeline.engines.local.database import connect, parquet, relation, run_read_only
 from event_pipeline.engines.local.decoded import DecodedObjects
+from event_pipeline.engines.local.digests import RawDigests
 from event_pipeline.engines.local.gold import GoldRefresher, grain_faults, reconcile
 from event_pipeline.engines.local.housekeeping import Housekeeper
 from event_pipeline.engines.local.layout import Layout, file_digest
 from event_pipeline.engines.local.raw import RawStore
 from event_pipeline.engines.local.repair import PartitionRepair
 from event_pipeline.engines.local.silver import SilverBuilder, Validate
-from event_pipeline.engines.state import HourState, input_state, lost_objects
-from event_pipeline.rules.accounting import DayTotals, RawListing
+from event_pipeline.engines.state import HourState, as_built, input_state, lost_objects
+from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
@@ -59,6 +60,7 @@ class LocalEngine:
         self._clock = clock
         self._layout = Layout(settings.root)
         self._raw = RawStore(self._layout.raw)
+        self._digests = RawDigests(self._layout, self._raw)
         self._commits = CommitStore(self._layout)
         self._catalog = Catalog(self._layout.catalog)
         self._repair = PartitionRepair(self._layout, self._catalog, self._commits, settings.lock_timeout_seconds)
@@ -93,6 +95,10 @@ class LocalEngine:
     def open_raw(self, key: str) -> BinaryIO:
         """Open the stored bytes of one raw object."""
         return self._raw.open(key)
+
+    def raw_digests(self, hour: Hour, objects: Sequence[RawObject]) -> dict[str, str]:
+        """Return the digests of some raw objects of an hour."""
+        return self._digests.of(hour, objects)
 
     # -- Silver
 
@@ -129,7 +135,8 @@ class LocalEngine:
             listing = self._raw.list_hour(hour)
             present = self._commits.hour(hour)
             now = self._clock()
-            state = input_state(listing, present, self._settings.event_time_limits.rules_version, now)
+            built = as_built(self, listing, present)
+            state = input_state(built, present, self._settings.event_time_limits.rules_version, now)
             kept = self._why_kept(listing, present, state) if present and not force else None
             if present and kept:
                 return SilverBuild(SilverOutcome.UNCHANGED, kept, present, time.monotonic() - started)
@@ -139,6 +146,7 @@ class LocalEngine:
             commit = self._builder.build(listing, validate, progress, still_open)
             self._commits.publish(commit)
             self._decoded.keep_only(hour, listing.objects if still_open else ())
+            self._digests.forget(hour)
         reason = build_reason(state, force)
         progress(f"{hour}: committed {commit.account.silver_rows:,} Silver rows ({reason})")
         return SilverBuild(SilverOutcome.BUILT, reason, commit, time.monotonic() - started)

@@ -78,6 +78,10 @@ class Layout:
         """Folder of the decoded raw objects of a landing hour that is not over."""
         return self.scratch / "decoded" / hour.hive_path
 
+    def digests(self, hour: Hour) -> Path:
+        """Digests of raw objects of a landing hour that were copied or touched since it was built."""
+        return self.root / "digests" / f"{hour.hive_path}.json"
+
     def hour_commit(self, hour: Hour) -> Path:
         """Commit record of a landing hour."""
         return self.commits / "hours" / f"{hour.hive_path}.json"
