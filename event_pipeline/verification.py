@@ -16,13 +16,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState, as_built, input_state
-from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject
+from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, dollars_of
 from event_pipeline.rules.contract import (
     EVENT_DATE,
     HOUR_LEDGER,
@@ -499,7 +498,7 @@ def _day_totals(recounts: Sequence[_ObjectRecount]) -> dict[str, DayTotals]:
             purchases=counts["purchase"],
             searches=counts["search"],
             items_sold=counts["items_sold"],
-            revenue=Decimal(counts["revenue_cents"]).scaleb(-2),
+            revenue=dollars_of(counts["revenue_cents"]),
         )
         for day, counts in days.items()
     }

@@ -28,6 +28,7 @@ from event_pipeline.automation.dagster_storage import RunState, run_state, stora
 from event_pipeline.engines.base import BrokenLawError, Engine, PassingFaultError, PipelineError
 from event_pipeline.engines.open import open_document
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Environment, Settings
 
@@ -258,7 +259,7 @@ def _digest(engine: Engine, settings: Settings, state: AlertState, facts: Facts)
     first = Hour.containing(now.replace(hour=0) - timedelta(days=1))
     hours = HourRange(first, first.plus(24))
     accounts = {hour: commit.account for hour, commit in engine.hour_commits(hours).items()}
-    revenue = sum((each.revenue for account in accounts.values() for each in account.days.values()), Decimal("0.00"))
+    landed = sum((each for account in accounts.values() for each in account.days.values()), DayTotals())
     totals = DayFacts(
         published=len(accounts),
         records=sum(each.records for each in accounts.values()),
@@ -266,7 +267,7 @@ def _digest(engine: Engine, settings: Settings, state: AlertState, facts: Facts)
         quarantined=sum(each.quarantined for each in accounts.values()),
         duplicates=sum(each.duplicates for each in accounts.values()),
         unreadable=sum(len(each.unreadable) for each in accounts.values()),
-        revenue=revenue,
+        revenue=landed.revenue,
         missing=tuple(hour for hour in hours if hour not in accounts and hour >= settings.first_partition),
         cost=_cost(engine, settings, hours),
     )

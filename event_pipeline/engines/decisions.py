@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Protocol
 
 from event_pipeline.engines.base import (
@@ -21,7 +22,7 @@ from event_pipeline.engines.base import (
 )
 from event_pipeline.engines.commit import DayCommit, HourCommit
 from event_pipeline.engines.state import HourState, lost_objects
-from event_pipeline.rules.accounting import HourAccount, RawListing
+from event_pipeline.rules.accounting import DayTotals, HourAccount, RawListing
 from event_pipeline.rules.hour import Hour
 
 _BUILD_REASONS = {
@@ -174,6 +175,16 @@ def is_folded(commit: DayCommit | None, shown_run: str | None, partials: Mapping
         and shown_run == commit.run_id
         and (commit.partials, commit.sql_version) == (partials, sql_version)
     )
+
+
+def silver_totals_query(totals: DayTotals) -> str:
+    """Return the SELECT of `silver_totals`, against which a Gold table's reconciliation holds a day: one row."""
+    values = {name: getattr(totals, name) for name in totals.__slots__}
+    columns = (
+        f"CAST('{value}' AS {'DECIMAL(38, 2)' if isinstance(value, Decimal) else 'BIGINT'}) AS {name}"
+        for name, value in values.items()
+    )
+    return f"SELECT {', '.join(columns)}"
 
 
 class GoldSteps(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import sqlglot
 from sqlglot import exp
@@ -15,6 +15,9 @@ from event_pipeline.engines.base import QueryError
 _TERMINAL_CODE = re.compile(r"\x1b\[\d*m")
 
 Dialect = Literal["athena", "duckdb"]
+
+_WIDEST_WHOLE_NUMBER = "DECIMAL(38, 0)"
+"""Athena has no integer of more than 64 bits; DuckDB's HUGEINT becomes this."""
 
 _NOT_ELSEWHERE: tuple[tuple[type[exp.Expression], str], ...] = (
     (exp.Anonymous, "the function {} is not known to be the same elsewhere"),
@@ -51,7 +54,7 @@ def render(query: str | exp.Query, to: Dialect) -> str:
     tree = parse_query(query) if isinstance(query, str) else query.copy()
     if to != "duckdb":
         _refuse_the_untranslatable(tree)
-        tree = cast(exp.Query, tree.transform(_whole_division))
+        _write_for_athena(tree)
     try:
         return tree.sql(dialect=to, comments=False, pretty=True, unsupported_level=ErrorLevel.RAISE)
     except SqlglotError as error:
@@ -100,14 +103,23 @@ def _refuse_the_untranslatable(tree: exp.Query) -> None:
             raise QueryError("* EXCLUDE, REPLACE and RENAME are DuckDB's alone: name the columns")
 
 
-def _whole_division(node: exp.Expression) -> exp.Expression:
-    """Write a // b as (a - a % b) / b over BIGINT.
+def _write_for_athena(tree: exp.Query) -> None:
+    """Write in place what sqlglot would render with another meaning: whole division, and integers of 128 bits."""
+    for division in reversed(list(tree.find_all(exp.IntDiv))):  # the innermost first
+        division.replace(_whole_division(division))
+    for type_ in tree.find_all(exp.DataType):
+        if type_.this is exp.DataType.Type.INT128:
+            type_.replace(exp.DataType.build(_WIDEST_WHOLE_NUMBER))
+
+
+def _whole_division(division: exp.IntDiv) -> exp.Expression:
+    """Return a // b as a BIGINT: (a - a % b) / b over the widest whole numbers that Athena has.
 
     sqlglot would go through DOUBLE, which is not exact, and a bare / divides whole numbers in Athena and gives a
-    fraction in DuckDB; this is whole in both because nothing is left over.
+    fraction in DuckDB; this is whole in both because nothing is left over. The operands may exceed 64 bits.
     """
-    if not isinstance(node, exp.IntDiv):
-        return node
-    left, right = (exp.cast(side.unnest().copy(), "BIGINT") for side in (node.this, node.expression))
+    left, right = (
+        exp.cast(side.unnest().copy(), _WIDEST_WHOLE_NUMBER) for side in (division.this, division.expression)
+    )
     whole = exp.Paren(this=exp.Sub(this=left, expression=exp.Mod(this=left.copy(), expression=right.copy())))
-    return exp.Paren(this=exp.Div(this=whole, expression=right, typed=True, safe=False))
+    return exp.cast(exp.Div(this=whole, expression=right, typed=True, safe=False), "BIGINT")

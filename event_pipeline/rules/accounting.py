@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal, Rounded
 
 from event_pipeline.rules.hour import Hour
 
@@ -88,6 +88,15 @@ class ObjectAccount:
         return self.records - self.silver_rows - self.quarantined - self.duplicates
 
 
+_MONEY = Context(prec=38, traps=[Rounded])
+"""Sums of money as the tables hold them, decimal(38,2). Python's own context would round to 28 digits in silence."""
+
+
+def dollars_of(cents: int) -> Decimal:
+    """Return whole cents as an exact sum of money with two places."""
+    return _MONEY.scaleb(_MONEY.create_decimal(cents), -2)
+
+
 @dataclass(frozen=True, slots=True)
 class DayTotals:
     """Control totals of the Silver rows of one event day, against which the Gold tables are checked."""
@@ -102,7 +111,8 @@ class DayTotals:
     revenue: Decimal = Decimal("0.00")
 
     def __add__(self, other: DayTotals) -> DayTotals:
-        return DayTotals(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+        counts = {name: getattr(self, name) + getattr(other, name) for name in self.__slots__ if name != "revenue"}
+        return DayTotals(**counts, revenue=_MONEY.add(self.revenue, other.revenue))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ SECTIONS = ("partial", "fold", "reconcile")
 
 _SECTION = re.compile(r"^-- section: *(.*?) *$", re.MULTILINE)
 _COLUMN = re.compile(r"--   (\w+) +(\S+) +(\S.*)")
-_TYPE = re.compile(r"string|int|bigint|double|boolean|date|timestamp|decimal\(\d{1,2},\d{1,2}\)")
+_TYPE = re.compile(r"string|int|bigint|double|boolean|date|timestamp|decimal\((?:[1-9]|[12]\d|3[0-8]),\d{1,2}\)")
 
 
 class GoldFileError(ValueError):

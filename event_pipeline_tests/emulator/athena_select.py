@@ -83,7 +83,7 @@ class Selects:
             if cutoff is not None and scanned > cutoff:
                 raise QueryFailedError("Bytes scanned limit was exceeded", cancelled=True, scanned=scanned)
             try:
-                translated = expression.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
+                translated = _divided_as_athena_does(expression).sql("duckdb", unsupported_level=ErrorLevel.RAISE)
                 return Selected(_rows(connection, translated), scanned)
             except UnsupportedError as error:
                 raise QueryFailedError(f"NOT_SUPPORTED: the emulator cannot run this: {error}") from error
@@ -245,15 +245,39 @@ def _check_types(expression: exp.Query) -> None:
         elif isinstance(node, exp.SetOperation):
             for left, right in zip(node.left.selects, node.right.selects, strict=False):
                 _check_alike(node, (left, right))
+        elif isinstance(node, exp.Div) and _is_whole(node.this) and _is_whole(node.expression):
+            continue
         elif isinstance(node, exp.Div | exp.Avg) and any(map(_is_decimal, (node.this, node.args.get("expression")))):
             raise QueryFailedError(
-                f"NOT_SUPPORTED: {node.sql('trino')}: the emulator does not divide decimals as Athena does (to a "
-                "rounded decimal): cast to bigint or double first"
+                f"NOT_SUPPORTED: {node.sql('trino')}: the emulator divides decimals as Athena does (to a rounded "
+                "decimal) where they are decimal(38, 0) only: cast to that, to bigint or double first"
             )
 
 
 def _is_decimal(operand: exp.Expr | None) -> bool:
     return operand is not None and operand.type is not None and operand.type.this is _TYPES.DECIMAL
+
+
+def _is_whole(operand: exp.Expr) -> bool:
+    """Tell whether an operand is a decimal(38, 0) by what is written: a cast to it, or a difference or rest of such."""
+    if isinstance(operand, exp.Paren):
+        return _is_whole(operand.this)
+    if isinstance(operand, exp.Sub | exp.Mod):
+        return _is_whole(operand.this) and _is_whole(operand.expression)
+    return isinstance(operand, exp.Cast) and operand.to.sql("trino") == "DECIMAL(38, 0)"
+
+
+def _divided_as_athena_does(expression: exp.Query) -> exp.Query:
+    """Write quotients of two decimal(38, 0), which Athena rounds half away from zero, over DuckDB's 128 bits."""
+    divided = expression.copy()
+    for division in reversed(list(divided.find_all(exp.Div))):  # the innermost first
+        if _is_whole(division.this) and _is_whole(division.expression):
+            over, by = (f"CAST({side.sql('duckdb')} AS HUGEINT)" for side in (division.this, division.expression))
+            rest = f"abs({over}) % abs({by})"
+            up = f"CASE WHEN {rest} >= abs({by}) - {rest} THEN 1 ELSE 0 END"
+            rounded = f"(abs({over}) // abs({by}) + {up}) * sign({over}) * sign({by})"
+            division.replace(exp.maybe_parse(f"CAST({rounded} AS DECIMAL(38, 0))", dialect="duckdb"))
+    return divided
 
 
 def _check_alike(node: exp.Expr, operands: Iterable[exp.Expr]) -> None:

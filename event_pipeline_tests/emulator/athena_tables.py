@@ -238,7 +238,7 @@ def _check_partition(definition: Definition, partition: Partition, columns: dict
         )
     declared = {column["Name"]: column["Type"].lower() for column in storage.get("Columns", ())}
     for name, type_ in columns.items():
-        if declared.get(name, type_) != type_:
+        if not _is_coerced(declared.get(name, type_), type_):
             raise QueryFailedError(
                 "HIVE_PARTITION_SCHEMA_MISMATCH: There is a mismatch between the table and partition schemas. The "
                 f"types are incompatible and cannot be coerced. The column '{name}' in table "
@@ -246,6 +246,17 @@ def _check_partition(definition: Definition, partition: Partition, columns: dict
                 f"'{'/'.join(partition.values)}' declared column '{name}' as type '{declared[name]}'.",
                 error_type=403,
             )
+
+
+def _is_coerced(of_partition: str, of_table: str) -> bool:
+    """Tell whether Athena gives a partition's column the table's type: the same, or a wider decimal.
+
+    Trino's Hive connector documents more conversions; only what the pipeline needs is emulated.
+    """
+    narrow, wide = _DECIMAL.fullmatch(of_partition), _DECIMAL.fullmatch(of_table)
+    if narrow and wide:
+        return narrow[2] == wide[2] and int(narrow[1]) <= int(wide[1])
+    return of_partition == of_table
 
 
 def _projection(parameters: dict[str, str], key: str) -> Callable[[str], bool]:
@@ -270,7 +281,8 @@ def _parquet_selects(
 ) -> tuple[list[str], int]:
     """Return one SELECT per shape of file, and the bytes of the wanted columns."""
     scanned = 0
-    alike: dict[tuple[str, ...], list[_File]] = {}
+    # DuckDB would take every file's columns for the types of the first one.
+    alike: dict[tuple[tuple[str, ...], str], list[_File]] = {}
     for file in files:
         try:
             metadata = pq.read_metadata(file.path)
@@ -299,9 +311,10 @@ def _parquet_selects(
                 # Athena's timestamp has milliseconds; what is finer is rounded.
                 source = f"make_timestamp((round(epoch_us({source}) / 1000.0) * 1000)::BIGINT)"
             expressions.append(f'CAST({source} AS {target}) AS "{column}"')
-        alike.setdefault(tuple(expressions), []).append(file)
+        types = ", ".join(str(held[column].type) for column in columns if column in held)
+        alike.setdefault((tuple(expressions), types), []).append(file)
     selects = []
-    for number, (shape, group) in enumerate(alike.items()):
+    for number, ((shape, _), group) in enumerate(alike.items()):
         known = f"{name}_files_{number}"
         connection.register(known, _file_table(definition, group))
         paths = ", ".join(f"'{file.path}'" for file in group)
@@ -354,7 +367,9 @@ def fits(held: pa.DataType, glue_type: str) -> bool:
     if glue_type == "string" or glue_type.startswith("varchar"):
         return held in (pa.string(), pa.large_string(), pa.binary())
     if decimal := _DECIMAL.fullmatch(glue_type):
-        return pa.types.is_decimal(held) and (held.precision, held.scale) == (int(decimal[1]), int(decimal[2]))
+        # Trino's Parquet reader takes narrower decimals of the same scale into the column's type.
+        precision, scale = int(decimal[1]), int(decimal[2])
+        return pa.types.is_decimal(held) and held.precision <= precision and held.scale == scale
     if glue_type == "int":
         return held in (pa.int8(), pa.int16(), pa.int32())
     if glue_type == "bigint":

@@ -82,6 +82,35 @@ def test_a_parquet_type_that_does_not_fit_is_bad_data(
     assert account.rows(f"SELECT product FROM {name}") == [["p"]]
 
 
+@pytest.mark.parametrize(
+    ("dividend", "divisor", "quotient"),
+    [(7, 2, "4"), (-7, 2, "-4"), (5, 4, "1"), (3, -2, "-2"), (10**38 - 1, 3, f"{'3' * 38}"), (0, 7, "0")],
+)
+def test_a_quotient_of_whole_decimals_is_rounded_half_away_from_zero(
+    account: Account, dividend: int, divisor: int, quotient: str
+) -> None:
+    over, by = (f"CAST('{number}' AS decimal(38,0))" for number in (dividend, divisor))
+    assert account.rows(f"SELECT {over} / {by} AS q") == [[quotient]]
+    assert "the emulator divides decimals" in account.reason("SELECT CAST(1 AS decimal(10,2)) / 3 AS q")
+
+
+@pytest.mark.parametrize("of_partition", ["decimal(18,2)", "decimal(38,2)"])
+def test_narrower_decimals_of_the_same_scale_are_read_as_the_wider_type_of_the_table(
+    account: Account, of_partition: str
+) -> None:
+    name = f"widened_{of_partition[8:10]}"
+    account.make_table(name, {"sum": "decimal(38,2)"}, {"day": "string"})
+    narrow = pa.table({"sum": pa.array([Decimal("1.50")], pa.decimal128(18, 2))})
+    account.put_parquet(f"runs/{name}/a", narrow)
+    account.register(name, ["07"], f"runs/{name}/")
+    glue = account.glue
+    (partition,) = glue.get_partitions(DatabaseName=DATABASE, TableName=name)["Partitions"]
+    partition["StorageDescriptor"]["Columns"][0]["Type"] = of_partition
+    changed = {"Values": ["07"], "StorageDescriptor": partition["StorageDescriptor"]}
+    glue.update_partition(DatabaseName=DATABASE, TableName=name, PartitionValueList=["07"], PartitionInput=changed)
+    assert account.rows(f"SELECT sum FROM {name}") == [["1.50"]]
+
+
 def test_columns_are_matched_by_name_and_a_missing_one_is_null(account: Account) -> None:
     account.make_table("by_name", {"one": "string", "two": "int", "three": "double"})
     account.put_parquet("tables/by_name/a", pa.table({"TWO": pa.array([2], pa.int32()), "one": ["1"], "extra": [0]}))

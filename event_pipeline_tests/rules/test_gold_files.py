@@ -64,6 +64,7 @@ def test_the_version_follows_the_sql_that_makes_rows_and_not_the_words_around_it
         ("-- description: What people searched for.", "", "one line `-- description: ...`, found 0"),
         ("-- grain: search_query", "-- grain: query", "grain names \\['query'\\]"),
         ("bigint", "integer", "column searches has type 'integer'; allowed"),
+        ("bigint", "decimal(39,2)", "column searches has type 'decimal\\(39,2\\)'; allowed"),
         ("--   searches ", "--   event_date ", "do not list it"),
         ("--   searches ", "--   search_query ", "listed twice"),
         ("-- columns:", "-- column:", "lists no columns"),

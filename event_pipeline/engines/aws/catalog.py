@@ -7,6 +7,7 @@ one listing of partitions answers for many hours. They can always be written aga
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -36,6 +37,12 @@ _PARQUET_FORMAT = {
     "OutputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
     "SerdeInfo": {"SerializationLibrary": "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"},
 }
+_TABLE_INPUT_FIELDS = (
+    "Name", "Description", "Owner", "LastAccessTime", "LastAnalyzedTime", "Retention", "StorageDescriptor",
+    "PartitionKeys", "ViewOriginalText", "ViewExpandedText", "TableType", "Parameters", "TargetTable",
+)  # fmt: skip
+"""What GetTable answers and UpdateTable takes."""
+_DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 _ALREADY_EXISTS = "AlreadyExistsException"
 _NOT_FOUND = "EntityNotFoundException"
 
@@ -152,6 +159,9 @@ class GlueCatalog:
     def ensure(self, table: Table) -> None:
         """Make a table that is missing, and compare one that is there.
 
+        A Gold table whose decimals are narrower than its header says gets the wider type. Days that are registered
+        keep the type that their files have, and Athena widens what it reads of them until they are folded again.
+
         Raises:
             StorageError: its columns or partition keys differ from the contract or the Gold header.
         """
@@ -166,7 +176,9 @@ class GlueCatalog:
         if present is None:
             raise PassingFaultError(f"glue:CreateTable {name}: it was made and is not there yet: run again")
         if table.database == PARTIALS_DATABASE and _columns(present) != _columns(table_input(table, "")):
-            present = self._update(table)
+            present = self._update(name, table_input(table, self._location(table)))
+        elif wider := widened_input(table, present):
+            present = self._update(name, wider)
         if faults := schema_faults(table, present):
             raise StorageError(
                 f"Glue table {self.database(name)}.{table.name} is not what this version writes: {'; '.join(faults)}. "
@@ -213,16 +225,9 @@ class GlueCatalog:
         except ExpectedError:
             return  # another process made it meanwhile; it is compared next
 
-    def _update(self, table: Table) -> dict[str, Any]:
-        """Give the table of partials the columns of the SQL as it is now: nobody but the pipeline reads it."""
-        self._aws.call(
-            "glue",
-            "update_table",
-            table.full_name,
-            DatabaseName=self.database(table.full_name),
-            TableInput=table_input(table, self._location(table)),
-        )
-        return self._table(table.full_name) or {}
+    def _update(self, name: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        self._aws.call("glue", "update_table", name, DatabaseName=self.database(name), TableInput=wanted)
+        return self._table(name) or {}
 
     def _location(self, table: Table) -> str:
         """Return the table's own location, below which nothing ever lies: partitions have locations of their own."""
@@ -390,6 +395,28 @@ def table_input(table: Table, location: str) -> dict[str, Any]:
             **_PARQUET_FORMAT,
         },
     }
+
+
+def widened_input(table: Table, present: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the Glue TableInput that gives a Gold table's decimals the wider types of its header; None when none are.
+
+    All else stays as it is, also what others have written into the table's description and parameters.
+    """
+    wanted = {column.name: column.type for column in table.columns} if table.database == "gold" else {}
+    columns = [dict(each) for each in present.get("StorageDescriptor", {}).get("Columns", [])]
+    narrow = [each for each in columns if _is_narrower_decimal(each["Type"], wanted.get(each["Name"], ""))]
+    if not narrow:
+        return None
+    for each in narrow:
+        each["Type"] = wanted[each["Name"]]
+    kept = {name: present[name] for name in _TABLE_INPUT_FIELDS if name in present}
+    return {**kept, "StorageDescriptor": {**present["StorageDescriptor"], "Columns": columns}}
+
+
+def _is_narrower_decimal(found: str, wanted: str) -> bool:
+    """Tell whether a type is a decimal of fewer digits than the wanted one, with as many of them after the point."""
+    narrow, wide = (_DECIMAL.fullmatch(each.replace(" ", "").lower()) for each in (found, wanted))
+    return bool(narrow and wide and narrow[2] == wide[2] and int(narrow[1]) < int(wide[1]))
 
 
 def schema_faults(table: Table, present: Mapping[str, Any]) -> list[str]:

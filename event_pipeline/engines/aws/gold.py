@@ -44,6 +44,7 @@ from event_pipeline.engines.decisions import (
     new_run_id,
     partial_table,
     refresh,
+    silver_totals_query,
     unregistered_silver,
 )
 from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_relations
@@ -373,13 +374,9 @@ def reconcile_query(table: GoldTable, totals: Mapping[date, DayTotals]) -> exp.Q
     """Return the SELECT (day, measure, gold, silver) of the measures of some days (at least one)."""
     together: exp.Query | None = None
     for day, day_totals in totals.items():
-        columns = ", ".join(
-            f"CAST('{getattr(day_totals, name)}' AS {'DECIMAL(18, 2)' if name == 'revenue' else 'BIGINT'}) AS {name}"
-            for name in DayTotals.__slots__
-        )
         relations = {
             "gold_day": parse_query(f"SELECT * FROM {table.table.full_name} WHERE {_of_days([day])}"),
-            "silver_totals": parse_query(f"SELECT {columns}"),
+            "silver_totals": parse_query(silver_totals_query(day_totals)),
         }
         measures = _inlined(parse_query(table.reconcile), relations)
         of_day = exp.select(

@@ -73,9 +73,14 @@ def relation(table: Table, files: Sequence[Path]) -> str:
     return f"SELECT {', '.join(_typed(column) for column in columns)} FROM {_files(table, files)}"
 
 
-def parquet(files: Sequence[Path]) -> str:
-    """Return a FROM item that reads files as they are, without partition columns; at least one file."""
-    return f"read_parquet([{', '.join(quoted(str(file)) for file in files)}], hive_partitioning = false)"
+def parquet(files: Sequence[Path], *, mixed: bool = False) -> str:
+    """Return a FROM item that reads files as they are, without partition columns; at least one file.
+
+    `mixed` says that other versions of the SQL may have written some of them: each column gets the widest type that
+    it has in any file. Otherwise DuckDB takes every file for what the first one is, and looks into no other.
+    """
+    paths = ", ".join(quoted(str(file)) for file in files)
+    return f"read_parquet([{paths}], hive_partitioning = false, union_by_name = {str(mixed).lower()})"
 
 
 def quoted(text: str) -> str:
@@ -120,4 +125,6 @@ def _files(table: Table, files: Sequence[Path]) -> str:
         return f"(SELECT {nulls} WHERE FALSE) AS nothing"
     types = ", ".join(f"{quoted(c.name)}: {duckdb_type(c.type)}" for c in table.partition_columns)
     paths = ", ".join(quoted(str(file)) for file in files)
-    return f"read_parquet([{paths}], hive_partitioning = true, hive_types = {{{types}}})"
+    # Days of a Gold table that were folded before a column got a wider type keep the narrow one in their files.
+    mixed = str(table.database == "gold").lower()
+    return f"read_parquet([{paths}], hive_partitioning = true, hive_types = {{{types}}}, union_by_name = {mixed})"

@@ -26,6 +26,7 @@ from event_pipeline.engines.decisions import (
     new_run_id,
     partial_table,
     refresh,
+    silver_totals_query,
     unregistered_silver,
 )
 from event_pipeline.engines.local.catalog import Catalog
@@ -146,7 +147,7 @@ class GoldRefresher:
             if partials:
                 sources = [self._layout.lake / path for path in paths]
                 self._bytes_in += sum(path.stat().st_size for path in sources)
-                self._view("partials", f"SELECT * FROM {parquet(sources)} WHERE event_date = DATE '{day}'")
+                self._view("partials", f"SELECT * FROM {parquet(sources, mixed=True)} WHERE event_date = DATE '{day}'")
                 columns = ", ".join(
                     f"CAST({column.name} AS {duckdb_type(column.type)}) AS {column.name}"
                     for column in self._table.columns
@@ -210,10 +211,6 @@ def reconcile(
 ) -> list[Measure]:
     """Return the measures of one published day beside Silver's control totals."""
     connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW gold_day AS {relation(table.table, files)}")
-    columns = ", ".join(
-        f"CAST('{getattr(totals, name)}' AS {'DECIMAL(18, 2)' if name == 'revenue' else 'BIGINT'}) AS {name}"
-        for name in DayTotals.__slots__
-    )
-    connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW silver_totals AS SELECT {columns}")
+    connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW silver_totals AS {silver_totals_query(totals)}")
     rows = connection.sql(f"SELECT measure, gold, silver FROM ({table.reconcile})").fetchall()
     return [Measure(day, name, gold, silver) for name, gold, silver in rows]

@@ -8,7 +8,7 @@
 --   remove_from_carts    bigint         Times something was taken out of a cart
 --   purchases            bigint         Purchases
 --   searches             bigint         Searches
---   revenue              decimal(18,2)  Sum of price x quantity of the purchases, USD; 0.00 without any
+--   revenue              decimal(38,2)  Sum of price x quantity of the purchases, USD; 0.00 without any
 
 -- section: partial
 SELECT
@@ -20,7 +20,7 @@ SELECT
     CAST(SUM(CASE WHEN event_type = 'remove_from_cart' THEN 1 ELSE 0 END) AS BIGINT) AS remove_from_carts,
     CAST(SUM(CASE WHEN event_type = 'purchase' THEN 1 ELSE 0 END) AS BIGINT) AS purchases,
     CAST(SUM(CASE WHEN event_type = 'search' THEN 1 ELSE 0 END) AS BIGINT) AS searches,
-    CAST(COALESCE(SUM(revenue), 0) AS DECIMAL(18, 2)) AS revenue
+    CAST(COALESCE(SUM(revenue), 0) AS DECIMAL(38, 2)) AS revenue
 FROM silver_events
 GROUP BY event_date, COALESCE(category, '(none)')
 
@@ -33,7 +33,7 @@ SELECT
     CAST(SUM(remove_from_carts) AS BIGINT) AS remove_from_carts,
     CAST(SUM(purchases) AS BIGINT) AS purchases,
     CAST(SUM(searches) AS BIGINT) AS searches,
-    CAST(SUM(revenue) AS DECIMAL(18, 2)) AS revenue
+    CAST(SUM(revenue) AS DECIMAL(38, 2)) AS revenue
 FROM partials
 GROUP BY category
 ORDER BY category

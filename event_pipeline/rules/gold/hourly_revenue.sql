@@ -2,7 +2,7 @@
 -- grain: event_hour
 -- columns:
 --   event_hour        int            Hour of the day in UTC, 0 to 23; hours without purchases have no row
---   total_revenue     decimal(18,2)  Sum of price x quantity of the purchases, USD
+--   total_revenue     decimal(38,2)  Sum of price x quantity of the purchases, USD
 --   purchase_count    bigint         Purchases
 --   items_sold        bigint         Items bought
 --   avg_order_value   decimal(18,2)  total_revenue / purchase_count, USD, rounded half up
@@ -11,7 +11,7 @@
 SELECT
     event_date,
     CAST(EXTRACT(HOUR FROM event_ts) AS INTEGER) AS event_hour,
-    CAST(SUM(revenue) AS DECIMAL(18, 2)) AS total_revenue,
+    CAST(SUM(revenue) AS DECIMAL(38, 2)) AS total_revenue,
     CAST(COUNT(*) AS BIGINT) AS purchase_count,
     CAST(SUM(quantity) AS BIGINT) AS items_sold
 FROM silver_events
@@ -19,7 +19,9 @@ WHERE event_type = 'purchase'
 GROUP BY 1, 2
 
 -- section: fold
--- In whole cents, because decimal division becomes floating point: (2a + b) // 2b is a / b rounded half up.
+-- In whole cents, because decimal division becomes floating point: (2a + b) // 2b is a / b rounded half up. In 128
+-- bits, which hold 200 times the revenue of 5 x 10^19 purchases at the highest price and quantity; the average of
+-- values that fit decimal(18,2) fits it as well.
 SELECT
     event_hour,
     total_revenue,
@@ -27,13 +29,13 @@ SELECT
     items_sold,
     CAST(
         CAST(
-            (CAST(total_revenue * 200 AS BIGINT) + purchase_count) // (2 * purchase_count) AS DECIMAL(18, 0)
+            (CAST(total_revenue * 200 AS HUGEINT) + purchase_count) // (2 * purchase_count) AS DECIMAL(18, 0)
         ) * 0.01 AS DECIMAL(18, 2)
     ) AS avg_order_value
 FROM (
     SELECT
         event_hour,
-        CAST(SUM(total_revenue) AS DECIMAL(18, 2)) AS total_revenue,
+        CAST(SUM(total_revenue) AS DECIMAL(38, 2)) AS total_revenue,
         CAST(SUM(purchase_count) AS BIGINT) AS purchase_count,
         CAST(SUM(items_sold) AS BIGINT) AS items_sold
     FROM partials

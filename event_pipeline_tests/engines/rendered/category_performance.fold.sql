@@ -6,7 +6,7 @@ SELECT
   CAST(SUM(remove_from_carts) AS BIGINT) AS remove_from_carts,
   CAST(SUM(purchases) AS BIGINT) AS purchases,
   CAST(SUM(searches) AS BIGINT) AS searches,
-  CAST(SUM(revenue) AS DECIMAL(18, 2)) AS revenue
+  CAST(SUM(revenue) AS DECIMAL(38, 2)) AS revenue
 FROM partials
 GROUP BY
   category

@@ -7,7 +7,7 @@ SELECT
   CAST(SUM(CASE WHEN event_type = 'remove_from_cart' THEN 1 ELSE 0 END) AS BIGINT) AS remove_from_carts,
   CAST(SUM(CASE WHEN event_type = 'purchase' THEN 1 ELSE 0 END) AS BIGINT) AS purchases,
   CAST(SUM(CASE WHEN event_type = 'search' THEN 1 ELSE 0 END) AS BIGINT) AS searches,
-  CAST(COALESCE(SUM(revenue), 0) AS DECIMAL(18, 2)) AS revenue
+  CAST(COALESCE(SUM(revenue), 0) AS DECIMAL(38, 2)) AS revenue
 FROM silver_events
 GROUP BY
   event_date,
