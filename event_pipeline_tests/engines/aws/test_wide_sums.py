@@ -8,15 +8,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
 from event_pipeline import verification
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.base import Engine, LeftoverKind
+from event_pipeline.engines.base import Engine, LeftoverKind, PipelineError, StorageError
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.reporting.aws_doctor import account_checks
+from event_pipeline.reporting.findings import Level
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
+from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_table, load_gold_tables
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.conftest import AWS, AWS_WITH_SPARK
@@ -272,7 +275,12 @@ def test_a_gold_table_of_the_catalog_gets_the_wider_type_and_keeps_all_else(
         DatabaseName="gold",
         TableInput={**given, "Description": "of finance", "Parameters": {**before["Parameters"], "owner": "finance"}},
     )
+    assert doctor_of(settings, table) == (
+        Level.OK,
+        "gold.hourly_revenue: its next refresh gives its sums the wider type of the contract",
+    )
     AwsEngine(settings)._catalog.ensure(table.table)
+    assert doctor_of(settings, table) == (Level.OK, "gold.hourly_revenue: 5 columns as in the contract")
     after = glue.get_table(DatabaseName="gold", Name=table.name)["Table"]
     types = {each["Name"]: each["Type"] for each in after["StorageDescriptor"]["Columns"]}
     assert types == {column.name: column.type for column in table.columns}
@@ -280,6 +288,41 @@ def test_a_gold_table_of_the_catalog_gets_the_wider_type_and_keeps_all_else(
     assert after["Parameters"]["owner"] == "finance"
     assert after["PartitionKeys"] == before["PartitionKeys"]
     assert after["StorageDescriptor"]["Location"] == before["StorageDescriptor"]["Location"]
+
+
+def doctor_of(settings: Settings, table: GoldTable) -> tuple[Level, str]:
+    """What the doctor finds about a Gold table."""
+    finding = dict(account_checks(settings, [table]))[f"table {table.table.full_name}"]()
+    return finding.level, finding.found
+
+
+def test_a_gold_table_of_another_scale_is_not_widened(aws: EmulatedAws, settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "hourly_revenue.sql"
+    text = (GOLD_FOLDER / path.name).read_text()
+    path.write_text(text.replace("total_revenue     decimal(38,2)", "total_revenue     decimal(18,4)"))
+    AwsEngine(settings)._catalog.ensure(load_gold_table(path).table)
+    with pytest.raises(StorageError, match=r"column total_revenue is decimal\(18,4\), not decimal\(38,2\)"):
+        AwsEngine(settings)._catalog.ensure(TABLES["hourly_revenue"].table)
+    level, found = doctor_of(settings, TABLES["hourly_revenue"])
+    assert (level, "total_revenue is decimal(18,4)" in found) == (Level.FAIL, True)
+
+
+@on_both_engines
+def test_a_day_that_was_frozen_by_its_sums_goes_on(world: World, upgraded: tuple[Engine, Engine]) -> None:
+    old, new = upgraded
+    write_object(world.root, NEXT_HOUR, 5, dearest(NEXT_HOUR, 101))
+    world.land()
+    list(old.build_silver([NEXT_HOUR], progress=lambda _: None))
+    old.register_hours([NEXT_HOUR])
+    narrow = load_gold_tables(old_gold(world.root.parent / "older"))
+    for table in narrow:
+        with pytest.raises((PipelineError, duckdb.Error), match="out of range|18"):
+            refresh(old, [table], NEXT_HOUR)
+    for name in MONEY:
+        assert NEXT_HOUR in new.hours_behind(TABLES[name])
+        refresh(new, [TABLES[name]], NEXT_HOUR)
+    assert money(new, "hourly_revenue") == [Decimal("40.02"), Decimal("40.02") + 101 * DEAREST, Decimal("40.02")]
+    assert_proven(new, [TABLES[name] for name in MONEY])
 
 
 def test_repair_registers_a_narrow_day_in_a_wide_table(
