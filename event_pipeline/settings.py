@@ -94,6 +94,15 @@ class Settings(BaseSettings):
     duckdb_memory_mb: Annotated[int, Field(ge=128)] = Field(
         default=768, description="Memory that DuckDB may use before it spills to disk, in MB"
     )
+    query_timeout_seconds: Annotated[int, Field(ge=1)] = Field(
+        default=600, description="`query` on this machine is ended when it has worked this long, in seconds"
+    )
+    query_result_mb: Annotated[int, Field(ge=1)] = Field(
+        default=10_240, description="Largest result of `query`, in MB of memory that all of its rows would take"
+    )
+    query_spill_mb: Annotated[int, Field(ge=1)] = Field(
+        default=10_240, description="Room in the data folder that one `query` may use while it sorts or joins, in MB"
+    )
     event_max_age_days: Annotated[int, Field(ge=0, le=365)] = Field(
         default=7, description="An event may be this much older than the start of its landing hour, in days"
     )

@@ -32,7 +32,7 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
 THIRD_PARTY = {
     "rules": {"pyarrow", "isal"},
     "generator": {"boto3", "botocore"},  # of the Lambda function alone, which finds them at hand
-    "engines": {"boto3", "botocore", "duckdb", "filelock", "pyarrow", "sqlglot", "urllib3"},
+    "engines": {"boto3", "botocore", "duckdb", "filelock", "fsspec", "pyarrow", "sqlglot", "urllib3"},
     "assets": {"dagster", "dagster_aws", "pydantic"},  # dagster_aws for Dagster Pipes
     "infrastructure": {"yaml"},  # AWS is called through engines/aws
     "alerts": {"pydantic"},

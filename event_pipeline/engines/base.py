@@ -9,12 +9,14 @@ PipelineError
 ├── StorageError            disk full, read-only, not permitted, damaged; the message names the path
 │   └── LayoutVersionError  the data folder was written by another version
 ├── NotPublishedError       a step needs what an earlier one has not published yet
+├── LimitError              more memory, time, result or room for spilling is needed than the settings allow
 └── QueryError              SQL that cannot be run; the message is the engine's own
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -64,6 +66,10 @@ class LayoutVersionError(StorageError):
 
 class NotPublishedError(PipelineError):
     """A step needs what an earlier step has not published yet."""
+
+
+class LimitError(PipelineError):
+    """More memory, time, result or room for spilling is needed than the settings allow; the message names which."""
 
 
 class QueryError(PipelineError):
@@ -212,6 +218,20 @@ class Leftover:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class ResultStream:
+    """The rows of a query as they come; nothing of them is kept."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+    def read_all(self) -> pa.Table:
+        """Gather what is left of the rows in memory."""
+        import pyarrow as pa
+
+        return pa.Table.from_batches(self.batches, self.schema)
+
+
 class Engine(Protocol):
     """One place the pipeline runs on. Calls are idempotent and may run beside themselves."""
 
@@ -324,8 +344,20 @@ class Engine(Protocol):
         """
 
     def query(self, sql: str) -> pa.Table:
-        """Run one read-only statement over the registered partitions.
+        """Run one read-only statement over the registered partitions and gather its rows in memory.
 
         Raises:
             QueryError: the statement cannot be run.
+            LimitError: it needs more than the settings allow.
+        """
+
+    def query_stream(self, sql: str) -> AbstractContextManager[ResultStream]:
+        """Run one read-only statement over the registered partitions; its rows come as they are found.
+
+        All tables are read as the catalog showed them at one moment, as far as the catalog allows. Leaving the context
+        ends the statement.
+
+        Raises:
+            QueryError: the statement cannot be run.
+            LimitError: it needs more than the settings allow.
         """

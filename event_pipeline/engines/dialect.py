@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 import sqlglot
@@ -11,6 +11,7 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
 from event_pipeline.engines.base import QueryError
+from event_pipeline.engines.statement import check_text
 
 _TERMINAL_CODE = re.compile(r"\x1b\[\d*m")
 
@@ -25,14 +26,54 @@ _NOT_ELSEWHERE: tuple[tuple[type[exp.Expression], str], ...] = (
 )
 
 
-def parse_query(sql: str) -> exp.Query:
-    """Parse one SELECT (with CTEs, unions, ...) in DuckDB's dialect.
+DATABASES = ("silver", "gold", "ops")
+"""Databases that a person's query may read."""
+
+_CHANGING = (
+    exp.Into,
+    exp.DML,
+    exp.DDL,
+    exp.Command,
+    exp.Copy,
+    exp.Set,
+    exp.Use,
+    exp.Attach,
+    exp.Detach,
+    exp.Pragma,
+    exp.Alter,
+    exp.Drop,
+    exp.TruncateTable,
+    exp.Transaction,
+    exp.Commit,
+    exp.Rollback,
+    exp.Analyze,
+    exp.Cache,
+    exp.Uncache,
+    exp.Refresh,
+    exp.LoadData,
+    exp.Kill,
+    exp.Grant,
+    exp.Revoke,
+    exp.Describe,
+    exp.Show,
+    exp.Lock,
+    exp.Export,
+    exp.Install,
+)
+"""What could change something, or is a statement of its own, wherever it is in a tree."""
+
+
+def parse_query(sql: str, dialect: Dialect = "duckdb") -> exp.Query:
+    """Parse one SELECT (with CTEs, unions, ...) in DuckDB's dialect or another one.
 
     Raises:
         QueryError: it is not one statement, or not a SELECT.
     """
+    check_text(sql)
     try:
-        statements = [statement for statement in sqlglot.parse(sql, read="duckdb") if statement is not None]
+        statements = [statement for statement in sqlglot.parse(sql, read=dialect) if statement is not None]
+    except RecursionError as error:
+        raise QueryError("the SQL is nested too deeply: write it flatter") from error
     except SqlglotError as error:
         # sqlglot underlines the place with terminal codes.
         raise QueryError(f"the SQL cannot be read: {_TERMINAL_CODE.sub('', str(error))}") from error
@@ -45,18 +86,44 @@ def parse_query(sql: str) -> exp.Query:
     return statements[0]
 
 
+def check_reads_only(query: exp.Query, databases: Collection[str]) -> None:
+    """See that a query reads tables of some databases and does nothing else.
+
+    Raises:
+        QueryError: something in it could change data, or reads another place.
+    """
+    named = {each.alias.lower() for each in query.find_all(exp.CTE)}
+    for node in query.walk():
+        if isinstance(node, _CHANGING):
+            raise QueryError(
+                f"{type(node).__name__.upper()} in a query could change something: write exactly one SELECT; "
+                f"the tables are read-only: {_shown(node)}"
+            )
+        if not isinstance(node, exp.Table):
+            continue
+        if node.catalog or not isinstance(node.this, exp.Identifier):
+            raise QueryError(f"{_shown(node)} is not a table of {', '.join(sorted(databases))}")
+        if node.db.lower() not in databases and (node.db or node.name.lower() not in named):
+            raise QueryError(
+                f"{_shown(node)} is not a table of {', '.join(sorted(databases))}: write database and table, for "
+                "example silver.events"
+            )
+
+
 def render(query: str | exp.Query, to: Dialect) -> str:
     """Return a SELECT of DuckDB's dialect in another one, without comments, over several lines.
 
     Raises:
         QueryError: it is no SELECT, or has a construct or function that is not known to mean the same there.
     """
-    tree = parse_query(query) if isinstance(query, str) else query.copy()
-    if to != "duckdb":
-        _refuse_the_untranslatable(tree)
-        _write_for_athena(tree)
     try:
+        tree = parse_query(query) if isinstance(query, str) else query.copy()
+        if to != "duckdb":
+            _refuse_the_untranslatable(tree)
+            _write_for_athena(tree)
         return tree.sql(dialect=to, comments=False, pretty=True, unsupported_level=ErrorLevel.RAISE)
+    except RecursionError as error:
+        raise QueryError(f"the SQL is nested too deeply to be rendered for {to}: write it flatter") from error
     except SqlglotError as error:
         raise QueryError(f"the SQL cannot be rendered for {to}: {error}") from error
 
@@ -90,6 +157,13 @@ def with_star_named(query: exp.Query, columns_of: Mapping[str, Sequence[str]]) -
         if columns:
             named.set("expressions", [exp.column(name) for name in columns])
     return named
+
+
+def _shown(node: exp.Expr) -> str:
+    try:
+        return node.sql(dialect="duckdb")[:80]
+    except (SqlglotError, RecursionError):
+        return node.name or type(node).__name__
 
 
 def _refuse_the_untranslatable(tree: exp.Query) -> None:

@@ -6,17 +6,26 @@ import hashlib
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.aws.costs import Meter
-from event_pipeline.engines.base import PassingFaultError, PipelineError, QueryError, StorageError
+from event_pipeline.engines.base import (
+    LimitError,
+    PassingFaultError,
+    PipelineError,
+    QueryError,
+    ResultStream,
+    StorageError,
+)
 from event_pipeline.settings import PREFIX, Settings
 
 _FIRST_POLL_SECONDS = 0.1
@@ -94,14 +103,24 @@ class Athena:
             StorageError: data or permissions are wrong.
             PassingFaultError: Athena was too busy, or the statement took longer than the timeout.
         """
+        with self.stream(sql, meter) as result:
+            return result.read_all()
+
+    @contextmanager
+    def stream(self, sql: str, meter: Meter, result_mb: int | None = None) -> Iterator[ResultStream]:
+        """Run one SELECT and hand over its rows a page at a time, typed as `rows` says.
+
+        Raises:
+            QueryError: Athena refuses the statement.
+            StorageError: data or permissions are wrong.
+            PassingFaultError: Athena was too busy, or the statement took longer than the timeout.
+            LimitError: the result is larger than it may be.
+        """
         execution = self.run(sql, meter)
-        rows: list[list[str | None]] = []
-        columns: list[Mapping[str, Any]] = []
-        for page in self._aws.pages("athena", "get_query_results", execution.id, QueryExecutionId=execution.id):
-            columns = page["ResultSet"]["ResultSetMetadata"]["ColumnInfo"]
-            rows += [[cell.get("VarCharValue") for cell in row["Data"]] for row in page["ResultSet"]["Rows"]]
-        # The first row of a SELECT repeats the column names.
-        return _table(columns, rows[1:])
+        pages = self._aws.pages("athena", "get_query_results", execution.id, QueryExecutionId=execution.id)
+        first = next(pages)
+        schema = _schema(first["ResultSet"]["ResultSetMetadata"]["ColumnInfo"])
+        yield ResultStream(schema, _batches(first, pages, schema, result_mb))
 
     def _start(self, sql: str, token: str) -> str:
         # Athena wants 32 to 128 characters, and refuses a known token with another statement.
@@ -175,11 +194,29 @@ def _shown(sql: str) -> str:
     return flat if len(flat) <= 200 else f"{flat[:200]}…"
 
 
-def _table(columns: Sequence[Mapping[str, Any]], rows: Sequence[Sequence[str | None]]) -> pa.Table:
-    types = [_arrow_type(column) for column in columns]
-    arrays = [pa.array([_value(row[number], type) for row in rows], type) for number, type in enumerate(types)]
-    names = [column["Name"] for column in columns]
-    return pa.Table.from_arrays(arrays, schema=pa.schema(list(zip(names, types, strict=True))))
+def _schema(columns: Sequence[Mapping[str, Any]]) -> pa.Schema:
+    return pa.schema([(column["Name"], _arrow_type(column)) for column in columns])
+
+
+def _batches(
+    first: Mapping[str, Any], others: Iterator[Mapping[str, Any]], schema: pa.Schema, result_mb: int | None
+) -> Iterator[pa.RecordBatch]:
+    # The first row of a SELECT repeats the column names.
+    size, skipped = 0, 1
+    for page in chain([first], others):
+        rows = [[cell.get("VarCharValue") for cell in row["Data"]] for row in page["ResultSet"]["Rows"][skipped:]]
+        skipped = 0
+        arrays = [
+            pa.array([_value(row[number], field.type) for row in rows], field.type)
+            for number, field in enumerate(schema)
+        ]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+        size += batch.nbytes
+        if result_mb is not None and size > result_mb << 20:
+            raise LimitError(
+                f"the result is larger than {result_mb:,} MB: narrow the query, or raise {PREFIX}QUERY_RESULT_MB"
+            )
+        yield batch
 
 
 def _arrow_type(column: Mapping[str, Any]) -> pa.DataType:

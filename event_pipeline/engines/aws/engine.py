@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -41,13 +42,21 @@ from event_pipeline.engines.base import (
     PartitionChange,
     Progress,
     RawNotices,
+    ResultStream,
     RowCounts,
     SilverBuild,
     StorageError,
 )
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import gold_table, new_run_id, partial_table
-from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_star_named
+from event_pipeline.engines.dialect import (
+    DATABASES,
+    check_reads_only,
+    parse_query,
+    rename_databases,
+    render,
+    with_star_named,
+)
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
@@ -281,19 +290,38 @@ class AwsEngine:
     # -- queries
 
     def query(self, sql: str) -> pa.Table:
-        """Run one SELECT in DuckDB's dialect over the registered partitions, rendered for Athena."""
+        """Run one SELECT in DuckDB's dialect over the registered partitions and gather its rows."""
+        with self.query_stream(sql) as result:
+            return result.read_all()
+
+    @contextmanager
+    def query_stream(self, sql: str) -> Iterator[ResultStream]:
+        """Run one SELECT in DuckDB's dialect over the registered partitions, rendered for Athena.
+
+        Athena asks the catalog for each table's partitions by itself: one that is published meanwhile can be seen in
+        one table and not yet in another.
+        """
         query, columns = parse_query(sql), dict[str, list[str]]()
+        check_reads_only(query, DATABASES)
         for table in (*HOUR_TABLES, *(gold.table for gold in load_gold_tables(self._gold_folder))):
             if table.full_name in sql:
                 self._catalog.ensure(table)
             names = [column.name for column in table.columns]
             keys = [column.name for column in table.partition_columns]
             columns[table.full_name] = keys + names if table.database == "gold" else names + keys
-        return self._rows(with_star_named(query, columns))
+        rendered = self._rendered(with_star_named(query, columns))
+        # What is sent is judged again, as Athena will read it.
+        check_reads_only(
+            parse_query(rendered, "athena"), {self._catalog.database(f"{database}.") for database in DATABASES}
+        )
+        with self._athena.stream(rendered, Meter(self._aws, self._settings), self._settings.query_result_mb) as result:
+            yield result
 
     def _rows(self, query: exp.Query) -> pa.Table:
-        renamed = rename_databases(query, lambda database: self._catalog.database(f"{database}."))
-        return self._athena.rows(render(renamed, "athena"), Meter(self._aws, self._settings))
+        return self._athena.rows(self._rendered(query), Meter(self._aws, self._settings))
+
+    def _rendered(self, query: exp.Query) -> str:
+        return render(rename_databases(query, lambda database: self._catalog.database(f"{database}.")), "athena")
 
     # -- beyond the protocol: what only AWS has
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,6 +14,7 @@ from event_pipeline.engines.base import PassingFaultError, StorageError
 from event_pipeline.engines.commit import DataFile, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import day_of, day_partition, gold_table, partial_table
 from event_pipeline.engines.leftovers import shown_tables
+from event_pipeline.engines.local.lake_files import RegisteredFile
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
@@ -256,6 +257,25 @@ class Catalog:
                     )
                 ]
         return [path for (path,) in rows]
+
+    def snapshot(
+        self, tables: Iterable[str], partitions: Sequence[str] | None = None
+    ) -> dict[str, list[RegisteredFile]]:
+        """Return the files of several tables as they were at one moment, all or of some partitions, in order."""
+        names = sorted(set(tables))
+        found: dict[str, list[RegisteredFile]] = {name: [] for name in names}
+        where, values = "", list[str]()
+        if partitions is not None:
+            where = f" AND partition IN ({', '.join('?' * len(partitions))})"
+            values = list(partitions)
+        with self._session() as session:
+            for name in names:
+                rows = session.execute(
+                    f"SELECT partition, path FROM data_file WHERE table_name = ?{where} ORDER BY partition, path",
+                    (name, *values),
+                )
+                found[name] = [RegisteredFile(*row) for row in rows]
+        return found
 
     def data_files(self) -> list[tuple[str, str, str]]:
         """Return (table, partition, path relative to the lake) of every registered file."""

@@ -1,58 +1,130 @@
-"""DuckDB over registered files: the views that queries see, and running one statement."""
+"""DuckDB over registered files: how it is opened, what it reads, and what its errors mean to people."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
-from event_pipeline.engines.base import PipelineError, QueryError, StorageError
+from event_pipeline.engines.base import LimitError, PipelineError, QueryError, StorageError
+from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile, address
 from event_pipeline.rules.contract import Column, Table
 
 DUCKDB_SCRATCH = "duckdb"
-"""Folder below the scratch folder in which all processes spill."""
+"""Folder below the scratch folder in which processes spill, each into a folder of its own."""
 
-_READ_STATEMENTS = ("SELECT", "EXPLAIN")
 _DUCKDB_TYPES = {"string": "VARCHAR", "int": "INTEGER"}
+_REBUILD = (
+    "`event-pipeline repair` finds what is missing, `event-pipeline run --force --from HOUR --to HOUR` builds an "
+    "hour again"
+)
+_FULL_DISK = re.compile(r"No space left|Disk quota|ENOSPC|EDQUOT", re.IGNORECASE)
+_FAILED_WRITE = re.compile(r"\b(?:write|writing|create|rename|move|flush|sync)\b", re.IGNORECASE)
 
 
 @contextmanager
-def connect(scratch: Path, threads: int, memory_mb: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database in memory that spills to the scratch folder.
+def connect(
+    scratch: Path, threads: int, memory_mb: int, files: LakeFiles | None = None, spill_mb: int | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database in memory that reads `files`, thinks in UTC and spills to the scratch folder.
+
+    Without a folder that it can write it does not spill; a query that needs it fails for memory.
 
     Raises:
-        StorageError: a data file is missing or damaged, or the scratch folder is full.
-        PipelineError: the memory limit is too low for the work.
+        PipelineError: as `faults_explained` raises.
         KeyboardInterrupt: a query was interrupted.
     """
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "threads": threads,
-        "memory_limit": f"{memory_mb}MB",
-        "temp_directory": str(scratch / DUCKDB_SCRATCH),
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    try:
+    with _spill_folder(scratch) as folder, faults_explained(files):
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": threads,
+            "memory_limit": f"{memory_mb}MB",
+            "temp_directory": str(folder) if folder else "",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            # Otherwise a name in SQL finds the variables of this program.
+            "python_enable_replacements": False,
+        }
+        if spill_mb is not None:
+            config["max_temp_directory_size"] = f"{spill_mb}MB"
         with closing(duckdb.connect(config=config)) as connection:
+            # now(), current_date and casts from and to TIMESTAMPTZ follow this instead of the machine's zone.
+            connection.execute("SET TimeZone = 'UTC'")
+            if files is not None:
+                connection.register_filesystem(files)
             yield connection
-    except duckdb.OutOfMemoryException as error:
-        raise PipelineError(
-            f"DuckDB needs more than its {memory_mb} MB: raise EVENT_PIPELINE_DUCKDB_MEMORY_MB ({error})"
-        ) from error
-    except (duckdb.IOException, duckdb.InvalidInputException, duckdb.SerializationException) as error:
-        raise StorageError(
-            f"a data file cannot be read: {error}: `event-pipeline repair` finds what is missing, "
-            "`event-pipeline run --force --from HOUR --to HOUR` builds an hour again"
-        ) from error
-    except RuntimeError as error:
-        # DuckDB catches Ctrl-C while a query runs and raises this instead.
-        if "Query interrupted" in str(error):
-            raise KeyboardInterrupt from error
-        raise
+
+
+@contextmanager
+def faults_explained(files: LakeFiles | None = None, doing: str = "") -> Iterator[None]:
+    """Turn errors of DuckDB and pyarrow into the pipeline's own; `doing` says what failed, before the reason.
+
+    Raises:
+        StorageError: a file cannot be read or written.
+        LimitError: the memory or the room for spilling is too small for the work.
+        QueryError: the SQL cannot be run, or not over this data: a value overflows, a text is no number.
+        PipelineError: DuckDB or pyarrow failed otherwise.
+        KeyboardInterrupt: a query was interrupted.
+    """
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, RecursionError, MemoryError, UnicodeError, RuntimeError) as error:
+        fault = explained(error, files, doing)
+        if fault is error:
+            raise
+        raise fault from error
+
+
+def explained(error: Exception, files: LakeFiles | None = None, doing: str = "") -> BaseException:
+    """Return what an error of DuckDB or pyarrow is to people; `faults_explained` lists the kinds."""
+    text = files.real_paths(str(error)) if files else str(error)
+    before = f"{doing}: " if doing else ""
+    if isinstance(error, PipelineError):
+        return error
+    if files is not None and files.fault is not None:
+        fault, files.fault = files.fault, None
+        return StorageError(f"{before}{fault}: {_REBUILD}")
+    # DuckDB catches Ctrl-C while a query runs; which of the two it raises depends on where it was.
+    if isinstance(error, duckdb.InterruptException) or "Query interrupted" in text:
+        return KeyboardInterrupt()
+    if isinstance(error, duckdb.OutOfMemoryException):
+        if "max_temp_directory_size" in text or "temp" in text.lower().split("possible solutions")[0]:
+            return LimitError(
+                f"{before}DuckDB needs more room to spill than it may take: raise EVENT_PIPELINE_QUERY_SPILL_MB for a "
+                f"query, or make room in the data folder ({text})"
+            )
+        return LimitError(
+            f"{before}DuckDB needs more memory than it may use: raise EVENT_PIPELINE_DUCKDB_MEMORY_MB ({text})"
+        )
+    if isinstance(error, MemoryError):
+        return LimitError(
+            f"{before}more memory is needed than the process may use: raise EVENT_PIPELINE_DUCKDB_MEMORY_MB"
+            + (f" ({text})" if text else "")
+        )
+    if isinstance(error, RecursionError):
+        return QueryError(f"{before}the SQL is nested too deeply")
+    if isinstance(error, duckdb.IOException) and _FULL_DISK.search(text):
+        return StorageError(f"{before}the disk is full: make room and run again, nothing was published ({text})")
+    if isinstance(error, duckdb.IOException) and _FAILED_WRITE.search(text):
+        return StorageError(f"{before}a file cannot be written, nothing was published: {text}")
+    names_a_file = files is not None and text != str(error)
+    if type(error) is duckdb.Error or isinstance(error, duckdb.IOException | duckdb.SerializationException):
+        return StorageError(f"{before}a data file cannot be read: {text}: {_REBUILD}")
+    if names_a_file and isinstance(error, duckdb.InvalidInputException | duckdb.NotSupportedError):
+        return StorageError(f"{before}a data file cannot be read: {text}: {_REBUILD}")
+    if isinstance(error, duckdb.InternalError | duckdb.FatalException):
+        return PipelineError(f"{before}DuckDB failed by a fault of its own: {text}")
+    if isinstance(error, duckdb.Error | UnicodeError):
+        return QueryError(f"{before}{text}")
+    if isinstance(error, pa.ArrowException):
+        return PipelineError(f"{before}pyarrow cannot hold the data: {text}")
+    return error
 
 
 def duckdb_type(glue_type: str) -> str:
@@ -63,7 +135,7 @@ def duckdb_type(glue_type: str) -> str:
     return _DUCKDB_TYPES.get(glue_type, glue_type.upper())
 
 
-def relation(table: Table, files: Sequence[Path]) -> str:
+def relation(table: Table, files: Sequence[RegisteredFile]) -> str:
     """Return the SELECT that reads exactly these files of a table; none give an empty relation.
 
     The event date comes first, as the Gold tables are written; a landing hour's columns come last.
@@ -73,14 +145,15 @@ def relation(table: Table, files: Sequence[Path]) -> str:
     return f"SELECT {', '.join(_typed(column) for column in columns)} FROM {_files(table, files)}"
 
 
-def parquet(files: Sequence[Path], *, mixed: bool = False) -> str:
+def parquet(paths: Sequence[str], *, mixed: bool = False) -> str:
     """Return a FROM item that reads files as they are, without partition columns; at least one file.
 
-    `mixed` says that other versions of the SQL may have written some of them: each column gets the widest type that
-    it has in any file. Otherwise DuckDB takes every file for what the first one is, and looks into no other.
+    The paths are relative to the lake. `mixed` says that other versions of the SQL may have written some of them: each
+    column gets the widest type that it has in any file. Otherwise DuckDB takes every file for what the first one is,
+    and looks into no other.
     """
-    paths = ", ".join(quoted(str(file)) for file in files)
-    return f"read_parquet([{paths}], hive_partitioning = false, union_by_name = {str(mixed).lower()})"
+    listed = ", ".join(quoted(address(RegisteredFile("", path))) for path in paths)
+    return f"read_parquet([{listed}], hive_partitioning = false, union_by_name = {str(mixed).lower()})"
 
 
 def quoted(text: str) -> str:
@@ -88,43 +161,64 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def run_read_only(connection: duckdb.DuckDBPyConnection, sql: str, lake: Path) -> pa.Table:
-    """Run one SELECT that can read nothing but the lake and change nothing at all.
-
-    Raises:
-        QueryError: it is not one read-only statement, or DuckDB refuses it; the message is DuckDB's own.
-    """
+def is_dead_spill(folder: Path) -> bool:
+    """Tell whether the process that spilled into a folder is gone."""
     try:
-        statements = connection.extract_statements(sql)
-    except duckdb.Error as error:
-        raise QueryError(str(error)) from error
-    kinds = [statement.type.name for statement in statements]
-    if len(kinds) != 1 or kinds[0] not in _READ_STATEMENTS:
-        raise QueryError(
-            f"the query holds {len(kinds)} statements ({', '.join(kinds) or 'none'}): "
-            "write exactly one SELECT (or EXPLAIN); the tables are read-only"
-        )
-    connection.execute(f"SET allowed_directories = [{quoted(str(lake))}]")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-    try:
-        return connection.sql(statements[0].query).to_arrow_table()
-    except duckdb.Error as error:
-        if isinstance(error, duckdb.OutOfMemoryException | duckdb.IOException) or str(lake) in str(error):
-            raise
-        raise QueryError(str(error)) from error
+        with FileLock(_lock_of(folder), timeout=0):
+            return True
+    except Timeout:
+        return False
 
 
 def _typed(column: Column) -> str:
     return f"CAST({column.name} AS {duckdb_type(column.type)}) AS {column.name}"
 
 
-def _files(table: Table, files: Sequence[Path]) -> str:
+def _files(table: Table, files: Sequence[RegisteredFile]) -> str:
     if not files:
         nulls = ", ".join(f"NULL AS {column.name}" for column in table.columns + table.partition_columns)
         return f"(SELECT {nulls} WHERE FALSE) AS nothing"
+    # What DuckDB infers from these addresses is what the catalog registered: they hold nothing else.
     types = ", ".join(f"{quoted(c.name)}: {duckdb_type(c.type)}" for c in table.partition_columns)
-    paths = ", ".join(quoted(str(file)) for file in files)
+    addresses = ", ".join(quoted(address(file)) for file in files)
     # Days of a Gold table that were folded before a column got a wider type keep the narrow one in their files.
     mixed = str(table.database == "gold").lower()
-    return f"read_parquet([{paths}], hive_partitioning = true, hive_types = {{{types}}}, union_by_name = {mixed})"
+    return f"read_parquet([{addresses}], hive_partitioning = true, hive_types = {{{types}}}, union_by_name = {mixed})"
+
+
+@contextmanager
+def _spill_folder(scratch: Path) -> Iterator[Path | None]:
+    """Yield a folder to spill into, which DuckDB makes when it needs it; None where nothing can be written.
+
+    A lock beside it says that its process is alive: what a killed one left is removed by the next.
+    """
+    top = scratch / DUCKDB_SCRATCH
+    folder = top / uuid4().hex
+    lock = FileLock(_lock_of(folder), timeout=0)
+    try:
+        top.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError:
+        yield None
+        return
+    try:
+        _remove_dead_spill(top)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _lock_of(folder).unlink(missing_ok=True)
+        lock.release()
+        with suppress(OSError):
+            # Others spill into it as well, unless it is empty.
+            top.rmdir()
+
+
+def _remove_dead_spill(top: Path) -> None:
+    for folder in top.iterdir():
+        if folder.is_dir() and is_dead_spill(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            _lock_of(folder).unlink(missing_ok=True)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +19,7 @@ from event_pipeline.engines.base import (
     PartitionChange,
     Progress,
     RawNotices,
+    ResultStream,
     RowCounts,
     SilverBuild,
     SilverOutcome,
@@ -29,12 +30,14 @@ from event_pipeline.engines.decisions import build_reason, day_partition, fewer_
 from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
-from event_pipeline.engines.local.database import connect, parquet, relation, run_read_only
+from event_pipeline.engines.local.database import connect, parquet, relation
 from event_pipeline.engines.local.decoded import DecodedObjects
 from event_pipeline.engines.local.digests import RawDigests
 from event_pipeline.engines.local.gold import GoldRefresher, grain_faults, reconcile
 from event_pipeline.engines.local.housekeeping import Housekeeper
+from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile
 from event_pipeline.engines.local.layout import Layout, file_digest
+from event_pipeline.engines.local.query import judge, prepare, streamed
 from event_pipeline.engines.local.raw import RawStore
 from event_pipeline.engines.local.repair import PartitionRepair
 from event_pipeline.engines.local.silver import SilverBuilder, Validate
@@ -178,7 +181,7 @@ class LocalEngine:
     ) -> GoldRefresh:
         """Rebuild the partials of the hours that changed, then fold every day they touch."""
         catalog = self._open_catalog()
-        with self._connect() as connection:
+        with self._connect() as (connection, _):
             refresher = GoldRefresher(
                 table, self._layout, catalog, self._commits, connection, self._settings.lock_timeout_seconds
             )
@@ -203,14 +206,13 @@ class LocalEngine:
             if file_digest(path) != file.sha256:
                 raise StorageError(f"{path}: a committed file of {commit.hour} has other bytes than were committed")
         events, quarantine = (self._committed(commit, table) for table in (SILVER_EVENTS, SILVER_QUARANTINE))
-        with self._connect() as connection:
+        with self._connect() as (connection, _):
             silver_rows = _count(connection, "event_ts", events)
             by_reason = dict[str, int]()
             if quarantine:
+                source = parquet([file.path for file in quarantine])
                 by_reason = dict(
-                    connection.sql(
-                        f"SELECT reason, count(*) FROM {parquet(quarantine)} GROUP BY reason ORDER BY reason"
-                    ).fetchall()
+                    connection.sql(f"SELECT reason, count(*) FROM {source} GROUP BY reason ORDER BY reason").fetchall()
                 )
         return RowCounts(silver_rows, sum(by_reason.values()), by_reason)
 
@@ -227,16 +229,16 @@ class LocalEngine:
                 faults.append(f"{table.full_name}: {hour.hive_path} is not registered")
             elif entry.run_id != commit.run_id:
                 faults.append(f"{table.full_name}: {hour.hive_path} shows {entry.run_id}, not {commit.run_id}")
-            elif self._paths(table, [hour.hive_path]) != committed:
+            elif self._registered(table, [hour.hive_path]) != committed:
                 faults.append(f"{table.full_name}: {hour.hive_path} shows other files than were committed")
             else:
                 faults += self._reading_faults(table, commit, committed)
         return faults
 
-    def _reading_faults(self, table: Table, commit: HourCommit, files: Sequence[Path]) -> list[str]:
+    def _reading_faults(self, table: Table, commit: HourCommit, files: Sequence[RegisteredFile]) -> list[str]:
         expected = sum(file.rows for file in commit.files_of(table.full_name))
         try:
-            with self._connect() as connection:
+            with self._connect() as (connection, _):
                 ((found,),) = connection.sql(f"SELECT count(*) FROM ({relation(table, files)})").fetchall()
         except StorageError as error:
             return [f"{table.full_name}: {commit.hour.hive_path} cannot be read: {error}"]
@@ -246,16 +248,16 @@ class LocalEngine:
 
     def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
         """Return the grain values that stand more than once in the published days."""
-        with self._connect() as connection:
-            return grain_faults(table, self._day_paths(table, days), connection)
+        with self._connect() as (connection, _):
+            return grain_faults(table, self._day_files(table, days), connection)
 
     def reconcile(self, table: GoldTable, days: Sequence[date]) -> list[Measure]:
         """Return the measures of the published days beside Silver's control totals."""
-        with self._connect() as connection:
+        with self._connect() as (connection, _):
             return [
                 measure
                 for day in days
-                for measure in reconcile(table, day, self._day_paths(table, [day]), self.silver_totals(day), connection)
+                for measure in reconcile(table, day, self._day_files(table, [day]), self.silver_totals(day), connection)
             ]
 
     def silver_totals(self, day: date) -> DayTotals:
@@ -265,18 +267,25 @@ class LocalEngine:
     # -- queries
 
     def query(self, sql: str) -> pa.Table:
-        """Run one read-only statement over the registered partitions."""
+        """Run one read-only statement over the registered partitions and gather its rows."""
+        with self.query_stream(sql) as result:
+            return result.read_all()
+
+    @contextmanager
+    def query_stream(self, sql: str) -> Iterator[ResultStream]:
+        """Run one read-only statement over the registered partitions, all tables as they were at one moment."""
+        settings = self._settings
         tables = [*HOUR_TABLES, *(gold.table for gold in load_gold_tables(self._gold_folder))]
         catalog = self._open_catalog()
-        with self._connect() as connection:
-            for table in tables:
-                # Listing the files of a table takes longer the more history it has: only those of tables that the
-                # statement can read, which are named in it unless it makes names up.
-                read = table.name in sql.lower() or "query" in sql.lower()
-                files = [self._layout.lake / path for path in catalog.files(table.full_name)] if read else []
-                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.database}")
-                connection.execute(f"CREATE VIEW {table.full_name} AS {relation(table, files)}")
-            return run_read_only(connection, sql, self._layout.lake)
+        with self._connect(settings.query_spill_mb) as (connection, files):
+            statement = judge(connection, sql)
+            # Listing the files of a table takes longer the more history it has.
+            read = [table.full_name for table in tables if table.name in statement.table_names]
+            prepare(connection, tables, catalog.snapshot(read))
+            with streamed(
+                connection, statement, files, settings.query_timeout_seconds, settings.query_result_mb
+            ) as result:
+                yield result
 
     # -- housekeeping
 
@@ -300,22 +309,25 @@ class LocalEngine:
         self._repair.ensure_catalog()
         return self._catalog
 
-    def _connect(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        return connect(self._layout.scratch, self._settings.workers, self._settings.duckdb_memory_mb)
+    @contextmanager
+    def _connect(self, spill_mb: int | None = None) -> Iterator[tuple[duckdb.DuckDBPyConnection, LakeFiles]]:
+        files, settings = LakeFiles(self._layout.lake), self._settings
+        with connect(self._layout.scratch, settings.workers, settings.duckdb_memory_mb, files, spill_mb) as connection:
+            yield connection, files
 
-    def _paths(self, table: Table, partitions: list[str] | None = None) -> list[Path]:
-        return [self._layout.lake / path for path in self._open_catalog().files(table.full_name, partitions)]
+    def _registered(self, table: Table, partitions: Sequence[str]) -> list[RegisteredFile]:
+        return self._open_catalog().snapshot([table.full_name], partitions)[table.full_name]
 
-    def _day_paths(self, table: GoldTable, days: Sequence[date]) -> list[Path]:
-        return self._paths(table.table, [day_partition(day) for day in days])
+    def _day_files(self, table: GoldTable, days: Sequence[date]) -> list[RegisteredFile]:
+        return self._registered(table.table, [day_partition(day) for day in days])
 
-    def _committed(self, commit: HourCommit, table: Table) -> list[Path]:
-        return sorted(self._layout.lake / file.path for file in commit.files_of(table.full_name))
+    def _committed(self, commit: HourCommit, table: Table) -> list[RegisteredFile]:
+        return sorted(RegisteredFile(commit.hour.hive_path, file.path) for file in commit.files_of(table.full_name))
 
 
-def _count(connection: duckdb.DuckDBPyConnection, column: str, files: Sequence[Path]) -> int:
+def _count(connection: duckdb.DuckDBPyConnection, column: str, files: Sequence[RegisteredFile]) -> int:
     """Count by decoding a column that is never null, because a bare count(*) believes the files' footers."""
     if not files:
         return 0
-    rows = connection.sql(f"SELECT count({column}) FROM {parquet(files)}").fetchall()
+    rows = connection.sql(f"SELECT count({column}) FROM {parquet([file.path for file in files])}").fetchall()
     return int(rows[0][0])

@@ -32,6 +32,7 @@ from event_pipeline.engines.decisions import (
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
 from event_pipeline.engines.local.database import duckdb_type, parquet, quoted, relation
+from event_pipeline.engines.local.lake_files import RegisteredFile
 from event_pipeline.engines.local.layout import Layout, storage_faults
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import SILVER_EVENTS
@@ -112,8 +113,7 @@ class GoldRefresher:
             if present and (present.made_from, present.version) == made and not force and self._has_files(hour):
                 return None
             run_id = new_run_id()
-            source = self._paths(SILVER_EVENTS.full_name, [hour.hive_path])
-            self._view("silver_events", relation(SILVER_EVENTS, source))
+            self._view("silver_events", relation(SILVER_EVENTS, self._files(SILVER_EVENTS.full_name, hour.hive_path)))
             file = self._write(self._table.partial, self._layout.partial_run(name, hour, run_id), partial_table(name))
             days = self._days(file)
             commit = PartialCommit(
@@ -131,8 +131,7 @@ class GoldRefresher:
             return file.rows
 
     def _days(self, file: DataFile) -> dict[str, int]:
-        path = self._layout.lake / file.path
-        counted = self._connection.sql(f"SELECT event_date, count(*) FROM {parquet([path])} GROUP BY 1 ORDER BY 1")
+        counted = self._connection.sql(f"SELECT event_date, count(*) FROM {parquet([file.path])} GROUP BY 1 ORDER BY 1")
         return {str(day): rows for day, rows in counted.fetchall()}
 
     def _fold(self, day: date, force: bool) -> int | None:
@@ -145,9 +144,8 @@ class GoldRefresher:
             run_id = new_run_id()
             files: tuple[DataFile, ...] = ()
             if partials:
-                sources = [self._layout.lake / path for path in paths]
-                self._bytes_in += sum(path.stat().st_size for path in sources)
-                self._view("partials", f"SELECT * FROM {parquet(sources, mixed=True)} WHERE event_date = DATE '{day}'")
+                self._bytes_in += self._size(paths)
+                self._view("partials", f"SELECT * FROM {parquet(paths, mixed=True)} WHERE event_date = DATE '{day}'")
                 columns = ", ".join(
                     f"CAST({column.name} AS {duckdb_type(column.type)}) AS {column.name}"
                     for column in self._table.columns
@@ -172,10 +170,16 @@ class GoldRefresher:
     def _view(self, name: str, select: str) -> None:
         self._connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {select}")
 
-    def _paths(self, table: str, partitions: list[str]) -> list[Path]:
-        paths = [self._layout.lake / path for path in self._catalog.files(table, partitions)]
-        self._bytes_in += sum(path.stat().st_size for path in paths)
-        return paths
+    def _files(self, table: str, partition: str) -> list[RegisteredFile]:
+        files = self._catalog.snapshot([table], [partition])[table]
+        self._bytes_in += self._size([file.path for file in files])
+        return files
+
+    def _size(self, paths: Sequence[str]) -> int:
+        """Sum the sizes of files; one that is missing is reported where it is read."""
+        found = [self._layout.lake / path for path in paths]
+        with storage_faults(self._layout.lake):
+            return sum(path.stat().st_size for path in found if path.exists())
 
     def _write(self, select: str, path: Path, table: str) -> DataFile:
         with storage_faults(path):
@@ -191,7 +195,7 @@ class GoldRefresher:
 
 
 def grain_faults(
-    table: GoldTable, files: Sequence[Path], connection: duckdb.DuckDBPyConnection
+    table: GoldTable, files: Sequence[RegisteredFile], connection: duckdb.DuckDBPyConnection
 ) -> list[dict[str, Any]]:
     """Return grain values that stand more than once, at most 20, with their number of rows."""
     grain = ", ".join(("event_date", *table.grain))
@@ -205,7 +209,7 @@ def grain_faults(
 def reconcile(
     table: GoldTable,
     day: date,
-    files: Sequence[Path],
+    files: Sequence[RegisteredFile],
     totals: DayTotals,
     connection: duckdb.DuckDBPyConnection,
 ) -> list[Measure]:

@@ -1,0 +1,158 @@
+"""The lake's data files as DuckDB sees them: read-only, under addresses that the catalog makes.
+
+DuckDB is never given a path of this machine to read. A path would be a pattern where a folder is called `[x]` or
+`a*b`, and `category=shop` in it would overwrite the column `category`, because Hive partition values are inferred
+from all of a path. An address holds the partition that the catalog registered and nothing else that could be read as
+one; and because this file system knows no writing, no statement can change a file through it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from fsspec.spec import AbstractFileSystem
+
+from event_pipeline.engines.base import StorageError
+
+_PROTOCOL = "lake"
+_ADDRESS = re.compile(rf"{_PROTOCOL}://[^\s'\"]*?([0-9a-f]+)\.parquet")
+
+
+class RegisteredFile(NamedTuple):
+    """One data file of a table, as the catalog registered it."""
+
+    partition: str
+    """Hive path of its partition, for example `year=2025/month=12/day=07/hour=22`; empty without one."""
+    path: str
+    """Relative to the lake."""
+
+
+def address(file: RegisteredFile) -> str:
+    """Return the address under which DuckDB reads a file; the real path is in it as hexadecimal digits."""
+    name = file.path.encode(errors="surrogateescape").hex()
+    return f"{_PROTOCOL}://{file.partition}/{name}.parquet" if file.partition else f"{_PROTOCOL}://{name}.parquet"
+
+
+class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A file system of fsspec that opens files of one lake for reading, and does nothing else."""
+
+    protocol = _PROTOCOL
+    cachable = False
+
+    def __init__(self, lake: Path) -> None:
+        super().__init__()
+        self._lake = lake.absolute()
+        self.fault: StorageError | None = None
+        """Why a file could not be read; DuckDB passes on no more than a text."""
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> _PositionedReader:
+        """Open a file for reading.
+
+        Raises:
+            StorageError: it cannot be read.
+            PermissionError: it was to be written.
+        """
+        if mode != "rb":
+            raise PermissionError(f"{path}: the lake's files are read-only")
+        file = self._path(path)
+        try:
+            return _PositionedReader(self, file)
+        except OSError as error:
+            self.refuse(file, error)
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Describe a file."""
+        file = self._path(path)
+        try:
+            return {"name": path, "size": file.stat().st_size, "type": "file"}
+        except OSError as error:
+            self.refuse(file, error)
+
+    def modified(self, path: str) -> datetime:
+        """Return when a file was last changed; DuckDB keeps blocks of it as long as this is the same."""
+        file = self._path(path)
+        try:
+            return datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        except OSError as error:
+            self.refuse(file, error)
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """Return the address itself: it is no pattern."""
+        return [path]
+
+    def exists(self, path: str, **_: Any) -> bool:
+        """Tell whether there is such a file."""
+        return self._path(path).is_file()
+
+    def real_paths(self, text: str) -> str:
+        """Put the real paths in place of the addresses in a message of DuckDB."""
+
+        def real(match: re.Match[str]) -> str:
+            try:
+                return str(self._lake / bytes.fromhex(match[1]).decode(errors="surrogateescape"))
+            except ValueError:
+                return match[0]
+
+        return _ADDRESS.sub(real, text)
+
+    def refuse(self, file: Path, error: OSError) -> NoReturn:
+        """Keep why a file cannot be read, and raise it.
+
+        Raises:
+            StorageError: always.
+        """
+        self.fault = StorageError(f"{file}: a data file cannot be read: {error.strerror or error}")
+        raise self.fault from error
+
+    def _path(self, path: str) -> Path:
+        match = _ADDRESS.fullmatch(path)
+        if match is None:
+            raise PermissionError(f"{path}: not an address of a file of the lake")
+        return self._lake / bytes.fromhex(match[1]).decode(errors="surrogateescape")
+
+
+class _PositionedReader:
+    """An open file whose position belongs to the thread that set it.
+
+    DuckDB seeks and reads as two calls, and does so in many threads with one handle: a position that they shared
+    would be moved by another one in between.
+    """
+
+    def __init__(self, files: LakeFiles, path: Path) -> None:
+        self._files = files
+        self._path = path
+        self._positions: dict[int, int] = {}
+        self._handle: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence != os.SEEK_SET:
+            raise ValueError(f"{self._path}: only positions from the start are known")
+        self._positions[threading.get_ident()] = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._positions.get(threading.get_ident(), 0)
+
+    def read(self, size: int) -> bytes:
+        if self._handle is None:
+            raise ValueError(f"{self._path}: read after it was closed")
+        position = self.tell()
+        try:
+            content = os.pread(self._handle, size, position)
+        except OSError as error:
+            self._files.refuse(self._path, error)
+        self.seek(position + len(content))
+        return content
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
