@@ -36,10 +36,11 @@ from event_pipeline.generator.options import GeneratorOptions, GeneratorOptionsE
 from event_pipeline.infrastructure.errors import StackOptionError
 from event_pipeline.reporting.results import ResultFormat
 from event_pipeline.reporting.terminal import (
-    FAULT,
     WARNING,
     messages,
     output,
+    print_error,
+    print_only_visible_characters,
     progress,
     quiet_when_reader_leaves,
 )
@@ -104,10 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, TextIOWrapper):
             # What a terminal's encoding does not have is shown escaped, instead of ending the command.
             stream.reconfigure(errors="backslashreplace")
+    print_only_visible_characters()
     try:
         app(arguments, prog_name="event-pipeline")
     except tuple(kind for kind, _ in _CODE_OF_ERROR) as error:
-        messages().print(f"error: {error}", style=FAULT, soft_wrap=True)
+        print_error(str(error), messages())
         sys.exit(next(code for kind, code in _CODE_OF_ERROR if isinstance(error, kind)))
     except SystemExit as end:
         if end.code == ExitCode.INTERRUPTED:
@@ -254,7 +256,7 @@ def status(
     )
     with quiet_when_reader_leaves():
         if status_format is StatusFormat.JSON:
-            sys.stdout.write(json.dumps(status_as_json(shown), indent=1) + "\n")
+            sys.stdout.write(json.dumps(status_as_json(shown), indent=1).replace("\x7f", "\\u007f") + "\n")
         else:
             print_status(shown, output())
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from event_pipeline.alerts.conditions import AlertKind, Finding, Report, Severity
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.printable import printable
 from event_pipeline.settings import Settings
 
 SUBJECTS_SHOWN = 6
@@ -55,7 +56,10 @@ class Message:
 def alert_message(
     message_id: str, event: Event, finding: Finding, notes: tuple[str, ...], settings: Settings, at: datetime
 ) -> Message:
-    """Compose what is said of an alert; `notes` stand below the numbers."""
+    """Compose what is said of an alert; `notes` stand below the numbers.
+
+    A subject and what is said of it may hold text of strangers, so each is one line of visible characters.
+    """
     shown = list(finding.subjects.items())[-SUBJECTS_SHOWN:]
     more = len(finding.subjects) - len(shown)
     lines = [f"{subject}: {detail}" for subject, detail in shown]
@@ -65,8 +69,8 @@ def alert_message(
         finding.kind,
         event,
         Severity.INFO if event is Event.RESOLVED else finding.severity,
-        finding.title,
-        tuple(line for line in (*lines, *notes) if line),
+        printable(finding.title),
+        tuple(printable(line) for line in (*lines, *notes) if line),
         "" if event is Event.RESOLVED else finding.advice,
         _links(settings, finding.section, finding.hour, finding.run_id),
         at,
@@ -79,7 +83,15 @@ def report_message(report: Report, settings: Settings, at: datetime) -> Message:
     if report.kind is AlertKind.BACKFILL_FINISHED and settings.dagster_url:
         links["backfill"] = f"{settings.dagster_url.rstrip('/')}/runs/b/{report.report_id}"
     return Message(
-        report.report_id, report.kind, Event.REPORT, report.severity, report.title, report.lines, "", links, at
+        report.report_id,
+        report.kind,
+        Event.REPORT,
+        report.severity,
+        printable(report.title),
+        tuple(map(printable, report.lines)),
+        "",
+        links,
+        at,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.assets.presentation import markdown_table
+from event_pipeline.assets.presentation import markdown_table, quoted
 from event_pipeline.assets.results import Verdict
 from event_pipeline.engines.base import Engine, Measure, RowCounts, StorageError
 from event_pipeline.engines.commit import HourCommit
@@ -104,7 +104,7 @@ def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
     faults = engine.partition_faults(hour)
     return {
         "partition_readable": Verdict(
-            not faults, "; ".join(faults) or "Registered and readable", {"faults": len(faults)}
+            not faults, "; ".join(map(quoted, faults)) or "Registered and readable", {"faults": len(faults)}
         )
     }
 
@@ -117,7 +117,7 @@ def gold_verdicts(engine: Engine, table: GoldTable, days: Sequence[date]) -> dic
         # Only so many faults are listed at a time, so which days are free of them is asked day by day.
         faults = {day: engine.grain_faults(table, [day]) if doubled else [] for day in days}
     except StorageError as fault:
-        return {day: dict.fromkeys(GOLD_CHECKS, Verdict(False, str(fault))) for day in days}
+        return {day: dict.fromkeys(GOLD_CHECKS, Verdict(False, quoted(str(fault)))) for day in days}
     return {
         day: {
             "grain_unique": _grain_unique(faults[day]),
@@ -145,7 +145,7 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
     try:
         rows = engine.count_rows(commit)
     except StorageError as fault:
-        return Verdict(False, str(fault))
+        return Verdict(False, quoted(str(fault)))
     expected = RowCounts(account.silver_rows, account.quarantined, account.quarantined_by_reason)
     numbers = [
         ("Silver rows", expected.silver_rows, rows.silver_rows),
@@ -155,7 +155,7 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
             for reason in sorted({*expected.quarantined_by_reason, *rows.quarantined_by_reason})
         ),
     ]
-    faults = [f"{each.key}: {each.unaccounted} records have no verdict or two" for each in lost] + [
+    faults = [f"{quoted(each.key)}: {each.unaccounted} records have no verdict or two" for each in lost] + [
         f"{name}: {recorded} by the commit record, {held} in the files"
         for name, recorded, held in numbers
         if recorded != held
@@ -179,7 +179,7 @@ def _unreadable_objects(account: HourAccount) -> Verdict:
     unreadable = account.unreadable
     return Verdict(
         not unreadable,
-        "; ".join(f"{each.key}: {each.unreadable}" for each in unreadable)
+        "; ".join(f"{quoted(each.key)}: {quoted(each.unreadable or '')}" for each in unreadable)
         or f"All {len(account.objects)} objects were read",
         {
             "unreadable": len(unreadable),
@@ -212,7 +212,7 @@ def _unknown_fields(account: HourAccount) -> Verdict:
     fields = account.unknown_fields
     return Verdict(
         not fields,
-        ", ".join(f"{name} in {records} records" for name, records in fields.items()) or "No unknown fields",
+        ", ".join(f"{quoted(name)} in {records} records" for name, records in fields.items()) or "No unknown fields",
         {"unknown": len(fields), **_listed("fields", ("field", "records"), fields.items())},
         WARN,
     )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from event_pipeline.engines.base import PassingFaultError, PipelineError
+from event_pipeline.rules.printable import printable, printable_lines
 
 BACKOFF = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """How a passing fault is retried: after about 5, 15 and 35 seconds.
@@ -34,13 +35,18 @@ def faults_explained(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
     try:
         yield
     except PassingFaultError as fault:
-        raise _retry_or_failure(context, str(fault), {FAULT_CLASS: type(fault).__name__}) from fault
+        raise _retry_or_failure(context, printable(str(fault)), {FAULT_CLASS: type(fault).__name__}) from _shown(fault)
     except PipelineError as fault:
-        raise dg.Failure(str(fault), {FAULT_CLASS: type(fault).__name__}, allow_retries=False) from None
+        raise dg.Failure(printable(str(fault)), {FAULT_CLASS: type(fault).__name__}, allow_retries=False) from None
     except OSError as fault:
         if fault.errno in PASSING_ERRNOS:
-            raise _retry_or_failure(context, str(fault)) from fault
-        raise dg.Failure(str(fault), allow_retries=False) from fault
+            raise _retry_or_failure(context, printable(str(fault))) from _shown(fault)
+        raise dg.Failure(printable(str(fault)), allow_retries=False) from _shown(fault)
+
+
+def _shown(fault: Exception) -> Exception | None:
+    """Return a fault as the cause of a failure, or none when Dagster's pages cannot show its text."""
+    return fault if printable_lines(str(fault)) == str(fault) else None
 
 
 def _retry_or_failure(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from event_pipeline.engines.base import Engine, PipelineError
+from event_pipeline.rules.printable import printable
 from event_pipeline.settings import Environment, Settings
 
 if TYPE_CHECKING:
@@ -88,4 +89,4 @@ def _delete_below(prefix: str, engine: AwsEngine, context: dg.AssetExecutionCont
         engine.delete_artifacts(prefix)
     except PipelineError as error:
         # What was built is worth more than the tidying up, which a lifecycle rule does as well.
-        context.log.warning(f"the messages of the Glue run stay where they are: {error}")
+        context.log.warning(printable(f"the messages of the Glue run stay where they are: {error}"))

@@ -12,12 +12,13 @@ from event_pipeline.assets.checks import GOLD_CHECKS, check_specs, gold_verdicts
 from event_pipeline.assets.cost_metadata import cost_metadata
 from event_pipeline.assets.faults import faults_explained
 from event_pipeline.assets.partitions import backfill_policy, hours_of_run, landing_hours
-from event_pipeline.assets.presentation import OWNERS, file_reference, markdown_table, table_metadata
+from event_pipeline.assets.presentation import OWNERS, file_reference, markdown_table, quoted, table_metadata
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.assets.silver import PARTITIONS
 from event_pipeline.engines.base import Engine, GoldRefresh, StorageError
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.printable import printable
 from event_pipeline.rules.query import GoldTable, load_gold_tables
 from event_pipeline.settings import Settings
 
@@ -73,7 +74,9 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings) -> dg.AssetsDe
     ) -> Iterator[HourEvent]:
         with faults_explained(context):
             hours = hours_of_run(context)
-            refresh = engine.refresh_gold(table, hours, force=config.force, progress=context.log.info)
+            refresh = engine.refresh_gold(
+                table, hours, force=config.force, progress=lambda line: context.log.info(printable(line))
+            )
             progress(f"{table.name}: {len(refresh.day_rows)} event days folded in {refresh.seconds:.1f} s", None)
             days = {hour: engine.touched_days(table, hour) for hour in hours}
             verdicts = gold_verdicts(engine, table, sorted({day for touched in days.values() for day in touched}))
@@ -119,5 +122,5 @@ def _preview(engine: Engine, table: GoldTable, day: date) -> dg.MarkdownMetadata
             f"ORDER BY {columns} LIMIT {PREVIEW_ROWS}"
         )
     except StorageError as fault:  # the checks fail for it; the preview only says it, too
-        return dg.MetadataValue.md(str(fault))
+        return dg.MetadataValue.md(quoted(str(fault)))
     return markdown_table(rows.column_names, [tuple(row.values()) for row in rows.to_pylist()])

@@ -18,7 +18,9 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData as JudgedMaterialization,
 )
 
+from event_pipeline.assets.presentation import plain_metadata
 from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.printable import printable
 
 DATA_VERSION_TAG = "dagster/data_version"
 DATA_VERSION_IS_OURS_TAG = "dagster/data_version_is_user_provided"
@@ -66,12 +68,12 @@ def hour_events(context: dg.AssetExecutionContext, results: Mapping[Hour, HourRe
             yield dg.AssetMaterialization(
                 asset_key,
                 partition=hour.partition_key,
-                metadata=results[hour].metadata,
+                metadata=plain_metadata(results[hour].metadata),
                 tags={**tags, DATA_VERSION_TAG: version, DATA_VERSION_IS_OURS_TAG: "true"},
             )
     else:
         for hour, result in results.items():
-            context.add_asset_metadata(result.metadata, partition_key=hour.partition_key)
+            context.add_asset_metadata(plain_metadata(result.metadata), partition_key=hour.partition_key)
         yield dg.MaterializeResult(data_version=dg.DataVersion(next(iter(versions.values()))) if versions else None)
     judged = _newest_materializations(context, list(results))
     for spec in context.assets_def.check_specs:
@@ -81,8 +83,9 @@ def hour_events(context: dg.AssetExecutionContext, results: Mapping[Hour, HourRe
                 asset_key=asset_key,
                 check_name=spec.name,
                 passed=verdict.passed,
-                description=verdict.description,
-                metadata=verdict.metadata,
+                # What a check made of data is quoted there; this is for what libraries put into messages.
+                description=printable(verdict.description),
+                metadata=plain_metadata(verdict.metadata),
                 severity=verdict.severity,
                 blocking=spec.blocking,
                 partition=hour.partition_key,

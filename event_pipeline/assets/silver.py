@@ -25,6 +25,7 @@ from event_pipeline.engines.base import Engine, PartitionChange, SilverBuild, Si
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.printable import printable
 from event_pipeline.settings import Settings
 
 SILVER = "silver_events"
@@ -82,7 +83,7 @@ def silver_events_asset(settings: Settings) -> dg.AssetsDefinition:
                 hours_of_run(context),
                 force=config.force,
                 allow_fewer_objects=config.allow_fewer_objects,
-                progress=context.log.info,
+                progress=lambda line: context.log.info(printable(line)),
             ):
                 hour, account = build.commit.hour, build.commit.account
                 builds[hour] = build
@@ -129,7 +130,7 @@ def silver_partitions_asset(settings: Settings) -> dg.AssetsDefinition:
             changes = engine.register_hours(hours)
             changed = [change for change in changes if change.action != "unchanged"]
             for change in changed:
-                context.log.info(f"{change.table} {change.partition}: {change.action} ({change.reason})")
+                context.log.info(printable(f"{change.table} {change.partition}: {change.action} ({change.reason})"))
             progress(f"{PARTITIONS}: {len(changed)} of {len(changes)} catalog entries changed", None)
             commits = {hour: engine.hour_commit(hour) for hour in hours}
             yield from hour_events(

@@ -11,6 +11,7 @@ from event_pipeline.alerts.channels import channels_of
 from event_pipeline.automation.alerting import look_and_tell
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.rules.printable import printable
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
@@ -38,7 +39,7 @@ def alerts_sensor(
         channels, pipeline = channels_of(settings, log), Pipeline(engine, gold_tables, settings)
         told = look_and_tell(pipeline, lambda: nullcontext(context.instance), channels, clock)
         for channel, why in told.delivered.failed:
-            log.error(f"{channel}: {why}; it is tried again")
+            log.error(printable(f"{channel}: {why}; it is tried again"))
         open_alerts = ", ".join(sorted(told.state.alerts)) or "none"
         sent = len(told.delivered.sent)
         return dg.SkipReason(f"Open alerts: {open_alerts}; {sent} messages sent, {len(told.state.outbox)} waiting")

@@ -10,6 +10,7 @@ from event_pipeline.assets.faults import faults_explained
 from event_pipeline.assets.presentation import markdown_table
 from event_pipeline.automation.housekeeping import Housework, find_housework, remove_housework, summarize
 from event_pipeline.engines.base import Engine
+from event_pipeline.rules.printable import printable
 from event_pipeline.settings import Settings
 
 HOUSEKEEPING = "housekeeping"
@@ -34,10 +35,10 @@ def housekeeping_job(settings: Settings) -> dg.JobDefinition:
             work, kept = find_housework(engine, context.instance, settings, datetime.now(UTC)), list[str]()
             if config.delete:
                 work, kept = remove_housework(
-                    work, engine, context.instance, settings, lambda line, _: context.log.debug(line)
+                    work, engine, context.instance, settings, lambda line, _: context.log.debug(printable(line))
                 )
             for reason in kept:
-                context.log.warning(f"left for the next time: {reason}")
+                context.log.warning(printable(f"left for the next time: {reason}"))
         yield dg.Output(None, metadata={"removed": config.delete, "left for the next time": len(kept), **_sums(work)})
 
     @dg.job(

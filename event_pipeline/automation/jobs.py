@@ -12,6 +12,7 @@ from event_pipeline.assets.presentation import markdown_table
 from event_pipeline.assets.silver import SILVER_POOL
 from event_pipeline.engines.base import Engine, PartitionAction
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
+from event_pipeline.rules.printable import printable
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -52,7 +53,7 @@ class RepairConfig(dg.Config):
         try:
             return HourRange(Hour.parse(self.from_hour), Hour.parse(self.to_hour))
         except InvalidHourError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+            raise dg.Failure(printable(str(error)), allow_retries=False) from None
 
 
 def repair_partitions_job() -> dg.JobDefinition:
@@ -67,7 +68,7 @@ def repair_partitions_job() -> dg.JobDefinition:
             changes = engine.repair(config.hours())
         changed = [change for change in changes if change.action is not PartitionAction.UNCHANGED]
         for change in changed:
-            context.log.info(f"{change.table} {change.partition}: {change.action} ({change.reason})")
+            context.log.info(printable(f"{change.table} {change.partition}: {change.action} ({change.reason})"))
         counts = Counter(change.action for change in changes)
         yield dg.Output(
             None,

@@ -10,6 +10,7 @@ from event_pipeline.assets.progress import HourProgress, silent
 from event_pipeline.automation.run_hours import process_tag
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.open import open_engine
+from event_pipeline.rules.printable import printable
 from event_pipeline.rules.query import GOLD_FOLDER
 from event_pipeline.settings import Environment, Settings
 
@@ -29,7 +30,7 @@ def pipeline_resources(
         return engine or open_engine(settings, gold_folder)
 
     return {
-        "engine": dg.ResourceDefinition(opened, description=f"Reads and writes {place(settings)}"),
+        "engine": dg.ResourceDefinition(opened, description=printable(f"Reads and writes {place(settings)}")),
         "progress": dg.ResourceDefinition.hardcoded_resource(
             progress, description="Takes progress lines in the process that runs"
         ),

@@ -21,6 +21,7 @@ from event_pipeline.engines.base import Engine, PipelineError, RawNotices
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import AUTOMATIC_STATES, HourSituation
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
+from event_pipeline.rules.printable import printable
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
@@ -133,7 +134,9 @@ def _take_notices(context: dg.SensorEvaluationContext, engine: Engine, done_with
     try:
         return engine.take_notices(done_with)
     except PipelineError as error:
-        context.log.warning(f"notices of new raw objects cannot be read, the listing goes on without them: {error}")
+        context.log.warning(
+            printable(f"notices of new raw objects cannot be read, the listing goes on without them: {error}")
+        )
         return RawNotices(frozenset(), ())
 
 

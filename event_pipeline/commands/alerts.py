@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from event_pipeline.commands.options import ExitCode
-from event_pipeline.reporting.terminal import messages, output
+from event_pipeline.reporting.terminal import PrintableFormatter, messages, output
 from event_pipeline.settings import Settings, load_settings
 
 alerts_app = typer.Typer(invoke_without_command=True)
@@ -79,10 +79,12 @@ def _reaches_people(loaded: Settings) -> bool:
 
 
 def _log() -> logging.Logger:
-    """Return the log of the command line: stderr, messages as they are."""
+    """Return the log of the command line: stderr, visible characters only."""
     log = logging.getLogger("event_pipeline.alerts.told")
     log.setLevel(logging.INFO)
     if not log.handlers:
-        log.addHandler(logging.StreamHandler())
+        handler = logging.StreamHandler()
+        handler.setFormatter(PrintableFormatter())
+        log.addHandler(handler)
         log.propagate = False
     return log

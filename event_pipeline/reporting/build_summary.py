@@ -46,7 +46,10 @@ def _print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) 
     """Name the hours that are left alone on purpose, and what a person can do about them."""
     if plan.shrunk:
         console.print(
-            f"Left alone, because raw objects that they were built from are gone: {hours_text(plan.shrunk)}.\n"
+            f"Left alone, because raw objects that they were built from are gone: {hours_text(plan.shrunk)}.",
+            style=FAULT,
+        )
+        console.print(
             "  Put the objects back, or say --allow-fewer-objects: the rebuilt hour then lacks their records.",
             style=FAULT,
         )
@@ -57,10 +60,10 @@ def _print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) 
         )
     if plan.too_early:
         console.print(
-            f"Left alone, because they lie before the first partition {first_partition}: "
-            f"{hours_text(plan.too_early)}.\n  EVENT_PIPELINE_FIRST_PARTITION sets it.",
+            f"Left alone, because they lie before the first partition {first_partition}: {hours_text(plan.too_early)}.",
             style=WARNING,
         )
+        console.print("  EVENT_PIPELINE_FIRST_PARTITION sets it.", style=WARNING)
 
 
 def is_sound(outcome: RangeOutcome) -> bool:

@@ -19,7 +19,7 @@ from event_pipeline.engines.base import Engine, PipelineError
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
 from event_pipeline.reporting.findings import Finding, Level
-from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
+from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING, printable_text
 from event_pipeline.rules.hour import hours_text
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Environment, Settings
@@ -70,10 +70,10 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
     styles = {Level.OK: GOOD, Level.WARN: WARNING, Level.FAIL: FAULT}
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for each in findings:
-        found = Text(each.found)
-        if each.remedy:
-            found.append(f"\n{each.remedy}", style=styles[each.level])
+        found = printable_text(Text(each.found))
         table.add_row(Text(each.level, style=styles[each.level]), Text(each.subject, style="bold"), found)
+        if each.remedy:
+            table.add_row("", "", printable_text(Text(each.remedy, style=styles[each.level])))
     console.print(table)
 
 

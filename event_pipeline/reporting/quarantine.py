@@ -13,9 +13,10 @@ from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.reporting.results import ResultFormat, write_result
 from event_pipeline.reporting.tables import lay_out
-from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output, printable
+from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
 from event_pipeline.rules.contract import QUARANTINE_REASONS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, hours_text
+from event_pipeline.rules.printable import printable
 
 if TYPE_CHECKING:
     from event_pipeline.automation.replaying import ReplayPlan, ReplayResult

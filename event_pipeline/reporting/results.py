@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +17,8 @@ from rich.text import Text
 
 from event_pipeline.engines.base import QueryError
 from event_pipeline.reporting.tables import fits
-from event_pipeline.reporting.terminal import QUIET, messages, output, printable
+from event_pipeline.reporting.terminal import QUIET, messages, output
+from event_pipeline.rules.printable import json_escaped, printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +45,11 @@ def write_result(result: pa.Table, result_format: ResultFormat) -> None:
     # Not sys.stdout itself: the data is UTF-8 with its own line ends, whatever the terminal's encoding is.
     writer = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="", write_through=True)
     try:
-        (write_csv if result_format is ResultFormat.CSV else write_json)(result, writer)
+        if result_format is ResultFormat.CSV:
+            # Values of CSV have no escapes: a file gets them as they are, a terminal what it can show and not obey.
+            write_csv(result, writer, visible=sys.stdout.isatty())
+        else:
+            write_json(result, writer)
         writer.flush()
     finally:
         writer.detach()
@@ -54,7 +59,8 @@ def write_json(result: pa.Table, file: TextIO) -> None:
     """Write one array with one object a row.
 
     Decimals are strings with their scale, dates `YYYY-MM-DD`, timestamps `2025-12-07T22:00:01.123` in UTC, maps
-    are objects, bytes hexadecimal strings; NaN and infinities, which JSON does not know, are null.
+    are objects, bytes hexadecimal strings; NaN and infinities, which JSON does not know, are null. Characters that
+    nobody sees are written as JSON's escapes, which read back as the same text.
 
     Raises:
         QueryError: two columns have the same name, which an object cannot hold.
@@ -64,19 +70,21 @@ def write_json(result: pa.Table, file: TextIO) -> None:
         raise QueryError(f"column {twice[0]!r} stands twice in the result: name them apart with AS")
     separator = "["
     for row in plain_rows(result):
-        file.write(separator + json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False))
+        text = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
+        file.write(separator + json_escaped(text))
         separator = ",\n"
     file.write("[]\n" if separator == "[" else "]\n")
 
 
-def write_csv(result: pa.Table, file: TextIO) -> None:
+def write_csv(result: pa.Table, file: TextIO, *, visible: bool = False) -> None:
     r"""Write a header and one record a row by RFC 4180 (`\r\n`), null as an empty field, empty text as `""`.
 
-    Values are written as in JSON; maps, structs and lists are JSON texts.
+    Values are written as in JSON; maps, structs and lists are JSON texts. `visible` escapes what a terminal would obey.
     """
-    file.write(",".join(_csv_field(name) for name in result.column_names) + "\r\n")
+    shown = printable if visible else str
+    file.write(",".join(_csv_field(shown(name)) for name in result.column_names) + "\r\n")
     for row in plain_rows(result):
-        line = ",".join("" if value is None else _csv_field(as_text(value)) for value in row)
+        line = ",".join("" if value is None else _csv_field(shown(as_text(value))) for value in row)
         # A record of one null would be a blank line, which readers skip.
         file.write((line or '""') + "\r\n")
 
@@ -87,13 +95,13 @@ def print_table(result: pa.Table, console: Console) -> None:
     rows = [[_cell(value) for value in row] for row in plain_rows(shown)]
     table = Table()
     for field in result.schema:
-        table.add_column(Text(field.name), justify="right" if is_number(field.type) else "left", no_wrap=True)
+        table.add_column(Text(printable(field.name)), justify=_side(field.type), no_wrap=True)
     for row in rows:
         table.add_row(*row)
     if fits(table, console):
         console.print(table)
     else:
-        _print_blocks(result.column_names, rows, console)
+        _print_blocks([printable(name) for name in result.column_names], rows, console)
     if result.num_rows > len(rows):
         messages().print(
             f"{len(rows):,} of {result.num_rows:,} rows shown: --format csv or json writes all",
@@ -123,6 +131,10 @@ def plain_rows(result: pa.Table) -> Iterator[list[Any]]:
 def as_text(value: Any) -> str:
     """Write one plain value as text; what has structure as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _side(arrow_type: pa.DataType) -> Literal["left", "right"]:
+    return "right" if is_number(arrow_type) else "left"
 
 
 def is_number(arrow_type: pa.DataType) -> bool:

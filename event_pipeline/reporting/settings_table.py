@@ -80,8 +80,8 @@ def print_settings(settings: Settings, console: Console) -> None:
     for row in rows:
         console.print(Text.assemble((row.variable, "bold"), " = ", (row.value, _style(row))), soft_wrap=True)
         source = f"set in the environment, default {row.default}" if row.source == "environment" else "default"
-        details = Text(f"{row.meaning}\n{row.allowed}; {source}", style=QUIET)
-        console.print(Padding(details, (0, 0, 0, 4)))
+        for detail in (row.meaning, f"{row.allowed}; {source}"):
+            console.print(Padding(Text(detail, style=QUIET), (0, 0, 0, 4)))
 
 
 def _style(row: SettingRow) -> str:

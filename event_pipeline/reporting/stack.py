@@ -61,7 +61,8 @@ def print_state(state: StackState, region: str, stale: Mapping[str, str], consol
     _print_pairs("outputs", sorted(state.outputs.items()), console)
     for name, expected in stale.items():
         console.print(f"{name} is not this checkout's", style=WARNING)
-        console.print(f"  deployed  {state.parameters.get(name) or 'nothing'}\n  here      {expected}", style=QUIET)
+        console.print(f"  deployed  {state.parameters.get(name) or 'nothing'}", style=QUIET)
+        console.print(f"  here      {expected}", style=QUIET)
     if stale:
         console.print("`event-pipeline stack deploy` brings what is deployed up to date", style=WARNING)
     else:

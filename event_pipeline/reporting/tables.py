@@ -10,6 +10,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from event_pipeline.reporting.terminal import printable_text
+from event_pipeline.rules.printable import printable
+
 Cell = Text | str
 
 
@@ -20,6 +23,8 @@ def lay_out(
 
     Every column is as wide as its widest value; headings wrap between words.
     """
+    # Escaped before it is measured: the console would only find afterwards that a value is wider.
+    shown = [[printable_cell(cell) for cell in row] for row in rows]
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -29,7 +34,7 @@ def lay_out(
         title_style="bold",
     )
     for number, heading in enumerate(headings):
-        widest = max((_width(row[number]) for row in rows), default=0)
+        widest = max((_width(row[number]) for row in shown), default=0)
         longest_word = max(map(len, heading.split()), default=0)
         table.add_column(
             heading,
@@ -37,9 +42,14 @@ def lay_out(
             # Set, not only bounded: Rich shrinks wide columns by share, and would cut values to spare headings.
             width=max(widest, longest_word),
         )
-    for row in rows:
+    for row in shown:
         table.add_row(*row)
     return table
+
+
+def printable_cell(cell: Cell) -> Cell:
+    """Return a cell as one line of visible characters."""
+    return printable_text(cell) if isinstance(cell, Text) else printable(cell)
 
 
 def fits(table: Table, console: Console) -> bool:

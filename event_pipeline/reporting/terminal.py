@@ -1,15 +1,21 @@
-"""Where text for people goes: data to stdout, progress to stderr; a bar for a person, plain lines for a log."""
+"""Where text for people goes: data to stdout, progress to stderr; a bar for a person, plain lines for a log.
+
+Everything that people read goes through the consoles made here, which print nothing but visible characters: names and
+errors hold text of strangers, and a terminal obeys what it is sent. One call of `print` is one line.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,7 +24,10 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.segment import Segment
 from rich.text import Text
+
+from event_pipeline.rules.printable import printable
 
 GOOD = "green"
 NOTE = "cyan"
@@ -34,8 +43,18 @@ _PIPED_WIDTH = 10_000
 
 
 class _Console(Console):
+    """A console that prints visible characters only, whatever it is given and however that is nested."""
+
     def on_broken_pipe(self) -> NoReturn:
         leave_quietly()
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        if isinstance(renderable, Text):
+            renderable = printable_text(renderable)
+        return super().render(renderable, options)
 
 
 def leave_quietly() -> NoReturn:
@@ -62,9 +81,41 @@ def _make_console(*, stderr: bool) -> Console:
     return console
 
 
-def printable(text: str) -> str:
-    """Return a text of the data so that it cannot command a terminal: what is not printable is shown escaped."""
-    return "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
+def printable_text(text: Text) -> Text:
+    """Return a styled text as one line of visible characters; styles keep their places."""
+    if printable(text.plain) == text.plain:
+        return text
+    shown = text.blank_copy()
+    for part in text.divide(range(1, len(text))):
+        style = part.spans[0].style if part.spans else ""
+        shown.append(printable(part.plain), style=style)
+    return shown
+
+
+def print_error(message: str, console: Console) -> None:
+    """Print why a command ends; lines of the message after the first are marked, so that none can pass for another."""
+    for number, line in enumerate(message.split("\n")):
+        console.print(f"  | {line}" if number else f"error: {line}", style=FAULT, soft_wrap=True)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Writes log records as visible characters; lines after the first are indented, so none can pass for another."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record."""
+        return "\n  ".join(map(printable, super().format(record).split("\n")))
+
+
+def print_only_visible_characters() -> None:
+    """See that what no console prints is visible characters, too: warnings of loggers, and tracebacks."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(PrintableFormatter())
+    sys.excepthook = _print_traceback
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
+        sys.stderr.write(printable(line) + "\n")
 
 
 class ProgressView:
