@@ -388,6 +388,7 @@ def dev(
     """Start the Dagster UI and daemon over the same data; Ctrl-C ends both."""
     from event_pipeline.automation.dagster_storage import storage_faults
     from event_pipeline.automation.runs import prepare_instance
+    from event_pipeline.webserver.guard import exposure_warning, is_loopback
 
     loaded = load_settings()
     with storage_faults(loaded.dagster_home):
@@ -397,12 +398,16 @@ def dev(
         "DAGSTER_HOME": str(loaded.dagster_home),
         "EVENT_PIPELINE_ROOT": str(loaded.root.absolute()),
     }
-    # Dagster would announce its successor of this command, and a dagster.yaml in the folder where it starts.
-    command = [sys.executable, "-W", "ignore:Function `dev_command`", "-m", "dagster", "dev"]
+    # Dagster would announce its successor of this command. -P, and the same for its processes: no module is imported
+    # from the folder in which somebody happens to be.
+    environment["PYTHONSAFEPATH"] = "1"
+    command = [sys.executable, "-P", "-W", "ignore:Function `dev_command`", "-m", "event_pipeline.webserver.dev"]
     command += ["-w", str(WORKSPACE), "-h", host, "-p", str(port)]
-    messages().print(f"Dagster UI: http://{host}:{port} over {loaded.root.absolute()}")
+    console = messages()
+    console.print(f"Dagster UI: http://{f'[{host}]' if ':' in host else host}:{port} over {loaded.root.absolute()}")
+    if not is_loopback(host):
+        console.print(exposure_warning(host), style=WARNING)
     # Replaced, not started: signals reach Dagster itself, which stops its processes in order.
-    os.chdir(loaded.dagster_home)
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted
 
 

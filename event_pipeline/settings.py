@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from decimal import Decimal
 from difflib import get_close_matches
@@ -26,6 +27,10 @@ from event_pipeline.rules.contract import EventTimeLimits
 from event_pipeline.rules.hour import Hour
 
 PREFIX = "EVENT_PIPELINE_"
+
+_LOGIN = re.compile(r"//[^/?#]*@")
+"""User and password in an address."""
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
 
 
 class SettingsError(ValueError):
@@ -226,6 +231,10 @@ class Settings(BaseSettings):
     dagster_url: str = Field(
         default="", description="Address of the Dagster UI for the links in alerts, for example https://dagster.example"
     )
+    ui_hosts: str = Field(
+        default="",
+        description="Names besides localhost by which the Dagster UI is reached, with commas: name or name:port",
+    )
     runbook_url: str = Field(
         default="", description="Address of docs/runbook.md for the links in alerts, without an anchor"
     )
@@ -292,6 +301,20 @@ class Settings(BaseSettings):
             raise ValueError("an address begins with https:// or http://, names a host and holds no spaces")
         return value
 
+    @field_validator("dagster_url", "runbook_url")
+    @classmethod
+    def _without_password(cls, value: str) -> str:
+        # Everybody who gets an alert would read it, and every browser that follows the link would send it.
+        return _LOGIN.sub("//", value)
+
+    @field_validator("ui_hosts")
+    @classmethod
+    def _host_names(cls, value: str) -> str:
+        for name in filter(None, map(str.strip, value.split(","))):
+            if not _HOST.fullmatch(name):
+                raise ValueError("names with commas between, each `name` or `name:port`: no address, no pattern")
+        return value
+
     @model_validator(mode="after")
     def _complete_for_aws(self) -> Settings:
         missing = [f"{PREFIX}{name.upper()}" for name in _NEEDED_ON_AWS if not getattr(self, name)]
@@ -348,6 +371,11 @@ def _is_web_address(text: str) -> bool:
         return False
 
 
+def _shown(given: Any) -> Any:
+    """Return a wrong value as an error may quote it: without a password."""
+    return _LOGIN.sub("//", given) if isinstance(given, str) else given
+
+
 def variable_names() -> dict[str, str]:
     """Map each environment variable to the field it sets."""
     return {f"{PREFIX}{field.upper()}": field for field in Settings.model_fields}
@@ -372,7 +400,7 @@ def load_settings(**overrides: Any) -> Settings:
         for fault in error.errors():
             place = fault["loc"][0] if fault["loc"] else None
             is_secret = place in Settings.model_fields and Settings.model_fields[str(place)].annotation is SecretStr
-            shown = "(a secret)" if is_secret else repr(fault["input"])
+            shown = "(a secret)" if is_secret else repr(_shown(fault["input"]))
             name = f"{PREFIX}{str(place).upper()}={shown}: " if place else ""
             faults.append(name + fault["msg"].removeprefix("Value error, "))
     if faults:

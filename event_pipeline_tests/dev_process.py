@@ -225,7 +225,7 @@ def _kill(pid: int) -> None:
 def _kind(command: str) -> str:
     if "dagster._daemon" in command:
         return "daemon"
-    if "dagster_webserver" in command:
+    if "event_pipeline.webserver\0--" in command:
         return "webserver"
     if "multiprocessing" in command:
         return "run"

@@ -576,7 +576,8 @@ def test_dev_starts_dagster_over_the_same_data(run: Run, root: Path, monkeypatch
     with pytest.raises(Replaced):
         main(["dev", "--port", "3123"])
     _, command, environment = started
-    assert command[command.index("-m") : command.index("-m") + 3] == ["-m", "dagster", "dev"]
+    assert command[command.index("-m") : command.index("-m") + 2] == ["-m", "event_pipeline.webserver.dev"]
+    assert environment["PYTHONSAFEPATH"] == "1"
     assert command[-4:] == ["-h", "127.0.0.1", "-p", "3123"]
     assert environment["DAGSTER_HOME"] == str(root / "dagster")
     assert environment["EVENT_PIPELINE_ROOT"] == str(root)

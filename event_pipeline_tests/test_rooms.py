@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
     ),
     (frozenset({"automation"}),),
     (frozenset({"reporting"}),),
-    (frozenset({"definitions"}), frozenset({"commands"})),
+    (frozenset({"definitions"}), frozenset({"commands"}), frozenset({"webserver"})),
     (frozenset({"cli"}),),
 )
 """From the ground up; a module imports its own room and what lies on lower floors."""
@@ -38,6 +38,7 @@ THIRD_PARTY = {
     "alerts": {"pydantic"},
     "automation": {"dagster", "pydantic", "sqlalchemy", "yaml"},
     "definitions": {"dagster"},
+    "webserver": {"dagster", "dagster_webserver", "graphql"},
 }
 """What a room may import from outside the standard library; the rooms that are not named choose for themselves."""
 

@@ -1,0 +1,51 @@
+"""`dagster dev` whose web server is guarded, in a folder of its own.
+
+Dagster imports modules from the folder it is started in and reads its `.env`. So that is an empty one which only this
+user can write, and never the data folder, which others fill.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dagster._cli.dev as dagster_dev
+
+WEBSERVER = "dagster_webserver"
+GUARDED_WEBSERVER = "event_pipeline.webserver"
+DAEMON = "dagster._daemon"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run web server and daemon until a signal ends them."""
+    # Where a later Dagster lacks the name, this ends with a KeyError instead of a web server without its guard.
+    names_in_dagster = vars(dagster_dev)
+    start = names_in_dagster["open_ipc_subprocess"]
+
+    def start_guarded(command: list[str], **options: Any) -> Any:
+        return start(guarded(command), **options)
+
+    names_in_dagster["open_ipc_subprocess"] = start_guarded
+    with TemporaryDirectory(prefix="event-pipeline-dev-") as folder:
+        os.chdir(folder)
+        dagster_dev.dev_command(list(arguments), prog_name="dagster dev")
+
+
+def guarded(command: list[str]) -> list[str]:
+    """Return the command of one of Dagster's processes with the guarded web server in the place of its own.
+
+    Raises:
+        RuntimeError: it is neither web server nor daemon, so a Dagster that starts its web server otherwise.
+    """
+    if command[1:3] == ["-m", WEBSERVER]:
+        return [command[0], "-m", GUARDED_WEBSERVER, *command[3:]]
+    if command[1:3] == ["-m", DAEMON]:
+        return command
+    raise RuntimeError(f"this Dagster starts {command[1:3]}, which is not known: no web server is started unguarded")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
