@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState, as_built, input_state
-from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, dollars_of
+from event_pipeline.rules.accounting import DayTotals, HourAccount, RawListing, RawObject, dollars_of
 from event_pipeline.rules.contract import (
     EVENT_DATE,
     HOUR_LEDGER,
@@ -34,6 +34,7 @@ from event_pipeline.rules.contract import (
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.rules.record import Event, InstantRange, Rejection, judge
+from event_pipeline.rules.resent import SentAgain, neighbours_sent_again
 from event_pipeline.rules.stored_bytes import DigestingReader
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ class Verification:
     """Published hours past their retention: their Silver was removed on purpose. Gold days that hold their events
     cannot be recomputed either; they are held to the control totals of the commit records."""
 
+    sent_again: Mapping[tuple[Hour, Hour], SentAgain] = field(default_factory=dict)
+    """Hour and another one that holds the same records, by the samples in their commit records: no difference, because
+    every record is where its object says, but what was sent again counts twice."""
+
     @property
     def differences(self) -> list[Difference]:
         """All differences, hours first; empty when everything was proven."""
@@ -163,7 +168,8 @@ def verify(
     commits = engine.hour_commits(hours)
     registered = engine.registered_runs(hours)
     # Of all hours, because a day of the range may hold events of hours outside.
-    retired = {hour: commit for hour, commit in engine.hour_commits().items() if commit.retired_at}
+    every_commit = engine.hour_commits()
+    retired = {hour: commit for hour, commit in every_commit.items() if commit.retired_at}
     retired_days = {date.fromisoformat(day) for commit in retired.values() for day in commit.account.days}
     landing_hours = _landing_hours_of_days(engine)
     gold_rows = {table.name: _published_days(engine, table) for table in gold_tables}
@@ -210,7 +216,18 @@ def verify(
             gold.append(GoldVerdict(table.name, day, gold_rows[table.name].get(day, 0), differences))
     not_built = tuple(hour for hour in listings if hour not in commits and hour.is_closed(now))
     left = tuple(hour for hour in retired if hours is None or hour in hours)
-    return Verification(tuple(verdicts), tuple(outrun), tuple(gold), not_recounted, not_built, left)
+    repeated = _sent_again(sorted(commits), {hour: commit.account for hour, commit in every_commit.items()})
+    return Verification(tuple(verdicts), tuple(outrun), tuple(gold), not_recounted, not_built, left, repeated)
+
+
+def _sent_again(hours: Sequence[Hour], accounts: Mapping[Hour, HourAccount]) -> dict[tuple[Hour, Hour], SentAgain]:
+    """Find the hours that hold records of another one as well; of two hours of the range the later one names both."""
+    return {
+        (hour, other): found
+        for hour in hours
+        for other, found in neighbours_sent_again(hour, accounts).items()
+        if other < hour or other not in hours
+    }
 
 
 # -- one landing hour

@@ -16,7 +16,7 @@ from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -160,6 +160,11 @@ Fault = tuple[Callable[[Place], object], str]
 """What brings a data folder into the state, and what the showing commands say then and no longer after the healing."""
 
 
+def resent_object(place: Place) -> None:
+    before = CLOSED.plus(-1)
+    place.write(CLOSED, 5, [event(before, second) for second in range(4)], build_it=True)
+
+
 def waiting(place: Place) -> None:
     for folder in ("raw", "lake"):
         shutil.rmtree(place.root / folder)
@@ -283,6 +288,7 @@ FAULTS: dict[str, Fault] = {
     "unreadable_objects": (corrupt_object, "Raw objects cannot be read"),
     "conservation_law": (broken_law, "Records in and out do not add up"),
     "lost_objects": (lost_object, "Raw objects of published hours are gone"),
+    "sent_again": (resent_object, "Records of another hour were sent again in 1 hour"),
     "run_failed": (failed_run, "Runs failed and are not tried again"),
     "cannot_look": (damaged_catalog, "The pipeline's data cannot be read"),
     "daily_digest": (nothing, "ready"),
@@ -369,7 +375,8 @@ def test_the_runbook_shows_and_heals(anchor: str, place: Place, capsys: pytest.C
 def ended(commands: list[str], place: Place) -> list[int]:
     """Run lines of the runbook: our command in this process, all else by a shell. Return the exit codes."""
     record = place.layout.hour_commit(CLOSED)
-    stands_for = {"HOUR": str(CLOSED), "NEXT": str(CLOSED.plus(1)), "FILE": str(record)}
+    resent = str(place.root / "raw" / CLOSED.raw_key(CLOSED.start + timedelta(minutes=5)))
+    stands_for = {"HOUR": str(CLOSED), "NEXT": str(CLOSED.plus(1)), "FILE": str(record), "OBJECT": resent}
     codes = []
     for line in commands:
         words = [stands_for.get(word, word) for word in shlex.split(line, comments=True)]

@@ -22,6 +22,8 @@ from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
 from event_pipeline.generator import GeneratorOptions, generate
+from event_pipeline.reporting.terminal import output
+from event_pipeline.reporting.verification_table import print_verification
 from event_pipeline.rules import validation
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
@@ -87,6 +89,27 @@ def clean(clean_root: Path, root: Path, settings: Settings) -> Settings:
 
 
 # -- what is right is proven
+
+
+def test_records_that_were_sent_again_are_named_and_are_no_difference(
+    clean: Settings, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hours = [HOUR, HOUR.plus(1)]
+    again = write_object(root, HOUR.plus(1), 0, [event(second=1), purchase(second=2), event(HOUR.plus(1))])
+    build(LocalEngine(clean), hours)
+
+    for asked, named in ((None, (hours[1], hours[0])), (HourRange(HOUR, HOUR.plus(1)), (hours[0], hours[1]))):
+        proven = verify(clean, asked)
+        assert proven.differences == []
+        ((pair, shared),) = proven.sent_again.items()
+        assert (pair, shared.records, shared.revenue, shared.is_exact) == (named, 2, Decimal("19.98"), True)
+    console = output()
+    console.width = 400
+    print_verification(verify(clean), console)
+    assert (
+        f"Sent again, so counted twice: {hours[1]} and {hours[0]} both hold 2 records, revenue 19.98 USD ({again} like "
+        f"{HOUR.raw_key(HOUR.start)})" in capsys.readouterr().out
+    )
 
 
 def test_dirty_data_is_proven_and_the_counts_are_the_oracles(dirty: Settings) -> None:

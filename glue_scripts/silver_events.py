@@ -61,6 +61,7 @@ from event_pipeline.rules.duplicates import (
     without_lines,
 )
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.resent import bounded
 from event_pipeline.rules.silver_files import FILE_BYTES, EventsFile, groups_by_size, write_quarantine
 from event_pipeline.rules.validation import ValidatedObject, day_totals, silver_rows, validate_object
 
@@ -490,7 +491,7 @@ class HourBuilder:
             planned.run_id,
             planned.open_at or now.replace(microsecond=now.microsecond // 1000 * 1000),
             planned.limits.rules_version,
-            HourAccount(tuple(accounts), dict(sorted(days.items()))),
+            HourAccount(bounded(accounts), dict(sorted(days.items()))),
             tuple(file for file, *_ in written if file),
         )
 

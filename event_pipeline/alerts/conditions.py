@@ -16,6 +16,7 @@ from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState
 from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour, hours_text
+from event_pipeline.rules.resent import neighbours_sent_again
 from event_pipeline.settings import Settings
 
 ERROR_CHARACTERS = 400
@@ -31,6 +32,7 @@ class AlertKind(StrEnum):
     UNREADABLE_OBJECTS = "unreadable_objects"
     CONSERVATION_LAW = "conservation_law"
     LOST_OBJECTS = "lost_objects"
+    SENT_AGAIN = "sent_again"
     RUN_FAILED = "run_failed"
     CANNOT_LOOK = "cannot_look"
     BACKFILL_FINISHED = "backfill_finished"
@@ -161,6 +163,7 @@ def find(facts: Facts, settings: Settings) -> list[Finding]:
         _unreadable_objects(facts, settings),
         _conservation_law(facts),
         _lost_objects(facts),
+        _sent_again(facts),
         _run_failed(facts),
     )
     return [finding for finding in found if finding]
@@ -363,6 +366,22 @@ def _lost_objects(facts: Facts) -> Finding | None:
             for hour in lost
         },
         "put the objects back; the published build stays, and new objects of the hour wait",
+    )
+
+
+def _sent_again(facts: Facts) -> Finding | None:
+    """Name the later one of two hours that hold the same records: that is where they were sent again."""
+    accounts, details = {hour: commit.account for hour, commit in facts.commits.items()}, dict[Hour, str]()
+    for hour in accounts:
+        earlier = {other: found for other, found in neighbours_sent_again(hour, accounts).items() if other < hour}
+        if earlier:
+            details[hour] = "; ".join(f"{other} holds {found} as well" for other, found in earlier.items())
+    return _about_hours(
+        AlertKind.SENT_AGAIN,
+        Severity.WARNING,
+        "Records of another hour were sent again in",
+        details,
+        "revenue and counts hold them twice: ask the producer, take the object that was sent again out of raw",
     )
 
 

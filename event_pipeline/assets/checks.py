@@ -7,6 +7,7 @@ is recorded. Materializing a finished hour again changes nothing and checks it a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
@@ -17,8 +18,9 @@ from event_pipeline.assets.results import Verdict
 from event_pipeline.engines.base import Engine, Measure, RowCounts, StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.rules.accounting import HourAccount, RawListing
-from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
+from event_pipeline.rules.resent import NEIGHBOUR_HOURS, compared_with, neighbours_sent_again
 from event_pipeline.settings import Settings
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
@@ -38,6 +40,11 @@ SILVER_CHECKS = {
     ),
     "quarantine_share": "The share of quarantined records stays below the warning and the error threshold.",
     "unknown_fields": "No record bears a field outside the contract (schema drift). A warning; nothing is rejected.",
+    "sent_again": (
+        f"No other landing hour within {NEIGHBOUR_HOURS} hours holds the same records: duplicates are removed inside a "
+        "landing hour only, so a batch that is sent again after the hour has turned counts twice. A warning with the "
+        "number of records and their revenue, concluded from samples where hours are big."
+    ),
 }
 PARTITION_CHECKS = {
     "partition_readable": (
@@ -51,6 +58,7 @@ GOLD_CHECKS = {
         "Every day that the hour touches adds up to Silver's control totals: counts exactly, revenue to the cent."
     ),
 }
+_OBJECTS_LISTED = 20
 BLOCKING = frozenset(("conservation_law", "partition_readable"))
 
 
@@ -89,13 +97,37 @@ def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict
     }
 
 
-def silver_verdicts(engine: Engine, commit: HourCommit, settings: Settings) -> dict[str, Verdict]:
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The published hours near some hours, themselves among them."""
+
+    accounts: Mapping[Hour, HourAccount]
+    fault: str | None = None
+    """Why they cannot be read."""
+
+    @classmethod
+    def of(cls, engine: Engine, hours: Iterable[Hour]) -> Neighbours:
+        """Read them; the record of another hour that is damaged stops no hour."""
+        ranges = [compared_with(hour) for hour in hours]
+        if not ranges:
+            return cls({})
+        wanted = HourRange(min(each.first for each in ranges), max(each.end for each in ranges))
+        try:
+            return cls({hour: commit.account for hour, commit in engine.hour_commits(wanted).items()})
+        except StorageError as fault:
+            return cls({}, str(fault))
+
+
+def silver_verdicts(
+    engine: Engine, commit: HourCommit, settings: Settings, neighbours: Neighbours
+) -> dict[str, Verdict]:
     """Judge the committed build of one hour; reads the committed files."""
     return {
         "conservation_law": _conservation_law(engine, commit),
         "unreadable_objects": _unreadable_objects(commit.account),
         "quarantine_share": _quarantine_share(commit.account, settings),
         "unknown_fields": _unknown_fields(commit.account),
+        "sent_again": _sent_again(commit, neighbours),
     }
 
 
@@ -214,6 +246,36 @@ def _unknown_fields(account: HourAccount) -> Verdict:
         not fields,
         ", ".join(f"{quoted(name)} in {records} records" for name, records in fields.items()) or "No unknown fields",
         {"unknown": len(fields), **_listed("fields", ("field", "records"), fields.items())},
+        WARN,
+    )
+
+
+def _sent_again(commit: HourCommit, neighbours: Neighbours) -> Verdict:
+    if neighbours.fault:
+        return Verdict(False, f"The hours near it cannot be compared: {neighbours.fault}", {}, WARN)
+    found = neighbours_sent_again(commit.hour, {**neighbours.accounts, commit.hour: commit.account})
+    return Verdict(
+        not found,
+        "; ".join(f"{hour} holds {shared} as well" for hour, shared in found.items())
+        or f"No other hour within {NEIGHBOUR_HOURS} hours holds the same records",
+        {
+            "hours": len(found),
+            **_listed(
+                "shared",
+                ("hour", "records", "revenue", "counted or estimated"),
+                [
+                    (hour, each.records, each.revenue, "counted" if each.is_exact else "estimated")
+                    for hour, each in found.items()
+                ],
+            ),
+            **_listed(
+                "objects",
+                ("object", "hour", "like its object"),
+                [(here, hour, there) for hour, each in found.items() for here, there in each.objects.items()][
+                    :_OBJECTS_LISTED
+                ],
+            ),
+        },
         WARN,
     )
 

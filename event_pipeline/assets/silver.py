@@ -9,6 +9,7 @@ from pydantic import Field
 from event_pipeline.assets.checks import (
     PARTITION_CHECKS,
     SILVER_CHECKS,
+    Neighbours,
     check_specs,
     partition_verdicts,
     silver_verdicts,
@@ -88,11 +89,14 @@ def silver_events_asset(settings: Settings) -> dg.AssetsDefinition:
                 hour, account = build.commit.hour, build.commit.account
                 builds[hour] = build
                 progress(f"{hour}: {account.silver_rows:,} Silver rows, {build.outcome} ({build.reason})", hour)
+            neighbours = Neighbours.of(engine, builds)
             yield from hour_events(
                 context,
                 {
                     hour: HourResult(
-                        _silver_metadata(build), silver_verdicts(engine, build.commit, settings), _version(build.commit)
+                        _silver_metadata(build),
+                        silver_verdicts(engine, build.commit, settings, neighbours),
+                        _version(build.commit),
                     )
                     for hour, build in builds.items()
                 },

@@ -96,6 +96,8 @@ def _conclusion(verification: Verification) -> list[Text]:
     if verification.not_built:
         named = hours_text(verification.not_built)
         lines.append(Text(f"Not built yet, so not verified: {named}: `event-pipeline run`", style=WARNING))
+    for (hour, other), shared in verification.sent_again.items():
+        lines.append(Text(f"Sent again, so counted twice: {hour} and {other} both hold {shared}", style=WARNING))
     differences = verification.differences
     if differences:
         count = f"{len(differences):,} difference{'s' if len(differences) != 1 else ''}"

@@ -76,6 +76,8 @@ class ObjectAccount:
     """Top-level names outside the contract -> records that bear them."""
     sha256: str | None = None
     """Of the stored bytes; None in records that were written before it was kept."""
+    sample: str | None = None
+    """Some of its accepted records, as `rules/resent.py` writes them; None of an unreadable object, or likewise."""
 
     @property
     def quarantined(self) -> int:

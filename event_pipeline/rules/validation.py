@@ -26,6 +26,7 @@ from event_pipeline.rules.contract import EventTimeLimits
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.raw_object import UnreadableObjectError, read_line_chunks
 from event_pipeline.rules.record import Event, InstantRange, Rejection, Verdict, judge, validate_record
+from event_pipeline.rules.resent import Sampler
 from event_pipeline.rules.stored_bytes import DigestingReader
 
 __all__ = [
@@ -92,7 +93,7 @@ def validate_object(
     accepted = InstantRange.of(hour, limits)
     findings = _Findings(key)
     line_number = 1
-    digested = DigestingReader(stored)
+    digested, sampler = DigestingReader(stored), Sampler()
     try:
         for chunk in read_line_chunks(digested.as_file(), chunk_bytes):
             line_number += _validate_chunk(chunk, line_number, accepted, findings)
@@ -103,6 +104,7 @@ def validate_object(
             QUARANTINE_SCHEMA.empty_table(),
         )
     events = pa.concat_tables([EVENTS_SCHEMA.empty_table(), *findings.events])
+    sampler.add(events)
     reasons = Counter(reason for reason, *_ in findings.quarantine)
     account = ObjectAccount(
         key,
@@ -113,6 +115,7 @@ def validate_object(
         quarantined_by_reason=dict(sorted(reasons.items())),
         unknown_fields=dict(sorted(findings.unknown_fields.items())),
         sha256=digested.finish(),
+        sample=sampler.finish(),
     )
     return ValidatedObject(account, events, _table(findings.quarantine, QUARANTINE_SCHEMA))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 
+import pyarrow as pa
 import pytest
 
 from event_pipeline.alerts.conditions import (
@@ -19,8 +20,12 @@ from event_pipeline.alerts.conditions import (
     digest,
     find,
 )
+from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.state import HourState
+from event_pipeline.rules.accounting import HourAccount, ObjectAccount
+from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.resent import Sampler
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.alerts.facts import NOW, WINDOW, commit, facts
 
@@ -126,6 +131,34 @@ def test_hours_that_lost_some_objects_are_found_and_expired_ones_are_not() -> No
     objects = {HOUR: 11, HOUR.plus(1): 0}
     finding = found(facts(states=shrunk, objects=objects))[AlertKind.LOST_OBJECTS]
     assert finding.subjects == {"2025-12-07T22": "11 objects now, built from 1"}
+
+
+def test_records_that_were_sent_again_are_found_in_the_later_hour() -> None:
+    ids, none = ["u_1", "u_2"], [None, None]
+    columns = [[1, 2], ids, ids, ["page_view", "purchase"], ids, ids, [None, 2], [None, 1_000], none, [1, 2]]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, EVENTS_SCHEMA.types, strict=True)]
+    sampler = Sampler()
+    sampler.add(pa.table(arrays, schema=EVENTS_SCHEMA))
+    sample = sampler.finish()
+    shared = [
+        HourCommit(
+            hour,
+            f"run-{hour}",
+            hour.end,
+            "1",
+            HourAccount((ObjectAccount(f"object of {hour}", "e", 10, 2, 2, sample=sample),), {}),
+            (DataFile("silver.events", "e.parquet", 2, 10, ""),),
+        )
+        for hour in (HOUR, HOUR.plus(2))
+    ]
+    finding = found(facts(shared))[AlertKind.SENT_AGAIN]
+    assert finding.severity is Severity.WARNING
+    assert finding.title == "Records of another hour were sent again in 1 hour (2025-12-08T00)"
+    assert finding.subjects == {
+        "2025-12-08T00": "2025-12-07T22 holds 2 records, revenue 20.00 USD (object of 2025-12-08T00 like object of "
+        "2025-12-07T22) as well"
+    }
+    assert AlertKind.SENT_AGAIN not in found(facts(shared[:1]))
 
 
 def volumes(today: dict[Hour, int]) -> Facts:

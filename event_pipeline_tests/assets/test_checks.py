@@ -21,6 +21,7 @@ from event_pipeline_tests.pipeline import HOUR, event, purchase, write_object
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 SILVER = ("raw_events", "silver_events", "silver_partitions")
+NEXT_HOUR = HOUR.plus(1)
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def test_a_sound_hour_passes_every_check(settings: Settings, instance: dg.Dagste
             "unreadable_objects",
             "quarantine_share",
             "unknown_fields",
+            "sent_again",
             "partition_readable",
             "grain_unique",
             "equals_silver",
@@ -51,6 +53,38 @@ def test_a_sound_hour_passes_every_check(settings: Settings, instance: dg.Dagste
     }
     law = evaluation(result, "conservation_law")
     assert law.description == "4 records = 3 Silver rows + 0 quarantined + 1 duplicates"
+
+
+def test_records_that_were_sent_again_in_the_next_hour_are_a_warning_with_number_revenue_and_objects(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    batch = [event(second=3_500), purchase(second=3_501), purchase(second=3_502)]
+    first = write_object(root, HOUR, 55, batch)
+    write_object(root, NEXT_HOUR, 0, [event(NEXT_HOUR)])
+    again = write_object(root, NEXT_HOUR, 5, batch[1:])
+    materialize(settings, instance, one(HOUR))
+    found = evaluation(materialize(settings, instance, one(NEXT_HOUR)), "sent_again")
+
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert found.description == f"{HOUR} holds 2 records, revenue 39.96 USD ({again} like {first}) as well"
+    assert f"| {HOUR} | 2 | 39.96 | counted |" in str(found.metadata["shared"].value)
+    back = evaluation(materialize(settings, instance, one(HOUR)), "sent_again")
+    assert back.description == f"{NEXT_HOUR} holds 2 records, revenue 39.96 USD ({first} like {again}) as well"
+
+
+def test_hours_that_cannot_be_compared_are_a_warning_that_says_why(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    for hour in (HOUR, NEXT_HOUR):
+        write_object(root, hour, 0, [event(hour)])
+    materialize(settings, instance, one(HOUR))
+    damaged = root / "lake" / "commits" / "hours" / f"{HOUR.hive_path}.json"
+    damaged.write_text("{")
+    result = materialize(settings, instance, one(NEXT_HOUR))
+    found = evaluation(result, "sent_again")
+
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert str(found.description).startswith(f"The hours near it cannot be compared: {damaged}: not JSON")
 
 
 @pytest.mark.parametrize("objects", [0, 2])

@@ -43,6 +43,7 @@ from event_pipeline.rules.duplicates import (
     proves_no_duplicates,
     repeated_instants,
 )
+from event_pipeline.rules.resent import bounded
 from event_pipeline.rules.silver_files import (
     FILE_BYTES,
     ROW_GROUP_ROWS,
@@ -175,7 +176,7 @@ class SilverBuilder:
         repeated = self._duplicates(reports, scratch)
         events, accounts, days = _write_events(reports, repeated, self._layout, run)
         quarantine = _write_quarantine(reports, self._layout, run)
-        account = HourAccount(tuple(accounts), days)
+        account = HourAccount(bounded(accounts), days)
         check_law(hour, account, sum(file.rows for file in events), sum(file.rows for file in quarantine))
         commit = HourCommit(hour, run_id, commit_time(still_open), self._limits.rules_version, account, ())
         ledger = _write_ledger(commit, self._layout, run)

@@ -22,6 +22,7 @@ from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.rules.accounting import DayTotals, HourAccount
 from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE, EventTimeLimits
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.resent import bounded
 from event_pipeline.rules.silver_files import EventsFile, write_quarantine
 from event_pipeline.rules.validation import ValidatedObject, day_totals, silver_rows, validate_object
 
@@ -77,7 +78,7 @@ def build(s3: Any, planned: dict[str, Any], raw_bucket: str, limits: EventTimeLi
         quarantined = write_quarantine(content, quarantine)
         key = f"{prefix}quarantine/quarantine-0.parquet"
         files.append(put(s3, lake, key, content, SILVER_QUARANTINE.full_name, quarantined))
-    account = HourAccount(tuple(accounts), dict(sorted(days.items())))
+    account = HourAccount(bounded(accounts), dict(sorted(days.items())))
     if planned["decoded"]:
         # What it decodes is of no use to later runs; that it lies there and goes is what tests look at.
         s3.put_object(Bucket=lake, Key=f"{planned['decoded']}{len(objects)}/report.json", Body=b"{}")

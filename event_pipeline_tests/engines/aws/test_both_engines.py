@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,12 +20,13 @@ from event_pipeline.reporting.answers import named_query
 from event_pipeline.rules.contract import HOUR_TABLES
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.rules.resent import SentAgain, neighbours_sent_again
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.conftest import AWS, AWS_WITH_SPARK
 from event_pipeline_tests.engines.aws.pipeline import World
 from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR
-from event_pipeline_tests.pipeline import event, in_order, purchase, rows, write_object
+from event_pipeline_tests.pipeline import HOUR, event, in_order, purchase, rows, write_object
 
 AROUND_MIDNIGHT = HourRange(Hour.parse("2025-12-07T23"), Hour.parse("2025-12-08T01"))
 DIRTY = GeneratorOptions(
@@ -217,3 +220,23 @@ def types_of(file: Path | io.BytesIO) -> str:
     """Return the columns of a Parquet file with their types, as every reader understands them."""
     schema = pq.ParquetFile(file).schema_arrow
     return ", ".join(f"{each.name} {str(each.type).removeprefix('large_')}" for each in schema)
+
+
+def test_every_engine_keeps_the_digests_and_the_sample_that_find_what_was_sent_again(world: World, root: Path) -> None:
+    batch = [purchase(second=number) for number in range(40)]
+    first = write_object(root, HOUR, 55, batch)
+    write_object(root, HOUR, 50, [event(second=3_000), event(second=3_000), *batch[:5]])
+    write_object(root, HOUR.plus(1), 0, b"not gzip")
+    again = write_object(root, HOUR.plus(1), 5, [*batch, event(HOUR.plus(1)), b"not json"])
+    hours = [HOUR, HOUR.plus(1)]
+    world.build(hours)
+
+    commits = world.engine.hour_commits(HourRange.of(hours))
+    stored = {path.relative_to(root / "raw").as_posix(): path.read_bytes() for path in root.glob("raw/**/*.gz")}
+    assert {each.key: each.sha256 for commit in commits.values() for each in commit.account.objects} == {
+        key: hashlib.sha256(content).hexdigest() for key, content in stored.items()
+    }
+    accounts = {hour: commit.account for hour, commit in commits.items()}
+    assert neighbours_sent_again(HOUR.plus(1), accounts) == {
+        HOUR: SentAgain(40, Decimal("799.20"), True, {again: first})
+    }
