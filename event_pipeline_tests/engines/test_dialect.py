@@ -86,6 +86,20 @@ def test_whole_division_is_exact_after_rendering(dividend: int, divisor: int, qu
         assert connection.sql(rendered).fetchall() == [(quotient,)]
 
 
+def test_whole_divisions_within_each_other_are_exact_after_rendering() -> None:
+    query = (
+        "SELECT CAST((a // b) // c AS BIGINT) AS q, a // (b // c) AS r FROM (SELECT 1003 AS a, 10 AS b, 3 AS c) AS x"
+    )
+    with closing(duckdb.connect()) as connection:
+        assert connection.sql(query).fetchall() == connection.sql(back(query)).fetchall() == [(33, 334)]
+
+
+def test_an_integer_of_128_bits_is_a_decimal_of_38_digits_elsewhere() -> None:
+    assert in_one_line(parse_query("SELECT CAST(a AS HUGEINT) + 1 AS b FROM t")) == (
+        "SELECT CAST(a AS DECIMAL(38, 0)) + 1 AS b FROM t"
+    )
+
+
 @pytest.mark.parametrize(
     ("sql", "said"),
     [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
 import shutil
 from contextlib import closing
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 
 import duckdb
@@ -184,6 +185,25 @@ def test_control_totals_equal_the_published_days(engine: LocalEngine, root: Path
         assert len(measures) >= len(days)
         assert [measure for measure in measures if measure.gold != measure.silver] == []
         assert engine.grain_faults(table, days) == []
+
+
+def test_averages_are_exact_for_any_number_of_purchases() -> None:
+    chance, dearest = random.Random(6), 9_999_999_999_000_000
+    counts = [1, 2, 3, 101, 10**9 + 7, 10**15, 4 * 10**18, *(chance.randrange(1, 10**18) for _ in range(17))]
+    sums = [count * dearest - chance.randrange(count * dearest + 1) for count in counts[:-8]]
+    # The last ones have exactly half a cent left over, or the least that is below it.
+    sums += [count * (dearest - 1) + count // 2 - odd % 2 for odd, count in enumerate(counts[-8:])]
+    values = ", ".join(
+        f"({hour}, CAST('{Decimal(cents).scaleb(-2, Context(prec=38))}' AS DECIMAL(38, 2)), {count}, 0)"
+        for hour, (cents, count) in enumerate(zip(sums, counts, strict=True))
+    )
+    with closing(duckdb.connect()) as connection:
+        columns = "event_hour, total_revenue, purchase_count, items_sold"
+        connection.execute(f"CREATE VIEW partials AS SELECT * FROM (VALUES {values}) AS made({columns})")
+        found = connection.sql(TABLES["hourly_revenue"].fold).fetchall()
+    assert [average for *_, average in found] == [
+        Decimal((2 * cents + count) // (2 * count)).scaleb(-2) for cents, count in zip(sums, counts, strict=True)
+    ]
 
 
 def edit_day(root: Path, table: str, change: str) -> None:

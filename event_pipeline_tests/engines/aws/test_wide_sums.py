@@ -16,6 +16,7 @@ from event_pipeline import verification
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.base import Engine, LeftoverKind, PipelineError, StorageError
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.state import HourState, hour_situations
 from event_pipeline.reporting.aws_doctor import account_checks
 from event_pipeline.reporting.findings import Level
 from event_pipeline.rules.hour import Hour
@@ -224,7 +225,7 @@ def test_a_lake_of_narrow_sums_is_folded_again_into_wide_ones(world: World, upgr
 
 
 @on_both_engines
-@pytest.mark.parametrize("first", [HOUR, NEXT_HOUR], ids=str)
+@pytest.mark.parametrize("first", [NEXT_HOUR, NEXT_DAY], ids=str)
 def test_hours_upgraded_one_after_the_other_mix_with_narrow_partials_and_days(
     world: World, upgraded: tuple[Engine, Engine], first: Hour
 ) -> None:
@@ -246,9 +247,11 @@ def test_narrow_partials_of_retired_hours_are_folded_with_wide_ones(
     world: World, upgraded: tuple[Engine, Engine]
 ) -> None:
     old, new = upgraded
-    (retired,) = (each for each in old.leftovers(RETIRED_AT) if each.place == str(HOUR))
-    assert retired.kind == LeftoverKind.RETIRED_HOUR
-    old.remove(retired)
+    # One of the two hours of the first day, and the only one of the second.
+    retired = [each for each in old.leftovers(RETIRED_AT) if each.place in (str(HOUR), str(NEXT_DAY))]
+    assert [each.kind for each in retired] == [LeftoverKind.RETIRED_HOUR] * 2
+    for leftover in retired:
+        old.remove(leftover)
     write_object(world.root, NEXT_HOUR, 5, dearest(NEXT_HOUR, 150))
     world.land()
     list(new.build_silver([NEXT_HOUR], progress=lambda _: None))
@@ -258,8 +261,13 @@ def test_narrow_partials_of_retired_hours_are_folded_with_wide_ones(
     more = Decimal("40.02") + 150 * DEAREST
     assert money(new, "hourly_revenue") == [Decimal("40.02"), more, Decimal("40.02")]
     assert money(new, "category_performance") == [Decimal("40.02") + more, Decimal("40.02")]
-    for table in wide:
-        assert [each for each in new.reconcile(table, [DAY]) if each.gold != each.silver] == []
+    assert_proven(new, wide)
+    situations = hour_situations(new, wide, LIMITS.rules_version, datetime.now(UTC))
+    assert {hour: each.state for hour, each in situations.items()} == {
+        HOUR: HourState.RETIRED,
+        NEXT_HOUR: HourState.READY,
+        NEXT_DAY: HourState.RETIRED,
+    }
 
 
 def test_a_gold_table_of_the_catalog_gets_the_wider_type_and_keeps_all_else(
