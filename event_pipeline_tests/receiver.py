@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import threading
 from collections import deque
@@ -9,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import quote
 
-OK, DROP, DRIP, SILENT = "ok", "drop", "drip", "silent"
+OK, DROP, DRIP, SILENT, ECHO = "ok", "drop", "drip", "silent", "echo"
 
 
 class Receiver:
@@ -37,6 +39,16 @@ class Receiver:
             request.connection.close()
         elif planned == SILENT:
             self.end.wait(30)
+        elif planned == ECHO:
+            # As error pages of proxies and frameworks do.
+            body = (
+                f"{'<br>' * 5} no route {request.path} at {html.escape(request.path)} {quote(request.path, safe='')} "
+            )
+            body += json.dumps({"url": f"http://h{request.path}"}).replace("/", "\\/") + " x" * 2_000 + request.path
+            request.send_response(404, f"No {request.path}")
+            request.send_header("Content-Length", str(len(body)))
+            request.end_headers()
+            request.wfile.write(body.encode())
         elif planned == DRIP:
             # Never a whole status line, always a byte before the socket's own timeout.
             while not self.end.wait(0.02):

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import json
 import logging
+import re
 import socket
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from event_pipeline.alerts.conditions import Severity
 from event_pipeline.alerts.messages import Message, as_slack, as_text
 from event_pipeline.engines.base import PipelineError
 from event_pipeline.engines.open import publish_to_topic
+from event_pipeline.rules.printable import printable
 from event_pipeline.settings import Settings
 
 _LEVELS = {Severity.CRITICAL: logging.ERROR, Severity.WARNING: logging.WARNING, Severity.INFO: logging.INFO}
-_ANSWER_BYTES = 200
-"""Of a refusal, what is quoted."""
+_ANSWER_BYTES = 4_096
+"""Of a refusal, what is read."""
+_ANSWER_CHARACTERS = 200
+"""Of it, what is quoted."""
+_SHORTEST_SECRET = 6
+"""A part of an address as short as `api` says nothing about the others, and occurs in any answer."""
 
 
 class DeliveryError(PipelineError):
@@ -65,7 +72,7 @@ class LogChannel:
 class WebhookChannel:
     """An address that takes JSON by POST, as Slack's incoming webhooks do. Redirects and proxies are not followed."""
 
-    address: SplitResult
+    address: SplitResult = field(repr=False)
     timeout_seconds: float
     name: str = "webhook"
 
@@ -85,7 +92,7 @@ class WebhookChannel:
                 connection.request("POST", target, body, headers)
                 answer = connection.getresponse()
                 said = answer.read(_ANSWER_BYTES)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
             # Their texts may hold the address, which is a secret; the class says enough.
             raise DeliveryError(
                 f"the webhook did not answer within {self.timeout_seconds:g} s ({type(error).__name__})"
@@ -93,11 +100,23 @@ class WebhookChannel:
         finally:
             connection.close()
         if not 200 <= answer.status < 300:
-            text = " ".join(said.decode("utf-8", "replace").split())
+            # Whoever answers may quote what it was asked: the address, which is a secret.
+            text = self._without_secret(" ".join(said.decode("utf-8", "replace").split()), len(said) == _ANSWER_BYTES)
+            reason = self._without_secret(answer.reason)
             raise DeliveryError(
-                f"the webhook answered {answer.status} {answer.reason}" + (f": {text}" if text else ""),
+                printable(f"the webhook answered {answer.status} {reason}" + (f": {text}" if text else "")),
                 _seconds(answer.getheader("Retry-After")),
             )
+
+    def _without_secret(self, text: str, cut: bool = False) -> str:
+        """Return a text of the receiver without any part of the address but its host; `cut` says that more followed."""
+        secrets = _secrets(self.address)
+        if cut and secrets:
+            # Its end may be the beginning of a secret.
+            text = text[: -max(map(len, secrets))]
+        for secret in secrets:
+            text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
+        return text[:_ANSWER_CHARACTERS]
 
     def _connection(self) -> http.client.HTTPConnection:
         host = self.address.hostname or ""
@@ -118,6 +137,23 @@ class TopicChannel:
         """Publish it."""
         subject = f"[{message.event}] {message.title}"
         publish_to_topic(self.settings, subject, as_text(message), message.message_id)
+
+
+def _secrets(address: SplitResult) -> list[str]:
+    """Return the parts of a webhook's address that only its owner knows, in the ways they may be written."""
+    parts = [
+        f"{address.path}?{address.query}",
+        address.path,
+        address.query,
+        address.fragment,
+        address.username or "",
+        address.password or "",
+    ]
+    parts += address.path.split("/") + [value for pair in address.query.split("&") for value in pair.split("=")]
+    written = {form for part in parts for form in (part, unquote(part), quote(part, safe=""), html.escape(part))}
+    written |= {json.dumps(each)[1:-1] for each in written} | {each.replace("/", "\\/") for each in written}
+    # Long ones first: they hold the short ones.
+    return sorted((each for each in written if len(each) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def channels_of(settings: Settings, log: logging.Logger) -> list[Channel]:

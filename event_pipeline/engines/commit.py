@@ -7,6 +7,7 @@ anybody, and the catalog can be rebuilt from the records alone. Both engines wri
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
@@ -17,6 +18,9 @@ from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccoun
 from event_pipeline.rules.hour import Hour
 
 FORMAT = 1
+
+_NAME = re.compile(r"(?!\.)[A-Za-z0-9_.=+-]+")
+"""Of a run, a folder or a file: no separator, and nothing that leads up or hides it."""
 
 
 class CommitRecordError(ValueError):
@@ -82,11 +86,11 @@ class HourCommit:
                     tuple(ObjectAccount(**each) for each in account["objects"]),
                     {day: _totals(totals) for day, totals in account["days"].items()},
                 ),
-                files=_files(fields),
+                files=_files(fields, f"runs/hours/{Hour.parse(fields['hour']).hive_path}/"),
                 # Records that were written before hours could be retired do not have the field.
                 retired_at=datetime.fromisoformat(fields["retired_at"]) if fields.get("retired_at") else None,
             )
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise CommitRecordError(f"damaged commit record: {error!r}") from error
 
 
@@ -121,9 +125,9 @@ class PartialCommit:
         try:
             fields["hour"] = Hour.parse(fields["hour"])
             fields["committed_at"] = datetime.fromisoformat(fields["committed_at"])
-            fields["files"] = _files(fields)
+            fields["files"] = _files(fields, f"runs/partials/{fields['table']}/{fields['hour'].hive_path}/")
             return cls(**fields)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CommitRecordError(f"damaged commit record: {error!r}") from error
 
 
@@ -155,9 +159,9 @@ class DayCommit:
         try:
             fields["day"] = date.fromisoformat(fields["day"])
             fields["committed_at"] = datetime.fromisoformat(fields["committed_at"])
-            fields["files"] = _files(fields)
+            fields["files"] = _files(fields, f"runs/days/{fields['table']}/event_date={fields['day']}/")
             return cls(**fields)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CommitRecordError(f"damaged commit record: {error!r}") from error
 
 
@@ -165,8 +169,19 @@ def _totals(fields: dict[str, Any]) -> DayTotals:
     return DayTotals(**{**fields, "revenue": Decimal(fields["revenue"])})
 
 
-def _files(fields: dict[str, Any]) -> tuple[DataFile, ...]:
-    return tuple(DataFile(**each) for each in fields["files"])
+def _files(fields: dict[str, Any], folder: str) -> tuple[DataFile, ...]:
+    """Read the files of a record; any that is not in the lake's folder of that hour or day is damage.
+
+    Names of runs and files become paths that are read, registered and deleted.
+    """
+    if not isinstance(fields["run_id"], str) or not _NAME.fullmatch(fields["run_id"]):
+        raise ValueError(f"run_id {fields['run_id']!r} is not the name of a run")
+    files = tuple(DataFile(**each) for each in fields["files"])
+    for file in files:
+        names = file.path.removeprefix(folder).split("/")
+        if not file.path.startswith(folder) or not all(_NAME.fullmatch(name) for name in names):
+            raise ValueError(f"path {file.path!r} is not that of a file below {folder} of the lake")
+    return files
 
 
 def _dump(fields: dict[str, Any]) -> str:

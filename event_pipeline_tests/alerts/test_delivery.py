@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from event_pipeline.engines.open import open_document
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.alerts.facts import NOW
-from event_pipeline_tests.receiver import DRIP, DROP, SILENT, Receiver
+from event_pipeline_tests.receiver import DRIP, DROP, ECHO, SILENT, Receiver
 
 HOUR = Hour.parse("2025-12-07T22")
 FINDING = Finding(
@@ -40,7 +41,7 @@ class Desk:
 
     def __init__(self, root: Path, receiver: Receiver, **settings: object) -> None:
         self.settings = load_settings(
-            root=root, alert_webhook_url=receiver.url, alert_webhook_timeout_seconds=0.3, **settings
+            root=root, **{"alert_webhook_url": receiver.url, "alert_webhook_timeout_seconds": 0.3, **settings}
         )
         self.document = open_document(self.settings, ALERTS_DOCUMENT)
         self.now = NOW
@@ -85,6 +86,52 @@ def test_a_webhook_that_fails_loses_nothing_and_is_tried_again_later(
         ("webhook", "quarantine_share-20251208T023000Z/1"),
     )
     assert (len(receiver.ids), len(set(receiver.ids)), len(receiver.acknowledged)) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "/services/T000HUSHED/B000HUSHED/s3cr3tTOKENs3cr3t",
+        "/hook?token=s3cr3tTOKENs3cr3t&channel=HUSHEDROOM",
+        "/a%2Fb%20HUSHEDs3cr3t/x?y=%3Cs3cr3tTOKEN%3E",
+    ],
+)
+def test_an_answer_that_quotes_the_address_keeps_its_secret(
+    root: Path, receiver: Receiver, secret: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk(root, receiver, alert_webhook_url=receiver.url.rsplit("/", 1)[0] + secret)
+    receiver.answers += [ECHO, DROP]
+    told = desk.look(FINDING)
+    again = desk.look(FINDING, after=timedelta(minutes=1))
+    assert "answered 404 No ***" in str(told.delivered)
+    everything = [told.delivered, again.delivered, desk.settings, channels_of(desk.settings, LOG), caplog.text]
+    state = (root / ALERTS_DOCUMENT).read_text()
+    for text in [*map(repr, everything), *map(str, everything), state]:
+        assert "hushed" not in text.lower()
+        assert "s3cr3t" not in text.lower()
+
+
+def test_the_state_of_alerts_is_its_owners_alone(desk: Desk, root: Path) -> None:
+    (root / "raw").mkdir(parents=True)
+    (root / ALERTS_DOCUMENT).write_text("{}")
+    (root / ALERTS_DOCUMENT).chmod(0o644)
+    desk.look(FINDING)
+    assert stat.S_IMODE((root / ALERTS_DOCUMENT).stat().st_mode) == 0o600
+
+
+def test_links_in_alerts_hold_no_password(root: Path, receiver: Receiver) -> None:
+    desk = Desk(
+        root,
+        receiver,
+        dagster_url="https://anna:s3cr3t@dagster.example:8443/ui",
+        runbook_url="https://bob:s3cr3t@docs.example/runbook",
+    )
+    desk.look(FINDING)
+    told = str(receiver.received) + (root / ALERTS_DOCUMENT).read_text() + repr(desk.settings)
+    assert "https://dagster.example:8443/ui/runs/1234" in told
+    assert "https://docs.example/runbook#" in told
+    assert "s3cr3t" not in told
+    assert "anna" not in told
 
 
 def test_a_webhook_that_is_down_for_a_day_gets_few_attempts_and_then_one_message(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -13,7 +14,9 @@ from event_pipeline.rules.hour import Hour
 
 HOUR = Hour.parse("2025-12-07T22")
 AT = datetime(2025, 12, 8, 1, 2, 3, 4000, tzinfo=UTC)
-FILE = DataFile("silver.events", "runs/x.parquet", 3, 100, "ab")
+SILVER_FILE = DataFile("silver.events", f"runs/hours/{HOUR.hive_path}/run-1/x.parquet", 3, 100, "ab")
+PARTIAL_FILE = DataFile("gold", f"runs/partials/top_products/{HOUR.hive_path}/run-2.parquet", 3, 100, "ab")
+DAY_FILE = DataFile("gold", "runs/days/top_products/event_date=2025-12-07/run-3.parquet", 3, 100, "ab")
 COMMITS = [
     HourCommit(
         HOUR,
@@ -27,10 +30,10 @@ COMMITS = [
             ),
             {"2025-12-07": DayTotals(3, 1, 0, 0, 2, 0, 4, Decimal("10.10"))},
         ),
-        (FILE,),
+        (SILVER_FILE,),
     ),
-    PartialCommit("top_products", HOUR, "run-2", AT, "run-1", "v", {"2025-12-07": 3}, (FILE,)),
-    DayCommit("top_products", date(2025, 12, 7), "run-3", AT, "v", {HOUR.hive_path: "run-2"}, ()),
+    PartialCommit("top_products", HOUR, "run-2", AT, "run-1", "v", {"2025-12-07": 3}, (PARTIAL_FILE,)),
+    DayCommit("top_products", date(2025, 12, 7), "run-3", AT, "v", {HOUR.hive_path: "run-2"}, (DAY_FILE,)),
 ]
 
 
@@ -55,6 +58,45 @@ def test_damaged_and_foreign_records_are_refused(commit: HourCommit | PartialCom
             kind.from_json(damaged)
     with pytest.raises(CommitRecordError, match="format 2: this version reads and writes format 1"):
         kind.from_json(text.replace('"format": 1', '"format": 2'))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../{}",
+        "/{}",
+        "{}/../x.parquet",
+        "{}/./x.parquet",
+        "{}//x.parquet",
+        "{}/",
+        "{}/.x.parquet",
+        "{}\\x",
+        "{}\n",
+        "x/{}",
+        "s3://other/{}",
+        "runs/hours/year=2025/month=12/day=07/hour=21/run-1/x.parquet",
+        "commits/hours/x.json",
+        "",
+        None,
+        7,
+    ],
+)
+@pytest.mark.parametrize("commit", COMMITS, ids=lambda commit: type(commit).__name__)
+def test_a_record_names_files_of_its_own_builds_alone(
+    commit: HourCommit | PartialCommit | DayCommit, path: str | int | None
+) -> None:
+    fields = json.loads(commit.to_json())
+    fields["files"][0]["path"] = path.format(commit.files[0].path) if isinstance(path, str) else path
+    with pytest.raises(CommitRecordError, match="damaged commit record"):
+        type(commit).from_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize("run_id", ["../x", "", ".", "..", "a/b", "a\n", None, 7])
+@pytest.mark.parametrize("commit", COMMITS, ids=lambda commit: type(commit).__name__)
+def test_the_name_of_a_run_leads_nowhere(commit: HourCommit | PartialCommit | DayCommit, run_id: str | int) -> None:
+    fields = {**json.loads(commit.to_json()), "run_id": run_id}
+    with pytest.raises(CommitRecordError, match="damaged commit record"):
+        type(commit).from_json(json.dumps(fields))
 
 
 def test_the_fingerprint_follows_keys_etags_and_sizes() -> None:

@@ -33,5 +33,6 @@ class LocalDocument:
             present = self.read()
             if (present[1] if present else None) != version:
                 return False
-            publish(self._path, content.decode())
+            # It holds what people are told, and what the receivers of messages answered.
+            publish(self._path, content.decode(), private=True)
             return True

@@ -113,7 +113,12 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         match = _ADDRESS.fullmatch(path)
         if match is None:
             raise PermissionError(f"{path}: not an address of a file of the lake")
-        return self._lake / bytes.fromhex(match[1]).decode(errors="surrogateescape")
+        file = self._lake / bytes.fromhex(match[1]).decode(errors="surrogateescape")
+        # The folder of all builds may be a link, to another disk; nothing below it leads out of it.
+        if not file.resolve().is_relative_to((self._lake / "runs").resolve()):
+            self.fault = StorageError(f"{file}: a data file that leads out of the lake is not read")
+            raise self.fault
+        return file
 
 
 class _PositionedReader:

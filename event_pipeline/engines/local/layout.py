@@ -170,13 +170,18 @@ class Layout:
         return DataFile(table, str(path.relative_to(self.lake)), rows, path.stat().st_size, file_digest(path))
 
 
-def publish(path: Path, text: str) -> None:
-    """Replace a small file in one step: a reader sees the old or the new text, also after a crash."""
+def publish(path: Path, text: str, *, private: bool = False) -> None:
+    """Replace a small file in one step: a reader sees the old or the new text, also after a crash.
+
+    `private` lets nobody read it but the user who writes it.
+    """
     with storage_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             with draft.open("w", encoding="utf-8") as file:
+                if private:
+                    os.fchmod(file.fileno(), 0o600)
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
