@@ -13,8 +13,8 @@ plan names, for the hour's next builds: an object that lies there whole is not r
 
 Left for each hour: Parquet files below `<target>events/` and `<target>quarantine/`, and last of all
 `<target>manifest.json`, a commit record (engines/commit.py) that publishes nothing yet. An hour whose manifest
-stands is not built again. Hours do not wait for one another: one that fails leaves the others built, and the job
-fails at its end with a last line that names hour and object.
+stands is not built again. Hours do not wait for one another: one that fails leaves the others built, says why in
+`<target>failure.txt`, and the job fails at its end with a last line that names hour and object.
 
 All bytes go through boto3 as they are stored, so it runs under Glue and under plain pyspark alike.
 """
@@ -80,6 +80,13 @@ LEAST_PYARROW = 21
 """The first with `pyarrow.arange`, which the rules need; a Glue image may come with an older one."""
 PIPES_SECONDS = 3
 LISTED_FAILURES = 5
+
+REMEDIES = {
+    "AccessDenied": ": let the job's role read it (s3:GetObject, and kms:Decrypt where it is encrypted)",
+    "403": ": let the job's role read it (s3:GetObject, and kms:Decrypt where it is encrypted)",
+    "InvalidObjectState": ": its storage class is an archive: restore it (aws s3api restore-object) and run again",
+}
+"""What a person does about a raw object that S3 does not give, by the code of its answer."""
 
 Judged = tuple[ObjectAccount, InstantOrder | None, int, int]
 """One raw object: its account, how its events lie in time, bytes of its two scratch objects (0: none)."""
@@ -175,7 +182,7 @@ def judge_object(planned: PlannedHour, number: int, progress: Accumulator[list[A
     try:
         result = read_object(s3, planned, listed)
     except (ClientError, BotoCoreError) as error:
-        return f"{place}: {error}"
+        return f"{place}: {why_unreadable(error)}"
     except SilverJobError as error:
         return f"{place} {error}"
     try:
@@ -190,6 +197,12 @@ def judge_object(planned: PlannedHour, number: int, progress: Accumulator[list[A
         return f"{place}: its rows cannot be kept below s3://{planned.lake_bucket}/{planned.prefix}: {error}"
     progress.add([(str(planned.hour), listed.key, found_in(result.account))])
     return result.account, order, streams["events"][0], streams["quarantine"][0]
+
+
+def why_unreadable(error: ClientError | BotoCoreError) -> str:
+    """Say why a raw object cannot be read, and what makes it readable."""
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+    return f"{error}{REMEDIES.get(code, '')}"
 
 
 def found_in(account: ObjectAccount) -> str:
@@ -737,7 +750,8 @@ def build_hours(context: SparkContext, s3: Any, hours: Sequence[PlannedHour], re
         return builder.build(planned)
 
     with ThreadPoolExecutor(at_once) as pool:
-        waiting = {pool.submit(build, planned) for planned in hours}
+        waited_for = {pool.submit(build, planned): planned for planned in hours}
+        waiting = set(waited_for)
         while waiting:
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for hour, key, found in progress.value[said:]:
@@ -748,10 +762,20 @@ def build_hours(context: SparkContext, s3: Any, hours: Sequence[PlannedHour], re
                 if isinstance(error, SilverJobError):
                     report.line(f"FAILED {error}")
                     failures.append(str(error))
+                    note_failure(s3, waited_for.pop(future), str(error), report)
                     continue
                 commit, built = future.result()
                 report.hour_done(commit, built, time.monotonic() - started[str(commit.hour)])
     return sorted(failures)
+
+
+def note_failure(s3: Any, planned: PlannedHour, reason: str, report: Report) -> None:
+    """Leave why an hour was not built where its manifest would be: the job's own last line has room for a few hours."""
+    key = f"{planned.prefix}failure.txt"
+    try:
+        s3.put_object(Bucket=planned.lake_bucket, Key=key, Body=reason.encode())
+    except (ClientError, BotoCoreError) as error:
+        report.line(f"s3://{planned.lake_bucket}/{key}: {error}: only this log says why {planned.hour} was not built")
 
 
 def main() -> None:

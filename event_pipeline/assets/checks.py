@@ -14,8 +14,8 @@ from typing import Any
 import dagster as dg
 
 from event_pipeline.assets.presentation import markdown_table, quoted
-from event_pipeline.assets.results import Verdict
-from event_pipeline.engines.base import Engine, Measure, RowCounts, StorageError
+from event_pipeline.assets.results import BLOCKING_CHECKS, Verdict
+from event_pipeline.engines.base import Engine, Measure, PipelineError, RowCounts, StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.rules.accounting import HourAccount, RawListing
 from event_pipeline.rules.hour import Hour, HourRange
@@ -59,7 +59,6 @@ GOLD_CHECKS = {
     ),
 }
 _OBJECTS_LISTED = 20
-BLOCKING = frozenset(("conservation_law", "partition_readable"))
 
 
 def check_specs(
@@ -68,7 +67,7 @@ def check_specs(
     """Declare the checks of an asset, partitioned as it is."""
     return [
         dg.AssetCheckSpec(
-            name, asset=asset, description=description, blocking=name in BLOCKING, partitions_def=partitions
+            name, asset=asset, description=description, blocking=name in BLOCKING_CHECKS, partitions_def=partitions
         )
         for name, description in checks.items()
     ]
@@ -142,14 +141,16 @@ def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
 
 
 def gold_verdicts(engine: Engine, table: GoldTable, days: Sequence[date]) -> dict[date, dict[str, Verdict]]:
-    """Judge the published rows of each event day; rows that cannot be read fail every check."""
+    """Judge the published rows of each event day; rows of a day that cannot be read fail the checks of that day."""
     try:
         measures = engine.reconcile(table, days)
         doubled = engine.grain_faults(table, days)
         # Only so many faults are listed at a time, so which days are free of them is asked day by day.
         faults = {day: engine.grain_faults(table, [day]) if doubled else [] for day in days}
-    except StorageError as fault:
-        return {day: dict.fromkeys(GOLD_CHECKS, Verdict(False, quoted(str(fault)))) for day in days}
+    except PipelineError as fault:
+        if len(days) == 1:
+            return {days[0]: dict.fromkeys(GOLD_CHECKS, Verdict(False, quoted(str(fault))))}
+        return {day: verdicts for each in days for day, verdicts in gold_verdicts(engine, table, [each]).items()}
     return {
         day: {
             "grain_unique": _grain_unique(faults[day]),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
 
-from event_pipeline.engines.base import PassingFaultError, PipelineError
+from event_pipeline.engines.base import LockTimeoutError, PassingFaultError, PipelineError, failed_hours_text
+from event_pipeline.engines.decisions import PASSING_ERRNOS
+from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable, printable_lines
 
 BACKOFF = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -19,9 +20,6 @@ It is not given to the assets as their retry policy: Dagster would retry a cance
 
 FAULT_CLASS = "fault"
 """Metadata of a failure: the class of the pipeline's error, by which docs/runbook.md is read."""
-
-PASSING_ERRNOS = frozenset((errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT))
-"""Errors of the operating system that may be gone in a moment."""
 
 
 @contextmanager
@@ -47,6 +45,26 @@ def faults_explained(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
 def _shown(fault: Exception) -> Exception | None:
     """Return a fault as the cause of a failure, or none when Dagster's pages cannot show its text."""
     return fault if printable_lines(str(fault)) == str(fault) else None
+
+
+def retry_passing(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, failures: Mapping[Hour, PipelineError], *, healthy: bool
+) -> None:
+    """Have the step tried again when a fault of some hour may pass; hours that are done are then found as such.
+
+    An hour that another process holds is not waited for again when there are healthy ones to go on with.
+
+    Raises:
+        dagster.RetryRequested: a fault may pass and there are attempts left.
+    """
+    passing = {
+        hour: str(error)
+        for hour, error in failures.items()
+        if isinstance(error, PassingFaultError) and not (healthy and isinstance(error, LockTimeoutError))
+    }
+    if passing and context.retry_number < BACKOFF.max_retries:
+        retry = _retry_or_failure(context, printable(failed_hours_text(passing)))
+        raise retry
 
 
 def _retry_or_failure(

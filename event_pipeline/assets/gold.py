@@ -11,12 +11,13 @@ from pydantic import Field
 from event_pipeline.assets.checks import GOLD_CHECKS, check_specs, gold_verdicts, joined
 from event_pipeline.assets.cost_metadata import cost_metadata
 from event_pipeline.assets.faults import faults_explained
-from event_pipeline.assets.partitions import backfill_policy, hours_of_run, landing_hours
+from event_pipeline.assets.partitions import backfill_policy, failures_among, hours_left, landing_hours
 from event_pipeline.assets.presentation import OWNERS, file_reference, markdown_table, quoted, table_metadata
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.assets.silver import PARTITIONS
-from event_pipeline.engines.base import Engine, GoldRefresh, StorageError
+from event_pipeline.engines.base import Engine, GoldRefresh, PipelineError, StorageError
+from event_pipeline.engines.decisions import isolated
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable
 from event_pipeline.rules.query import GoldTable, load_gold_tables
@@ -73,12 +74,20 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings) -> dg.AssetsDe
         progress: dg.ResourceParam[HourProgress],
     ) -> Iterator[HourEvent]:
         with faults_explained(context):
-            hours = hours_of_run(context)
-            refresh = engine.refresh_gold(
-                table, hours, force=config.force, progress=lambda line: context.log.info(printable(line))
-            )
+            hours, earlier = hours_left(context)
+            try:
+                refresh = engine.refresh_gold(
+                    table, hours, force=config.force, progress=lambda line: context.log.info(printable(line))
+                )
+            except PipelineError as error:
+                yield from hour_events(context, {}, failures_among(hours, earlier, error), earlier)
+                return
             progress(f"{table.name}: {len(refresh.day_rows)} event days folded in {refresh.seconds:.1f} s", None)
-            days = {hour: engine.touched_days(table, hour) for hour in hours}
+            failures, days = dict(refresh.failures), dict[Hour, list[date]]()
+            for hour in hours:
+                with isolated([*hours, *earlier], hour, failures):
+                    if hour not in failures:
+                        days[hour] = engine.touched_days(table, hour)
             verdicts = gold_verdicts(engine, table, sorted({day for touched in days.values() for day in touched}))
             results = {
                 hour: HourResult(
@@ -87,11 +96,11 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings) -> dg.AssetsDe
                 )
                 for hour, touched in days.items()
             }
-            last, last_days = hours[-1], days[hours[-1]]
-            if last_days:
-                preview = {f"preview_{last_days[-1]}": _preview(engine, table, last_days[-1])}
+            last = max(days, default=None)
+            if last and days[last]:
+                preview = {f"preview_{days[last][-1]}": _preview(engine, table, days[last][-1])}
                 results[last] = HourResult({**results[last].metadata, **preview}, results[last].verdicts)
-            yield from hour_events(context, results)
+            yield from hour_events(context, results, failures, earlier)
 
     return gold
 

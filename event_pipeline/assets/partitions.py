@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import dagster as dg
 
+from event_pipeline.assets.isolation import HourFailure, failed_before
+from event_pipeline.engines.base import HoursFailedError, PipelineError
 from event_pipeline.rules.hour import PARTITION_KEY_FORMAT, Hour
 from event_pipeline.settings import Settings
 
@@ -29,3 +33,25 @@ def backfill_policy(settings: Settings) -> dg.BackfillPolicy:
 def hours_of_run(context: dg.AssetExecutionContext) -> list[Hour]:
     """List the hours that a run builds, one or a range, in order."""
     return [Hour.parse(key) for key in context.partition_keys]
+
+
+def hours_left(context: dg.AssetExecutionContext) -> tuple[list[Hour], dict[Hour, HourFailure]]:
+    """List the hours of a run that no step before this one failed in, in order, and those that one did."""
+    failed = failed_before(context)
+    hours = hours_of_run(context)
+    return [hour for hour in hours if hour not in failed], {hour: failed[hour] for hour in hours if hour in failed}
+
+
+def failures_among(
+    hours: Sequence[Hour], earlier: Mapping[Hour, HourFailure], error: PipelineError
+) -> Mapping[Hour, PipelineError]:
+    """Return which hours an engine's error is about, when it is about single hours of several.
+
+    Raises:
+        PipelineError: the error itself, when the run has one hour, or it is about none of them in particular.
+    """
+    if isinstance(error, HoursFailedError):
+        return error.failures
+    if earlier and len(hours) == 1:
+        return {hours[0]: error}
+    raise error

@@ -12,11 +12,12 @@ from event_pipeline.assets.partitions import backfill_policy, hours_of_run, land
 from event_pipeline.assets.presentation import OWNERS
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
-from event_pipeline.engines.base import Engine
+from event_pipeline.engines.base import Engine, PipelineError
+from event_pipeline.engines.decisions import isolated
 from event_pipeline.engines.state import as_built
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.contract import EVENT_FIELDS
-from event_pipeline.rules.hour import RAW_ROOT
+from event_pipeline.rules.hour import RAW_ROOT, Hour
 from event_pipeline.settings import Settings
 
 RAW_EVENTS = "raw_events"
@@ -48,10 +49,11 @@ def raw_events_asset(settings: Settings) -> dg.AssetsDefinition:
         """
         with faults_explained(context):
             now = datetime.now(UTC)
-            listings = {
-                hour: as_built(engine, engine.list_raw(hour), engine.hour_commit(hour))
-                for hour in hours_of_run(context)
-            }
+            hours = hours_of_run(context)
+            listings, failures = dict[Hour, RawListing](), dict[Hour, PipelineError]()
+            for hour in hours:
+                with isolated(hours, hour, failures):
+                    listings[hour] = as_built(engine, engine.list_raw(hour), engine.hour_commit(hour))
             progress(f"{RAW_EVENTS}: {sum(len(each.objects) for each in listings.values())} objects listed", None)
             yield from hour_events(
                 context,
@@ -59,6 +61,7 @@ def raw_events_asset(settings: Settings) -> dg.AssetsDefinition:
                     hour: HourResult(_metadata(listing), raw_verdicts(listing, settings, now), listing.fingerprint)
                     for hour, listing in listings.items()
                 },
+                failures,
             )
 
     return raw_events

@@ -1,6 +1,6 @@
 """Silver: builds and commits a landing hour, then makes the catalog show what is committed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -17,13 +17,20 @@ from event_pipeline.assets.checks import (
 from event_pipeline.assets.cost_metadata import cost_metadata, details_metadata
 from event_pipeline.assets.faults import faults_explained
 from event_pipeline.assets.glue_messages import glue_runs_followed
-from event_pipeline.assets.partitions import backfill_policy, hours_of_run, landing_hours
+from event_pipeline.assets.partitions import backfill_policy, failures_among, hours_left, landing_hours
 from event_pipeline.assets.presentation import OWNERS, column_schema, markdown_table, table_metadata
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.raw import RAW_EVENTS
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
-from event_pipeline.engines.base import Engine, PartitionChange, SilverBuild, SilverOutcome
+from event_pipeline.engines.base import (
+    Engine,
+    PartitionChange,
+    PipelineError,
+    SilverBuild,
+    SilverOutcome,
+)
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.decisions import isolated
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable
@@ -79,28 +86,32 @@ def silver_events_asset(settings: Settings) -> dg.AssetsDefinition:
         nothing. An hour that lost raw objects is not replaced unless the run's config allows it.
         """
         with faults_explained(context), glue_runs_followed(context, engine, settings) as followed:
-            builds = {}
-            for build in followed.build_silver(
-                hours_of_run(context),
-                force=config.force,
-                allow_fewer_objects=config.allow_fewer_objects,
-                progress=lambda line: context.log.info(printable(line)),
-            ):
-                hour, account = build.commit.hour, build.commit.account
-                builds[hour] = build
-                progress(f"{hour}: {account.silver_rows:,} Silver rows, {build.outcome} ({build.reason})", hour)
+            hours, earlier = hours_left(context)
+            builds, failures = dict[Hour, SilverBuild](), dict[Hour, PipelineError]()
+            try:
+                for build in followed.build_silver(
+                    hours,
+                    force=config.force,
+                    allow_fewer_objects=config.allow_fewer_objects,
+                    progress=lambda line: context.log.info(printable(line)),
+                ):
+                    hour, account = build.commit.hour, build.commit.account
+                    builds[hour] = build
+                    progress(f"{hour}: {account.silver_rows:,} Silver rows, {build.outcome} ({build.reason})", hour)
+            except PipelineError as error:
+                failures.update(failures_among(hours, earlier, error))
+                for hour, error in failures.items():
+                    progress(f"{hour}: failed: {error}", None)
             neighbours = Neighbours.of(engine, builds)
-            yield from hour_events(
-                context,
-                {
-                    hour: HourResult(
+            results = dict[Hour, HourResult]()
+            for hour, build in builds.items():
+                with isolated([*hours, *earlier], hour, failures):
+                    results[hour] = HourResult(
                         _silver_metadata(build),
                         silver_verdicts(engine, build.commit, settings, neighbours),
                         _version(build.commit),
                     )
-                    for hour, build in builds.items()
-                },
-            )
+            yield from hour_events(context, results, failures, earlier)
 
     return silver_events
 
@@ -130,26 +141,40 @@ def silver_partitions_asset(settings: Settings) -> dg.AssetsDefinition:
         partition repair for the daily path; the job `repair_partitions` does it for any range or everything.
         """
         with faults_explained(context):
-            hours = hours_of_run(context)
-            changes = engine.register_hours(hours)
+            hours, earlier = hours_left(context)
+            changes, failures = _register(engine, hours)
             changed = [change for change in changes if change.action != "unchanged"]
             for change in changed:
                 context.log.info(printable(f"{change.table} {change.partition}: {change.action} ({change.reason})"))
             progress(f"{PARTITIONS}: {len(changed)} of {len(changes)} catalog entries changed", None)
-            commits = {hour: engine.hour_commit(hour) for hour in hours}
-            yield from hour_events(
-                context,
-                {
-                    hour: HourResult(
-                        _partition_metadata(hour, commit, changes),
-                        partition_verdicts(engine, hour),
-                        _version(commit) if commit else None,
-                    )
-                    for hour, commit in commits.items()
-                },
-            )
+            results = dict[Hour, HourResult]()
+            for hour in hours:
+                with isolated([*hours, *earlier], hour, failures):
+                    if hour not in failures:
+                        commit = engine.hour_commit(hour)
+                        results[hour] = HourResult(
+                            _partition_metadata(hour, commit, changes),
+                            partition_verdicts(engine, hour),
+                            _version(commit) if commit else None,
+                        )
+            yield from hour_events(context, results, failures, earlier)
 
     return silver_partitions
+
+
+def _register(engine: Engine, hours: Sequence[Hour]) -> tuple[list[PartitionChange], dict[Hour, PipelineError]]:
+    """Register all hours in one go, or, when that fails, each by itself, so that one keeps no other back."""
+    failures: dict[Hour, PipelineError] = {}
+    try:
+        return engine.register_hours(hours), failures
+    except PipelineError:
+        if len(hours) == 1:
+            raise
+    changes: list[PartitionChange] = []
+    for hour in hours:
+        with isolated(hours, hour, failures):
+            changes += engine.register_hours([hour])
+    return changes, failures
 
 
 def _version(commit: HourCommit) -> str:

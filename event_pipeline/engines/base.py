@@ -6,10 +6,13 @@ PipelineError
 ├── RefusedError            would lose data: needs an explicit word from a person
 │   └── FewerObjectsError   raw objects of a published hour are gone
 ├── BrokenLawError          records in and out of an hour do not add up: nothing is published
+├── ExhaustedError          a process ran out of memory, or was killed, over one object or hour
 ├── StorageError            disk full, read-only, not permitted, damaged; the message names the path
 │   └── LayoutVersionError  the data folder was written by another version
 ├── NotPublishedError       a step needs what an earlier one has not published yet
 ├── LimitError              more memory, time, result or room for spilling is needed than the settings allow
+├── HoursFailedError        some hours failed, each by itself; all others were worked through
+├── UnexpectedError         a fault of the program in one hour; it keeps no other hour back
 └── QueryError              SQL that cannot be run; the message is the engine's own
 """
 
@@ -25,7 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject
-from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.hour import Hour, HourRange, hours_text
 from event_pipeline.rules.query import GoldTable
 
 if TYPE_CHECKING:
@@ -56,6 +59,10 @@ class BrokenLawError(PipelineError):
     """Records in and out of an hour do not add up; nothing was published."""
 
 
+class ExhaustedError(PipelineError):
+    """A process ran out of memory or was killed while it worked on one object or hour, also when it was tried again."""
+
+
 class StorageError(PipelineError):
     """The disk is full or read-only, access is denied, or a file is damaged."""
 
@@ -72,8 +79,30 @@ class LimitError(PipelineError):
     """More memory, time, result or room for spilling is needed than the settings allow; the message names which."""
 
 
+class UnexpectedError(PipelineError):
+    """A fault of the program itself while one hour was worked on; its cause is the error that was raised."""
+
+
+class HoursFailedError(PipelineError):
+    """Some of several hours failed, each by itself; all the others were worked through before this is raised."""
+
+    def __init__(self, failures: Mapping[Hour, PipelineError]) -> None:
+        self.failures = dict(failures)
+        """Hour -> why it failed."""
+        super().__init__(failed_hours_text({hour: str(error) for hour, error in failures.items()}))
+
+
 class QueryError(PipelineError):
     """SQL that cannot be run."""
+
+
+def failed_hours_text(reasons: Mapping[Hour, str]) -> str:
+    """Return one message that names every hour that failed with its reason; equal reasons are said once."""
+    hours_of: dict[str, list[Hour]] = {}
+    for hour, reason in sorted(reasons.items()):
+        hours_of.setdefault(reason.removeprefix(f"{hour}: "), []).append(hour)
+    named = ((str(hours[0]) if len(hours) == 1 else hours_text(hours), reason) for reason, hours in hours_of.items())
+    return "; ".join(f"{which}: {reason}" for which, reason in named)
 
 
 Progress = Callable[[str], None]
@@ -151,6 +180,8 @@ class GoldRefresh:
     """Event day that was folded -> rows now published."""
     unchanged_days: tuple[date, ...]
     """Days that the hours touch and that were already folded from the same partials."""
+    failures: Mapping[Hour, PipelineError]
+    """Hours that the table does not show, each with the reason: the partial, or the fold of a day, failed."""
     bytes_in: int
     bytes_out: int
     seconds: float
@@ -266,8 +297,14 @@ class Engine(Protocol):
     def hour_commit(self, hour: Hour) -> HourCommit | None:
         """Return the published build of an hour."""
 
-    def hour_commits(self, hours: HourRange | None = None) -> dict[Hour, HourCommit]:
-        """Return the published builds, all of them or those of a range, in order."""
+    def hour_commits(
+        self, hours: HourRange | None = None, damaged: dict[Hour, StorageError] | None = None
+    ) -> dict[Hour, HourCommit]:
+        """Return the published builds, all of them or those of a range, in order.
+
+        Raises:
+            StorageError: a record cannot be read; with `damaged` it is put there instead, and the others are returned.
+        """
 
     def build_silver(
         self,
@@ -279,10 +316,13 @@ class Engine(Protocol):
     ) -> Iterator[SilverBuild]:
         """Build and commit Silver, quarantine and ledger of each hour; leave what is already built as it is.
 
+        An hour that fails keeps no other one back: all the others are yielded before anything is raised.
+
         Raises:
-            FewerObjectsError: an hour lost raw objects since its commit, and `allow_fewer_objects` is False.
+            FewerObjectsError: the hour lost raw objects since its commit, and `allow_fewer_objects` is False.
             BrokenLawError: records in and out do not add up.
             PipelineError: as listed at the top of this module.
+            HoursFailedError: of several hours some failed, for reasons as above.
         """
 
     def register_hours(self, hours: Sequence[Hour]) -> list[PartitionChange]:
@@ -303,8 +343,11 @@ class Engine(Protocol):
     ) -> GoldRefresh:
         """Rebuild the partials of the hours where Silver or SQL changed, then fold every day they touch.
 
+        Of several hours one that fails keeps no other one back: it is among the failures of what is returned.
+
         Raises:
-            NotPublishedError: an hour is not registered in the catalog.
+            NotPublishedError: the only hour is not registered in the catalog.
+            PipelineError: the only hour failed.
         """
 
     def hours_behind(self, table: GoldTable, hours: HourRange | None = None) -> list[Hour]:

@@ -6,19 +6,28 @@ from what. How a build is made and published is each engine's own affair.
 
 from __future__ import annotations
 
+import errno
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Protocol
 
 from event_pipeline.engines.base import (
     BrokenLawError,
+    ExhaustedError,
     FewerObjectsError,
+    HoursFailedError,
     NotPublishedError,
     PartitionAction,
     PartitionChange,
+    PassingFaultError,
+    PipelineError,
     Progress,
+    StorageError,
+    UnexpectedError,
 )
 from event_pipeline.engines.commit import DayCommit, HourCommit
 from event_pipeline.engines.state import HourState, lost_objects
@@ -38,6 +47,49 @@ _BUILD_REASONS = {
 NOT_COMMITTED = "no commit record names it"
 FILES_GONE = "its committed files are gone"
 RETIRED = "past its retention"
+
+
+PASSING_ERRNOS = frozenset((errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT))
+"""Errors of the operating system that may be gone in a moment."""
+
+
+# -- one hour must not keep the others back
+
+
+def failure_of(error: Exception) -> PipelineError:
+    """Return any error that was raised over one hour as an error of the pipeline, the original as its cause."""
+    if isinstance(error, PipelineError):
+        return error
+    failure: PipelineError
+    if isinstance(error, OSError):
+        failure = PassingFaultError(str(error)) if error.errno in PASSING_ERRNOS else StorageError(str(error))
+    elif isinstance(error, MemoryError):
+        failure = ExhaustedError(f"out of memory{f' ({error})' if str(error) else ''}: give the process more memory")
+    else:
+        failure = UnexpectedError(f"{type(error).__name__}: {error} (a fault of the program; its log has the details)")
+    failure.__cause__ = error
+    return failure
+
+
+@contextmanager
+def isolated(hours: Collection[Hour], hour: Hour, failures: dict[Hour, PipelineError]) -> Iterator[None]:
+    """Note the fault of one of several hours, so that it keeps no other one back; raise it when it is the only one."""
+    try:
+        yield
+    except Exception as error:
+        if len(hours) == 1:
+            raise
+        failures[hour] = failure_of(error)
+
+
+def raise_failures(failures: Mapping[Hour, PipelineError]) -> None:
+    """Say at the end which of several hours failed.
+
+    Raises:
+        HoursFailedError: at least one did.
+    """
+    if failures:
+        raise HoursFailedError(failures)
 
 
 # -- names
@@ -190,8 +242,8 @@ def silver_totals_query(totals: DayTotals) -> str:
 class GoldSteps(Protocol):
     """The steps of one engine that refresh one Gold table; rows are None where nothing had to be done."""
 
-    def retired_hours(self, hours: Sequence[Hour]) -> set[Hour]:
-        """Return the hours that are past their retention: their partials stay as they are."""
+    def is_retired(self, hour: Hour) -> bool:
+        """Tell whether an hour is past its retention: its partial stays as it is."""
 
     def touched_days(self, hour: Hour) -> list[date]:
         """Return the event days that an hour's partial contributes to, or was folded into before."""
@@ -199,37 +251,70 @@ class GoldSteps(Protocol):
     def partial_days(self, hour: Hour) -> list[date]:
         """Return the event days for which an hour's partial has rows."""
 
-    def make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None]]:
-        """Publish and register the partial of each hour whose Silver or SQL is newer."""
+    def make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None | Exception]]:
+        """Publish and register the partial of each hour whose Silver or SQL is newer; yield a failed one's fault."""
 
-    def fold_days(self, days: Sequence[date], force: bool) -> Iterator[tuple[date, int | None]]:
-        """Publish and register each event day whose partials are other ones than were folded."""
+    def fold_days(self, days: Sequence[date], force: bool) -> Iterator[tuple[date, int | None | Exception]]:
+        """Publish and register each event day whose partials are others than were folded; or its fault."""
 
 
-def refresh(
-    name: str, steps: GoldSteps, hours: Sequence[Hour], force: bool, progress: Progress
-) -> tuple[dict[Hour, int], list[Hour], dict[date, int], list[date]]:
+@dataclass(slots=True)
+class Refreshed:
+    """What `refresh` did, as `GoldRefresh` has it."""
+
+    partial_rows: dict[Hour, int] = field(default_factory=dict)
+    unchanged_hours: list[Hour] = field(default_factory=list)
+    day_rows: dict[date, int] = field(default_factory=dict)
+    unchanged_days: list[date] = field(default_factory=list)
+    failures: dict[Hour, PipelineError] = field(default_factory=dict)
+
+
+def attempt(work: Callable[[], int | None]) -> int | None | Exception:
+    """Return what a piece of work returned, or the fault that it raised: others go on meanwhile."""
+    try:
+        return work()
+    except Exception as error:
+        return error
+
+
+def refresh(name: str, steps: GoldSteps, hours: Sequence[Hour], force: bool, progress: Progress) -> Refreshed:
     """Make the partials of the hours, then fold every day they touch now or touched before.
 
-    Returns rows by hour, unchanged hours, rows by day and unchanged days, as `GoldRefresh` has them.
+    An hour whose partial cannot be made, and the hours of a day that cannot be folded, keep no other ones back.
     """
-    partial_rows, unchanged_hours = dict[Hour, int](), list[Hour]()
-    day_rows, unchanged_days = dict[date, int](), list[date]()
-    # Without its Silver the partial of an hour cannot be made, and a day that is retired as well must stay so.
-    unchanged_hours += sorted(steps.retired_hours(hours))
-    hours = [hour for hour in hours if hour not in unchanged_hours]
-    touched = {day for hour in hours for day in steps.touched_days(hour)}
-    for hour, rows in steps.make_partials(hours, force):
-        if rows is None:
-            unchanged_hours.append(hour)
-        else:
-            partial_rows[hour] = rows
+    done = Refreshed()
+    days_of: dict[Hour, set[date]] = {}
+    for hour in hours:
+        with isolated(hours, hour, done.failures):
+            # Without its Silver the partial of an hour cannot be made, and a day that is retired as well must stay so.
+            if steps.is_retired(hour):
+                done.unchanged_hours.append(hour)
+            else:
+                days_of[hour] = set(steps.touched_days(hour))
+    for hour, rows in steps.make_partials(list(days_of), force):
+        with isolated(hours, hour, done.failures):
+            if isinstance(rows, Exception):
+                raise rows
+            days_of[hour].update(steps.partial_days(hour))
+        if hour in done.failures:
+            # Its old partial is what the catalog shows: the days are folded from that, and only if others touch them.
+            del days_of[hour]
+            progress(f"{name}: no partial of {hour}: {done.failures[hour]}")
+        elif rows is None:
+            done.unchanged_hours.append(hour)
+        elif isinstance(rows, int):
+            done.partial_rows[hour] = rows
             progress(f"{name}: partial of {hour}: {rows:,} rows")
-    touched.update(day for hour in hours for day in steps.partial_days(hour))
-    for day, rows in steps.fold_days(sorted(touched), force):
-        if rows is None:
-            unchanged_days.append(day)
+    for day, rows in steps.fold_days(sorted(set().union(*days_of.values())), force):
+        if isinstance(rows, Exception):
+            if len(hours) == 1:
+                raise rows
+            fault = failure_of(rows)
+            done.failures |= {hour: fault for hour, days in days_of.items() if day in days}
+            progress(f"{name}: {day} was not folded: {fault}")
+        elif rows is None:
+            done.unchanged_days.append(day)
         else:
-            day_rows[day] = rows
+            done.day_rows[day] = rows
             progress(f"{name}: {day} folded: {rows:,} rows")
-    return partial_rows, unchanged_hours, day_rows, unchanged_days
+    return done

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from event_pipeline.engines.base import Engine
+from event_pipeline.engines.base import Engine, PipelineError, StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.hour import Hour, HourRange
@@ -38,6 +38,8 @@ class HourState(StrEnum):
     """Committed, but the catalog does not show that build."""
     GOLD_BEHIND = "gold behind"
     """Silver is published, but a Gold table does not show it yet."""
+    DAMAGED = "damaged record"
+    """Its commit record cannot be read: what is published stays, and a person must move the record away."""
     READY = "ready"
     """Published through to Gold."""
     RETIRED = "retired"
@@ -45,9 +47,18 @@ class HourState(StrEnum):
 
 
 AUTOMATIC_STATES = frozenset(
-    (HourState.NEW, HourState.CHANGED, HourState.PROVISIONAL, HourState.UNREGISTERED, HourState.GOLD_BEHIND)
+    (
+        HourState.NEW,
+        HourState.CHANGED,
+        HourState.PROVISIONAL,
+        HourState.UNREGISTERED,
+        HourState.GOLD_BEHIND,
+        HourState.DAMAGED,
+    )
 )
 """What sensor and schedule ask for: new and changed input, and hours whose run broke off after Silver was committed.
+
+DAMAGED is asked for so that it fails by itself and says so, instead of hiding or stopping the hours beside it.
 
 Not SHRUNK, which needs a person's word, and not OUTDATED: new rules rebuild history when a person says so.
 """
@@ -84,7 +95,10 @@ def as_built(engine: Engine, listing: RawListing, commit: HourCommit | None) -> 
         return listing
     if any(built[each.key].sha256 is None for each in moved):
         return listing
-    digests = engine.raw_digests(listing.hour, moved)
+    try:
+        digests = engine.raw_digests(listing.hour, moved)
+    except (PipelineError, OSError):
+        return listing  # one that cannot be read is not known to be the same; the build of the hour says why
     if any(digests.get(each.key) != built[each.key].sha256 for each in moved):
         return listing
     return replace(listing, objects=tuple(replace(each, etag=built[each.key].etag) for each in listing.objects))
@@ -136,14 +150,15 @@ def hour_situations(
     `listings` saves listing the hours again. `open_hours` says that hours are built before they are over.
     """
     listings = engine.list_raw_hours(hours) if listings is None else listings
-    commits = engine.hour_commits(hours)
+    damaged: dict[Hour, StorageError] = {}
+    commits = engine.hour_commits(hours, damaged)
     registered = engine.registered_runs(hours)
     behind = {hour for table in gold_tables for hour in engine.hours_behind(table, hours)}
     situations = {}
-    for hour in hours or sorted(listings.keys() | commits.keys()):
+    for hour in hours or sorted(listings.keys() | commits.keys() | damaged.keys()):
         commit = commits.get(hour)
         listing = as_built(engine, listings.get(hour, RawListing(hour, ())), commit)
-        state = input_state(listing, commit, rules_version, now)
+        state = HourState.DAMAGED if hour in damaged else input_state(listing, commit, rules_version, now)
         if state is HourState.READY and commit and registered.get(hour) != commit.run_id:
             state = HourState.UNREGISTERED
         elif state is HourState.READY and hour in behind:

@@ -31,7 +31,7 @@ def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeO
     console, engine, settings = output(), pipeline.engine, pipeline.settings
     if plan.hours:
         silver = {hour: did for outcome in outcomes for hour, did in outcome.silver.items()}
-        _print_hour_counts(plan.hours, silver, engine.hour_commits(HourRange.of(plan.hours)), console)
+        _print_hour_counts(plan.hours, silver, engine.hour_commits(HourRange.of(plan.hours), {}), console)
     elif plan.shrunk or plan.too_early:
         console.print("Nothing to build.")
     else:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.automation.dagster_storage import RunState
+from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
@@ -77,6 +78,7 @@ _STATES = {
     HourState.PROVISIONAL: _Mark("P", "P", WARNING, "provisional: built while it was open"),
     HourState.UNREGISTERED: _Mark("U", "U", WARNING, "unregistered"),
     HourState.GOLD_BEHIND: _Mark("G", "G", WARNING, "Gold behind"),
+    HourState.DAMAGED: _Mark("D", "D", FAULT, "commit record damaged"),
     HourState.SHRUNK: _Mark("S", "S", FAULT, "shrunk: raw objects lost"),
     HourState.RETIRED: _Mark("▫", "-", QUIET, "past its retention"),
     HourState.OPEN: _Mark("▸", ">", NOTE, "open, not over yet"),
@@ -92,8 +94,10 @@ def read_status(pipeline: Pipeline, now: datetime, hours: HourRange | None, runs
     """
     engine = pipeline.engine
     listings = engine.list_raw_hours(hours)
-    commits = engine.hour_commits(hours)
-    known = hours or (HourRange.of(sorted({*listings, *commits})) if listings or commits else None)
+    damaged: dict[Hour, StorageError] = {}  # the state says which hours these are
+    commits = engine.hour_commits(hours, damaged)
+    seen = {*listings, *commits, *damaged}
+    known = hours or (HourRange.of(sorted(seen)) if seen else None)
     states = {}
     if known:
         states = pipeline.states(now, known, listings=listings)

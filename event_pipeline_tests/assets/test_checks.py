@@ -203,7 +203,14 @@ def test_a_damaged_silver_file_breaks_the_law_of_its_hour_only(
         HOUR.plus(2): "SUCCEEDED",
     }
     assert "other bytes than were committed" in (evaluation(result, "conservation_law", HOUR.plus(1)).description or "")
-    assert executed(result) == ["raw_events"]
+    assert not result.success
+    assert executed(result) == list(SILVER)
+    shown = (
+        LocalEngine(settings)
+        .query("SELECT total_events FROM gold.category_performance ORDER BY event_date")
+        .to_pylist()
+    )
+    assert shown == [{"total_events": 1}, {"total_events": 1}]
 
 
 def test_a_partition_that_cannot_be_read_stops_gold(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from event_pipeline.engines.base import PassingFaultError, RawNotices
+from event_pipeline.engines.base import PassingFaultError, RawNotices, StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.rules.accounting import HourAccount, ObjectAccount, RawListing, RawObject
 from event_pipeline.rules.hour import Hour, HourRange
@@ -76,7 +76,9 @@ class CountingEngine:
         self.listed += sum(map(len, found.values()))
         return {hour: RawListing(hour, objects) for hour, objects in found.items()}
 
-    def hour_commits(self, hours: HourRange | None = None) -> dict[Hour, HourCommit]:
+    def hour_commits(
+        self, hours: HourRange | None = None, damaged: dict[Hour, StorageError] | None = None
+    ) -> dict[Hour, HourCommit]:
         self.calls["hour_commits"] += 1
         assert hours is not None
         return {hour: self._commits[hour] for hour in hours if hour in self._commits}

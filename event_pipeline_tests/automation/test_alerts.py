@@ -17,7 +17,7 @@ from event_pipeline.automation.alert_sensor import alerts_sensor
 from event_pipeline.automation.alerting import look
 from event_pipeline.automation.run_hours import range_tags
 from event_pipeline.definitions import build_definitions
-from event_pipeline.engines.base import Engine, LockTimeoutError
+from event_pipeline.engines.base import Engine, LockTimeoutError, StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.pipeline import Pipeline
@@ -228,7 +228,9 @@ def test_what_cannot_be_read_is_told_and_the_sensor_goes_on(watch: Watch, receiv
 class Busy(LocalEngine):
     """An engine whose reading fails for a moment."""
 
-    def hour_commits(self, hours: HourRange | None = None) -> dict[Hour, HourCommit]:
+    def hour_commits(
+        self, hours: HourRange | None = None, damaged: dict[Hour, StorageError] | None = None
+    ) -> dict[Hour, HourCommit]:
         raise LockTimeoutError("busy")
 
 

@@ -52,15 +52,31 @@ class CommitStore:
         """Read the commit record of a Gold day."""
         return self._read(layout.day_commit(table, day), DayCommit.from_json)
 
-    def hours(self, hours: HourRange | None) -> list[HourCommit]:
-        """Read the commit records of landing hours, all or those of a range, in order."""
+    def hours(self, hours: HourRange | None, damaged: dict[Hour, StorageError] | None = None) -> list[HourCommit]:
+        """Read the commit records of landing hours, all or those of a range, in order.
+
+        Raises:
+            StorageError: one cannot be read; with `damaged` it is put there instead, and the others are read.
+        """
         if hours is not None and len(hours) <= _FEW_HOURS:
             wanted = [layout.hour_commit(hour) for hour in hours]
         else:
             prefix = f"{layout.COMMITS}hours/"
             listed = ((each.key, _hour_of(each.key, prefix)) for each in self._lake.list(prefix))
             wanted = [key for key, hour in listed if hour and (hours is None or hour in hours)]
-        return [commit for commit in self._read_all(wanted, HourCommit.from_json)]
+
+        def parse_or_note(key: str) -> HourCommit | None:
+            try:
+                return self._read(key, HourCommit.from_json).commit
+            except StorageError as error:
+                hour = _hour_of(key, f"{layout.COMMITS}hours/")
+                if damaged is None or hour is None:
+                    raise
+                damaged[hour] = error
+                return None
+
+        with ThreadPoolExecutor(_READERS) as readers:
+            return [commit for commit in readers.map(parse_or_note, wanted) if commit is not None]
 
     def partials(self, hours: HourRange | None = None) -> Iterator[PartialCommit]:
         """Read the commit records of all partials, or of those of a range, by table and hour."""

@@ -130,9 +130,11 @@ class AwsEngine:
         """Return the published build of an hour."""
         return self._commits.hour(hour).commit
 
-    def hour_commits(self, hours: HourRange | None = None) -> dict[Hour, HourCommit]:
+    def hour_commits(
+        self, hours: HourRange | None = None, damaged: dict[Hour, StorageError] | None = None
+    ) -> dict[Hour, HourCommit]:
         """Return the published builds."""
-        return {commit.hour: commit for commit in self._commits.hours(hours)}
+        return {commit.hour: commit for commit in self._commits.hours(hours, damaged)}
 
     def build_silver(
         self,

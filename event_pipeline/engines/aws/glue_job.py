@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -255,6 +255,19 @@ class GlueJob:
             )
             for each in json.loads(found[0])["hours"]
         }
+
+    def hour_failures(self, run: JobRun) -> dict[Hour, PipelineError]:
+        """Return why an ended run could not build hours: each of them has a note in place of a manifest.
+
+        Hours that it did not come to, because it was stopped or killed, are not among them.
+        """
+        said = {}
+        for hour, (run_id, _) in self.planned(run).items():
+            found = self._lake.read(f"{layout.hour_run(hour, run_id)}{layout.FAILURE}")
+            if found is not None:
+                reason = found[0].decode("utf-8", "replace").strip()
+                said[hour] = self.failure(replace(run, error=reason))
+        return said
 
     def failure(self, run: JobRun) -> PipelineError:
         """Say why an ended run did not succeed, as an error that tells whether to try again."""

@@ -36,6 +36,7 @@ from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import GoldRefresh, Measure, PassingFaultError, Progress, QueryError, StorageError
 from event_pipeline.engines.commit import DataFile, DayCommit, PartialCommit
 from event_pipeline.engines.decisions import (
+    attempt,
     commit_time,
     day_of,
     day_partition,
@@ -97,24 +98,26 @@ class GoldRefresher:
         self._meter = meter
         self._partials = partials_table(table)
         self._sizes: list[int] = []
+        self._registered: set[str] = set()
+        """Paths of the hours whose Silver the catalog shows, as one call told for all hours."""
 
     def refresh(self, hours: Sequence[Hour], force: bool, progress: Progress) -> GoldRefresh:
         """Bring the table up to date with the registered Silver of some hours.
 
         Raises:
-            NotPublishedError: an hour is not registered in the catalog.
+            NotPublishedError: the only hour is not registered in the catalog; of several it is among the failures.
         """
         started = time.monotonic()
         for table in (SILVER_EVENTS, self._partials, self._table.table):
             self._catalog.ensure(table)
-        partial_rows, unchanged_hours, day_rows, unchanged_days = refresh(
-            self._table.name, self, hours, force, progress
-        )
+        self._registered = set(self._catalog.get(SILVER_EVENTS.full_name, [hour.hive_path for hour in hours]))
+        done = refresh(self._table.name, self, hours, force, progress)
         return GoldRefresh(
-            partial_rows,
-            tuple(unchanged_hours),
-            day_rows,
-            tuple(unchanged_days),
+            done.partial_rows,
+            tuple(done.unchanged_hours),
+            done.day_rows,
+            tuple(done.unchanged_days),
+            done.failures,
             self._meter.bytes_scanned,
             sum(self._sizes),
             time.monotonic() - started,
@@ -122,11 +125,12 @@ class GoldRefresher:
 
     # -- the steps of engines/decisions.py
 
-    def retired_hours(self, hours: Sequence[Hour]) -> set[Hour]:
-        """Return the hours that are past their retention."""
-        registered = self._catalog.get(SILVER_EVENTS.full_name, [hour.hive_path for hour in hours])
-        commits = {hour: self._commits.hour(hour).commit for hour in hours if hour.hive_path not in registered}
-        return {hour for hour, commit in commits.items() if commit and commit.retired_at}
+    def is_retired(self, hour: Hour) -> bool:
+        """Tell whether an hour is past its retention."""
+        if hour.hive_path in self._registered:
+            return False
+        commit = self._commits.hour(hour).commit
+        return commit is not None and commit.retired_at is not None
 
     def touched_days(self, hour: Hour) -> list[date]:
         """Return the event days that an hour's partial contributes to, or was folded into before."""
@@ -141,19 +145,20 @@ class GoldRefresher:
         entry = self._catalog.entry(partial_table(self._table.name), hour.hive_path)
         return sorted(entry.days) if entry else []
 
-    def make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None]]:
+    def make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None | Exception]]:
         """Make the partials that are not up to date, several queries side by side."""
         silver = self._catalog.get(SILVER_EVENTS.full_name, [hour.hive_path for hour in hours])
         present = self._catalog.get(partial_table(self._table.name), [hour.hive_path for hour in hours])
 
-        def make(hour: Hour) -> int | None:
-            return self._make_partial(hour, silver.get(hour.hive_path), present.get(hour.hive_path), force)
+        def make(hour: Hour) -> int | None | Exception:
+            made = silver.get(hour.hive_path), present.get(hour.hive_path)
+            return attempt(lambda: self._make_partial(hour, *made, force))
 
         return self._side_by_side(make, hours)
 
-    def fold_days(self, days: Sequence[date], force: bool) -> Iterator[tuple[date, int | None]]:
+    def fold_days(self, days: Sequence[date], force: bool) -> Iterator[tuple[date, int | None | Exception]]:
         """Fold the days that are not up to date, several queries side by side."""
-        return self._side_by_side(lambda day: self._fold(day, force), days)
+        return self._side_by_side(lambda day: attempt(lambda: self._fold(day, force)), days)
 
     def _side_by_side(
         self, work: Callable[[_Item], _Result], items: Sequence[_Item]
@@ -167,7 +172,7 @@ class GoldRefresher:
             self._athena.stop_all()
             raise
         finally:
-            # After a fault the queries that run are waited for, and the others not begun.
+            # After an interrupt the queries that run are waited for, and the others not begun.
             pool.shutdown(wait=True, cancel_futures=True)
 
     # -- partials

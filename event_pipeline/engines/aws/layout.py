@@ -22,6 +22,8 @@ from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUA
 from event_pipeline.rules.hour import Hour
 
 MANIFEST = "manifest.json"
+FAILURE = "failure.txt"
+"""Left by the job in place of the manifest of an hour that it could not build: why."""
 """What the Glue job writes last into an hour's run prefix: its accounts and files."""
 
 RUNS = "runs/"

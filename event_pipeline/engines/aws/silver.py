@@ -34,8 +34,11 @@ from event_pipeline.engines.decisions import (
     build_reason,
     check_law,
     commit_time,
+    failure_of,
     fewer_objects,
+    isolated,
     new_run_id,
+    raise_failures,
     why_kept,
 )
 from event_pipeline.engines.state import as_built, input_state, lost_objects
@@ -101,109 +104,131 @@ class SilverBuilder:
     ) -> Iterator[SilverBuild]:
         """Build and commit the hours that need it in one run of the job; leave the others as they are.
 
-        Hours before one that is refused are built all the same; those after it are not.
+        An hour that fails, is refused or cannot be published keeps no other one back.
+
+        Raises:
+            PipelineError: the only hour failed.
+            HoursFailedError: of several hours some failed; all the others were yielded before.
         """
         started = time.monotonic()
         meter = Meter(self._aws, self._settings)
-        kept, due, refusal = self._decide(hours, force, allow_fewer_objects)
+        failures: dict[Hour, PipelineError] = {}
+        kept, due = self._decide(hours, force, allow_fewer_objects, failures)
         yield from kept
         manifests: dict[Hour, HourCommit] = {}
         run: JobRun | None = None
-        faults: list[PipelineError] = []
         with_objects = [each for each in due if each.listing.objects]
         if with_objects:
-            manifests, run, fault = self._run_job([each.input for each in with_objects], force, hooks, progress)
-            faults += [fault] if fault else []
+            manifests, run, faults = self._run_job([each.input for each in with_objects], force, hooks, progress)
+            failures |= faults
         if run is not None:
             meter.glue_run(run.dpu_seconds)
         builds = []
         for each in due:
-            if each.listing.objects and each.hour not in manifests:
+            if each.hour in failures:
                 continue
+            # One hour that cannot be published keeps no other one back; of a single one the cost is kept, too.
             try:
                 builds.append(self._publish(each, manifests.get(each.hour) or self._empty(each.input), progress))
                 self._drop_decoded(each)
-            except PipelineError as fault:
-                # One hour that cannot be published keeps no other one back.
-                faults.append(fault)
+            except Exception as error:
+                failures[each.hour] = failure_of(error)
         cost = shared(meter.cost(), len(due))
         for each in due:
             self._costs.write(StepCost(each.hour, SILVER_STEP, run.id if run else new_run_id(), cost))
         details = {"glue_run": run.id, "glue_logs": run.logs} if run else {}
         seconds = (time.monotonic() - started) / max(1, len(due))
         yield from (replace(build, seconds=seconds, cost=cost, details=details) for build in builds)
-        if refusal is not None:
-            faults.append(refusal)
-        if faults:
-            raise faults[0]
+        if failures and len(hours) == 1:
+            raise next(iter(failures.values()))
+        raise_failures(failures)
 
     def _decide(
-        self, hours: Sequence[Hour], force: bool, allow_fewer_objects: bool
-    ) -> tuple[list[SilverBuild], list[_Due], PipelineError | None]:
+        self, hours: Sequence[Hour], force: bool, allow_fewer_objects: bool, failures: dict[Hour, PipelineError]
+    ) -> tuple[list[SilverBuild], list[_Due]]:
         kept, due = list[SilverBuild](), list[_Due]()
         for hour in hours:
-            started, now = time.monotonic(), self._clock()
-            # The record first: what lands between the two reads makes a rebuild, never a missed object.
-            published = self._commits.hour(hour)
-            listing, present = self._raw.list_hour(hour), published.commit
-            rules_version = self._settings.event_time_limits.rules_version
-            built = as_built(self._engine, listing, present)
-            state = input_state(built, present, rules_version, now)
-            reason = None
-            if present and not force and (present.retired_at or not self._commits.missing_files(present)):
-                reason = why_kept(listing, state)
-            if present and reason:
-                kept.append(SilverBuild(SilverOutcome.UNCHANGED, reason, present, time.monotonic() - started))
-            elif present and lost_objects(listing, present) and not allow_fewer_objects:
-                return kept, due, fewer_objects(listing, present)
-            else:
-                open_at = None if hour.is_closed(now) else commit_time(now)
-                due.append(_Due(HourInput(listing, open_at), published, build_reason(state, force)))
-        return kept, due, None
+            with isolated(hours, hour, failures):
+                decided = self._decide_hour(hour, force, allow_fewer_objects)
+                if isinstance(decided, SilverBuild):
+                    kept.append(decided)
+                else:
+                    due.append(decided)
+        return kept, due
+
+    def _decide_hour(self, hour: Hour, force: bool, allow_fewer_objects: bool) -> SilverBuild | _Due:
+        started, now = time.monotonic(), self._clock()
+        # The record first: what lands between the two reads makes a rebuild, never a missed object.
+        published = self._commits.hour(hour)
+        listing, present = self._raw.list_hour(hour), published.commit
+        rules_version = self._settings.event_time_limits.rules_version
+        state = input_state(as_built(self._engine, listing, present), present, rules_version, now)
+        reason = None
+        if present and not force and (present.retired_at or not self._commits.missing_files(present)):
+            reason = why_kept(listing, state)
+        if present and reason:
+            return SilverBuild(SilverOutcome.UNCHANGED, reason, present, time.monotonic() - started)
+        if present and lost_objects(listing, present) and not allow_fewer_objects:
+            raise fewer_objects(listing, present)
+        open_at = None if hour.is_closed(now) else commit_time(now)
+        return _Due(HourInput(listing, open_at), published, build_reason(state, force))
 
     def _run_job(
         self, inputs: Sequence[HourInput], force: bool, hooks: JobHooks, progress: Progress
-    ) -> tuple[dict[Hour, HourCommit], JobRun | None, PipelineError | None]:
-        """Return the manifests that stand, by hour, the run that was waited for, and its fault if it had one."""
+    ) -> tuple[dict[Hour, HourCommit], JobRun | None, dict[Hour, PipelineError]]:
+        """Return the manifests that stand, by hour, the run that was waited for, and why each other hour has none."""
         token = self._job.token(inputs)
         run = self._job.find(token)
+        left: dict[Hour, HourCommit] = {}
+        faults: dict[Hour, PipelineError] = {}
         if run is not None and not run.is_active and not force:
-            # An orchestrator died between the run's end and the commit: what the run left is taken as it is.
-            left = self._manifests(run, inputs)
+            # An orchestrator died between the run's end and the commit: what the run left is taken as it is. Why it
+            # built others not is forgotten: they are tried again.
+            left = self._manifests(run, inputs, {})
             inputs = [each for each in inputs if each.listing.hour not in left]
             if left:
                 progress(f"{run.id}: took {len(left)} hours that an earlier run had built")
             if not inputs:
-                return left, run, None
-        else:
-            left = {}
+                return left, run, {}
         if run is None or not run.is_active:
             run = self._job.start(self._job.token(inputs), inputs, hooks, progress)
         else:
             progress(f"run {run.id} works on these hours already: waiting for it")
         run = self._job.wait(run, hooks, progress)
-        found = left | self._manifests(run, inputs)
-        if run.state != "SUCCEEDED":
-            return found, run, self._job.failure(run)
-        if lost := [str(each.listing.hour) for each in inputs if each.listing.hour not in found]:
+        found = left | self._manifests(run, inputs, faults)
+        lost = [
+            each.listing.hour for each in inputs if each.listing.hour not in found and each.listing.hour not in faults
+        ]
+        if lost and run.state != "SUCCEEDED":
+            said = self._job.hour_failures(run)
+            faults |= {hour: said.get(hour) or self._job.failure(run) for hour in lost}
+        elif lost:
             fault = StorageError(
-                f"run {run.id} of {self._settings.glue_job} succeeded and left no manifest for {', '.join(lost)}; "
-                f"nothing of them was published; logs: {run.logs}"
+                f"run {run.id} of {self._settings.glue_job} succeeded and left no manifest for "
+                f"{', '.join(map(str, lost))}; nothing of them was published; logs: {run.logs}"
             )
-            return found, run, fault
-        return found, run, None
+            faults |= dict.fromkeys(lost, fault)
+        return found, run, faults
 
-    def _manifests(self, run: JobRun, inputs: Sequence[HourInput]) -> dict[Hour, HourCommit]:
-        """Read what a run built, hours whose files are all there and whose input is what is listed."""
+    def _manifests(
+        self, run: JobRun, inputs: Sequence[HourInput], faults: dict[Hour, PipelineError]
+    ) -> dict[Hour, HourCommit]:
+        """Read what a run built, hours whose files are all there and whose input is what is listed.
+
+        Why a manifest cannot be read is put into `faults`.
+        """
         planned = self._job.planned(run)
         found = {}
         for listing in (each.listing for each in inputs):
             run_id, fingerprint = planned.get(listing.hour, ("", ""))
             if fingerprint != listing.fingerprint:
                 continue
-            manifest = self._manifest(listing.hour, run_id)
-            if manifest is not None and not self._commits.missing_files(manifest):
-                found[listing.hour] = manifest
+            try:
+                manifest = self._manifest(listing.hour, run_id)
+                if manifest is not None and not self._commits.missing_files(manifest):
+                    found[listing.hour] = manifest
+            except PipelineError as fault:
+                faults[listing.hour] = fault
         return found
 
     def _manifest(self, hour: Hour, run_id: str) -> HourCommit | None:

@@ -34,17 +34,32 @@ class CommitStore:
         """Return the commit record of a Gold partial."""
         return _read(self._layout.partial_commit(table, hour), PartialCommit.from_json)
 
-    def hours(self, hours: HourRange | None) -> Iterator[HourCommit]:
-        """Read the commit records of landing hours, all or those of a range, in order."""
+    def hours(self, hours: HourRange | None, damaged: dict[Hour, StorageError] | None = None) -> Iterator[HourCommit]:
+        """Read the commit records of landing hours, all or those of a range, in order.
+
+        Raises:
+            StorageError: one cannot be read; with `damaged` it is put there instead, and the others are read.
+        """
+        for hour in self._recorded(hours):
+            try:
+                commit = self.hour(hour)
+            except StorageError as error:
+                if damaged is None:
+                    raise
+                damaged[hour] = error
+                continue
+            if commit:
+                yield commit
+
+    def _recorded(self, hours: HourRange | None) -> Iterator[Hour]:
         folder = self._layout.commits / "hours"
         if hours is not None and len(hours) <= 48:
-            yield from (commit for commit in map(self.hour, hours) if commit)
+            yield from hours
             return
         for path in sorted(folder.rglob("hour=*.json")):
             hour = Hour.of_hive_path(path.relative_to(folder).with_suffix("").as_posix())
-            commit = self.hour(hour) if hours is None or hour in hours else None
-            if commit:
-                yield commit
+            if hours is None or hour in hours:
+                yield hour
 
     def partials(self) -> Iterator[PartialCommit]:
         """Read the commit records of all partials, by table and hour."""

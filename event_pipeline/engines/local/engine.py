@@ -17,6 +17,7 @@ from event_pipeline.engines.base import (
     Leftover,
     Measure,
     PartitionChange,
+    PipelineError,
     Progress,
     RawNotices,
     ResultStream,
@@ -26,7 +27,14 @@ from event_pipeline.engines.base import (
     StorageError,
 )
 from event_pipeline.engines.commit import HourCommit
-from event_pipeline.engines.decisions import build_reason, day_partition, fewer_objects, why_kept
+from event_pipeline.engines.decisions import (
+    build_reason,
+    day_partition,
+    fewer_objects,
+    isolated,
+    raise_failures,
+    why_kept,
+)
 from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
@@ -110,10 +118,12 @@ class LocalEngine:
         self._layout.check_version()
         return self._commits.hour(hour)
 
-    def hour_commits(self, hours: HourRange | None = None) -> dict[Hour, HourCommit]:
+    def hour_commits(
+        self, hours: HourRange | None = None, damaged: dict[Hour, StorageError] | None = None
+    ) -> dict[Hour, HourCommit]:
         """Return the published builds."""
         self._layout.check_version()
-        return {commit.hour: commit for commit in self._commits.hours(hours)}
+        return {commit.hour: commit for commit in self._commits.hours(hours, damaged)}
 
     def build_silver(
         self,
@@ -125,10 +135,20 @@ class LocalEngine:
     ) -> Iterator[SilverBuild]:
         """Build and commit the hours that need it, one after the other."""
         self._repair.ensure_catalog()
-        raw_bytes = sum(self._raw.list_hour(hour).raw_bytes for hour in hours)
-        with self._builder.validators(raw_bytes) as validate:
-            for hour in hours:
-                yield self._build_hour(hour, force, allow_fewer_objects, validate, progress)
+        raw_bytes, failures = dict[Hour, int](), dict[Hour, PipelineError]()
+        for hour in hours:
+            with isolated(hours, hour, failures):
+                raw_bytes[hour] = self._raw.list_hour(hour).raw_bytes
+        with self._builder.validators(sum(raw_bytes.values())) as validate:
+            for hour in raw_bytes:
+                build = None
+                with isolated(hours, hour, failures):
+                    build = self._build_hour(hour, force, allow_fewer_objects, validate, progress)
+                if build is not None:
+                    yield build
+                else:
+                    progress(f"{hour}: failed, the other hours go on: {failures[hour]}")
+        raise_failures(failures)
 
     def _build_hour(
         self, hour: Hour, force: bool, allow_fewer_objects: bool, validate: Validate, progress: Progress

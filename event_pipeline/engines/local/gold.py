@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import duckdb
 from event_pipeline.engines.base import GoldRefresh, Measure, Progress
 from event_pipeline.engines.commit import DataFile, DayCommit, PartialCommit
 from event_pipeline.engines.decisions import (
+    attempt,
     commit_time,
     day_partition,
     gold_table,
@@ -68,22 +70,21 @@ class GoldRefresher:
         """Bring the table up to date with the registered Silver of some hours.
 
         Raises:
-            NotPublishedError: an hour is not registered in the catalog.
+            NotPublishedError: the only hour is not registered in the catalog; of several it is among the failures.
         """
         started = time.monotonic()
-        partial_rows, unchanged_hours, day_rows, unchanged_days = refresh(
-            self._table.name, self, hours, force, progress
-        )
+        done = refresh(self._table.name, self, hours, force, progress)
         return GoldRefresh(
-            partial_rows, tuple(unchanged_hours), day_rows, tuple(unchanged_days),
+            done.partial_rows, tuple(done.unchanged_hours), done.day_rows, tuple(done.unchanged_days), done.failures,
             self._bytes_in, self._bytes_out, time.monotonic() - started,
         )  # fmt: skip
 
-    def retired_hours(self, hours: Sequence[Hour]) -> set[Hour]:
-        """Return the hours that are past their retention."""
-        unregistered = [hour for hour in hours if not self._catalog.entry(SILVER_EVENTS.full_name, hour.hive_path)]
-        commits = {hour: self._commits.hour(hour) for hour in unregistered}
-        return {hour for hour, commit in commits.items() if commit and commit.retired_at}
+    def is_retired(self, hour: Hour) -> bool:
+        """Tell whether an hour is past its retention."""
+        if self._catalog.entry(SILVER_EVENTS.full_name, hour.hive_path):
+            return False
+        commit = self._commits.hour(hour)
+        return commit is not None and commit.retired_at is not None
 
     def touched_days(self, hour: Hour) -> list[date]:
         """Return the event days that an hour's partial contributes to, or was folded into before."""
@@ -93,13 +94,13 @@ class GoldRefresher:
         """Return the event days for which an hour's partial has rows."""
         return self._catalog.partial_days(self._table.name, hour)
 
-    def make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None]]:
+    def make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None | Exception]]:
         """Make the partials that are not up to date, one after the other."""
-        return ((hour, self._make_partial(hour, force)) for hour in hours)
+        return ((hour, attempt(partial(self._make_partial, hour, force))) for hour in hours)
 
-    def fold_days(self, days: Sequence[date], force: bool) -> Iterator[tuple[date, int | None]]:
+    def fold_days(self, days: Sequence[date], force: bool) -> Iterator[tuple[date, int | None | Exception]]:
         """Fold the days that are not up to date, one after the other."""
-        return ((day, self._fold(day, force)) for day in days)
+        return ((day, attempt(partial(self._fold, day, force))) for day in days)
 
     def _make_partial(self, hour: Hour, force: bool) -> int | None:
         """Build and register the partial of an hour; None when it was up to date."""

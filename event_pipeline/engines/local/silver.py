@@ -7,6 +7,7 @@ Memory holds one object per process, never the hour.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -24,14 +25,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from event_pipeline.engines.base import PassingFaultError, Progress
+from event_pipeline.engines.base import ExhaustedError, PassingFaultError, PipelineError, Progress, StorageError
 from event_pipeline.engines.commit import DataFile, HourCommit
-from event_pipeline.engines.decisions import check_law, commit_time, new_run_id
+from event_pipeline.engines.decisions import PASSING_ERRNOS, check_law, commit_time, new_run_id
 from event_pipeline.engines.local.database import connect
 from event_pipeline.engines.local.decoded import DecodedObjects, ObjectReport, ObjectTask
 from event_pipeline.engines.local.layout import Layout, storage_faults
 from event_pipeline.engines.local.raw import RawStore, describe
-from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing
+from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject
 from event_pipeline.rules.contract import (
     HOUR_LEDGER,
     SILVER_EVENTS,
@@ -95,25 +96,11 @@ class SilverBuilder:
         if self._workers == 1 or raw_bytes < POOL_WORTH_BYTES:
             yield lambda tasks: map(validate_to_scratch, tasks)
             return
-        with ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-
-            def validate(tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
-                if len(tasks) == 1:
-                    # Processes are started when there is work for them: one object is done here before they would be.
-                    yield from map(validate_to_scratch, tasks)
-                    return
-                try:
-                    with _interrupts_held_back():
-                        reports = pool.map(validate_to_scratch, tasks)
-                    yield from reports
-                except BrokenProcessPool as error:
-                    raise PassingFaultError("a validation process died; was the machine out of memory?") from error
-
-            try:
-                yield validate
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        pool = _WorkerPool(self._workers)
+        try:
+            yield pool.validate
+        finally:
+            pool.shutdown()
 
     def build(
         self,
@@ -226,6 +213,69 @@ class SilverBuilder:
         }
 
 
+class _WorkerPool:
+    """Worker processes that validate tasks; one that dies costs nothing but its own object's hour.
+
+    A pool is broken as a whole when one of its processes is killed, and nobody knows over which task. So what was
+    left to do is done again, object by object in one fresh process: that names the object that kills it.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def validate(self, tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
+        """Validate tasks side by side; their reports come in the same order.
+
+        Raises:
+            ExhaustedError: the process that validated one of them died, also when it was the only one.
+        """
+        if len(tasks) == 1:
+            # Processes are started when there is work for them: one object is done here before they would be.
+            yield from map(validate_to_scratch, tasks)
+            return
+        if self._pool is None:
+            self._pool = _started(self._workers)
+        done = 0
+        try:
+            with _interrupts_held_back():
+                reports = self._pool.map(validate_to_scratch, tasks)
+            for report in reports:
+                yield report
+                done += 1
+        except BrokenProcessPool:
+            self.shutdown()
+        yield from _one_by_one(tasks[done:])
+
+    def shutdown(self) -> None:
+        """End the processes; the next tasks start others."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+
+def _one_by_one(tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
+    """Validate each task in one process that does nothing else."""
+    if not tasks:
+        return
+    with _started(1) as pool:
+        for task in tasks:
+            try:
+                with _interrupts_held_back():
+                    report = pool.submit(validate_to_scratch, task)
+                yield report.result()
+            except BrokenProcessPool as error:
+                raise ExhaustedError(
+                    f"{task.listed.key} ({task.listed.size:,} bytes): the process that reads it was killed, also when "
+                    "it was the only one: the machine is most likely out of memory. Give it more, or move the object "
+                    "away and have it delivered in smaller ones; nothing of this hour was published"
+                ) from error
+
+
+def _started(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
 def validate_to_scratch(task: ObjectTask) -> ObjectReport:
     """Validate one raw object and leave its rows in the task's scratch files.
 
@@ -242,6 +292,8 @@ def validate_to_scratch(task: ObjectTask) -> ObjectReport:
         replaced = describe(listed.key, task.path.stat()) != listed or now != listed
     except FileNotFoundError:
         replaced = True
+    except OSError as error:
+        raise _unreadable(task.path, listed, error) from error
     if replaced:
         raise PassingFaultError(f"{listed.key} was replaced or removed while it was read: list the hour again")
     instants = result.events.column("instant")
@@ -253,6 +305,25 @@ def validate_to_scratch(task: ObjectTask) -> ObjectReport:
     if result.quarantine.num_rows:
         _write_scratch(task.quarantine, result.quarantine)
     return ObjectReport(task, result.account, instant_order(instants), day_totals(rows))
+
+
+def _unreadable(path: Path, listed: RawObject, error: OSError) -> PipelineError:
+    """Say which object cannot be read, why, and what makes it readable."""
+    cause = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in PASSING_ERRNOS:
+        return PassingFaultError(
+            f"{listed.key}: cannot be read just now ({cause}): the disk or the network below {path} failed; when it "
+            "goes on, copy the object anew or move it away. Nothing of this hour was published"
+        )
+    remedies = {
+        errno.EACCES: "let the user of the pipeline read it (owner and mode of the file and its folders)",
+        errno.EPERM: "let the user of the pipeline read it (owner and mode of the file and its folders)",
+        errno.ELOOP: "the links lead nowhere: put the object itself there",
+    }
+    remedy = remedies.get(error.errno or 0, "make it readable")
+    return StorageError(
+        f"{listed.key}: cannot be opened ({cause}): {remedy}, or move it away. Nothing of this hour was published"
+    )
 
 
 @contextmanager

@@ -48,6 +48,8 @@ def main() -> None:
             build(s3, hour, plan["raw_bucket"], limits)
         except (ClientError, JobError) as error:
             failures.append(f"{hour['hour']}: {error}")
+            lake, prefix = split(hour["target"])
+            s3.put_object(Bucket=lake, Key=f"{prefix}failure.txt", Body=failures[-1].encode())
     if failures:
         raise JobError("; ".join(failures))
 
@@ -92,6 +94,8 @@ def read(s3: Any, bucket: str, listed: dict[str, Any], hour: Hour, limits: Event
     try:
         stored = s3.get_object(Bucket=bucket, Key=listed["key"], IfMatch=f'"{listed["etag"]}"')["Body"].read()
     except ClientError as error:
+        if error.response["Error"]["Code"] not in ("PreconditionFailed", "412", "NoSuchKey", "404"):
+            raise JobError(f"s3://{bucket}/{listed['key']}: {error}") from error
         raise JobError(f"{listed['key']} was replaced or removed while it was read: list the hour again") from error
     return validate_object(io.BytesIO(stored), **listed, hour=hour, limits=limits)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 
@@ -195,10 +196,10 @@ def test_a_run_that_dies_at_any_stage_leaves_nothing_visible(
     land(aws, settings, HOUR, 0, [event(), {"bad": 1}])
     struck = aws.kill_job_at(operation, containing=containing, after_effect=after_effect)
     complete = (operation, containing, after_effect) == ("s3.PutObject", "manifest", True)
-    with pytest.raises(PipelineError, match="ended FAILED"):
+    # With its manifest an hour is whole, and is published whatever became of the run that wrote it.
+    with nullcontext() if complete else pytest.raises(PipelineError, match="ended FAILED"):
         build(engine, HOUR)
     assert struck.struck == 1
-    # With its manifest an hour is whole, and is published whatever became of the run that wrote it.
     assert (engine.hour_commit(HOUR) is not None) is complete
     silver(engine, HOUR)
     assert seen(engine) == 1
