@@ -23,6 +23,7 @@ from event_pipeline.automation.building import BackfillError, NotBuildableError
 from event_pipeline.commands import housekeeping, quarantine, stack
 from event_pipeline.commands.alerts import alerts_app
 from event_pipeline.commands.backfill import backfill_app
+from event_pipeline.commands.memory import memory_bounded
 from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
 from event_pipeline.engines.base import (
     PassingFaultError,
@@ -297,7 +298,10 @@ def query(
     day: Annotated[str | None, typer.Option("--day", metavar="YYYY-MM-DD", help="With --name: one event day.")] = None,
     result_format: FormatOption = ResultFormat.TABLE,
 ) -> None:
-    """Ask the published data. Instants are UTC; stdout holds the result and nothing else."""
+    """Ask the published data. Instants are UTC; stdout holds the result and nothing else.
+
+    Rows are written as they are found. EVENT_PIPELINE_QUERY_* limit time, result and spilled data.
+    """
     from event_pipeline.reporting.answers import named_query
     from event_pipeline.reporting.results import write_result
 
@@ -307,8 +311,12 @@ def query(
         raise UsageError("--day goes with --name: in SQL write WHERE event_date = DATE '2025-12-07'")
     if name is not None:
         sql = named_query(name, load_gold_tables(), event_day(day) if day is not None else None)
-    result = open_engine(load_settings()).query(sql or "")
-    with quiet_when_reader_leaves():
+    settings = load_settings()
+    with (
+        memory_bounded(settings.duckdb_memory_mb),
+        quiet_when_reader_leaves(),
+        open_engine(settings).query_stream(sql or "") as result,
+    ):
         write_result(result, result_format)
 
 

@@ -9,19 +9,21 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.engines.base import QueryError
+from event_pipeline.engines.base import QueryError, ResultStream
 from event_pipeline.reporting.tables import fits
 from event_pipeline.reporting.terminal import QUIET, messages, output
 from event_pipeline.rules.printable import json_escaped, printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    Result: TypeAlias = pa.Table | ResultStream
 
 MOST_TABLE_ROWS = 1_000
 """Rows that the table format lays out: it measures every cell first. CSV and JSON have no limit."""
@@ -37,7 +39,7 @@ class ResultFormat(StrEnum):
     JSON = "json"
 
 
-def write_result(result: pa.Table, result_format: ResultFormat) -> None:
+def write_result(result: Result, result_format: ResultFormat) -> None:
     """Write a result to stdout, and nothing else there."""
     if result_format is ResultFormat.TABLE:
         print_table(result, output())
@@ -55,7 +57,7 @@ def write_result(result: pa.Table, result_format: ResultFormat) -> None:
         writer.detach()
 
 
-def write_json(result: pa.Table, file: TextIO) -> None:
+def write_json(result: Result, file: TextIO) -> None:
     """Write one array with one object a row.
 
     Decimals are strings with their scale, dates `YYYY-MM-DD`, timestamps `2025-12-07T22:00:01.123` in UTC, maps
@@ -65,7 +67,7 @@ def write_json(result: pa.Table, file: TextIO) -> None:
     Raises:
         QueryError: two columns have the same name, which an object cannot hold.
     """
-    names = result.column_names
+    names = result.schema.names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise QueryError(f"column {twice[0]!r} stands twice in the result: name them apart with AS")
     separator = "["
@@ -76,23 +78,28 @@ def write_json(result: pa.Table, file: TextIO) -> None:
     file.write("[]\n" if separator == "[" else "]\n")
 
 
-def write_csv(result: pa.Table, file: TextIO, *, visible: bool = False) -> None:
+def write_csv(result: Result, file: TextIO, *, visible: bool = False) -> None:
     r"""Write a header and one record a row by RFC 4180 (`\r\n`), null as an empty field, empty text as `""`.
 
     Values are written as in JSON; maps, structs and lists are JSON texts. `visible` escapes what a terminal would obey.
     """
     shown = printable if visible else str
-    file.write(",".join(_csv_field(shown(name)) for name in result.column_names) + "\r\n")
+    file.write(",".join(_csv_field(shown(name)) for name in result.schema.names) + "\r\n")
     for row in plain_rows(result):
         line = ",".join("" if value is None else _csv_field(shown(as_text(value))) for value in row)
         # A record of one null would be a blank line, which readers skip.
         file.write((line or '""') + "\r\n")
 
 
-def print_table(result: pa.Table, console: Console) -> None:
+def print_table(result: Result, console: Console) -> None:
     """Print a result for people: a table, or one block of `column value` lines a row where it is too wide."""
-    shown = result.slice(0, MOST_TABLE_ROWS)
-    rows = [[_cell(value) for value in row] for row in plain_rows(shown)]
+    shown: list[pa.RecordBatch] = []
+    found = 0
+    for batch in _batches(result):
+        if found < MOST_TABLE_ROWS:
+            shown.append(batch.slice(0, MOST_TABLE_ROWS - found))
+        found += batch.num_rows
+    rows = [[_cell(value) for value in row] for row in plain_rows(ResultStream(result.schema, iter(shown)))]
     table = Table()
     for field in result.schema:
         table.add_column(Text(printable(field.name)), justify=_side(field.type), no_wrap=True)
@@ -101,10 +108,10 @@ def print_table(result: pa.Table, console: Console) -> None:
     if fits(table, console):
         console.print(table)
     else:
-        _print_blocks([printable(name) for name in result.column_names], rows, console)
-    if result.num_rows > len(rows):
+        _print_blocks([printable(name) for name in result.schema.names], rows, console)
+    if found > len(rows):
         messages().print(
-            f"{len(rows):,} of {result.num_rows:,} rows shown: --format csv or json writes all",
+            f"{len(rows):,} of {found:,} rows shown: --format csv or json writes all",
             soft_wrap=True,
         )
 
@@ -117,15 +124,22 @@ def _print_blocks(names: list[str], rows: list[list[Text]], console: Console) ->
             console.print(Text.assemble((f"{name:<{width}}  ", "bold"), value), soft_wrap=True)
 
 
-def plain_rows(result: pa.Table) -> Iterator[list[Any]]:
+def plain_rows(result: Result) -> Iterator[list[Any]]:
     """Yield the rows of a result as values that JSON knows, a batch at a time."""
     converters = [_converter(field.type) for field in result.schema]
-    for batch in result.to_batches(max_chunksize=_BATCH_ROWS):
+    for batch in _batches(result):
         columns = [
             [None if value is None else convert(value) for value in column.to_pylist()]
             for convert, column in zip(converters, batch.columns, strict=True)
         ]
         yield from map(list, zip(*columns, strict=True))
+
+
+def _batches(result: Result) -> Iterator[pa.RecordBatch]:
+    if isinstance(result, ResultStream):
+        yield from result.batches
+    else:
+        yield from result.to_batches(max_chunksize=_BATCH_ROWS)
 
 
 def as_text(value: Any) -> str:

@@ -94,14 +94,14 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
     if isinstance(error, duckdb.InterruptException) or "Query interrupted" in text:
         return KeyboardInterrupt()
     if isinstance(error, duckdb.OutOfMemoryException):
-        if "max_temp_directory_size" in text or "temp" in text.lower().split("possible solutions")[0]:
-            return LimitError(
-                f"{before}DuckDB needs more room to spill than it may take: raise EVENT_PIPELINE_QUERY_SPILL_MB for a "
-                f"query, or make room in the data folder ({text})"
-            )
-        return LimitError(
-            f"{before}DuckDB needs more memory than it may use: raise EVENT_PIPELINE_DUCKDB_MEMORY_MB ({text})"
+        # DuckDB's own remedies, which follow, are settings that nobody can set here.
+        reason = text.partition("\n")[0]
+        spill = (
+            "the data folder cannot be written, so nothing can be spilled"
+            if "no temporary directory" in text
+            else "raise EVENT_PIPELINE_DUCKDB_MEMORY_MB, or EVENT_PIPELINE_QUERY_SPILL_MB for a query"
         )
+        return LimitError(f"{before}DuckDB needs more memory, or room to spill, than it may use: {spill} ({reason})")
     if isinstance(error, MemoryError):
         return LimitError(
             f"{before}more memory is needed than the process may use: raise EVENT_PIPELINE_DUCKDB_MEMORY_MB"
