@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour
 
 PREFIX = "EVENT_PIPELINE_"
@@ -113,6 +113,16 @@ class Settings(BaseSettings):
     )
     event_max_lead_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(
         default=5, description="An event may be this much later than the end of its landing hour, in minutes"
+    )
+    max_line_bytes: Annotated[int, Field(ge=1_000, le=64 << 20)] = Field(
+        default=1 << 20, description="A longer line of a raw object is quarantined as `too_long`, in bytes"
+    )
+    max_object_bytes: Annotated[int, Field(ge=1_000)] = Field(
+        default=4 << 30,
+        description="A raw object that inflates to more bytes is unreadable as `too_large`",
+    )
+    max_object_records: Annotated[int, Field(ge=1)] = Field(
+        default=20_000_000, description="So is a raw object with more records"
     )
     expected_objects: Annotated[int, Field(ge=0)] = Field(
         default=12, description="Raw objects that a closed hour should have; another number is a warning"
@@ -350,9 +360,15 @@ class Settings(BaseSettings):
         return self.build_mode is BuildMode.EVERY_OBJECT
 
     @property
-    def event_time_limits(self) -> EventTimeLimits:
-        """How far an event's timestamp may lie from its landing hour."""
-        return EventTimeLimits(timedelta(days=self.event_max_age_days), timedelta(minutes=self.event_max_lead_minutes))
+    def event_time_limits(self) -> Limits:
+        """The limits that verdicts follow from: of an event's time, a line and an object."""
+        return Limits(
+            timedelta(days=self.event_max_age_days),
+            timedelta(minutes=self.event_max_lead_minutes),
+            self.max_line_bytes,
+            self.max_object_bytes,
+            self.max_object_records,
+        )
 
     @property
     def dagster_home(self) -> Path:

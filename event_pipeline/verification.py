@@ -25,10 +25,11 @@ from event_pipeline.rules.accounting import DayTotals, HourAccount, RawListing, 
 from event_pipeline.rules.contract import (
     EVENT_DATE,
     HOUR_LEDGER,
+    LONG_LINE_HEAD_BYTES,
     PURCHASE,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
-    EventTimeLimits,
+    Limits,
     Table,
 )
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
@@ -151,7 +152,7 @@ class _ObjectRecount:
 def verify(
     engine: Engine,
     gold_tables: Sequence[GoldTable],
-    limits: EventTimeLimits,
+    limits: Limits,
     hours: HourRange | None,
     now: datetime,
     progress: Progress,
@@ -254,7 +255,7 @@ def _known_fault(
 
 def _verify_hour(
     engine: Engine,
-    limits: EventTimeLimits,
+    limits: Limits,
     listing: RawListing,
     commit: HourCommit | None,
     begin: Callable[[str], None],
@@ -297,7 +298,7 @@ def _verify_hour(
 
 
 def _recount_hour(
-    engine: Engine, limits: EventTimeLimits, listing: RawListing, begin: Callable[[str], None]
+    engine: Engine, limits: Limits, listing: RawListing, begin: Callable[[str], None]
 ) -> tuple[dict[str, _ObjectRecount | None], dict[str, str]]:
     """Count every object of an hour in key order; None is an object that cannot be inflated whole.
 
@@ -311,7 +312,7 @@ def _recount_hour(
         begin(f"recounting {listing.hour}")
         with engine.open_raw(each.key) as stored:
             digested = DigestingReader(stored)
-            recount = _recount_object(digested.as_file(), each, accepted_range, seen)
+            recount = _recount_object(digested.as_file(), each, accepted_range, limits, seen)
             recounts[each.key] = recount
             digests[each.key] = digested.finish()
         if recount is not None:
@@ -321,20 +322,67 @@ def _recount_hour(
 
 
 def _recount_object(
-    stored: BinaryIO, listed: RawObject, accepted_range: InstantRange, seen: set[int]
+    stored: BinaryIO, listed: RawObject, accepted_range: InstantRange, limits: Limits, seen: set[int]
 ) -> _ObjectRecount | None:
     recount = _ObjectRecount()
     if listed.size == 0:
         return None
     try:
-        with gzip.GzipFile(fileobj=stored, mode="rb") as lines:
-            for line_number, line in enumerate(lines, start=1):
-                record = (line.removeprefix(_BYTE_ORDER_MARK) if line_number == 1 else line).strip()
-                if record:
+        with gzip.GzipFile(fileobj=stored, mode="rb") as content:
+            for line_number, (line, is_too_long) in enumerate(_lines(content, limits), start=1):
+                record = line.strip()
+                if is_too_long and record:
+                    _refuse(recount, "too_long", record, line_number, listed.key)
+                elif record:
                     _count(recount, record, line_number, listed.key, accepted_range, seen)
+                if recount.records > limits.max_object_records:
+                    return None
+    except _TooLargeError:
+        return None
     except (EOFError, gzip.BadGzipFile, zlib.error):
         return None
     return recount
+
+
+class _TooLargeError(Exception):
+    """An object inflates to more bytes than the limit."""
+
+
+def _lines(content: gzip.GzipFile, limits: Limits) -> Iterator[tuple[bytes, bool]]:
+    """Yield each line without its newline, and whether it is too long; of such a line its head, if it has any text.
+
+    Raises:
+        _TooLargeError: beyond the limit of the object.
+    """
+    size = 0
+
+    def read() -> bytes:
+        nonlocal size
+        # Room for the newline and for the mark at the start, which count for nothing.
+        part = content.readline(limits.max_line_bytes + 1 + len(_BYTE_ORDER_MARK))
+        size += len(part)
+        if size > limits.max_object_bytes:
+            raise _TooLargeError
+        return part
+
+    is_first = True
+    while part := read():
+        line = part.removesuffix(b"\n")
+        line, is_first = (line.removeprefix(_BYTE_ORDER_MARK) if is_first else line), False
+        if len(line) <= limits.max_line_bytes:
+            yield line, False
+            continue
+        head = line.lstrip()[:LONG_LINE_HEAD_BYTES]
+        while not part.endswith(b"\n") and (part := read()):
+            if len(head) < LONG_LINE_HEAD_BYTES:
+                head = (head + part.removesuffix(b"\n")).lstrip()[:LONG_LINE_HEAD_BYTES]
+        yield head, True
+
+
+def _refuse(recount: _ObjectRecount, reason: str, record: bytes, line_number: int, key: str) -> None:
+    recount.records += 1
+    recount.reasons[reason] += 1
+    recount.quarantine.add((reason, key, line_number, record.decode("utf-8", "replace")))
 
 
 def _count(
@@ -345,12 +393,11 @@ def _count(
     accepted_range: InstantRange,
     seen: set[int],
 ) -> None:
-    recount.records += 1
     match judge(record, accepted_range).outcome:
         case Rejection(reason):
-            recount.reasons[reason] += 1
-            recount.quarantine.add((reason, key, line_number, record.decode("utf-8", "replace")))
+            _refuse(recount, reason, record, line_number, key)
         case Event() as event:
+            recount.records += 1
             fields = tuple(getattr(event, name) for name in Event.__slots__)
             identity = _digest(fields)
             if identity in seen or identity in recount.accepted:

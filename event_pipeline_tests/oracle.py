@@ -168,10 +168,13 @@ def has_lone_surrogate(value: str) -> bool:
 
 @dataclass(frozen=True)
 class Limits:
-    """How far an event's time may lie outside its landing hour: the settings' defaults of the contract."""
+    """How far an event's time may lie outside its landing hour, and the sizes: the settings' defaults."""
 
     before_start: timedelta = timedelta(days=7)
     after_end: timedelta = timedelta(minutes=5)
+    line_bytes: int = 1_048_576
+    object_bytes: int = 4_294_967_296
+    object_records: int = 20_000_000
 
 
 DEFAULT_LIMITS = Limits()
@@ -382,10 +385,18 @@ def inflate(stored: bytes) -> bytes:
 
 def records_of(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Give (physical line number from 1, record) of every line that is not blank."""
+    for number, record, _ in lines_of(content, DEFAULT_LIMITS):
+        yield number, record
+
+
+def lines_of(content: bytes, limits: Limits) -> Iterator[tuple[int, bytes, bool]]:
+    """Give (physical line number from 1, record or its head, whether it is too long) of every line not blank."""
+    white = ASCII_WHITE_SPACE.encode()
     for number, line in enumerate(content.removeprefix(BYTE_ORDER_MARK).split(b"\n"), start=1):
-        record = line.strip(ASCII_WHITE_SPACE.encode())
+        too_long = len(line) > limits.line_bytes
+        record = line.strip(white)
         if record:
-            yield number, record
+            yield number, line.lstrip(white)[:1000].rstrip(white) if too_long else record, too_long
 
 
 # --- One landing hour ---------------------------------------------------------------------------------------
@@ -434,11 +445,13 @@ def read_hour(hour: str, objects: Mapping[str, bytes], limits: Limits = DEFAULT_
         result.raw_bytes += len(stored)
         try:
             content = inflate(stored)
+            if len(content) > limits.object_bytes or len(list(lines_of(content, limits))) > limits.object_records:
+                raise UnreadableError("too_large")
         except UnreadableError as unreadable:
             result.unreadable[key] = str(unreadable)
             continue
-        for line_number, record in records_of(content):
-            verdict = judge(record, hour, limits)
+        for line_number, record, too_long in lines_of(content, limits):
+            verdict = Verdict("too_long") if too_long else judge(record, hour, limits)
             result.records += 1
             result.unknown_fields.update(verdict.unknown_fields)
             if verdict.reason is not None:

@@ -77,9 +77,11 @@ def in_order(found: Iterable[dict[str, Any]]) -> list[str]:
     return sorted(repr(sorted(row.items())) for row in found)
 
 
-def assert_agrees_with_oracle(engine: Engine, root: Path) -> oracle.Expected:
+def assert_agrees_with_oracle(
+    engine: Engine, root: Path, limits: oracle.Limits = oracle.DEFAULT_LIMITS
+) -> oracle.Expected:
     """Hold Silver, quarantine, ledger and all Gold tables to what the oracle makes of the same raw folder."""
-    expected = oracle.read_root(root)
+    expected = oracle.read_root(root, limits)
     assert in_order(rows(engine, "FROM silver.events")) == in_order(expected.silver)
     assert in_order(rows(engine, "FROM silver.quarantine")) == in_order(expected.quarantine)
     for row in rows(engine, "FROM ops.hour_ledger"):

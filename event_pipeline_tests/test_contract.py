@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.validation import (
     Event,
@@ -35,7 +35,7 @@ from event_pipeline_tests.hostile import (
 )
 
 HOUR = Hour.parse(LANDING_HOUR)
-LIMITS = EventTimeLimits()
+LIMITS = Limits()
 KEY = f"{HOUR.raw_prefix}minute=00/events-20251207-220000.jsonl.gz"
 EPOCH = datetime.fromtimestamp(0, UTC).replace(tzinfo=None)
 CHUNK_SIZES = (1, 4_096, 1_048_576)
@@ -81,8 +81,8 @@ def normalised(instant_us: int, price_cents: int | None, **fields: Any) -> oracl
 
 def judged_by_oracle(content: bytes) -> Judged:
     judged: Judged = {}
-    for line_number, record in oracle.records_of(content):
-        verdict = oracle.judge(record, LANDING_HOUR)
+    for line_number, record, too_long in oracle.lines_of(content, oracle.DEFAULT_LIMITS):
+        verdict = oracle.Verdict("too_long") if too_long else oracle.judge(record, LANDING_HOUR)
         judged[line_number] = verdict.event or (verdict.reason, record.decode("utf-8", "replace"))
     return judged
 
@@ -164,9 +164,9 @@ def test_all_hostile_lines_in_one_object_change_nothing_for_each_other(
     assert {name: count for name, count in account.unknown_fields.items() if len(name) <= 100} == short
 
 
-def test_a_long_unknown_name_is_counted_under_its_whole_name() -> None:
-    name = "x" * 300
-    assert validated(gz(f'{{"{name}": 1}}'.encode())).account.unknown_fields == {name: 1}
+def test_a_long_unknown_name_is_counted_under_its_first_hundred_characters() -> None:
+    for length, shown in ((100, "x" * 100), (101, "x" * 100 + "…")):
+        assert validated(gz(f'{{"{"x" * length}": 1}}'.encode())).account.unknown_fields == {shown: 1}
 
 
 def test_unknown_fields_are_counted_of_records_that_other_rules_refuse() -> None:

@@ -34,11 +34,11 @@ from event_pipeline.generator import (
     write_object,
 )
 from event_pipeline.generator.catalogue import PRODUCTS, SEARCH_QUERIES
-from event_pipeline.generator.faults import NOT_JSON, REPEATS, encode_lines
+from event_pipeline.generator.faults import NOT_JSON, REPEATS, SPOILT_REASONS, encode_lines
 from event_pipeline.generator.options import random_stream
 from event_pipeline.generator.original import original_batches
 from event_pipeline.generator.realistic import EVENTS_PER_SESSION, REALISTIC_PRODUCTS, plan_session, render_second
-from event_pipeline.rules.contract import EVENT_TYPES, QUARANTINE_REASONS, EventTimeLimits
+from event_pipeline.rules.contract import EVENT_TYPES, Limits
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.record import Event, Rejection, validate_record
 from event_pipeline_tests import oracle
@@ -322,7 +322,7 @@ def test_clean_data_is_accepted_whole(tmp_path: Path, shape: Shape) -> None:
     assert (hour.silver_rows, hour.duplicates, hour.unreadable) == (hour.records, 0, {})
     for stored in files_below(tmp_path).values():
         for line in gzip.decompress(stored).split(b"\n"):
-            assert isinstance(validate_record(line, HOUR, EventTimeLimits()).outcome, Event)
+            assert isinstance(validate_record(line, HOUR, Limits()).outcome, Event)
 
 
 # --- The realistic shape ------------------------------------------------------------------------------------
@@ -480,12 +480,12 @@ def test_bad_records_cover_every_reason_and_are_judged_as_intended() -> None:
     stored, counts = object_bytes(LANDED, GeneratorOptions(events_per_file=8000, bad_share=1))
     found: Counter[str] = Counter()
     for line in gzip.decompress(stored).split(b"\n"):
-        outcome = validate_record(line, HOUR, EventTimeLimits()).outcome
+        outcome = validate_record(line, HOUR, Limits()).outcome
         assert isinstance(outcome, Rejection), line
         assert oracle.judge(line.strip(), str(HOUR)).reason == outcome.reason
         found[outcome.reason] += 1
     assert found == counts.bad_by_reason
-    assert set(found) == set(QUARANTINE_REASONS)
+    assert set(found) == set(SPOILT_REASONS)
     assert set(found.values()) == {400}
 
 
@@ -494,7 +494,7 @@ def test_every_way_to_spoil_a_line_leaves_no_json_object(number: int) -> None:
     for line in object_lines(LANDED, GeneratorOptions(events_per_file=20)):
         spoilt = NOT_JSON[number](line.decode()).encode("utf-8", "surrogateescape")
         assert b"\n" not in spoilt
-        assert validate_record(spoilt, HOUR, EventTimeLimits()).outcome == Rejection("not_json")
+        assert validate_record(spoilt, HOUR, Limits()).outcome == Rejection("not_json")
 
 
 def test_bad_lines_include_bytes_that_are_not_utf_8() -> None:
@@ -508,8 +508,8 @@ def test_every_way_to_repeat_a_record_is_the_same_event_in_other_bytes(repeat: A
     changed = 0
     for line in object_lines(LANDED, GeneratorOptions(events_per_file=50)):
         repeated = repeat(line.decode()).encode()
-        verdict = validate_record(repeated, HOUR, EventTimeLimits())
-        assert verdict == validate_record(line, HOUR, EventTimeLimits())
+        verdict = validate_record(repeated, HOUR, Limits())
+        assert verdict == validate_record(line, HOUR, Limits())
         assert isinstance(verdict.outcome, Event)
         changed += repeated != line
     assert changed > 10
@@ -524,7 +524,7 @@ def test_shares_and_counts_are_what_the_contract_finds(tmp_path: Path, shape: Sh
     assert hour.records == totals.records
     assert hour.duplicates == totals.duplicates
     assert hour.quarantined == sum((Counter(each.counts.bad_by_reason) for each in seen), Counter())
-    assert set(hour.quarantined) == set(QUARANTINE_REASONS)
+    assert set(hour.quarantined) == set(SPOILT_REASONS)
     for count in (totals.bad, totals.duplicates, totals.late):
         assert abs(count - 0.1 * totals.records) <= 24
     if shape is Shape.ORIGINAL:
@@ -570,7 +570,7 @@ def test_late_events_are_accepted_and_lie_in_other_hours_up_to_seven_days_back()
     assert counts.late == 2000
     instants = []
     for line in gzip.decompress(stored).split(b"\n"):
-        assert isinstance(validate_record(line, HOUR, EventTimeLimits()).outcome, Event)
+        assert isinstance(validate_record(line, HOUR, Limits()).outcome, Event)
         instants.append(instant_of(json.loads(line)))
     back = [HOUR.start - instant for instant in instants if instant < HOUR.start]
     ahead = [instant - HOUR.end for instant in instants if instant >= HOUR.end]

@@ -165,8 +165,8 @@ def test_the_builders_own_reader_is_not_used(clean: Settings, monkeypatch: pytes
     def forbidden(*_: Any, **__: Any) -> None:
         raise AssertionError("the recount must not use the builder's reader")
 
-    monkeypatch.setattr(validation, "validate_object", forbidden)
-    monkeypatch.setattr(validation, "read_line_chunks", forbidden)
+    monkeypatch.setattr(validation, "judge_stored_object", forbidden)
+    monkeypatch.setattr(validation, "LineReader", forbidden)
     assert verify(clean).differences == []
 
 

@@ -23,22 +23,22 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
 import math
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -51,21 +51,29 @@ from pyspark import Accumulator, AccumulatorParam, SparkContext
 from pyspark.sql import SparkSession
 
 from event_pipeline.engines.commit import CommitRecordError, DataFile, HourCommit
-from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, decoded_name, fingerprint
-from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE, EventTimeLimits
+from event_pipeline.rules.accounting import (
+    DayTotals,
+    HourAccount,
+    ObjectAccount,
+    add_days,
+    decoded_name,
+    fingerprint,
+)
+from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE, Limits
 from event_pipeline.rules.duplicates import (
     InstantOrder,
     doubtful_objects,
     instant_order,
+    joined_order,
     later_equals,
     without_lines,
 )
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.resent import bounded
-from event_pipeline.rules.silver_files import FILE_BYTES, EventsFile, groups_by_size, write_quarantine
-from event_pipeline.rules.validation import ValidatedObject, day_totals, silver_rows, validate_object
+from event_pipeline.rules.silver_files import FILE_BYTES, EventsFile, gathered, groups_by_size, write_quarantine
+from event_pipeline.rules.validation import day_totals, judge_stored_object, silver_rows
 
-PLAN_FORMAT = 2
+PLAN_FORMAT = 3
 DECODED_FORMAT = 2
 """Of what is kept of an open hour's objects: the report, and events and quarantine as Arrow streams."""
 REPORT = "report.json"
@@ -75,7 +83,9 @@ SCRATCH_BYTES_PER_FILE_BYTE = 3
 """Accepted events take 28.7 bytes in a scratch object and 9.9 in the Silver file (300,000 generated events)."""
 SHUFFLED_ROWS = 1 << 19
 """Rows that one partition of the shuffle compares: about 50 MB."""
+SHUFFLED_BYTES = 64 << 20
 BATCH_ROWS = 1 << 17
+COPY_BYTES = 1 << 20
 LEAST_PYARROW = 21
 """The first with `pyarrow.arange`, which the rules need; a Glue image may come with an older one."""
 PIPES_SECONDS = 3
@@ -113,7 +123,7 @@ class PlannedHour:
 
     hour: Hour
     run_id: str
-    limits: EventTimeLimits
+    limits: Limits
     raw_bucket: str
     lake_bucket: str
     prefix: str
@@ -179,24 +189,26 @@ def judge_object(planned: PlannedHour, number: int, progress: Accumulator[list[A
         if judged:
             progress.add([(str(planned.hour), listed.key, f"{found_in(judged[0])}, decoded before")])
             return judged
-    try:
-        result = read_object(s3, planned, listed)
-    except (ClientError, BotoCoreError) as error:
-        return f"{place}: {why_unreadable(error)}"
-    except SilverJobError as error:
-        return f"{place} {error}"
-    try:
-        streams = {
-            kind: put_table(s3, planned.lake_bucket, scratch_key(planned, kind, number), table)
-            for kind, table in (("events", result.events), ("quarantine", result.quarantine))
-        }
-        order = instant_order(result.events.column("instant"))
-        if planned.decoded:
-            keep_decoded(s3, planned, number, result.account, order, streams)
-    except (ClientError, BotoCoreError) as error:
-        return f"{place}: its rows cannot be kept below s3://{planned.lake_bucket}/{planned.prefix}: {error}"
-    progress.add([(str(planned.hour), listed.key, found_in(result.account))])
-    return result.account, order, streams["events"][0], streams["quarantine"][0]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            account, rows = read_object(s3, planned, listed, Path(folder))
+        except (ClientError, BotoCoreError) as error:
+            return f"{place}: {why_unreadable(error)}"
+        except OSError as error:
+            return f"{place}: its rows cannot be written to the worker's disk: {error}"
+        except SilverJobError as error:
+            return f"{place} {error}"
+        try:
+            streams = {
+                kind: put_stream(s3, planned.lake_bucket, scratch_key(planned, kind, number), path)
+                for kind, path in (("events", rows.events), ("quarantine", rows.quarantine))
+            }
+            if planned.decoded:
+                keep_decoded(s3, planned, number, account, rows.order, streams)
+        except (ClientError, BotoCoreError, OSError) as error:
+            return f"{place}: its rows cannot be kept below s3://{planned.lake_bucket}/{planned.prefix}: {error}"
+    progress.add([(str(planned.hour), listed.key, found_in(account))])
+    return account, rows.order, streams["events"][0], streams["quarantine"][0]
 
 
 def why_unreadable(error: ClientError | BotoCoreError) -> str:
@@ -260,8 +272,47 @@ def keep_decoded(
     s3.put_object(Bucket=planned.lake_bucket, Key=key, Body=json.dumps(report).encode())
 
 
-def read_object(s3: Any, planned: PlannedHour, listed: PlannedObject) -> ValidatedObject:
-    """Validate the stored bytes of a raw object as they arrive.
+class ScratchStreams:
+    """Takes the rows of one object as they are judged, in files of the task: never all of them in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.order: InstantOrder | None = None
+        self.events: Path | None = None
+        """None: no rows."""
+        self.quarantine: Path | None = None
+        self._folder = folder
+        self._open = ExitStack()
+        self._writers: dict[str, pa.ipc.RecordBatchStreamWriter] = {}
+
+    def take_events(self, events: pa.Table) -> None:
+        """Write accepted events."""
+        self.order = joined_order(self.order, instant_order(events.column("instant")))
+        self.events = self._write("events", events)
+
+    def take_quarantine(self, records: pa.Table) -> None:
+        """Write quarantined records."""
+        self.quarantine = self._write("quarantine", records)
+
+    def close(self, *, keep: bool) -> None:
+        """Finish the files; nothing is kept of an object that is not read whole."""
+        self._open.close()
+        if not keep:
+            self.order = self.events = self.quarantine = None
+
+    def _write(self, kind: str, rows: pa.Table) -> Path:
+        path = self._folder / f"{kind}.arrow"
+        if kind not in self._writers:
+            file = self._open.enter_context(pa.OSFile(str(path), "wb"))
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            self._writers[kind] = self._open.enter_context(pa.ipc.new_stream(file, rows.schema, options=options))
+        self._writers[kind].write_table(rows.combine_chunks(), max_chunksize=BATCH_ROWS)
+        return path
+
+
+def read_object(
+    s3: Any, planned: PlannedHour, listed: PlannedObject, folder: Path
+) -> tuple[ObjectAccount, ScratchStreams]:
+    """Validate the stored bytes of a raw object as they arrive; its rows are left in files of a folder.
 
     A connection that breaks is an error of botocore and the object is read again from its start: it never counts
     as a truncated object.
@@ -271,10 +322,13 @@ def read_object(s3: Any, planned: PlannedHour, listed: PlannedObject) -> Validat
         ClientError, BotoCoreError: it cannot be read.
     """
     for attempt in range(1, READ_ATTEMPTS + 1):
+        rows = ScratchStreams(folder)
+        account: ObjectAccount | None = None
         try:
             stored = s3.get_object(Bucket=planned.raw_bucket, Key=listed.key, IfMatch=f'"{listed.etag}"')["Body"]
-            return validate_object(
+            account = judge_stored_object(
                 stored,
+                rows,
                 key=listed.key,
                 etag=listed.etag,
                 size=listed.size,
@@ -289,31 +343,43 @@ def read_object(s3: Any, planned: PlannedHour, listed: PlannedObject) -> Validat
             if attempt == READ_ATTEMPTS:
                 raise
             time.sleep(attempt)
+        finally:
+            rows.close(keep=account is not None and not account.unreadable)
+        if account is not None:
+            return account, rows
     raise AssertionError("unreachable")
 
 
-def put_table(s3: Any, bucket: str, key: str, table: pa.Table) -> tuple[int, str]:
+def put_stream(s3: Any, bucket: str, key: str, path: Path | None) -> tuple[int, str]:
     """Write rows to a scratch object and return its bytes and ETag; no rows, no object, 0 and nothing."""
-    if not table.num_rows:
+    if path is None:
         return 0, ""
-    content = io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.ipc.new_stream(content, table.schema, options=options) as stream:
-        stream.write_table(table.combine_chunks(), max_chunksize=BATCH_ROWS)
-    etag = s3.put_object(Bucket=bucket, Key=key, Body=content.getvalue())["ETag"]
-    return content.tell(), etag
+    with path.open("rb") as file:
+        etag = s3.put_object(Bucket=bucket, Key=key, Body=file)["ETag"]
+    return path.stat().st_size, etag
 
 
-def get_table(s3: Any, bucket: str, key: str) -> pa.Table:
-    """Read the rows of a scratch object.
+def get_batches(s3: Any, bucket: str, key: str) -> Iterator[pa.RecordBatch]:
+    """Read the rows of a scratch object batch by batch, from a file that is gone by the end.
 
     Raises:
         SilverJobError: it is gone.
         ClientError, BotoCoreError: it cannot be read.
     """
+    with tempfile.TemporaryFile() as file:
+        fetch(s3, bucket, key, file)
+        file.seek(0)
+        yield from pa.ipc.open_stream(file)
+
+
+def fetch(s3: Any, bucket: str, key: str, file: IO[bytes]) -> None:
+    """Copy a scratch object to a file; raises as `get_batches` does."""
     for attempt in range(1, READ_ATTEMPTS + 1):
         try:
-            return pa.ipc.open_stream(s3.get_object(Bucket=bucket, Key=key)["Body"].read()).read_all()
+            file.seek(0)
+            file.truncate()
+            shutil.copyfileobj(s3.get_object(Bucket=bucket, Key=key)["Body"], file, COPY_BYTES)
+            return
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
                 raise
@@ -332,19 +398,19 @@ def spread(planned: PlannedHour, number: int, partitions: int) -> Iterator[tuple
 
     By instant and user: all events of an object may bear one instant. `partitions` is a power of two.
     """
-    events = get_table(s3_client(planned.region), planned.lake_bucket, scratch_key(planned, "events", number))
-    events = events.combine_chunks()
-    users = events.column("user_id").combine_chunks().dictionary_encode()
-    digests = pa.array([zlib.crc32(user.encode()) for user in users.dictionary.to_pylist()], pa.int64())
-    instants = pc.cast(events.column("instant"), pa.int64())
-    partition = pc.bit_wise_and(pc.add(instants, digests.take(users.indices)), partitions - 1)
-    for each in pc.unique(partition).to_pylist():
-        yield each, (number, events.filter(pc.equal(partition, each)))
+    batches = get_batches(s3_client(planned.region), planned.lake_bucket, scratch_key(planned, "events", number))
+    for events in gathered(batches, SHUFFLED_ROWS, SHUFFLED_BYTES):
+        users = events.column("user_id").combine_chunks().dictionary_encode()
+        digests = pa.array([zlib.crc32(user.encode()) for user in users.dictionary.to_pylist()], pa.int64())
+        instants = pc.cast(events.column("instant"), pa.int64())
+        partition = pc.bit_wise_and(pc.add(instants, digests.take(users.indices)), partitions - 1)
+        for each in pc.unique(partition).to_pylist():
+            yield each, (number, events.filter(pc.equal(partition, each)))
 
 
 def repeated_lines(pieces: Iterable[tuple[int, pa.Table]]) -> Iterator[tuple[int, pa.Array]]:
     """Compare what met in one partition: yields object numbers with the lines that equal an earlier record."""
-    ordered = sorted(pieces, key=lambda piece: piece[0])
+    ordered = sorted(pieces, key=lambda piece: (piece[0], piece[1].column("line_number")[0].as_py()))
     numbers = pa.concat_arrays([pa.repeat(number, events.num_rows) for number, events in ordered])
     together = pa.concat_tables([events for _, events in ordered])
     repeated = later_equals(together)
@@ -366,11 +432,12 @@ def write_file(planned: PlannedHour, group: FileGroup, repeated: Mapping[int, Se
             if group.table == SILVER_EVENTS.full_name:
                 rows, counts, days = write_events(s3, planned, group, repeated, path)
             else:
-                tables = (
-                    get_table(s3, planned.lake_bucket, scratch_key(planned, "quarantine", number))
+                batches = (
+                    batch
                     for number in group.objects
+                    for batch in get_batches(s3, planned.lake_bucket, scratch_key(planned, "quarantine", number))
                 )
-                rows, counts, days = write_quarantine(str(path), tables), {}, {}
+                rows, counts, days = write_quarantine(str(path), batches), {}, {}
             if not rows:
                 return None, counts, days
             with path.open("rb") as file:
@@ -384,25 +451,22 @@ def write_file(planned: PlannedHour, group: FileGroup, repeated: Mapping[int, Se
 def write_events(
     s3: Any, planned: PlannedHour, group: FileGroup, repeated: Mapping[int, Sequence[pa.Array]], path: Path
 ) -> tuple[int, dict[int, tuple[int, int]], dict[str, DayTotals]]:
-    """Write the Silver rows of a group of objects; one object is in memory at a time."""
+    """Write the Silver rows of a group of objects; some batches of one object are in memory at a time."""
     counts: dict[int, tuple[int, int]] = {}
     days: dict[str, DayTotals] = {}
     with EventsFile(str(path)) as file:
         for number in group.objects:
-            accepted = get_table(s3, planned.lake_bucket, scratch_key(planned, "events", number))
-            lines = pa.chunked_array(repeated.get(number, []), pa.int64())
-            events = without_lines(accepted, lines.combine_chunks()) if len(lines) else accepted
-            counts[number] = (events.num_rows, len(lines))
-            rows = silver_rows(events, planned.objects[number].key)
-            add_days(days, day_totals(rows))
-            file.write(rows)
+            lines = pa.chunked_array(repeated.get(number, []), pa.int64()).combine_chunks()
+            written = 0
+            for batch in get_batches(s3, planned.lake_bucket, scratch_key(planned, "events", number)):
+                accepted = pa.Table.from_batches([batch])
+                events = without_lines(accepted, lines) if len(lines) else accepted
+                rows = silver_rows(events, planned.objects[number].key)
+                add_days(days, day_totals(rows))
+                file.write(rows)
+                written += rows.num_rows
+            counts[number] = (written, len(lines))
     return file.rows, counts, days
-
-
-def add_days(days: dict[str, DayTotals], more: Mapping[str, DayTotals]) -> None:
-    """Add control totals day by day."""
-    for day, totals in more.items():
-        days[day] = days.get(day, DayTotals()) + totals
 
 
 class ListParam(AccumulatorParam[list[Any]]):
@@ -504,7 +568,7 @@ class HourBuilder:
             planned.run_id,
             planned.open_at or now.replace(microsecond=now.microsecond // 1000 * 1000),
             planned.limits.rules_version,
-            HourAccount(bounded(accounts), dict(sorted(days.items()))),
+            HourAccount.of(bounded(accounts), days),
             tuple(file for file, *_ in written if file),
         )
 
@@ -707,16 +771,19 @@ def read_plan(s3: Any, uri: str, token: str, region: str | None) -> list[Planned
             raise SilverJobError(f"plan {uri}: format {document['format']!r}: this job reads format {PLAN_FORMAT}")
         if document["token"] != token:
             raise SilverJobError(f"plan {uri}: its token is {document['token']!r}, the job was started for {token!r}")
-        limits = EventTimeLimits(
+        limits = Limits(
             timedelta(seconds=document["limits"]["max_age_seconds"]),
             timedelta(seconds=document["limits"]["max_lead_seconds"]),
+            document["limits"]["max_line_bytes"],
+            document["limits"]["max_object_bytes"],
+            document["limits"]["max_object_records"],
         )
         return [planned_hour(each, limits, document["raw_bucket"], region) for each in document["hours"]]
     except (KeyError, TypeError, ValueError) as error:
         raise SilverJobError(f"plan {uri}: damaged: {error!r}") from error
 
 
-def planned_hour(fields: dict[str, Any], limits: EventTimeLimits, raw_bucket: str, region: str | None) -> PlannedHour:
+def planned_hour(fields: dict[str, Any], limits: Limits, raw_bucket: str, region: str | None) -> PlannedHour:
     """Read one hour of a plan."""
     lake_bucket, prefix = split_uri(fields["target"])
     objects = [PlannedObject(each["key"], each["etag"], each["size"]) for each in fields["objects"]]

@@ -82,10 +82,7 @@ class HourCommit:
                 run_id=fields["run_id"],
                 committed_at=datetime.fromisoformat(fields["committed_at"]),
                 rules_version=fields["rules_version"],
-                account=HourAccount(
-                    tuple(ObjectAccount(**each) for each in account["objects"]),
-                    {day: _totals(totals) for day, totals in account["days"].items()},
-                ),
+                account=_hour_account(account),
                 files=_files(fields, f"runs/hours/{Hour.parse(fields['hour']).hive_path}/"),
                 # Records that were written before hours could be retired do not have the field.
                 retired_at=datetime.fromisoformat(fields["retired_at"]) if fields.get("retired_at") else None,
@@ -163,6 +160,14 @@ class DayCommit:
             return cls(**fields)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CommitRecordError(f"damaged commit record: {error!r}") from error
+
+
+def _hour_account(fields: dict[str, Any]) -> HourAccount:
+    objects = tuple(ObjectAccount(**each) for each in fields["objects"])
+    days = {day: _totals(totals) for day, totals in fields["days"].items()}
+    if "unknown_fields" in fields:
+        return HourAccount(objects, days, fields["unknown_fields"])
+    return HourAccount.of(objects, days)  # an older record: each object has names of its own
 
 
 def _totals(fields: dict[str, Any]) -> DayTotals:

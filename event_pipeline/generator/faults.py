@@ -26,7 +26,7 @@ from event_pipeline.rules.contract import (
     QUARANTINE_REASONS,
     REMOVE_FROM_CART,
     SEARCH,
-    EventTimeLimits,
+    Limits,
 )
 from event_pipeline.rules.hour import Hour
 
@@ -36,7 +36,9 @@ Fields = dict[str, str]
 ABSENT = ""
 """Stands where a JSON text would: the field is left out."""
 
-LIMITS = EventTimeLimits()
+LIMITS = Limits()
+SPOILT_REASONS = tuple(reason for reason in QUARANTINE_REASONS if reason != "too_long")
+"""Why generated records are bad: lines of a megabyte would make up nearly all of the sample data."""
 
 REMEMBERED_LINES = 500
 """Plain records of a batch that stay at hand to be repeated."""
@@ -195,7 +197,7 @@ class RecordFaults:
         self._shares = (options.bad_share, options.duplicate_share, options.late_share)
         # Without a random start a share of 0.001 would never show in objects of 500 records.
         self._due = [stream.random() if share < 1 else 0.0 for share in self._shares]
-        self._next_reason = stream.randrange(len(QUARANTINE_REASONS))
+        self._next_reason = stream.randrange(len(SPOILT_REASONS))
         self._earlier: Sequence[str] = ()
 
     def plain_lines(self, lines: list[str]) -> list[str]:
@@ -247,7 +249,7 @@ class RecordFaults:
         return _Places(bad, repeated, late, plain)
 
     def _bad(self, line: str) -> str:
-        reason = QUARANTINE_REASONS[self._next_reason % len(QUARANTINE_REASONS)]
+        reason = SPOILT_REASONS[self._next_reason % len(SPOILT_REASONS)]
         self._next_reason += 1
         self.bad_by_reason[reason] += 1
         if reason == "not_json":

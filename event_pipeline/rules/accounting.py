@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Context, Decimal, Rounded
 
+from event_pipeline.rules.contract import MAX_UNKNOWN_FIELDS, OTHER_UNKNOWN_FIELDS
 from event_pipeline.rules.hour import Hour
 
 
@@ -73,7 +74,16 @@ class ObjectAccount:
     unreadable: str | None = None
     """One of UNREADABLE_REASONS, or None for an object that was read."""
     unknown_fields: Mapping[str, int] = field(default_factory=dict)
-    """Top-level names outside the contract -> records that bear them."""
+    """Top-level names outside the contract -> records that bear them. Empty in the account of an hour, which has
+    them once for all its objects."""
+    inflated_bytes: int = 0
+    """Bytes of the object without compression; 0 in records of older versions, which did not count them."""
+    broken_bytes: int = 0
+    """Bytes of its records that are refused as `not_json` or `too_long`."""
+    longest_broken: int = 0
+    """Bytes of the longest of them."""
+    framing: str = ""
+    """What the first of them looks like: a name of `rules/framing.py`; empty when there is none."""
     sha256: str | None = None
     """Of the stored bytes; None in records that were written before it was kept."""
     sample: str | None = None
@@ -117,6 +127,12 @@ class DayTotals:
         return DayTotals(**counts, revenue=_MONEY.add(self.revenue, other.revenue))
 
 
+def add_days(days: dict[str, DayTotals], more: Mapping[str, DayTotals]) -> None:
+    """Add control totals to others, day by day."""
+    for day, totals in more.items():
+        days[day] = days.get(day, DayTotals()) + totals
+
+
 @dataclass(frozen=True, slots=True)
 class HourAccount:
     """Where every record of one landing hour went."""
@@ -125,6 +141,27 @@ class HourAccount:
     """Sorted by key."""
     days: Mapping[str, DayTotals]
     """Event day (ISO) -> control totals of the hour's Silver rows of that day."""
+    unknown_fields: Mapping[str, int] = field(default_factory=dict)
+    """Top-level names outside the contract -> records that bear them, bounded as the contract says."""
+
+    @classmethod
+    def of(cls, objects: Iterable[ObjectAccount], days: Mapping[str, DayTotals]) -> HourAccount:
+        """Put the accounts of an hour's objects together, in the order of their keys.
+
+        What data can lengthen is bounded for the hour, not for each object: the commit record of an hour of
+        thousands of objects stays small.
+        """
+        accounts = sorted(objects, key=lambda each: each.key)
+        unknown: Counter[str] = Counter()
+        for each in accounts:
+            for name, records in each.unknown_fields.items():
+                is_listed = name in unknown or len(unknown) < MAX_UNKNOWN_FIELDS
+                unknown[name if is_listed else OTHER_UNKNOWN_FIELDS] += records
+        return cls(
+            tuple(replace(each, unknown_fields={}) for each in accounts),
+            dict(sorted(days.items())),
+            dict(sorted(unknown.items())),
+        )
 
     @property
     def raw_bytes(self) -> int:
@@ -160,11 +197,6 @@ class HourAccount:
     def quarantined_by_reason(self) -> dict[str, int]:
         """Reason -> records, over all objects, sorted by reason."""
         return _sum(each.quarantined_by_reason for each in self.objects)
-
-    @property
-    def unknown_fields(self) -> dict[str, int]:
-        """Top-level names outside the contract -> records that bear them, sorted by name."""
-        return _sum(each.unknown_fields for each in self.objects)
 
     @property
     def content(self) -> str:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from event_pipeline.rules.hour import PARTITION_COLUMNS
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised by hand with every change of a verdict, a cast or a Silver column: committed hours are then rebuilt."""
 
 EVENT_FIELDS = (
@@ -44,6 +44,7 @@ CARRIED_FIELDS: dict[str, tuple[str, ...]] = {
 """Event type -> the fields it carries beyond timestamp, ids and type; all others are null in Silver."""
 
 QUARANTINE_REASONS = (
+    "too_long",
     "not_json",
     "missing_timestamp",
     "invalid_timestamp",
@@ -67,7 +68,7 @@ QUARANTINE_REASONS = (
 )
 """Why a record is quarantined; the first that applies, in this order."""
 
-UNREADABLE_REASONS = ("zero_bytes", "not_gzip", "truncated_gzip", "corrupt_gzip")
+UNREADABLE_REASONS = ("zero_bytes", "not_gzip", "truncated_gzip", "corrupt_gzip", "too_large")
 """Why a whole object is set aside."""
 
 MAX_ID_CHARACTERS = 128
@@ -75,21 +76,37 @@ MAX_CATEGORY_CHARACTERS = 64
 MAX_SEARCH_QUERY_CHARACTERS = 1_000
 MAX_QUANTITY = 1_000_000
 MAX_PRICE_CENTS = 9_999_999_999
+LONG_LINE_HEAD_BYTES = 1_000
+"""Of a line that is too long, as much is kept in quarantine."""
+MAX_UNKNOWN_FIELDS = 100
+"""Distinct unknown names that an hour lists, the first ones by object and line; all others are counted together, as
+OTHER_UNKNOWN_FIELDS. So no data can blow up memory or the commit record."""
+MAX_UNKNOWN_FIELD_CHARACTERS = 100
+"""A longer unknown name is listed by its first characters and an ellipsis."""
+OTHER_UNKNOWN_FIELDS = "(other)"
 
 
 @dataclass(frozen=True, slots=True)
-class EventTimeLimits:
-    """How far an event's timestamp may lie from its landing hour."""
+class Limits:
+    """The limits that verdicts follow from: how far an event's time may be off, and how much one object may hold."""
 
     max_age: timedelta = timedelta(days=7)
     """Accepted from landing hour start minus this."""
     max_lead: timedelta = timedelta(minutes=5)
     """Accepted before landing hour end plus this."""
+    max_line_bytes: int = 1 << 20
+    """A line with more bytes, its newline not counted, is quarantined as `too_long`."""
+    max_object_bytes: int = 4 << 30
+    """An object that inflates to more bytes is unreadable: `too_large`."""
+    max_object_records: int = 20_000_000
+    """So is an object with more records."""
 
     @property
     def rules_version(self) -> str:
-        """The version that commit records bear: other limits give other verdicts, so they are part of it."""
-        return f"{RULES_VERSION}:{self.max_age.total_seconds():.0f}s:{self.max_lead.total_seconds():.0f}s"
+        """The version in commit records: other limits give other verdicts, so they are part of it."""
+        times = f"{self.max_age.total_seconds():.0f}s:{self.max_lead.total_seconds():.0f}s"
+        sizes = f"{self.max_line_bytes}B:{self.max_object_bytes}B:{self.max_object_records}"
+        return f"{RULES_VERSION}:{times}:{sizes}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,14 @@ def instant_order(instants: pa.ChunkedArray) -> InstantOrder | None:
     return InstantOrder(ends["min"].as_py(), ends["max"].as_py(), rises)
 
 
+def joined_order(before: InstantOrder | None, after: InstantOrder | None) -> InstantOrder | None:
+    """Describe the instants of one object from those of its lines up to one and of the lines after it."""
+    if before is None or after is None:
+        return before or after
+    rises = before.rises_strictly and after.rises_strictly and before.last < after.first
+    return InstantOrder(min(before.first, after.first), max(before.last, after.last), rises)
+
+
 def proves_no_duplicates(orders: Sequence[InstantOrder]) -> bool:
     """Tell whether the objects of an hour, in any order, cannot hold two equal records."""
     return not doubtful_objects(orders)

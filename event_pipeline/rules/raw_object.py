@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import BinaryIO
+
+from event_pipeline.rules.contract import LONG_LINE_HEAD_BYTES, Limits
 
 inflater: ModuleType
 try:
@@ -33,38 +36,129 @@ class UnreadableObjectError(Exception):
         self.reason = reason
 
 
-def read_line_chunks(stored: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
-    """Inflate a stored object and yield its bytes, cut after newlines.
+@dataclass(frozen=True, slots=True)
+class LongLine:
+    """A line beyond the limit, of which only the head was held."""
 
-    A chunk holds at least one whole line and about `chunk_bytes` (a longer line comes whole, in one chunk); only
-    the last chunk may end without a newline. A UTF-8 byte order mark at the start of the object is left out.
+    head: bytes
+    """The first LONG_LINE_HEAD_BYTES after leading white space, without white space at their end; empty when blank."""
+    length: int
+    """Bytes of the whole line without its newline."""
 
-    Raises:
-        UnreadableObjectError: at the fault, so after chunks that came before it: the caller drops those.
+
+class LineReader:
+    """Inflates one stored object and hands it out as chunks of whole lines; says afterwards how much it was.
+
+    Args:
+        stored: The stored (compressed) bytes.
+        chunk_bytes: About so many inflated bytes are held at a time.
+        limits: The limits of a line and of the object.
     """
-    blocks: list[bytes] = []
-    gathered = 0
-    wanted = chunk_bytes
-    at_start = True
-    for block in _inflate(stored, chunk_bytes):
-        blocks.append(block)
-        gathered += len(block)
-        if gathered < wanted:
-            continue
+
+    def __init__(self, stored: BinaryIO, chunk_bytes: int, limits: Limits) -> None:
+        self.inflated_bytes = 0
+        """Bytes that the object was inflated to so far."""
+        self._stored = stored
+        self._chunk_bytes = chunk_bytes
+        self._max_line_bytes = limits.max_line_bytes
+        self._max_object_bytes = limits.max_object_bytes
+
+    def read(self) -> Iterator[bytes | LongLine]:
+        """Yield the lines in order: chunks of whole lines, and each line beyond the limit by itself.
+
+        A chunk holds at least one line and about `chunk_bytes`; only the last one may end without a newline. A UTF-8
+        byte order mark at the start of the object is left out.
+
+        Raises:
+            UnreadableObjectError: at the fault, so after lines that came before it: the caller drops those.
+        """
+        blocks: list[bytes] = []
+        gathered = 0
+        wanted = self._chunk_bytes
+        at_start = True
+        long_line: _LongLineSoFar | None = None
+        for block in self._blocks():
+            if long_line is not None:
+                end = block.find(b"\n")
+                long_line.add(block if end < 0 else block[:end])
+                if end < 0:
+                    continue
+                yield long_line.finish()
+                long_line = None
+                blocks, gathered, wanted = [block[end + 1 :]], len(block) - end - 1, self._chunk_bytes
+            else:
+                blocks.append(block)
+                gathered += len(block)
+            if gathered < wanted:
+                continue
+            lines = b"".join(blocks)
+            if at_start:
+                if len(lines) < len(_BYTE_ORDER_MARK):
+                    continue
+                lines = lines.removeprefix(_BYTE_ORDER_MARK)
+                at_start = False
+            end = lines.rfind(b"\n") + 1
+            if end:
+                yield from self._without_long_lines(lines[:end])
+                lines = lines[end:]
+            if len(lines) > self._max_line_bytes:
+                long_line = _LongLineSoFar()
+                long_line.add(lines)
+                lines = b""
+            blocks, gathered = [lines], len(lines)
+            # Twice as much before the next look for a newline: a line of many chunks is not searched again and again.
+            wanted = max(self._chunk_bytes, min(2 * gathered, self._max_line_bytes + 1))
+        if long_line is not None:
+            yield long_line.finish()
+            return
         lines = b"".join(blocks)
-        end = lines.rfind(b"\n") + 1
-        if end:
-            yield lines[:end].removeprefix(_BYTE_ORDER_MARK) if at_start else lines[:end]
-            at_start = False
-        blocks = [lines[end:]]
-        gathered = len(blocks[0])
-        # Twice as much before the next look for a newline: a line of many chunks is not searched again and again.
-        wanted = max(chunk_bytes, 2 * gathered)
-    lines = b"".join(blocks)
-    if at_start:
-        lines = lines.removeprefix(_BYTE_ORDER_MARK)
-    if lines:
-        yield lines
+        if at_start:
+            lines = lines.removeprefix(_BYTE_ORDER_MARK)
+        if lines:
+            yield from self._without_long_lines(lines)
+
+    def _blocks(self) -> Iterator[bytes]:
+        for block in _inflate(self._stored, self._chunk_bytes):
+            self.inflated_bytes += len(block)
+            if self.inflated_bytes > self._max_object_bytes:
+                raise UnreadableObjectError("too_large")
+            yield block
+
+    def _without_long_lines(self, lines: bytes) -> Iterator[bytes | LongLine]:
+        """Yield lines as one piece, unless some are beyond the limit: those come by themselves.
+
+        Only every so many bytes a newline is looked for, backwards, so a chunk of usual lines costs a few steps.
+        """
+        start = position = 0
+        while len(lines) - position > self._max_line_bytes:
+            newline = lines.rfind(b"\n", position, position + self._max_line_bytes + 1)
+            if newline >= 0:
+                position = newline + 1
+                continue
+            if position > start:
+                yield lines[start:position]
+            end = lines.find(b"\n", position)
+            long_line = _LongLineSoFar()
+            long_line.add(lines[position:] if end < 0 else lines[position:end])
+            yield long_line.finish()
+            start = position = len(lines) if end < 0 else end + 1
+        if start < len(lines):
+            yield lines[start:]
+
+
+class _LongLineSoFar:
+    def __init__(self) -> None:
+        self._head = b""
+        self._length = 0
+
+    def add(self, part: bytes) -> None:
+        self._length += len(part)
+        if len(self._head) < LONG_LINE_HEAD_BYTES:
+            text = self._head + (part if self._head else part.lstrip())
+            self._head = text[:LONG_LINE_HEAD_BYTES]
+
+    def finish(self) -> LongLine:
+        return LongLine(self._head.rstrip(), self._length)
 
 
 def _inflate(stored: BinaryIO, block_bytes: int) -> Iterator[bytes]:

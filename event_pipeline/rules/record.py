@@ -18,7 +18,7 @@ from event_pipeline.rules.contract import (
     MAX_PRICE_CENTS,
     MAX_QUANTITY,
     MAX_SEARCH_QUERY_CHARACTERS,
-    EventTimeLimits,
+    Limits,
 )
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.json_object import (
@@ -88,7 +88,7 @@ class InstantRange:
     """Exclusive."""
 
     @classmethod
-    def of(cls, hour: Hour, limits: EventTimeLimits) -> InstantRange:
+    def of(cls, hour: Hour, limits: Limits) -> InstantRange:
         """Return the range of a landing hour."""
         # In whole numbers: at the ends of the calendar the limits are no datetimes any more.
         start_us = (hour.start - _EPOCH) // _MICROSECOND
@@ -100,12 +100,14 @@ class _RejectedError(Exception):
     """Ends the judging of a record; its text is the reason."""
 
 
-def validate_record(record: bytes, hour: Hour, limits: EventTimeLimits) -> Verdict:
+def validate_record(record: bytes, hour: Hour, limits: Limits) -> Verdict:
     """Judge one record that landed in an hour.
 
     `record` is a line without its newline; outer ASCII white space is removed here. A blank line is no record:
     callers leave it out (it would count as `not_json`).
     """
+    if len(record) > limits.max_line_bytes:
+        return Verdict(Rejection("too_long"))
     return judge(record, InstantRange.of(hour, limits))
 
 

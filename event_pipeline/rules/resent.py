@@ -48,6 +48,7 @@ _WHOLE = 1 << 32
 """The bound of a sample that holds every record: orders have 32 bits."""
 _FIELDS = [name for name in EVENTS_SCHEMA.names if name != "line_number"]
 _BATCH_ROWS = 1 << 16
+_BATCH_BYTES = 16 << 20
 _ID_BYTES = 3
 _OBJECTS_NAMED = 3
 _U64 = pa.uint64()
@@ -62,7 +63,7 @@ class Sampler:
 
     def __init__(self) -> None:
         self._waiting: list[pa.Table] = []
-        self._waiting_rows = 0
+        self._waiting_rows = self._waiting_bytes = 0
         self._chosen = _CHOSEN_SCHEMA.empty_table()
         self._below = _WHOLE
         self._revenue_cents = 0
@@ -71,7 +72,8 @@ class Sampler:
         """Take more records; small tables are gathered, because every step costs the same for few rows."""
         self._waiting.append(events)
         self._waiting_rows += events.num_rows
-        if self._waiting_rows >= _BATCH_ROWS:
+        self._waiting_bytes += events.nbytes
+        if self._waiting_rows >= _BATCH_ROWS or self._waiting_bytes >= _BATCH_BYTES:
             self._take()
 
     def finish(self) -> str:
@@ -95,7 +97,7 @@ class Sampler:
         if not self._waiting_rows:
             return
         events = pa.concat_tables(self._waiting).combine_chunks()
-        self._waiting, self._waiting_rows = [], 0
+        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
         self._revenue_cents += _sum_of_revenue(events)
         order = _orders(events)
         below = self._below

@@ -6,7 +6,7 @@ is not its business. Standard library and pyarrow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,10 @@ from event_pipeline.rules.contract import HOUR_LEDGER
 
 ROW_GROUP_ROWS = 600_000
 """Row groups of 128 k rows cost half as many bytes again."""
+ROW_GROUP_BYTES = 96 << 20
+"""From so many bytes on a row group is written, however few its rows: they can be of any width. The object's key, one
+text for all rows of an object, is not counted; 600,000 usual rows take about 60 MB."""
+QUARANTINE_BATCH_BYTES = 16 << 20
 FILE_BYTES = 256 << 20
 """A Silver file that has reached this size is closed and another one begun."""
 
@@ -33,6 +37,7 @@ PARQUET_OPTIONS: dict[str, Any] = {
 """Options of pyarrow's writer for every file of a landing hour."""
 
 _STRINGS = [field.name for field in SILVER_SCHEMA if pa.types.is_string(field.type)]
+_COUNTED = [name for name in SILVER_SCHEMA.names if name != "source_object"]
 
 
 class EventsFile:
@@ -47,6 +52,7 @@ class EventsFile:
         self._row_group_rows = row_group_rows
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0
+        self._waiting_bytes = 0
         self._writer = pq.ParquetWriter(
             sink,
             SILVER_SCHEMA,
@@ -73,26 +79,43 @@ class EventsFile:
         """Take rows; once enough wait for a row group, they are written."""
         self._waiting.append(rows)
         self._waiting_rows += rows.num_rows
+        self._waiting_bytes += rows.select(_COUNTED).nbytes
         self.rows += rows.num_rows
-        if self._waiting_rows >= self._row_group_rows:
+        if self._waiting_rows >= self._row_group_rows or self._waiting_bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         if self._waiting_rows:
             self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=self._waiting_rows)
         self._waiting = []
-        self._waiting_rows = 0
+        self._waiting_rows = self._waiting_bytes = 0
 
 
-def write_quarantine(sink: Any, tables: Iterable[pa.Table]) -> int:
-    """Write quarantined records (QUARANTINE_SCHEMA), one row group a table, to one file; return their number."""
+def write_quarantine(sink: Any, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write quarantined records (QUARANTINE_SCHEMA) to one file and return their number; bounded in memory."""
     rows = 0
     strings = ["reason", "source_object"]
     with pq.ParquetWriter(sink, QUARANTINE_SCHEMA, use_dictionary=strings, **PARQUET_OPTIONS) as writer:
-        for table in tables:
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
+        for table in gathered(batches, ROW_GROUP_ROWS, QUARANTINE_BATCH_BYTES):
+            writer.write_table(table, row_group_size=table.num_rows)
             rows += table.num_rows
     return rows
+
+
+def gathered(batches: Iterable[pa.RecordBatch], most_rows: int, most_bytes: int) -> Iterator[pa.Table]:
+    """Put batches together to tables of about so many rows or bytes, whichever is reached first; none is empty."""
+    waiting: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        if batch.num_rows == 0:
+            continue
+        waiting.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= most_rows or size >= most_bytes:
+            yield pa.Table.from_batches(waiting)
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield pa.Table.from_batches(waiting)
 
 
 def write_ledger(sink: Any, account: HourAccount, *, rules_version: str, run_id: str, committed_at: datetime) -> None:

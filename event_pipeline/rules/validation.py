@@ -1,14 +1,15 @@
 """Validates one raw object: every record gets one verdict, and the counts of the object add up.
 
-A pure function of the stored bytes, the landing hour and the time limits, on pyarrow and the standard library
-alone, because both engines run it: the local one in a process pool, the Glue job inside Spark tasks.
+A pure function of the stored bytes, the landing hour and the limits, in bounded memory, on pyarrow and the standard
+library alone, because both engines run it: the local one in a process pool, the Glue job inside Spark tasks.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
@@ -22,9 +23,15 @@ from event_pipeline.rules.arrow import (
     silver_rows,
 )
 from event_pipeline.rules.certified import split_certified
-from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.contract import (
+    MAX_UNKNOWN_FIELD_CHARACTERS,
+    MAX_UNKNOWN_FIELDS,
+    OTHER_UNKNOWN_FIELDS,
+    Limits,
+)
+from event_pipeline.rules.framing import FRAMING_REASONS, framing_of
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.raw_object import UnreadableObjectError, read_line_chunks
+from event_pipeline.rules.raw_object import LineReader, LongLine, UnreadableObjectError
 from event_pipeline.rules.record import Event, InstantRange, Rejection, Verdict, judge, validate_record
 from event_pipeline.rules.resent import Sampler
 from event_pipeline.rules.stored_bytes import DigestingReader
@@ -35,21 +42,32 @@ __all__ = [
     "SILVER_SCHEMA",
     "Event",
     "Rejection",
+    "Sink",
     "ValidatedObject",
     "Verdict",
     "arrow_type",
     "day_totals",
+    "judge_stored_object",
     "silver_rows",
     "validate_object",
     "validate_record",
 ]
 
-MAX_UNKNOWN_FIELDS = 100
-"""Distinct unknown names that one object's account lists, the first ones by line; records with any other name
-are counted together, once each, as OTHER_UNKNOWN_FIELDS. So no object can blow up memory or the commit record."""
-MAX_UNKNOWN_FIELD_CHARACTERS = 1_000
-"""A longer unknown name is listed by its first characters and an ellipsis."""
-OTHER_UNKNOWN_FIELDS = "(other)"
+BATCH_ROWS = 1 << 16
+"""Rows that wait before a sink gets them, unless they reach BATCH_BYTES sooner."""
+BATCH_BYTES = 8 << 20
+LINES_AT_ONCE = 1 << 15
+"""Lines of a chunk that are judged together: a megabyte of `{}` lines is a hundred times as large as objects."""
+
+
+class Sink(Protocol):
+    """Takes the rows of one object batch by batch, in line order. Of an unreadable object they are dropped later."""
+
+    def take_events(self, events: pa.Table) -> None:
+        """Take accepted events (EVENTS_SCHEMA)."""
+
+    def take_quarantine(self, records: pa.Table) -> None:
+        """Take quarantined records (QUARANTINE_SCHEMA)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +82,6 @@ class ValidatedObject:
     """QUARANTINE_SCHEMA, in line order."""
 
 
-@dataclass(slots=True)
-class _Findings:
-    """What was found in the chunks of one object so far."""
-
-    source_object: str
-    records: int = 0
-    events: list[pa.Table] = field(default_factory=list)
-    quarantine: list[tuple[str, str, int, str]] = field(default_factory=list)
-    unknown_fields: Counter[str] = field(default_factory=Counter)
-
-
 def validate_object(
     stored: BinaryIO,
     *,
@@ -82,69 +89,187 @@ def validate_object(
     etag: str,
     size: int,
     hour: Hour,
-    limits: EventTimeLimits,
+    limits: Limits,
     chunk_bytes: int = 1 << 20,
 ) -> ValidatedObject:
-    """Judge every record of one raw object, given as its stored (compressed) bytes.
+    """Judge one raw object as `judge_stored_object` does, and hold all its rows in memory.
 
-    `chunk_bytes` of inflated lines are held at a time; it changes no verdict. An object that cannot be inflated
-    to its end gives empty tables and an account with `unreadable` set: nothing of it is half read.
+    An object that cannot be read whole gives empty tables.
     """
-    accepted = InstantRange.of(hour, limits)
-    findings = _Findings(key)
-    line_number = 1
-    digested, sampler = DigestingReader(stored), Sampler()
+    rows = _InMemory()
+    account = judge_stored_object(
+        stored, rows, key=key, etag=etag, size=size, hour=hour, limits=limits, chunk_bytes=chunk_bytes
+    )
+    events = [] if account.unreadable else rows.events
+    quarantine = [] if account.unreadable else rows.quarantine
+    return ValidatedObject(
+        account,
+        pa.concat_tables([EVENTS_SCHEMA.empty_table(), *events]),
+        pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *quarantine]),
+    )
+
+
+def judge_stored_object(
+    stored: BinaryIO,
+    sink: Sink,
+    *,
+    key: str,
+    etag: str,
+    size: int,
+    hour: Hour,
+    limits: Limits,
+    chunk_bytes: int = 1 << 20,
+) -> ObjectAccount:
+    """Judge every record of one raw object, given as its stored (compressed) bytes, and hand its rows to a sink.
+
+    `chunk_bytes` of inflated lines and one batch of rows are held at a time, whatever the object holds; neither
+    changes a verdict. An object that cannot be inflated to its end, or is beyond the limits, has an account with
+    `unreadable` set: whatever the sink got of it must be dropped.
+    """
+    object_judge = _ObjectJudge(key, InstantRange.of(hour, limits), limits.max_object_records, sink)
+    digested = DigestingReader(stored)
+    reader = LineReader(digested.as_file(), chunk_bytes, limits)
     try:
-        for chunk in read_line_chunks(digested.as_file(), chunk_bytes):
-            line_number += _validate_chunk(chunk, line_number, accepted, findings)
+        for lines in reader.read():
+            object_judge.take(lines)
     except UnreadableObjectError as error:
-        return ValidatedObject(
-            ObjectAccount(key, etag, size, unreadable=error.reason, sha256=digested.finish()),
-            EVENTS_SCHEMA.empty_table(),
-            QUARANTINE_SCHEMA.empty_table(),
-        )
-    events = pa.concat_tables([EVENTS_SCHEMA.empty_table(), *findings.events])
-    sampler.add(events)
-    reasons = Counter(reason for reason, *_ in findings.quarantine)
-    account = ObjectAccount(
+        return ObjectAccount(key, etag, size, unreadable=error.reason, sha256=digested.finish())
+    object_judge.flush()
+    return ObjectAccount(
         key,
         etag,
         size,
-        records=findings.records,
-        silver_rows=events.num_rows,
-        quarantined_by_reason=dict(sorted(reasons.items())),
-        unknown_fields=dict(sorted(findings.unknown_fields.items())),
+        records=object_judge.records,
+        silver_rows=object_judge.silver_rows,
+        quarantined_by_reason=dict(sorted(object_judge.reasons.items())),
+        unknown_fields=dict(sorted(object_judge.unknown_fields.items())),
+        inflated_bytes=reader.inflated_bytes,
+        broken_bytes=object_judge.broken_bytes,
+        longest_broken=object_judge.longest_broken,
+        framing=object_judge.framing,
         sha256=digested.finish(),
-        sample=sampler.finish(),
+        sample=object_judge.sampler.finish(),
     )
-    return ValidatedObject(account, events, _table(findings.quarantine, QUARANTINE_SCHEMA))
 
 
-def _validate_chunk(chunk: bytes, first_line: int, accepted: InstantRange, findings: _Findings) -> int:
-    """Add what a chunk of whole lines holds to the findings; return the number of its lines."""
-    certified, other_lines, line_count = split_certified(chunk, first_line, accepted)
-    findings.records += certified.num_rows
-    judged: list[tuple[Any, ...]] = []
-    for line_number, line in other_lines:
-        record = line.strip()
-        if not record:
-            continue
-        findings.records += 1
-        verdict = judge(record, accepted)
-        _count_unknown_fields(verdict.unknown_fields, findings.unknown_fields)
-        match verdict.outcome:
-            case Event() as event:
-                judged.append((*(getattr(event, name) for name in Event.__slots__), line_number))
-            case Rejection(reason):
-                findings.quarantine.append(
-                    (reason, findings.source_object, line_number, record.decode("utf-8", "replace"))
-                )
-    if not judged:
-        findings.events.append(certified)
-    else:
-        together = pa.concat_tables([certified, _table(judged, EVENTS_SCHEMA)])
-        findings.events.append(together.sort_by("line_number"))
-    return line_count
+class _InMemory:
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.events: list[pa.Table] = []
+        self.quarantine: list[pa.Table] = []
+
+    def take_events(self, events: pa.Table) -> None:
+        self.events.append(events)
+
+    def take_quarantine(self, records: pa.Table) -> None:
+        self.quarantine.append(records)
+
+
+class _ObjectJudge:
+    """Judges the lines of one object in order; counts, and hands the rows on batch by batch."""
+
+    def __init__(self, key: str, accepted: InstantRange, max_records: int, sink: Sink) -> None:
+        self.records = 0
+        self.silver_rows = 0
+        self.reasons: Counter[str] = Counter()
+        self.unknown_fields: Counter[str] = Counter()
+        self.broken_bytes = 0
+        """Bytes of the records that are no JSON object or too long to be one."""
+        self.longest_broken = 0
+        self.framing = ""
+        """What the first of them looks like."""
+        self.sampler = Sampler()
+        self._key = key
+        self._accepted = accepted
+        self._max_records = max_records
+        self._sink = sink
+        self._next_line = 1
+        self._events: list[pa.Table] = []
+        self._events_rows = self._events_bytes = 0
+        self._quarantine: list[tuple[str, str, int, str]] = []
+        self._quarantine_bytes = 0
+
+    def take(self, lines: bytes | LongLine) -> None:
+        """Judge the next lines of the object."""
+        if isinstance(lines, LongLine):
+            if lines.head:
+                self.records += 1
+                self._check_records()
+                self._refuse("too_long", lines.head, self._next_line, lines.length)
+            self._next_line += 1
+            return
+        for some in _pieces(lines):
+            self._judge_chunk(some)
+            self._check_records()
+
+    def flush(self) -> None:
+        """Hand on what still waits."""
+        if self._events:
+            events = pa.concat_tables(self._events)
+            self.sampler.add(events)
+            self._sink.take_events(events)
+        if self._quarantine:
+            self._sink.take_quarantine(_table(self._quarantine, QUARANTINE_SCHEMA))
+        self._events, self._events_rows, self._events_bytes = [], 0, 0
+        self._quarantine, self._quarantine_bytes = [], 0
+
+    def _check_records(self) -> None:
+        if self.records > self._max_records:
+            raise UnreadableObjectError("too_large")
+
+    def _judge_chunk(self, chunk: bytes) -> None:
+        if chunk.isspace():
+            self._next_line += chunk.count(b"\n")
+            return
+        certified, other_lines, line_count = split_certified(chunk, self._next_line, self._accepted)
+        self.records += certified.num_rows
+        judged: list[tuple[Any, ...]] = []
+        for line_number, line in other_lines:
+            record = line.strip()
+            if not record:
+                continue
+            self.records += 1
+            verdict = judge(record, self._accepted)
+            _count_unknown_fields(verdict.unknown_fields, self.unknown_fields)
+            match verdict.outcome:
+                case Event() as event:
+                    judged.append((*(getattr(event, name) for name in Event.__slots__), line_number))
+                case Rejection(reason):
+                    self._refuse(reason, record, line_number, len(record))
+        self._next_line += line_count
+        if judged:
+            certified = pa.concat_tables([certified, _table(judged, EVENTS_SCHEMA)]).sort_by("line_number")
+        if certified.num_rows:
+            self.silver_rows += certified.num_rows
+            self._events.append(certified)
+            self._events_rows += certified.num_rows
+            self._events_bytes += len(chunk)
+        if self._events_rows >= BATCH_ROWS or self._events_bytes >= 4 * BATCH_BYTES:
+            self.flush()
+
+    def _refuse(self, reason: str, record: bytes, line_number: int, length: int) -> None:
+        self.reasons[reason] += 1
+        if reason in FRAMING_REASONS:
+            self.framing = self.framing or framing_of(record, length)
+            self.broken_bytes += length
+            self.longest_broken = max(self.longest_broken, length)
+        self._quarantine.append((reason, self._key, line_number, record.decode("utf-8", "replace")))
+        self._quarantine_bytes += len(record)
+        if len(self._quarantine) >= BATCH_ROWS or self._quarantine_bytes >= BATCH_BYTES:
+            self._sink.take_quarantine(_table(self._quarantine, QUARANTINE_SCHEMA))
+            self._quarantine, self._quarantine_bytes = [], 0
+
+
+def _pieces(lines: bytes) -> Iterator[bytes]:
+    """Cut a chunk of whole lines so that no piece holds more than LINES_AT_ONCE of them; most chunks stay whole."""
+    while lines.count(b"\n") > LINES_AT_ONCE:
+        # No more than LINES_AT_ONCE newlines fit into as many bytes.
+        end = lines.find(b"\n", LINES_AT_ONCE - 1) + 1
+        yield lines[:end]
+        lines = lines[end:]
+    if lines:
+        yield lines
 
 
 def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
@@ -153,7 +278,7 @@ def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 
 
 def _count_unknown_fields(names: tuple[str, ...], counts: Counter[str]) -> None:
-    """Count one record under each of its unknown names, within the bounds at the top of this module."""
+    """Count one record under each of its unknown names, within the bounds of the contract."""
     listed = set()
     for name in names:
         shown = name if len(name) <= MAX_UNKNOWN_FIELD_CHARACTERS else f"{name[:MAX_UNKNOWN_FIELD_CHARACTERS]}…"

@@ -118,7 +118,7 @@ def test_a_reason_that_the_contract_does_not_have_is_wrong_usage(run: Run) -> No
     for command in (("list",), ("show", "--hour", str(HOUR)), ("replay",)):
         ended = run("quarantine", *command, "--reason", "too_old")
         assert ended.code == ExitCode.USAGE
-        assert "--reason 'too_old' is none of the contract's: not_json, missing_timestamp" in ended.err
+        assert "--reason 'too_old' is none of the contract's: too_long, not_json, missing_timestamp" in ended.err
 
 
 @pytest.mark.usefixtures("_two_hours")
@@ -147,7 +147,7 @@ def test_after_a_rule_change_only_the_hours_with_such_records_are_built_again(
     monkeypatch.setenv("EVENT_PIPELINE_QUARANTINE_ERROR_SHARE", "1")
     arguments = ("quarantine", "replay", "--reason", "timestamp_out_of_range")
     plan = run(*arguments, "--plan")
-    assert re.search(rf"{HOUR} +other rules +2 +1:604800s:300s", plan.out)
+    assert re.search(rf"{HOUR} +other rules +2 +2:604800s:300s:1048576B:4294967296B:20000000", plan.out)
     assert str(NEXT_HOUR) not in plan.out
     assert engine.hour_commits() == before
     ended = run(*arguments)

@@ -189,13 +189,13 @@ def test_an_object_replaced_while_it_is_read_is_a_passing_fault(
     engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = write_object(root, HOUR, 0, [event()])
-    original = silver.validate_object
+    original = silver.judge_stored_object
 
     def replaced_meanwhile(*args: object, **named: object) -> object:
         write_object(root, HOUR, 0, [event(second=1)])
         return original(*args, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(silver, "validate_object", replaced_meanwhile)
+    monkeypatch.setattr(silver, "judge_stored_object", replaced_meanwhile)
     with pytest.raises(PassingFaultError, match=key):
         build(engine, [HOUR])
     assert engine.hour_commit(HOUR) is None

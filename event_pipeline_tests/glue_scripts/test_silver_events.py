@@ -35,7 +35,7 @@ from event_pipeline.engines.aws.packaging import SCRIPT, package_artifact
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.generator import GeneratorOptions, generate
-from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import load_settings
 from event_pipeline_tests import oracle
@@ -45,7 +45,7 @@ from event_pipeline_tests.pipeline import event, in_order, purchase, write_objec
 pytestmark = pytest.mark.spark
 
 RAW, LAKE, ARTIFACTS = "raw-events", "lake", "artifacts"
-LIMITS = EventTimeLimits()
+LIMITS = Limits()
 
 HOSTILE = Hour.parse(LANDING_HOUR)
 DIRTY = HourRange(Hour.parse("2025-12-07T23"), Hour.parse("2025-12-08T01"))
@@ -97,9 +97,15 @@ class Aws:
     def plan(self, token: str, hours: Sequence[Hour]) -> dict[str, Any]:
         """A plan document over what lies in the raw bucket, every hour with a target of its own."""
         return {
-            "format": 2,
+            "format": 3,
             "token": token,
-            "limits": {"max_age_seconds": 604_800, "max_lead_seconds": 300},
+            "limits": {
+                "max_age_seconds": 604_800,
+                "max_lead_seconds": 300,
+                "max_line_bytes": 1_048_576,
+                "max_object_bytes": 4_294_967_296,
+                "max_object_records": 20_000_000,
+            },
             "raw_bucket": RAW,
             "hours": [
                 {
@@ -493,7 +499,7 @@ HOUR_MANIFEST = json.dumps(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 1}, "format 1: this job reads format 2"),
+        ({"format": 1}, "format 1: this job reads format 3"),
         ({"token": "other"}, "its token is 'other', the job was started for 'wrong'"),
         ({"hours": [{"hour": "yesterday", "target": f"s3://{LAKE}/x/", "objects": []}]}, "'yesterday' is not an hour"),
         ({"hours": [{"hour": "2026-01-01T00", "target": "/tmp/x", "objects": []}]}, "is not of the form s3://"),
@@ -519,6 +525,7 @@ def test_a_plan_that_is_not_there_is_named(aws: Aws) -> None:
 
 def test_a_connection_that_breaks_is_read_again_and_not_taken_for_a_truncated_object(
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     job = script_module()
     monkeypatch.setattr(job.time, "sleep", lambda _: None)
@@ -529,8 +536,9 @@ def test_a_connection_that_breaks_is_read_again_and_not_taken_for_a_truncated_ob
     broken = StreamingBody(io.BytesIO(stored[:40]), len(stored))
     whole = StreamingBody(io.BytesIO(stored), len(stored))
     s3.get_object.side_effect = [{"Body": broken}, {"Body": whole}]
-    result = job.read_object(s3, planned, listed)
-    assert (result.account.records, result.account.unreadable) == (9, None)
+    account, rows = job.read_object(s3, planned, listed, tmp_path)
+    assert (account.records, account.unreadable) == (9, None)
+    assert pa.ipc.open_stream(rows.events.open("rb")).read_all().num_rows == 9
     assert s3.get_object.call_args.kwargs["IfMatch"] == '"etag"'
 
 
@@ -585,9 +593,9 @@ def open_hour(aws: Aws, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
     read: list[str] = []
     real = job.read_object
 
-    def noted(s3: Any, planned: Any, listed: Any) -> Any:
+    def noted(s3: Any, planned: Any, listed: Any, folder: Path) -> Any:
         read.append(listed.key)
-        return real(s3, planned, listed)
+        return real(s3, planned, listed, folder)
 
     monkeypatch.setattr(job, "read_object", noted)
     return OpenHour(job, aws, planned, read)
@@ -605,7 +613,7 @@ def test_an_object_of_an_open_hour_is_read_once_and_found_as_it_was(open_hour: O
 def test_what_other_rules_or_another_etag_made_is_not_taken(open_hour: OpenHour) -> None:
     open_hour.judge()
     planned = open_hour.planned
-    open_hour.planned = replace(planned, limits=EventTimeLimits(timedelta(days=1)))
+    open_hour.planned = replace(planned, limits=Limits(timedelta(days=1)))
     open_hour.judge()
     open_hour.planned = replace(planned, objects=(replace(planned.objects[0], etag="other"),))
     assert "was replaced or removed while it was read" in open_hour.judge()

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_pipeline.rules import raw_object
-from event_pipeline.rules.raw_object import UnreadableObjectError, read_line_chunks
+from event_pipeline.rules.contract import Limits
+from event_pipeline.rules.raw_object import LineReader, LongLine, UnreadableObjectError
 
 LINES = b"".join(b'{"line": %d, "text": "%s"}\n' % (number, b"x" * (number % 90)) for number in range(3_000))
 CHUNK_SIZES = (1, 7, 1_000, 1 << 20)
@@ -32,7 +33,9 @@ def member(content: bytes, header: bytes | None = None) -> bytes:
 
 
 def chunks(stored: bytes, chunk_bytes: int = 1 << 20) -> list[bytes]:
-    return list(read_line_chunks(io.BytesIO(stored), chunk_bytes))
+    found = list(LineReader(io.BytesIO(stored), chunk_bytes, Limits()).read())
+    assert not any(isinstance(each, LongLine) for each in found)
+    return found  # type: ignore[return-value]
 
 
 def unreadable(stored: bytes, chunk_bytes: int = 1 << 20) -> str | None:
@@ -99,7 +102,9 @@ def test_only_a_byte_order_mark_at_the_start_is_left_out(content: bytes, expecte
 
 def test_a_stream_may_hand_over_single_bytes() -> None:
     stored = member(LINES[:3_000]) + b"\0\0" + member(LINES[3_000:6_000]) + b"\0"
-    assert b"".join(read_line_chunks(DribblingStream(stored), 64)) == LINES[:6_000]  # type: ignore[arg-type]
+    reader = LineReader(DribblingStream(stored), 64, Limits())  # type: ignore[arg-type]
+    assert b"".join(reader.read()) == LINES[:6_000]  # type: ignore[arg-type]
+    assert reader.inflated_bytes == 6_000
 
 
 INTACT = member(LINES)

@@ -23,11 +23,11 @@ from event_pipeline.engines.aws.storage import Bucket, split_url
 from event_pipeline.engines.base import PassingFaultError, PipelineError, Progress
 from event_pipeline.engines.decisions import new_run_id
 from event_pipeline.rules.accounting import RawListing, fingerprint
-from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import PREFIX, Settings
 
-PLAN_FORMAT = 2
+PLAN_FORMAT = 3
 PLANS = "plans/"
 
 ACTIVE = frozenset(("STARTING", "RUNNING", "WAITING", "STOPPING"))
@@ -300,13 +300,16 @@ class GlueJob:
         return self._artifacts.url(key)
 
     def _plan(self, token: str, planned: Sequence[PlannedHour]) -> dict[str, Any]:
-        limits: EventTimeLimits = self._settings.event_time_limits
+        limits: Limits = self._settings.event_time_limits
         return {
             "format": PLAN_FORMAT,
             "token": token,
             "limits": {
                 "max_age_seconds": int(limits.max_age.total_seconds()),
                 "max_lead_seconds": int(limits.max_lead.total_seconds()),
+                "max_line_bytes": limits.max_line_bytes,
+                "max_object_bytes": limits.max_object_bytes,
+                "max_object_records": limits.max_object_records,
             },
             "raw_bucket": self._settings.raw_bucket,
             "hours": [self._planned_hour(each.input.listing, each.input.open_at, each.run_id) for each in planned],

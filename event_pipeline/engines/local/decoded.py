@@ -18,7 +18,7 @@ from typing import Any
 
 from event_pipeline.engines.local.layout import Layout, file_digest, sync_file, sync_folder
 from event_pipeline.rules.accounting import DayTotals, ObjectAccount, RawObject, decoded_name
-from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.duplicates import InstantOrder
 from event_pipeline.rules.hour import Hour
 
@@ -34,7 +34,7 @@ class ObjectTask:
     path: Path
     listed: RawObject
     hour: Hour
-    limits: EventTimeLimits
+    limits: Limits
     rows: Path
     """SCRATCH_SCHEMA."""
     quarantine: Path

@@ -2,7 +2,7 @@
 
 Each raw object is one task of the shared judge (`rules/validation.py`), here or in a pool of processes; what
 it accepts waits in a scratch file until the whole hour is known, because duplicates are found across objects.
-Memory holds one object per process, never the hour.
+Memory holds some batches of one object per process, never an object, however large.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
@@ -32,15 +33,17 @@ from event_pipeline.engines.local.database import connect
 from event_pipeline.engines.local.decoded import DecodedObjects, ObjectReport, ObjectTask
 from event_pipeline.engines.local.layout import Layout, storage_faults
 from event_pipeline.engines.local.raw import RawStore, describe
-from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject
+from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject, add_days
 from event_pipeline.rules.contract import (
     HOUR_LEDGER,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
-    EventTimeLimits,
+    Limits,
 )
 from event_pipeline.rules.duplicates import (
+    InstantOrder,
     instant_order,
+    joined_order,
     proves_no_duplicates,
     repeated_instants,
 )
@@ -52,7 +55,14 @@ from event_pipeline.rules.silver_files import (
     write_ledger,
     write_quarantine,
 )
-from event_pipeline.rules.validation import EVENTS_SCHEMA, SILVER_SCHEMA, day_totals, silver_rows, validate_object
+from event_pipeline.rules.validation import (
+    EVENTS_SCHEMA,
+    QUARANTINE_SCHEMA,
+    SILVER_SCHEMA,
+    day_totals,
+    judge_stored_object,
+    silver_rows,
+)
 
 POOL_WORTH_BYTES = 4 << 20
 """Below this much raw data the start of worker processes costs more than it saves."""
@@ -79,7 +89,7 @@ class SilverBuilder:
         layout: Layout,
         raw: RawStore,
         decoded: DecodedObjects,
-        limits: EventTimeLimits,
+        limits: Limits,
         workers: int,
         duckdb_memory_mb: int,
     ) -> None:
@@ -163,7 +173,7 @@ class SilverBuilder:
         repeated = self._duplicates(reports, scratch)
         events, accounts, days = _write_events(reports, repeated, self._layout, run)
         quarantine = _write_quarantine(reports, self._layout, run)
-        account = HourAccount(bounded(accounts), days)
+        account = HourAccount.of(bounded(accounts), days)
         check_law(hour, account, sum(file.rows for file in events), sum(file.rows for file in quarantine))
         commit = HourCommit(hour, run_id, commit_time(still_open), self._limits.rules_version, account, ())
         ledger = _write_ledger(commit, self._layout, run)
@@ -284,27 +294,87 @@ def validate_to_scratch(task: ObjectTask) -> ObjectReport:
     """
     listed = task.listed
     try:
-        with task.path.open("rb") as stored:
-            result = validate_object(
-                stored, key=listed.key, etag=listed.etag, size=listed.size, hour=task.hour, limits=task.limits
+        with task.path.open("rb") as stored, _ScratchFiles(task) as scratch:
+            account = judge_stored_object(
+                stored, scratch, key=listed.key, etag=listed.etag, size=listed.size, hour=task.hour, limits=task.limits
             )
             now = describe(listed.key, os.fstat(stored.fileno()))
         replaced = describe(listed.key, task.path.stat()) != listed or now != listed
     except FileNotFoundError:
         replaced = True
+    except _ScratchError as fault:
+        raise fault.error from fault
     except OSError as error:
         raise _unreadable(task.path, listed, error) from error
     if replaced:
         raise PassingFaultError(f"{listed.key} was replaced or removed while it was read: list the hour again")
-    instants = result.events.column("instant")
-    rows = silver_rows(result.events, listed.key)
-    scratch = rows.append_column(SCRATCH_SCHEMA.field("instant"), instants)
-    _write_scratch(
-        task.rows, scratch.append_column(SCRATCH_SCHEMA.field("line_number"), result.events.column("line_number"))
-    )
-    if result.quarantine.num_rows:
-        _write_scratch(task.quarantine, result.quarantine)
-    return ObjectReport(task, result.account, instant_order(instants), day_totals(rows))
+    if account.unreadable:
+        # Nothing of it is half read: what came before the fault goes.
+        with pa.OSFile(str(task.rows), "wb") as file, pa.ipc.new_file(file, SCRATCH_SCHEMA):
+            pass
+        task.quarantine.unlink(missing_ok=True)
+        return ObjectReport(task, account, None, {})
+    return ObjectReport(task, account, scratch.order, dict(sorted(scratch.days.items())))
+
+
+class _ScratchError(Exception):
+    """A scratch file cannot be written; kept apart from faults of the object that is read meanwhile."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextmanager
+def _scratch_faults() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _ScratchError(error) from error
+
+
+class _ScratchFiles:
+    """Writes the rows of one object to the scratch files of its task, batch by batch."""
+
+    def __init__(self, task: ObjectTask) -> None:
+        self.order: InstantOrder | None = None
+        self.days: dict[str, DayTotals] = {}
+        self._task = task
+        self._files = ExitStack()
+        self._rows: pa.ipc.RecordBatchFileWriter | None = None
+        self._quarantine: pa.ipc.RecordBatchFileWriter | None = None
+
+    def __enter__(self) -> _ScratchFiles:
+        with _scratch_faults():
+            self._rows = self._writer(self._task.rows, SCRATCH_SCHEMA, None)
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        with _scratch_faults():
+            self._files.close()
+
+    def take_events(self, events: pa.Table) -> None:
+        """Write accepted events as Silver rows, with what tells duplicates apart."""
+        rows = silver_rows(events, self._task.listed.key)
+        self.order = joined_order(self.order, instant_order(events.column("instant")))
+        add_days(self.days, day_totals(rows))
+        for name in ("instant", "line_number"):
+            rows = rows.append_column(SCRATCH_SCHEMA.field(name), events.column(name))
+        assert self._rows is not None
+        with _scratch_faults():
+            self._rows.write_table(rows.combine_chunks())
+
+    def take_quarantine(self, records: pa.Table) -> None:
+        """Write quarantined records; compressed, because bad lines of a broken object are often alike."""
+        with _scratch_faults():
+            if self._quarantine is None:
+                self._quarantine = self._writer(self._task.quarantine, QUARANTINE_SCHEMA, "zstd")
+            self._quarantine.write_table(records)
+
+    def _writer(self, path: Path, schema: pa.Schema, compression: str | None) -> pa.ipc.RecordBatchFileWriter:
+        file = self._files.enter_context(pa.OSFile(str(path), "wb"))
+        options = pa.ipc.IpcWriteOptions(compression=compression)
+        return self._files.enter_context(pa.ipc.new_file(file, schema, options=options))
 
 
 def _unreadable(path: Path, listed: RawObject, error: OSError) -> PipelineError:
@@ -352,14 +422,16 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _write_scratch(path: Path, table: pa.Table) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-
-
 def _read(path: Path) -> pa.Table:
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()
+
+
+def _read_batches(path: Path) -> Iterator[pa.RecordBatch]:
+    with pa.memory_map(str(path)) as source:
+        file = pa.ipc.open_file(source)
+        for number in range(file.num_record_batches):
+            yield file.get_batch(number)
 
 
 def _write_events(
@@ -369,16 +441,20 @@ def _write_events(
     accounts, days = [], dict[str, DayTotals]()
     with writer:
         for number, report in enumerate(reports):
-            scratch, totals = _read(report.task.rows), report.days
-            rows = scratch.select(SILVER_SCHEMA.names)
-            if number in repeated:
-                rows = rows.filter(pc.invert(pc.is_in(scratch.column("line_number"), repeated[number])))
-                totals = day_totals(rows)
-            writer.write(rows)
-            for day, of_day in totals.items():
-                days[day] = days.get(day, DayTotals()) + of_day
             duplicates = len(repeated.get(number, ()))
-            accounts.append(replace(report.account, silver_rows=rows.num_rows, duplicates=duplicates))
+            written = 0
+            for batch in _read_batches(report.task.rows):
+                rows = pa.Table.from_batches([batch])
+                if duplicates:
+                    rows = rows.filter(pc.invert(pc.is_in(rows.column("line_number"), repeated[number])))
+                rows = rows.select(SILVER_SCHEMA.names)
+                if duplicates:
+                    add_days(days, day_totals(rows))
+                writer.write(rows)
+                written += rows.num_rows
+            if not duplicates:
+                add_days(days, report.days)
+            accounts.append(replace(report.account, silver_rows=written, duplicates=duplicates))
             if not report.kept:
                 report.task.rows.unlink()
     return writer.files, accounts, dict(sorted(days.items()))
@@ -424,7 +500,7 @@ def _write_quarantine(reports: Sequence[ObjectReport], layout: Layout, run: Path
     if not scratch:
         return []
     path = run / "quarantine.parquet"
-    rows = write_quarantine(str(path), map(_read, scratch))
+    rows = write_quarantine(str(path), chain.from_iterable(map(_read_batches, scratch)))
     return [layout.data_file(SILVER_QUARANTINE.full_name, path, rows)]
 
 

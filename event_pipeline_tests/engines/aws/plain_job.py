@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 
 from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.rules.accounting import DayTotals, HourAccount
-from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE, EventTimeLimits
+from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE, Limits
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.resent import bounded
 from event_pipeline.rules.silver_files import EventsFile, write_quarantine
@@ -41,7 +41,9 @@ def main() -> None:
     bucket, key = split(arguments.plan)
     plan = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     assert plan["token"] == arguments.token
-    limits = EventTimeLimits(*(timedelta(seconds=plan["limits"][f"max_{name}_seconds"]) for name in ("age", "lead")))
+    times = (timedelta(seconds=plan["limits"][f"max_{name}_seconds"]) for name in ("age", "lead"))
+    sizes = (plan["limits"][f"max_{name}"] for name in ("line_bytes", "object_bytes", "object_records"))
+    limits = Limits(*times, *sizes)
     failures = []
     for hour in plan["hours"]:
         try:
@@ -54,7 +56,7 @@ def main() -> None:
         raise JobError("; ".join(failures))
 
 
-def build(s3: Any, planned: dict[str, Any], raw_bucket: str, limits: EventTimeLimits) -> None:
+def build(s3: Any, planned: dict[str, Any], raw_bucket: str, limits: Limits) -> None:
     """Build one hour up to its manifest."""
     hour = Hour.parse(planned["hour"])
     lake, prefix = split(planned["target"])
@@ -77,10 +79,10 @@ def build(s3: Any, planned: dict[str, Any], raw_bucket: str, limits: EventTimeLi
     quarantine = [each.quarantine for each in objects if len(each.quarantine)]
     if quarantine:
         content = io.BytesIO()
-        quarantined = write_quarantine(content, quarantine)
+        quarantined = write_quarantine(content, (batch for table in quarantine for batch in table.to_batches()))
         key = f"{prefix}quarantine/quarantine-0.parquet"
         files.append(put(s3, lake, key, content, SILVER_QUARANTINE.full_name, quarantined))
-    account = HourAccount(bounded(accounts), dict(sorted(days.items())))
+    account = HourAccount.of(bounded(accounts), days)
     if planned["decoded"]:
         # What it decodes is of no use to later runs; that it lies there and goes is what tests look at.
         s3.put_object(Bucket=lake, Key=f"{planned['decoded']}{len(objects)}/report.json", Body=b"{}")
@@ -89,7 +91,7 @@ def build(s3: Any, planned: dict[str, Any], raw_bucket: str, limits: EventTimeLi
     s3.put_object(Bucket=lake, Key=f"{prefix}manifest.json", Body=manifest.to_json().encode())
 
 
-def read(s3: Any, bucket: str, listed: dict[str, Any], hour: Hour, limits: EventTimeLimits) -> ValidatedObject:
+def read(s3: Any, bucket: str, listed: dict[str, Any], hour: Hour, limits: Limits) -> ValidatedObject:
     """Validate one object, as it was listed."""
     try:
         stored = s3.get_object(Bucket=bucket, Key=listed["key"], IfMatch=f'"{listed["etag"]}"')["Body"].read()

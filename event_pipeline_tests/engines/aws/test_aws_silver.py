@@ -63,7 +63,13 @@ def test_the_run_gets_its_plan_token_and_size(aws: EmulatedAws, engine: AwsEngin
     bucket, _, plan_key = plan_url.removeprefix("s3://").partition("/")
     plan = json.loads(aws.client("s3").get_object(Bucket=bucket, Key=plan_key)["Body"].read())
     assert plan["token"] == run["Arguments"]["--token"]
-    assert plan["limits"] == {"max_age_seconds": 604800, "max_lead_seconds": 300}
+    assert plan["limits"] == {
+        "max_age_seconds": 604_800,
+        "max_lead_seconds": 300,
+        "max_line_bytes": 1_048_576,
+        "max_object_bytes": 4_294_967_296,
+        "max_object_records": 20_000_000,
+    }
     (planned,) = plan["hours"]
     assert planned["target"] == f"s3://{settings.lake_bucket}/runs/hours/{HOUR.hive_path}/{built.commit.run_id}/"
     assert [each["key"] for each in planned["objects"]] == [key]

@@ -29,12 +29,12 @@ from event_pipeline.engines.aws.packaging import (
 JUDGE = """
 import gzip, importlib.util, io, sys
 from event_pipeline.engines.commit import HourCommit
-from event_pipeline.rules.contract import EventTimeLimits
+from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.silver_files import EventsFile
 from event_pipeline.rules.validation import validate_object
 
-hour, limits = Hour.parse("2025-12-07T22"), EventTimeLimits()
+hour, limits = Hour.parse("2025-12-07T22"), Limits()
 stored = io.BytesIO(gzip.compress(b"{}"))
 result = validate_object(stored, key="k", etag="e", size=1, hour=hour, limits=limits)
 assert result.account.quarantined_by_reason == {"missing_timestamp": 1}
