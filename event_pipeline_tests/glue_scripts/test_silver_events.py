@@ -538,7 +538,7 @@ def test_a_connection_that_breaks_is_read_again_and_not_taken_for_a_truncated_ob
     s3.get_object.side_effect = [{"Body": broken}, {"Body": whole}]
     account, rows = job.read_object(s3, planned, listed, tmp_path)
     assert (account.records, account.unreadable) == (9, None)
-    assert pa.ipc.open_stream(rows.events.open("rb")).read_all().num_rows == 9
+    assert pa.ipc.open_stream(rows.events.read_bytes()).read_all().num_rows == 9
     assert s3.get_object.call_args.kwargs["IfMatch"] == '"etag"'
 
 
