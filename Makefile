@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-slow nightly smoke-aws check fix dev aws-local bench clean
+.PHONY: help run test test-fast test-slow nightly smoke-aws check audit fix dev aws-local bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ check: $(VENV)/check.stamp ## Lint, format and type checks
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
+audit: $(VENV)/test.stamp ## Ask an advisory source about every pinned version; 1: some are known, 3: nobody could be asked
+	@$(BIN)/python -m event_pipeline_tests.audit $(ARGUMENTS)
+
 fix: $(VENV)/check.stamp ## Format, and mend what the linter can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -56,6 +59,9 @@ clean: ## Remove the virtual environment; the data folder stays
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed, this is " + sys.version'
 	@$(PYTHON) -m venv $(VENV)
+	@# What Python brings along is years old and has known advisories: pip is renewed, setuptools is not needed.
+	@$(PIP) --upgrade 'pip>=26'
+	@$(BIN)/python -m pip --quiet uninstall --yes setuptools
 
 $(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "Installing what the pipeline needs into $(VENV) (once, about two minutes) ..."

@@ -250,6 +250,10 @@ class Settings(BaseSettings):
     )
 
     aws_region: str = Field(default="", description="AWS: region of buckets, Glue and Athena, for example us-east-1")
+    aws_account: str = Field(
+        default="",
+        description="AWS: account that must own the lake and artifacts buckets, 12 digits; without it nobody asks",
+    )
     raw_bucket: str = Field(default="", description="AWS: bucket that producers write raw objects to")
     lake_bucket: str = Field(default="", description="AWS: bucket for what the pipeline builds")
     artifacts_bucket: str = Field(default="", description="AWS: bucket for the Glue script, its packages and its plans")
@@ -316,6 +320,13 @@ class Settings(BaseSettings):
     def _without_password(cls, value: str) -> str:
         # Everybody who gets an alert would read it, and every browser that follows the link would send it.
         return _LOGIN.sub("//", value)
+
+    @field_validator("aws_account")
+    @classmethod
+    def _account(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[0-9]{12}", value):
+            raise ValueError("an account has 12 digits")
+        return value
 
     @field_validator("ui_hosts")
     @classmethod

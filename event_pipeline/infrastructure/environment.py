@@ -14,5 +14,7 @@ def stack_name_of(field: str) -> str:
 def environment(state: StackState, region: str) -> dict[str, str]:
     """Return every variable that the stack decides, in the order of the settings."""
     said = {**state.parameters, **state.outputs, "AwsRegion": region, "Env": Environment.AWS.value}
+    # What the stack made is its own account's, and every ARN of it names that.
+    said["AwsAccount"] = next((text.split(":")[4] for text in [state.outputs.get("AlertTopicArn", "")] if text), "")
     named = {variable: said.get(stack_name_of(field), "") for variable, field in variable_names().items()}
     return {variable: value for variable, value in named.items() if value}

@@ -10,6 +10,7 @@ from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.packaging import (
     WHEELS,
     Artifact,
+    ForeignWheelError,
     MissingSourceError,
     MissingWheelError,
     generator_artifact,
@@ -73,7 +74,7 @@ def pack(wheel_folder: Path, *, generator: bool) -> Shipment:
             wheel_artifacts(wheel_folder),
             generator_artifact() if generator else None,
         )
-    except (MissingSourceError, MissingWheelError) as error:
+    except (MissingSourceError, MissingWheelError, ForeignWheelError) as error:
         raise StackError(str(error)) from error
 
 

@@ -143,7 +143,7 @@ def test_a_stack_lives_from_its_first_deployment_to_its_last_resource(
     build(engine, [HOUR])
     assert engine.query("SELECT count(*) AS n FROM silver.events").to_pylist() == [{"n": 400}]
     assert engine.query("SELECT sum(total_events) AS n FROM gold.user_activity").to_pylist() == [{"n": 400}]
-    named = aws.client("athena").list_named_queries(WorkGroup=settings.athena_workgroup)["NamedQueryIds"]
+    named = aws.client("athena").list_named_queries(WorkGroup=f"{settings.athena_workgroup}-analysts")["NamedQueryIds"]
     assert len(named) == len(load_gold_tables())
 
     # The doctor finds it as the code expects it.
@@ -232,9 +232,9 @@ def test_an_update_whose_rollback_got_stuck_is_rolled_back_and_then_done(aws: Em
         ("--parameter", "AthenaScanLimitBytes=20000000", "--parameter", "GlueWorkers=4"),
     )
     order = [line.split()[1] for line in stack("diff", *change).out.splitlines() if "Modify" in line]
-    assert sorted(order) == ["SilverJob", "Workgroup"]
+    assert sorted(order) == ["AnalystWorkgroup", "SilverJob", "Workgroup"]
     # The job is made before the workgroup: the workgroup fails, and then the job cannot be put back.
-    aws.fail_next("athena.UpdateWorkGroup", Fault.SERVER_ERROR)
+    aws.fail_next("athena.UpdateWorkGroup", Fault.SERVER_ERROR, containing='"event-pipeline"')
     aws.fail_next("glue.UpdateJob", Fault.ACCESS_DENIED, containing='"NumberOfWorkers": 3')
     failed = stack("deploy", "--yes", *change)
     if "UPDATE_ROLLBACK_FAILED" not in failed.err:

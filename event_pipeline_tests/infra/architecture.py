@@ -34,6 +34,7 @@ PLACES = {
     "NewRawObjects": (1, 1),
     "LakeBucket": (3, 1),
     "AnalystRole": (4, 1),
+    "AnalystWorkgroup": (4, 2),
     "Alarms": (5, 1),
     "Generator": (0, 2),
     "RawBucket": (1, 2),
@@ -136,7 +137,8 @@ def _boxes(template: Template, deployed: Mapping[str, Mapping[str, Any]]) -> dic
         ),
         "LakeBucket": Box("Lake bucket, S3", ["runs/ every build apart", "commits/ the only truth", "costs/"], "s3"),
         "ArtifactsBucket": Box("Artifacts bucket, S3", ["artifacts/ by digest", *rules("ArtifactsBucket")], "s3"),
-        "Workgroup": Box("Athena workgroup", [f"{scan} TB a query at most", "five named queries"], "compute"),
+        "Workgroup": Box("Athena workgroup", [f"{scan} TB a query at most", "of the pipeline"], "compute"),
+        "AnalystWorkgroup": Box("Athena workgroup", ["of the analysts", "five named queries"], "compute"),
         "AnalystRole": Box("Analysts", ["read Silver, Gold, ledger", "change nothing"], "people"),
         "Alarms": Box(f"{len(alarms)} alarms", [", ".join(alarms[:2]), ", ".join(alarms[2:4]), *alarms[4:]], "alert"),
         "AlertTopic": Box("Topic, SNS", ["alarms, failed runs,", "the pipeline's alerts"], "alert"),
@@ -160,7 +162,9 @@ def _arrows(deployed: Mapping[str, Mapping[str, Any]]) -> set[tuple[str, str, st
     output = deployed["Workgroup"]["WorkGroupConfiguration"]["ResultConfiguration"]["OutputLocation"]
     arrows.add(("Workgroup", _named(output), ""))
     arrows.add(("LakeBucket", "Workgroup", ""))
-    arrows.add(("AnalystRole", "Workgroup", "ask"))
+    output = deployed["AnalystWorkgroup"]["WorkGroupConfiguration"]["ResultConfiguration"]["OutputLocation"]
+    arrows.add(("AnalystWorkgroup", _named(output), ""))
+    arrows.add(("AnalystRole", "AnalystWorkgroup", "ask"))
     for each in deployed.values():
         for action in each.get("AlarmActions", []):
             arrows.add(("Alarms", _named(action), ""))

@@ -28,6 +28,7 @@ MOST_BYTES = 51_200
 """What CloudFormation takes in a request; only a longer template needs a bucket before there is one."""
 
 DECIDED_BY_THE_ORCHESTRATOR = {
+    "aws_account": "named by every ARN of the outputs",
     "glue_wait_minutes": "how long a process waits",
     "athena_queries_at_once": "how many queries a process starts",
     "athena_timeout_seconds": "how long a process waits",
@@ -64,7 +65,7 @@ WRITABLE = {
         "<artifactsbucket>/pipes/",
         "<artifactsbucket>/athena-results/",
     ),
-    "AnalystRole": ("<artifactsbucket>/athena-results/",),
+    "AnalystRole": ("<artifactsbucket>/analyst-results/",),
     "GeneratorRole": (f"<rawbucket>/{RAW_ROOT}",),
     "GeneratorScheduleRole": (),
     "BucketCleanerRole": ("<rawbucket>", "<lakebucket>", "<artifactsbucket>"),
@@ -273,8 +274,58 @@ def nothing_is_open_to_everybody(template: Template) -> list[str]:
         if each.effect == "Allow" and each.principal is not None and each.resources:
             if "*" in json.dumps(each.principal):
                 faults.append(f"{each.resource} {each.sid}: allowed to everybody")
-            if not each.conditions.keys() & {"aws:SourceArn", "aws:SourceAccount"}:
+            bound = each.conditions.keys() & {"aws:SourceArn", "aws:SourceAccount"}
+            # EventBridge ignores statements with conditions in the policy of a topic: its messages would be dropped.
+            must_be_free = each.principal == {"Service": "events.amazonaws.com"} and each.actions == ("sns:Publish",)
+            if must_be_free and each.conditions:
+                faults.append(f"{each.resource} {each.sid}: EventBridge takes no condition here")
+            elif not bound and not must_be_free:
                 faults.append(f"{each.resource} {each.sid}: a service of any account may do it")
+    return faults
+
+
+def services_act_for_this_account(template: Template) -> list[str]:
+    """A service takes a role for this account's own resources only."""
+    return [
+        f"{each.resource}: {each.principal['Service']} may take it for another account"
+        for each in statements(template)
+        if each.actions == ("sts:AssumeRole",)
+        and "Service" in each.principal
+        and each.conditions.get("aws:SourceAccount") != ACCOUNT
+    ]
+
+
+def queues_and_topics_want_tls(template: Template) -> list[str]:
+    """Each has a policy that refuses what is not encrypted on its way."""
+    refused = {
+        resource
+        for each in statements(template)
+        if each.effect == "Deny" and each.principal == "*" and each.conditions == {"aws:SecureTransport": "false"}
+        for resource in each.resources
+    }
+    arns = {name: f"arn:aws:sqs:{REGION}:{ACCOUNT}:<{name}>" for name in template.of_type("AWS::SQS::Queue")}
+    arns |= {name: f"arn:aws:sns:{REGION}:{ACCOUNT}:<{name}>" for name in template.of_type("AWS::SNS::Topic")}
+    return [f"{name}: takes what is not encrypted" for name, arn in arns.items() if arn not in refused]
+
+
+def analysts_have_a_workgroup_of_their_own(template: Template) -> list[str]:
+    """Analysts neither read nor change results that the pipeline goes on with, nor run queries in its name."""
+    made = {name: template.deployed[name] for name in template.of_type("AWS::Athena::WorkGroup")}
+    places = {
+        name: each["WorkGroupConfiguration"]["ResultConfiguration"]["OutputLocation"].removeprefix("s3://")
+        for name, each in made.items()
+    }
+    if len(set(places.values())) != len(places) or "AnalystWorkgroup" not in places:
+        return [f"results at {places}"]
+    faults, own = [], f":workgroup/{template.deployed['AnalystWorkgroup']['Name']}"
+    for each in statements(template):
+        if each.resource == "AnalystRole":
+            for resource in each.resources:
+                place = resource.removeprefix("arn:aws:s3:::")
+                if place.startswith("<artifactsbucket>/") and not place.startswith(places["AnalystWorkgroup"]):
+                    faults.append(f"AnalystRole {each.sid}: {place}")
+                if ":workgroup/" in resource and not resource.endswith(own):
+                    faults.append(f"AnalystRole {each.sid}: {resource}")
     return faults
 
 
@@ -630,6 +681,9 @@ CHECKS: tuple[Callable[[Template], list[str]], ...] = (
     condition_keys_are_known,
     wildcards_have_a_reason,
     nothing_is_open_to_everybody,
+    services_act_for_this_account,
+    queues_and_topics_want_tls,
+    analysts_have_a_workgroup_of_their_own,
     roles_trust_their_actor,
     roles_write_where_they_must,
     the_key_is_optional,
@@ -649,7 +703,7 @@ CHECKS: tuple[Callable[[Template], list[str]], ...] = (
 )
 
 _PUBLIC_ACCESS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
-_PASSING_PREFIXES = {"athena-results/", "plans/", "pipes/"}
+_PASSING_PREFIXES = {"athena-results/", "analyst-results/", "plans/", "pipes/"}
 _AUTHORIZATION = json.loads(files("cfnlint.data.AdditionalSpecs").joinpath("Policies.json").read_text(encoding="utf-8"))
 
 

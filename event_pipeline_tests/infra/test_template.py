@@ -87,6 +87,50 @@ PLANTED = [
         checks.nothing_is_open_to_everybody,
     ),
     (
+        "a topic that drops EventBridge's messages",
+        "            Principal: {Service: events.amazonaws.com}\n            Action: sns:Publish\n",
+        "            Principal: {Service: events.amazonaws.com}\n            Action: sns:Publish\n"
+        "            Condition: {StringEquals: {aws:SourceAccount: !Ref AWS::AccountId}}\n",
+        checks.nothing_is_open_to_everybody,
+    ),
+    (
+        "a role that a service takes for another account",
+        "            Principal: {Service: glue.amazonaws.com}\n            Action: sts:AssumeRole\n"
+        "            Condition: {StringEquals: {aws:SourceAccount: !Ref AWS::AccountId}}\n",
+        "            Principal: {Service: glue.amazonaws.com}\n            Action: sts:AssumeRole\n",
+        checks.services_act_for_this_account,
+    ),
+    (
+        "dead letters without TLS",
+        "Resource: !GetAtt DeadLetters.Arn\n            Condition: {Bool: {aws:SecureTransport: 'false'}}\n",
+        "Resource: !GetAtt DeadLetters.Arn\n            Condition: {Bool: {aws:SecureTransport: 'true'}}\n",
+        checks.queues_and_topics_want_tls,
+    ),
+    (
+        "alerts without TLS",
+        "            Resource: !Ref AlertTopic\n            Condition: {Bool: {aws:SecureTransport: 'false'}}\n",
+        "            Resource: !Ref AlertTopic\n            Condition: {Bool: {aws:SecureTransport: 'true'}}\n",
+        checks.queues_and_topics_want_tls,
+    ),
+    (
+        "analysts that read the pipeline's results",
+        "/analyst-results/*",
+        "/athena-results/*",
+        checks.analysts_have_a_workgroup_of_their_own,
+    ),
+    (
+        "analysts in the pipeline's workgroup",
+        "workgroup/${AnalystWorkgroup}",
+        "workgroup/${Workgroup}",
+        checks.analysts_have_a_workgroup_of_their_own,
+    ),
+    (
+        "one place for all results",
+        "/analyst-results/\n",
+        "/athena-results/\n",
+        checks.analysts_have_a_workgroup_of_their_own,
+    ),
+    (
         "a role for another service",
         "Principal: {Service: glue.amazonaws.com}",
         "Principal: {Service: ec2.amazonaws.com}",

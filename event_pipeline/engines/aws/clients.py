@@ -186,8 +186,24 @@ class Aws:
                 session = boto3.Session(region_name=self.settings.aws_region)
                 client = session.client(service, config=config)
                 client.meta.events.register("before-send", self._count)
+                client.meta.events.register("provide-client-params.s3", self._name_owner)
                 self._clients[service, once] = client
             return client
+
+    def _name_owner(self, params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any] | None:
+        """Have S3 refuse a call when the bucket belongs to another account, where the owner is known.
+
+        The name of a bucket that was deleted is anybody's: whoever makes it anew would get what is written to it.
+        """
+        owner, own = self.settings.aws_account, (self.settings.lake_bucket, self.settings.artifacts_bucket)
+        if not owner or params.get("Bucket") not in own:
+            return None
+        named = {"ExpectedBucketOwner": owner}
+        source = params.get("CopySource")
+        if (source["Bucket"] if isinstance(source, dict) else str(source).split("/")[0]) in own:
+            named["ExpectedSourceBucketOwner"] = owner
+        taken = model.input_shape.members
+        return {**params, **{name: value for name, value in named.items() if name in taken}}
 
     def _count(self, event_name: str, **_: Any) -> None:
         with self._lock:

@@ -29,6 +29,14 @@ GENERATOR = ("__init__.py", "generator/*.py", "rules/__init__.py", "rules/contra
 
 WHEELS = ("dagster-pipes", "pyarrow")
 """Packages that the job imports and that Glue does not have, or has too old."""
+WHEEL_DIGESTS = {
+    "dagster_pipes-1.13.27-py3-none-any.whl": "8e33fd710c3654cca93ba4b0063f69173bd0d63fcd8d882a563580f45b02702d",
+    "pyarrow-26.0.1-cp311-cp311-manylinux_2_28_x86_64.whl": (
+        "39cb0f2418282c24bea6ceda77b03e5a8f0a5766b63a8bf194d4e2a2c423548c"
+    ),
+}
+"""SHA-256 of the wheels of the versions in constraints.txt, as the package index has them. The job runs what is in a
+wheel with its role, so one that lies in a folder is not taken for what its name says."""
 GLUE_PYTHON = "3.11"
 """Of Glue 5.1."""
 GLUE_PLATFORM = "manylinux_2_28_x86_64"
@@ -41,6 +49,10 @@ _READABLE_FILE = 0o100644 << 16
 
 class MissingSourceError(Exception):
     """The sources of the Glue job are not where this package was installed from."""
+
+
+class ForeignWheelError(Exception):
+    """A wheel for the Glue job is not the one that the package index has."""
 
 
 class MissingWheelError(Exception):
@@ -94,12 +106,28 @@ def wheel_artifacts(folder: Path) -> tuple[Artifact, ...]:
     """Return the wheels for `--additional-python-modules`, of the versions that are installed here.
 
     They are fetched with pip, once: `folder` keeps them. So the same pyarrow validates on both engines, and a Glue run
-    fetches nothing from a package index.
+    fetches nothing from a package index. Every wheel is held to its digest in WHEEL_DIGESTS.
 
     Raises:
         MissingWheelError: a wheel cannot be fetched.
+        ForeignWheelError: a wheel is not the one that was published, or nobody wrote down its digest.
     """
-    return tuple(_artifact(path.name, path.read_bytes()) for path in (_wheel(name, folder) for name in WHEELS))
+    return tuple(_wheel_artifact(_wheel(name, folder)) for name in WHEELS)
+
+
+def _wheel_artifact(path: Path) -> Artifact:
+    content = path.read_bytes()
+    found, published = hashlib.sha256(content).hexdigest(), WHEEL_DIGESTS.get(path.name)
+    if published is None:
+        raise ForeignWheelError(
+            f"{path}: no digest of this wheel is known: install the versions of constraints.txt, or write the digest "
+            f"that the package index gives for it into WHEEL_DIGESTS in {__name__}"
+        )
+    if found != published:
+        raise ForeignWheelError(
+            f"{path}: its SHA-256 is {found}, the published wheel's is {published}: delete the file, then it is fetched"
+        )
+    return _artifact(path.name, content)
 
 
 def wheel_prefix(name: str) -> str:

@@ -18,6 +18,7 @@ import pytest
 import event_pipeline
 from event_pipeline.engines.aws import packaging
 from event_pipeline.engines.aws.packaging import (
+    ForeignWheelError,
     MissingSourceError,
     MissingWheelError,
     generator_artifact,
@@ -116,6 +117,39 @@ def test_wheels_are_fetched_once_and_are_of_the_installed_versions(tmp_path: Pat
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert wheel_artifacts(tmp_path) == shipped
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == kept
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a wheel of each package that is shipped, whose digests are known."""
+    digests: dict[str, str] = {}
+    for name in packaging.WHEELS:
+        path = tmp_path / f"{packaging.wheel_prefix(name)}py3-none-any.whl"
+        path.write_bytes(name.encode())
+        digests[path.name] = hashlib.sha256(name.encode()).hexdigest()
+    monkeypatch.setattr(packaging, "WHEEL_DIGESTS", digests)
+    return tmp_path
+
+
+def test_a_wheel_is_shipped_when_it_is_the_published_one(stand_in: Path) -> None:
+    assert [each.content for each in wheel_artifacts(stand_in)] == [b"dagster-pipes", b"pyarrow"]
+
+
+def test_a_wheel_that_somebody_changed_is_not_shipped(stand_in: Path) -> None:
+    next(stand_in.glob("pyarrow*")).write_bytes(b"pyarrow and more")
+    with pytest.raises(ForeignWheelError, match="the published wheel's is .*: delete the file"):
+        wheel_artifacts(stand_in)
+
+
+def test_a_wheel_of_which_no_digest_is_known_is_not_shipped(stand_in: Path) -> None:
+    packaging.WHEEL_DIGESTS.popitem()
+    with pytest.raises(ForeignWheelError, match="no digest of this wheel is known"):
+        wheel_artifacts(stand_in)
+
+
+def test_digests_are_known_of_the_versions_that_are_installed() -> None:
+    for name in packaging.WHEELS:
+        assert any(wheel.startswith(packaging.wheel_prefix(name)) for wheel in packaging.WHEEL_DIGESTS), name
 
 
 def test_a_wheel_that_cannot_be_fetched_says_where_to_put_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
