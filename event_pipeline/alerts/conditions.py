@@ -16,7 +16,7 @@ from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState
 from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour, hours_text
-from event_pipeline.rules.resent import neighbours_sent_again
+from event_pipeline.rules.resent import described, neighbours_sent_again
 from event_pipeline.settings import Settings
 
 ERROR_CHARACTERS = 400
@@ -375,7 +375,7 @@ def _sent_again(facts: Facts) -> Finding | None:
     for hour in accounts:
         earlier = {other: found for other, found in neighbours_sent_again(hour, accounts).items() if other < hour}
         if earlier:
-            details[hour] = "; ".join(f"{other} holds {found} as well" for other, found in earlier.items())
+            details[hour] = described(earlier)
     return _about_hours(
         AlertKind.SENT_AGAIN,
         Severity.WARNING,

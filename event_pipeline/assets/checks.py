@@ -20,7 +20,7 @@ from event_pipeline.engines.commit import HourCommit
 from event_pipeline.rules.accounting import HourAccount, RawListing
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
-from event_pipeline.rules.resent import NEIGHBOUR_HOURS, compared_with, neighbours_sent_again
+from event_pipeline.rules.resent import NEIGHBOUR_DAYS, compared_with, described, neighbours_sent_again
 from event_pipeline.settings import Settings
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
@@ -41,7 +41,7 @@ SILVER_CHECKS = {
     "quarantine_share": "The share of quarantined records stays below the warning and the error threshold.",
     "unknown_fields": "No record bears a field outside the contract (schema drift). A warning; nothing is rejected.",
     "sent_again": (
-        f"No other landing hour within {NEIGHBOUR_HOURS} hours holds the same records: duplicates are removed inside a "
+        f"No other landing hour within {NEIGHBOUR_DAYS} days holds the same records: duplicates are removed inside a "
         "landing hour only, so a batch that is sent again after the hour has turned counts twice. A warning with the "
         "number of records and their revenue, concluded from samples where hours are big."
     ),
@@ -58,7 +58,7 @@ GOLD_CHECKS = {
         "Every day that the hour touches adds up to Silver's control totals: counts exactly, revenue to the cent."
     ),
 }
-_OBJECTS_LISTED = 20
+_ROWS_LISTED = 20
 
 
 def check_specs(
@@ -101,20 +101,19 @@ class Neighbours:
     """The published hours near some hours, themselves among them."""
 
     accounts: Mapping[Hour, HourAccount]
-    fault: str | None = None
-    """Why they cannot be read."""
+    damaged: Mapping[Hour, StorageError]
+    """Hours whose commit record cannot be read, and why."""
 
     @classmethod
     def of(cls, engine: Engine, hours: Iterable[Hour]) -> Neighbours:
         """Read them; the record of another hour that is damaged stops no hour."""
         ranges = [compared_with(hour) for hour in hours]
         if not ranges:
-            return cls({})
+            return cls({}, {})
         wanted = HourRange(min(each.first for each in ranges), max(each.end for each in ranges))
-        try:
-            return cls({hour: commit.account for hour, commit in engine.hour_commits(wanted).items()})
-        except StorageError as fault:
-            return cls({}, str(fault))
+        damaged = dict[Hour, StorageError]()
+        commits = engine.hour_commits(wanted, damaged)
+        return cls({hour: commit.account for hour, commit in commits.items()}, damaged)
 
 
 def silver_verdicts(
@@ -252,13 +251,13 @@ def _unknown_fields(account: HourAccount) -> Verdict:
 
 
 def _sent_again(commit: HourCommit, neighbours: Neighbours) -> Verdict:
-    if neighbours.fault:
-        return Verdict(False, f"The hours near it cannot be compared: {neighbours.fault}", {}, WARN)
+    damaged = [fault for hour, fault in neighbours.damaged.items() if hour in compared_with(commit.hour)]
+    faults = [f"{len(damaged)} hours near it cannot be compared: {quoted(str(damaged[0]))}"] if damaged else []
     found = neighbours_sent_again(commit.hour, {**neighbours.accounts, commit.hour: commit.account})
     return Verdict(
-        not found,
-        "; ".join(f"{hour} holds {shared} as well" for hour, shared in found.items())
-        or f"No other hour within {NEIGHBOUR_HOURS} hours holds the same records",
+        not found and not faults,
+        "; ".join([*([described(found)] if found else []), *faults])
+        or f"No other hour within {NEIGHBOUR_DAYS} days holds the same records",
         {
             "hours": len(found),
             **_listed(
@@ -266,14 +265,14 @@ def _sent_again(commit: HourCommit, neighbours: Neighbours) -> Verdict:
                 ("hour", "records", "revenue", "counted or estimated"),
                 [
                     (hour, each.records, each.revenue, "counted" if each.is_exact else "estimated")
-                    for hour, each in found.items()
+                    for hour, each in list(found.items())[:_ROWS_LISTED]
                 ],
             ),
             **_listed(
                 "objects",
                 ("object", "hour", "like its object"),
                 [(here, hour, there) for hour, each in found.items() for here, there in each.objects.items()][
-                    :_OBJECTS_LISTED
+                    :_ROWS_LISTED
                 ],
             ),
         },

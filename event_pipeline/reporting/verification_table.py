@@ -16,6 +16,9 @@ from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
 from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.verification import Difference, GoldVerdict, HourVerdict, Verification
 
+MOST_PAIRS = 10
+"""Pairs of hours that hold the same records, as many as are named."""
+
 
 def print_verification(verification: Verification, console: Console) -> None:
     """Print what was recounted, then everything that differs, then what could not be recounted."""
@@ -96,8 +99,11 @@ def _conclusion(verification: Verification) -> list[Text]:
     if verification.not_built:
         named = hours_text(verification.not_built)
         lines.append(Text(f"Not built yet, so not verified: {named}: `event-pipeline run`", style=WARNING))
-    for (hour, other), shared in verification.sent_again.items():
+    pairs = list(verification.sent_again.items())
+    for (hour, other), shared in pairs[:MOST_PAIRS]:
         lines.append(Text(f"Sent again, so counted twice: {hour} and {other} both hold {shared}", style=WARNING))
+    if len(pairs) > MOST_PAIRS:
+        lines.append(Text(f"Sent again, too: {len(pairs) - MOST_PAIRS:,} more pairs of hours", style=WARNING))
     differences = verification.differences
     if differences:
         count = f"{len(differences):,} difference{'s' if len(differences) != 1 else ''}"

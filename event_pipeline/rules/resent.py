@@ -41,8 +41,9 @@ LEAST_SHARE = 0.001
 in two hours only at the hour's turn; where a producer writes whole seconds, that is one second of 3,600 (0.03 %)."""
 LEAST_EQUAL = 3
 """Equal records that an estimate needs; where both hours are sampled whole, nothing is estimated."""
-NEIGHBOUR_HOURS = 24
-"""Hours before and after with which an hour is compared: a batch that waited for a day is found, too."""
+NEIGHBOUR_DAYS = 7
+"""Days before and after with whose hours an hour is compared: what is sent again later than that is too old by the
+contract's own limit, and quarantined."""
 
 _WHOLE = 1 << 32
 """The bound of a sample that holds every record: orders have 32 bits."""
@@ -51,6 +52,7 @@ _BATCH_ROWS = 1 << 16
 _BATCH_BYTES = 16 << 20
 _ID_BYTES = 3
 _OBJECTS_NAMED = 3
+_HOURS_NAMED = 3
 _U64 = pa.uint64()
 _CHOSEN_SCHEMA = pa.schema([*(EVENTS_SCHEMA.field(name) for name in _FIELDS), ("order", _U64)])
 
@@ -291,6 +293,9 @@ class SentAgain:
 
 def sent_again(account: HourAccount, other: HourAccount) -> SentAgain | None:
     """Return what of an hour another hour holds as well; None below the thresholds, or where one has no sample."""
+    smaller = min(account.silver_rows, other.silver_rows)
+    if not _may_share(account, other, LEAST_SHARE * smaller):
+        return None
     here, there = _samples(account), _samples(other)
     if not here or not there:
         return None
@@ -317,7 +322,6 @@ def sent_again(account: HourAccount, other: HourAccount) -> SentAgain | None:
             cents += sample.revenue_cents * share * each.silver_rows / (each.silver_rows + each.duplicates)
         ((most_like, _),) = Counter(holders[number] for number in shared).most_common(1)
         found.append((len(shared), each.key, most_like))
-    smaller = min(account.silver_rows, other.silver_rows)
     if not found or records < LEAST_SHARE * smaller or not (is_exact or equal >= LEAST_EQUAL):
         return None
     objects = {key: like for _, key, like in sorted(found, key=lambda each: (-each[0], each[1]))}
@@ -331,6 +335,20 @@ def neighbours_sent_again(hour: Hour, accounts: Mapping[Hour, HourAccount]) -> d
     near = (other for other in compared_with(hour) if other != hour and other in accounts)
     compared = {other: sent_again(accounts[hour], accounts[other]) for other in near}
     return {other: found for other, found in compared.items() if found}
+
+
+def described(found: Mapping[Hour, SentAgain]) -> str:
+    """Say for people which hours share records with an hour, those that share most first; a few of them by name."""
+    most = sorted(found.items(), key=lambda each: (-each[1].records, each[0]))
+    named = [f"{hour} holds {shared} as well" for hour, shared in most[:_HOURS_NAMED]]
+    more = len(most) - len(named)
+    return "; ".join([*named, *([f"and {more} more hours"] if more else [])])
+
+
+def _may_share(account: HourAccount, other: HourAccount, records: float) -> bool:
+    """Tell whether two hours hold enough events of the same days to share so many: most hours hold too few."""
+    most = sum(min(account.days[day].events, other.days[day].events) for day in account.days.keys() & other.days.keys())
+    return most >= max(1, records)
 
 
 def _samples(account: HourAccount) -> dict[str, _Sample]:
@@ -349,4 +367,4 @@ def _read(samples: tuple[tuple[str, str], ...]) -> dict[str, _Sample]:
 
 def compared_with(hour: Hour) -> HourRange:
     """Return the range of hours that an hour is compared with, itself among them."""
-    return HourRange(hour.plus(-NEIGHBOUR_HOURS), hour.plus(NEIGHBOUR_HOURS + 1))
+    return HourRange(hour.plus(-24 * NEIGHBOUR_DAYS), hour.plus(24 * NEIGHBOUR_DAYS + 1))

@@ -22,7 +22,7 @@ from event_pipeline.alerts.conditions import (
 )
 from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.state import HourState
-from event_pipeline.rules.accounting import HourAccount, ObjectAccount
+from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount
 from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.resent import Sampler
@@ -146,7 +146,10 @@ def test_records_that_were_sent_again_are_found_in_the_later_hour() -> None:
             f"run-{hour}",
             hour.end,
             "1",
-            HourAccount((ObjectAccount(f"object of {hour}", "e", 10, 2, 2, sample=sample),), {}),
+            HourAccount(
+                (ObjectAccount(f"object of {hour}", "e", 10, 2, 2, sample=sample),),
+                {"2025-12-07": DayTotals(events=2)},
+            ),
             (DataFile("silver.events", "e.parquet", 2, 10, ""),),
         )
         for hour in (HOUR, HOUR.plus(2))

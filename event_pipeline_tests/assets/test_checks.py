@@ -84,7 +84,7 @@ def test_hours_that_cannot_be_compared_are_a_warning_that_says_why(
     found = evaluation(result, "sent_again")
 
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert str(found.description).startswith(f"The hours near it cannot be compared: {damaged}: not JSON")
+    assert str(found.description).startswith(f"1 hours near it cannot be compared: `{damaged}: not JSON")
 
 
 @pytest.mark.parametrize("objects", [0, 2])

@@ -11,10 +11,18 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from event_pipeline.rules.accounting import HourAccount, ObjectAccount
+from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount
 from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.resent import MOST_SAMPLED, Sampler, SentAgain, bounded, neighbours_sent_again, sent_again
+from event_pipeline.rules.resent import (
+    MOST_SAMPLED,
+    Sampler,
+    SentAgain,
+    bounded,
+    described,
+    neighbours_sent_again,
+    sent_again,
+)
 
 HOUR = Hour.parse("2025-12-07T22")
 TYPES = ("page_view", "page_view", "page_view", "purchase", "search")
@@ -59,7 +67,8 @@ def hour_of(objects: Sequence[pa.Table], name: str = "o") -> HourAccount:
         accounts.append(
             ObjectAccount(f"{name}{number:02}", "e", 1, len(rows), fresh, len(rows) - fresh, sample=sample([table]))
         )
-    return HourAccount(bounded(accounts), {})
+    # All of them are said to be of one day: which day it is does not matter here.
+    return HourAccount(bounded(accounts), {"2025-12-07": DayTotals(events=len(seen))})
 
 
 def revenue_of(table: pa.Table) -> Decimal:
@@ -240,14 +249,35 @@ def test_hours_without_samples_and_damaged_ones_are_not_compared() -> None:
     hour = hour_of([table])
     (only,) = hour.objects
     for other in (None, "", "x", "100000000 0 !!! ", "100000000 0 AAA= "):
-        assert sent_again(hour, HourAccount((replace(only, sample=other),), {})) is None
+        assert sent_again(hour, HourAccount((replace(only, sample=other),), hour.days)) is None
     unreadable = ObjectAccount("u", "e", 1, unreadable="not_gzip")
-    assert sent_again(HourAccount(bounded((only, unreadable)), {}), hour) is not None
+    assert sent_again(HourAccount(bounded((only, unreadable)), hour.days), hour) is not None
     assert [each.sample for each in bounded((only, replace(only, key="old", sample=None)))] == [None, None]
 
 
-def test_neighbours_are_the_hours_of_a_day_before_and_after() -> None:
-    table = events(1, 50)
-    accounts = {HOUR.plus(distance): hour_of([table]) for distance in (-25, -24, -1, 0, 2, 24, 25)}
-    assert list(neighbours_sent_again(HOUR, accounts)) == [HOUR.plus(each) for each in (-24, -1, 2, 24)]
+def test_neighbours_are_the_hours_of_seven_days_before_and_after() -> None:
+    account = hour_of([events(1, 50)])
+    accounts = {HOUR.plus(distance): account for distance in (-169, -168, -1, 0, 2, 168, 169)}
+    assert list(neighbours_sent_again(HOUR, accounts)) == [HOUR.plus(each) for each in (-168, -1, 2, 168)]
     assert neighbours_sent_again(HOUR.plus(1), accounts) == {}
+
+
+def test_many_hours_that_hold_the_same_are_named_by_three_of_them() -> None:
+    shared = SentAgain(5, Decimal("1.00"), True, {"a": "b"})
+    most = SentAgain(9, Decimal("2.00"), False, {f"o{n}": "b" for n in range(5)})
+    found = {HOUR.plus(number): shared for number in range(20)} | {HOUR.plus(30): most}
+    assert described(found) == (
+        "2025-12-09T04 holds about 9 records, revenue about 2.00 USD (o0 like b, o1 like b, o2 like b and 2 more "
+        "objects) as well; 2025-12-07T22 holds 5 records, revenue 1.00 USD (a like b) as well; 2025-12-07T23 holds 5 "
+        "records, revenue 1.00 USD (a like b) as well; and 18 more hours"
+    )
+    assert described({}) == ""
+
+
+def test_hours_with_too_few_events_of_the_same_days_are_not_compared() -> None:
+    hour = hour_of([events(1, 2_000)])
+    for shared, is_found in ((0, False), (1, False), (2, True)):
+        other = HourAccount(
+            hour.objects, {"2025-12-06": DayTotals(events=2_000), "2025-12-07": DayTotals(events=shared)}
+        )
+        assert (sent_again(hour, other) is not None) == is_found

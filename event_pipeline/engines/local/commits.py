@@ -13,6 +13,8 @@ from event_pipeline.engines.local.layout import Layout, publish, storage_faults
 from event_pipeline.rules.hour import Hour, HourRange
 
 Commit = HourCommit | PartialCommit | DayCommit
+_FEW_HOURS = 1_000
+"""Up to so many hours are looked for one by one; above, the folder tells first which of them there are."""
 _Kind = TypeVar("_Kind", HourCommit, PartialCommit, DayCommit)
 
 
@@ -53,7 +55,7 @@ class CommitStore:
 
     def _recorded(self, hours: HourRange | None) -> Iterator[Hour]:
         folder = self._layout.commits / "hours"
-        if hours is not None and len(hours) <= 48:
+        if hours is not None and len(hours) <= _FEW_HOURS:
             yield from hours
             return
         for path in sorted(folder.rglob("hour=*.json")):
