@@ -272,17 +272,13 @@ def verify(first: FromOption = None, end: ToOption = None) -> None:
     from event_pipeline.reporting.verification_table import print_verification
     from event_pipeline.verification import verify as recount
 
-    settings = load_settings()
+    settings, hours = load_settings(), hour_range(first, end)
+    engine = open_engine(settings)
     with progress() as view:
         verification = recount(
-            open_engine(settings),
-            load_gold_tables(),
-            settings.event_time_limits,
-            hour_range(first, end),
-            datetime.now(UTC),
-            view.step,
+            engine, load_gold_tables(), settings.event_time_limits, hours, datetime.now(UTC), view.step
         )
-    print_verification(verification, output())
+    print_verification(verification, engine.unmatched_raw_keys(), settings.expected_objects, output())
     if verification.differences:
         raise typer.Exit(ExitCode.NOT_HELD)
 

@@ -41,6 +41,9 @@ def _hour(value: Any) -> Any:
     return Hour.parse(value) if isinstance(value, str) else value
 
 
+EARLIEST_FIRST_PARTITION = Hour.parse("2000-01-01T00")
+"""Hours of years such as 1970 come from clocks that were never set."""
+
 HourSetting = Annotated[Hour, NoDecode, BeforeValidator(_hour), PlainSerializer(str)]
 
 
@@ -334,6 +337,13 @@ class Settings(BaseSettings):
         for name in filter(None, map(str.strip, value.split(","))):
             if not _HOST.fullmatch(name):
                 raise ValueError("names with commas between, each `name` or `name:port`: no address, no pattern")
+        return value
+
+    @field_validator("first_partition")
+    @classmethod
+    def _plausible_first_partition(cls, value: Hour) -> Hour:
+        if value < EARLIEST_FIRST_PARTITION:
+            raise ValueError(f"the first partition is {EARLIEST_FIRST_PARTITION} or later")
         return value
 
     @model_validator(mode="after")

@@ -199,10 +199,49 @@ def test_hours_whose_raw_objects_have_all_expired_stay_published(run: Run, built
 
 def test_raw_objects_before_the_first_partition_are_named_and_left(run: Run, root: Path) -> None:
     early = Hour.parse("2025-10-31T23")
-    write_object(root, early, 0, [event(early)])
+    key = write_object(root, early, 0, [event(early)])
     ended = run("run")
     assert ended.code == 0
-    assert "they lie before the first partition 2025-11-01T00: 1 hour (2025-10-31T23)" in ended.err
+    assert "Not read, 1 key: before the first partition 2025-11-01T00 (EVENT_PIPELINE_FIRST_PARTITION)" in ended.err
+    assert key in ended.err
+
+
+@pytest.mark.parametrize("hour", ["0001-01-01T00", "1970-01-01T00", "2300-06-01T12", "9999-12-31T23"])
+def test_an_object_of_an_hour_that_cannot_be_disturbs_no_command(run: Run, built: Path, hour: str) -> None:
+    path = built / "raw" / f"{Hour.parse(hour).raw_prefix}minute=00/events-20251207-220000.jsonl.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    key = path.relative_to(built / "raw").as_posix()
+    for arguments in (["run"], ["status"], ["verify"]):
+        ended = run(*arguments)
+        assert ended.code == 0, ended.err
+        assert key in ended.out + ended.err
+        assert len(ended.out.splitlines()) < 120
+    alerts = run("alerts")
+    assert alerts.code == ExitCode.NOT_HELD
+    assert "1 key below events/ is not read" in alerts.out
+    assert run("repair").code == 0
+    assert run("doctor").code == 0
+    assert key in run("doctor").out
+    status = json.loads(run("status", "--format", "json").out)
+    assert [each["key"] for each in status["first_unmatched_keys"]] == [key]
+    # What the messages advise, helps.
+    path.unlink()
+    assert "not read" not in run("status").out.lower()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "--from", "0001-01-01T00", "--to", "9999-12-31T23"],
+        ["verify", "--from", "0001-01-01T00", "--to", "9999-12-31T23"],
+        ["repair", "--from", "0001-01-01T00", "--to", "9999-12-31T23"],
+    ],
+)
+def test_a_range_over_the_whole_calendar_ends_soon(run: Run, built: Path, arguments: list[str]) -> None:
+    ended = run(*arguments)
+    assert ended.code in (ExitCode.OK, ExitCode.USAGE), ended.err
+    assert len(ended.out.splitlines()) < 400
 
 
 def test_an_interrupt_ends_with_130_and_one_line(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -523,7 +562,7 @@ def test_doctor_warns_of_unmatched_keys_and_finds_missing_files(run: Run, built:
     (built / "raw" / HOUR.raw_prefix / "notes.txt").write_text("hello")
     healthy = run("doctor")
     assert healthy.code == 0
-    assert re.search(r"warn +raw objects .*1 keys do not match", healthy.out)
+    assert re.search(r"warn +raw objects .*1 keys are not read", healthy.out)
     assert re.search(r"ok +published builds +queries see all 2 committed hours", healthy.out)
     next((built / "lake" / "runs" / "hours" / HOUR.hive_path).glob("*/events-0.parquet")).unlink()
     sick = run("doctor")

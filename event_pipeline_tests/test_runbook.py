@@ -203,6 +203,24 @@ def lost_object(place: Place) -> None:
     gone.unlink()
 
 
+def few_objects(place: Place) -> None:
+    # The copy of the hour in question: the others of the place have one object as well, and it is enough for them.
+    place.patch.setenv("EVENT_PIPELINE_EXPECTED_OBJECTS", "2")
+    place.until_healed.callback(complete_hours, place)
+
+
+def complete_hours(place: Place) -> None:
+    """Write the second object of each built hour."""
+    for hour in (CLOSED.plus(-1), CLOSED):
+        place.write(hour, 40)
+
+
+def unmatched_key(place: Place) -> None:
+    odd = place.root / "raw" / "events" / "_SUCCESS"
+    odd.write_bytes(b"")
+    place.until_healed.callback(odd.unlink)
+
+
 def failed_run(place: Place) -> None:
     hour = CLOSED.plus(-5)
     place.write(hour)
@@ -289,6 +307,8 @@ FAULTS: dict[str, Fault] = {
     "conservation_law": (broken_law, "Records in and out do not add up"),
     "lost_objects": (lost_object, "Raw objects of published hours are gone"),
     "sent_again": (resent_object, "Records of another hour were sent again in 1 hour"),
+    "few_objects": (few_objects, "Fewer than 2 raw objects in"),
+    "unmatched_keys": (unmatched_key, "1 key below events/ is not read"),
     "run_failed": (failed_run, "Runs failed and are not tried again"),
     "cannot_look": (damaged_catalog, "The pipeline's data cannot be read"),
     "daily_digest": (nothing, "ready"),

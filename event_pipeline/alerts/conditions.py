@@ -14,6 +14,7 @@ from enum import StrEnum
 from event_pipeline.alerts.volume import volume_band
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState
+from event_pipeline.rules.accounting import UnmatchedKey
 from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.rules.resent import described, neighbours_sent_again
@@ -33,6 +34,8 @@ class AlertKind(StrEnum):
     CONSERVATION_LAW = "conservation_law"
     LOST_OBJECTS = "lost_objects"
     SENT_AGAIN = "sent_again"
+    FEW_OBJECTS = "few_objects"
+    UNMATCHED_KEYS = "unmatched_keys"
     RUN_FAILED = "run_failed"
     CANNOT_LOOK = "cannot_look"
     BACKFILL_FINISHED = "backfill_finished"
@@ -116,6 +119,8 @@ class Facts:
     """Newest published hour with raw objects, however old."""
     objects: Mapping[Hour, int]
     """Raw objects that are listed for the hours of `states` now."""
+    unmatched: Sequence[UnmatchedKey] = ()
+    """Every key below `events/` that is not read, however old."""
     failed_runs: Sequence[FailedRun] = ()
     backfills: Sequence[FinishedBackfill] = ()
 
@@ -164,6 +169,8 @@ def find(facts: Facts, settings: Settings) -> list[Finding]:
         _conservation_law(facts),
         _lost_objects(facts),
         _sent_again(facts),
+        _few_objects(facts, settings),
+        _unmatched_keys(facts),
         _run_failed(facts),
     )
     return [finding for finding in found if finding]
@@ -382,6 +389,41 @@ def _sent_again(facts: Facts) -> Finding | None:
         "Records of another hour were sent again in",
         details,
         "revenue and counts hold them twice: ask the producer, take the object that was sent again out of raw",
+    )
+
+
+def _few_objects(facts: Facts, settings: Settings) -> Finding | None:
+    """Hold hours that have objects, and whose grace is over, to the expected number: silence is another condition."""
+    expected, details = settings.expected_objects, dict[Hour, str]()
+    for hour in facts.states:
+        commit = facts.commits.get(hour)
+        found = max(facts.objects.get(hour, 0), len(commit.account.objects) if commit else 0)
+        if 0 < found < expected and hour.end + timedelta(minutes=settings.grace_minutes) <= facts.now:
+            details[hour] = f"{found} objects, {expected} expected"
+    return _about_hours(
+        AlertKind.FEW_OBJECTS,
+        Severity.WARNING,
+        f"Fewer than {expected} raw objects in",
+        details,
+        "ask the producer whether objects are missing: late ones are picked up by themselves. "
+        "EVENT_PIPELINE_EXPECTED_OBJECTS is the number that counts as complete",
+    )
+
+
+def _unmatched_keys(facts: Facts) -> Finding | None:
+    by_reason: dict[str, list[str]] = {}
+    for each in facts.unmatched:
+        by_reason.setdefault(each.reason, []).append(each.key)
+    if not by_reason:
+        return None
+    count = len(facts.unmatched)
+    return Finding(
+        AlertKind.UNMATCHED_KEYS,
+        Severity.WARNING,
+        f"{count:,} key{'s' if count > 1 else ''} below events/ {'are' if count > 1 else 'is'} not read",
+        {reason: shortened(f"{len(keys):,} keys, first {keys[0]}") for reason, keys in by_reason.items()},
+        "`event-pipeline status` names them: move each object under the hour in which it landed, or away from events/",
+        AlertKind.UNMATCHED_KEYS,
     )
 
 

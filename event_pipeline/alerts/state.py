@@ -81,6 +81,8 @@ class AlertState:
     records: Mapping[str, int] = field(default_factory=dict)
     """Published hour -> its records: what volume is learned from."""
     newest_published: str | None = None
+    keys_looked_at: str | None = None
+    """The hour in which all keys were listed last, when each of them was read: the list costs as much as all of raw."""
     outbox: tuple[Outgoing, ...] = ()
     trouble: Mapping[str, ChannelTrouble] = field(default_factory=dict)
     """By channel."""

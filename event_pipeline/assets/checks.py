@@ -61,6 +61,10 @@ GOLD_CHECKS = {
 _ROWS_LISTED = 20
 
 
+ROWS_LISTED = 20
+"""Rows of a table in a check's metadata; what data can lengthen must not fill the event log."""
+
+
 def check_specs(
     asset: str, checks: Mapping[str, str], partitions: dg.PartitionsDefinition[Any]
 ) -> list[dg.AssetCheckSpec]:
@@ -75,7 +79,7 @@ def check_specs(
 
 def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict[str, Verdict]:
     """Judge what was listed for one hour."""
-    found, expected, unmatched = len(listing.objects), settings.expected_objects, listing.unmatched_keys
+    found, expected, unmatched = len(listing.objects), settings.expected_objects, listing.unmatched
     if not listing.hour.is_closed(now):
         described = f"{found} objects so far, the hour is not over"
     else:
@@ -89,8 +93,11 @@ def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict
         ),
         "unmatched_keys": Verdict(
             not unmatched,
-            f"{len(unmatched)} keys do not match the raw layout and are not read" if unmatched else "All keys match",
-            {"unmatched": len(unmatched), **_listed("keys", ("key",), [(key,) for key in unmatched])},
+            f"{len(unmatched):,} keys below the hour are not read" if unmatched else "All keys match",
+            {
+                "unmatched": len(unmatched),
+                **_listed("keys", ("key", "why not read"), [(each.key, each.reason) for each in unmatched]),
+            },
             WARN,
         ),
     }
@@ -308,6 +315,9 @@ def _equals_silver(measures: Sequence[Measure]) -> Verdict:
 
 
 def _listed(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return a table under a name, or nothing when it would be empty."""
+    """Return a table of the first rows under a name, or nothing when it would be empty."""
     listed = list(rows)
+    if len(listed) > ROWS_LISTED:
+        further = (f"and {len(listed) - ROWS_LISTED:,} more", *[""] * (len(header) - 1))
+        listed = [*listed[:ROWS_LISTED], further]
     return {name: markdown_table(header, listed)} if listed else {}

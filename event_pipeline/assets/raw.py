@@ -72,7 +72,7 @@ def _metadata(listing: RawListing) -> dict[str, Any]:
     return {
         "objects": len(listing.objects),
         "bytes": listing.raw_bytes,
-        "unmatched_keys": len(listing.unmatched_keys),
+        "unmatched_keys": len(listing.unmatched),
         "fingerprint": listing.fingerprint,
         **(
             {

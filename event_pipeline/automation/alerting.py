@@ -95,6 +95,7 @@ def look(
             present,
             records={str(hour): records for hour, records in facts.records.items()},
             newest_published=str(facts.newest_published) if facts.newest_published else None,
+            keys_looked_at=None if facts.unmatched else str(Hour.containing(now)),
         )
 
     return Look(Seen(now, find(facts, settings), reports), learn)
@@ -108,7 +109,8 @@ def gather(
 ) -> Facts:
     """Read the facts: listings and commit records of the hours that alerts are about, and Dagster's runs of them.
 
-    Without an instance no run is looked at. Records of older hours come from the state, so a look costs the same
+    Without an instance no run is looked at. All keys are listed once an hour, or at every look while some are not
+    read. Records of older hours come from the state, so a look costs the same
     whatever lies behind.
 
     Raises:
@@ -119,8 +121,9 @@ def gather(
     first = max(settings.first_partition, current.plus(-settings.alert_hours))
     before = {Hour.parse(hour): records for hour, records in state.records.items()}
     newest = Hour.parse(state.newest_published) if state.newest_published else None
+    unmatched = () if state.keys_looked_at == str(current) else tuple(engine.unmatched_raw_keys())
     if first >= current:
-        return Facts(now, {}, {}, {}, before, newest, {})
+        return Facts(now, {}, {}, {}, before, newest, {}, unmatched)
     hours = HourRange(first, current)
     states = pipeline.states(now, hours)
     commits = engine.hour_commits(hours)
@@ -141,6 +144,7 @@ def gather(
         before,
         newest,
         {hour: len(listing.objects) for hour, listing in engine.list_raw_hours(hours).items()},
+        unmatched,
         failed_runs(instance, first.start) if instance else (),
         finished_backfills(instance, first.start, state.reported) if instance else (),
     )

@@ -11,6 +11,7 @@ from event_pipeline.automation.dagster_storage import storage_faults
 from event_pipeline.engines.base import PipelineError
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
+from event_pipeline.rules.accounting import UnmatchedKey
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
 from event_pipeline.settings import Settings
 
@@ -36,7 +37,9 @@ class BuildPlan:
     expired: tuple[Hour, ...]
     """Hours that lost all of them: what was built stays."""
     too_early: tuple[Hour, ...]
-    """Hours with raw objects before the first partition."""
+    """Published hours before the first partition: it was set to a later one since."""
+    unmatched: tuple[UnmatchedKey, ...] = ()
+    """Keys that are not read: all of them, or those of the range that was asked for."""
 
 
 def plan_build(
@@ -65,7 +68,12 @@ def plan_build(
     left = {*too_early, *shrunk, *expired}
     wanted = DUE_STATES | {HourState.SHRUNK}
     chosen = (hour for hour, state in states.items() if hour not in left and (hours is not None or state in wanted))
-    return BuildPlan(tuple(chosen), shrunk, expired, too_early)
+    unmatched = (
+        [each for listing in landed.values() for each in listing.unmatched]
+        if hours is not None
+        else pipeline.engine.unmatched_raw_keys()
+    )
+    return BuildPlan(tuple(chosen), shrunk, expired, too_early, tuple(unmatched))
 
 
 def check_buildable(hours: HourRange, settings: Settings, now: datetime) -> None:

@@ -27,7 +27,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from event_pipeline.engines.commit import HourCommit
-from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject
+from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.hour import Hour, HourRange, hours_text
 from event_pipeline.rules.query import GoldTable
 
@@ -272,8 +272,8 @@ class Engine(Protocol):
     def list_raw_hours(self, hours: HourRange | None = None) -> dict[Hour, RawListing]:
         """List the hours that have raw objects, all of them or those of a range, in order."""
 
-    def unmatched_raw_keys(self) -> list[str]:
-        """List every key under `events/` that does not match the raw layout."""
+    def unmatched_raw_keys(self) -> list[UnmatchedKey]:
+        """List every key under `events/` that is not read, and why, sorted."""
 
     def take_notices(self, done_with: Sequence[str]) -> RawNotices:
         """Delete the messages of these receipts, then take what the queue of new raw objects holds; none without one.

@@ -9,9 +9,12 @@ from datetime import datetime
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.state import HourSituation, HourState, hour_situations
 from event_pipeline.rules.accounting import RawListing
-from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
+
+MOST_HOURS = 20 * 366 * 24
+"""Of one range: a mistyped year must not keep a command busy for hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,10 @@ class Pipeline:
 
         Raises:
             PipelineError: listings, commit records or catalog cannot be read.
+            InvalidHourError: the range is longer than any pipeline is old.
         """
+        if hours is not None and len(hours) > MOST_HOURS:
+            raise InvalidHourError(f"{hours} is more than {MOST_HOURS:,} hours, twenty years: ask for a part of it")
         return hour_situations(
             self.engine,
             self.gold_tables,

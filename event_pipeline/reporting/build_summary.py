@@ -15,6 +15,7 @@ from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.reporting.answers import print_data_folder, print_newest_answers
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
+from event_pipeline.reporting.unmatched import unmatched_lines
 from event_pipeline.rules.hour import Hour, HourRange, hours_text
 
 if TYPE_CHECKING:
@@ -60,10 +61,13 @@ def _print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) 
         )
     if plan.too_early:
         console.print(
-            f"Left alone, because they lie before the first partition {first_partition}: {hours_text(plan.too_early)}.",
+            f"Left as published, because they are before the first partition {first_partition}: "
+            f"{hours_text(plan.too_early)}.",
             style=WARNING,
         )
         console.print("  EVENT_PIPELINE_FIRST_PARTITION sets it.", style=WARNING)
+    for line in unmatched_lines(plan.unmatched):
+        console.print(line)
 
 
 def is_sound(outcome: RangeOutcome) -> bool:

@@ -150,8 +150,8 @@ def _raw_objects(engine: Engine) -> Finding:
     objects, size = sum(len(each.objects) for each in listings), sum(each.raw_bytes for each in listings)
     found = f"{objects:,} in {len(listings):,} hours, {size / (1 << 20):,.1f} MiB"
     if unmatched := engine.unmatched_raw_keys():
-        remedy = "move or rename them: `event-pipeline status` lists them all"
-        found += f"; {len(unmatched):,} keys do not match the layout and are not read, first: {unmatched[0]}"
+        remedy = "move or rename them: `event-pipeline status` names them by reason"
+        found += f"; {len(unmatched):,} keys are not read, first: {unmatched[0]}"
         return Finding(Level.WARN, "raw objects", found, remedy)
     return Finding(Level.OK, "raw objects", found)
 

@@ -18,10 +18,15 @@ from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
-from event_pipeline.rules.hour import Hour, HourRange, hours_text
+from event_pipeline.reporting.unmatched import unmatched_lines
+from event_pipeline.rules.accounting import UnmatchedKey
+from event_pipeline.rules.hour import Hour, HourRange, hours_text, implausible, plausible_part
 
 WIDE_GRID = 112
 """Columns from which every hour of the grid gets a heading and room of its own."""
+
+
+UNMATCHED_IN_JSON = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Status:
     """Every landing hour between the first and the last that is known, or of a range."""
 
     hours: tuple[HourStatus, ...]
-    unmatched_keys: tuple[str, ...]
+    unmatched: tuple[UnmatchedKey, ...]
     """Keys under `events/` that do not match the raw layout."""
 
     def of_state(self, *states: HourState) -> list[Hour]:
@@ -96,8 +101,12 @@ def read_status(pipeline: Pipeline, now: datetime, hours: HourRange | None, runs
     listings = engine.list_raw_hours(hours)
     damaged: dict[Hour, StorageError] = {}  # the state says which hours these are
     commits = engine.hour_commits(hours, damaged)
-    seen = {*listings, *commits, *damaged}
-    known = hours or (HourRange.of(sorted(seen)) if seen else None)
+    # Nothing walks outside the hours that there can be, whatever an older version published or a person types.
+    first = pipeline.settings.first_partition
+    found = [hour for hour in {*listings, *commits, *damaged} if not implausible(hour, first, now)]
+    known = HourRange.of(found) if found else None
+    if hours is not None:
+        known = plausible_part(hours, first, now)
     states = {}
     if known:
         states = pipeline.states(now, known, listings=listings)
@@ -122,7 +131,7 @@ def read_status(pipeline: Pipeline, now: datetime, hours: HourRange | None, runs
 
 
 def status_as_json(status: Status) -> dict[str, Any]:
-    """Return the status as one JSON document: hours in order, and the unmatched keys."""
+    """Return the status as one JSON document: hours in order, how many keys are unmatched, and the first of them."""
     hours = [
         {
             "hour": str(each.hour),
@@ -136,7 +145,13 @@ def status_as_json(status: Status) -> dict[str, Any]:
         }
         for each in status.hours
     ]
-    return {"hours": hours, "unmatched_keys": list(status.unmatched_keys)}
+    return {
+        "hours": hours,
+        "unmatched_keys": len(status.unmatched),
+        "first_unmatched_keys": [
+            {"key": each.key, "reason": each.reason} for each in status.unmatched[:UNMATCHED_IN_JSON]
+        ],
+    }
 
 
 def print_status(status: Status, console: Console) -> None:
@@ -228,7 +243,5 @@ def _findings(status: Status) -> list[Text]:
         hours = [each.hour for each in status.hours if each.run is state]
         if hours:
             lines.append(Text(f"Dagster's last run {state}: {hours_text(hours)}", style=_RUNS[state].style))
-    if status.unmatched_keys:
-        lines.append(Text("Not read, because the key does not match the raw layout:", style=WARNING))
-        lines += [Text(f"  {key}") for key in status.unmatched_keys]
+    lines += unmatched_lines(status.unmatched)
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import date
 from itertools import groupby
 
@@ -13,6 +14,8 @@ from rich.text import Text
 
 from event_pipeline.reporting.tables import fits, lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
+from event_pipeline.reporting.unmatched import unmatched_lines
+from event_pipeline.rules.accounting import UnmatchedKey
 from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.verification import Difference, GoldVerdict, HourVerdict, Verification
 
@@ -20,8 +23,14 @@ MOST_PAIRS = 10
 """Pairs of hours that hold the same records, as many as are named."""
 
 
-def print_verification(verification: Verification, console: Console) -> None:
-    """Print what was recounted, then everything that differs, then what could not be recounted."""
+def print_verification(
+    verification: Verification, unmatched: Sequence[UnmatchedKey], expected_objects: int, console: Console
+) -> None:
+    """Print what was recounted, then everything that differs, then what could not be recounted.
+
+    Keys that are not read, and hours with fewer objects than expected, are no difference: what they would add to the
+    data is not known here.
+    """
     if verification.hours:
         console.print(_hours_table(verification.hours))
     if verification.gold:
@@ -31,7 +40,10 @@ def print_verification(verification: Verification, console: Console) -> None:
         console.print()
         _print_differences(verification.differences, console)
     console.print()
-    for line in _conclusion(verification):
+    few = [each.hour for each in verification.hours if 0 < each.objects < expected_objects]
+    if few:
+        console.print(Text(f"Fewer than {expected_objects} raw objects landed in {hours_text(few)}", style=WARNING))
+    for line in (*unmatched_lines(unmatched), *_conclusion(verification)):
         console.print(line)
 
 

@@ -26,6 +26,18 @@ class RawObject:
     modified: datetime = field(compare=False)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class UnmatchedKey:
+    """One key below `events/` that is not read."""
+
+    key: str
+    reason: str
+    """Why, for people, as an addition to the key: `before the first partition 2025-11-01T00`."""
+
+    def __str__(self) -> str:
+        return f"{self.key} ({self.reason})"
+
+
 @dataclass(frozen=True, slots=True)
 class RawListing:
     """What lies under one landing hour's prefix at one moment."""
@@ -33,8 +45,8 @@ class RawListing:
     hour: Hour
     objects: tuple[RawObject, ...]
     """Sorted by key."""
-    unmatched_keys: tuple[str, ...] = ()
-    """Keys below the prefix that do not match the raw layout: reported, not read."""
+    unmatched: tuple[UnmatchedKey, ...] = ()
+    """Keys below the prefix that are no raw objects of the hour, sorted: reported, not read."""
 
     @property
     def fingerprint(self) -> str:

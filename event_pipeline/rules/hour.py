@@ -14,6 +14,9 @@ from datetime import UTC, date, datetime, timedelta
 
 ONE_HOUR = timedelta(hours=1)
 PARTITION_KEY_FORMAT = "%Y-%m-%d-%H:%M"
+LONGEST_LEAD = timedelta(days=1)
+"""A landing hour may lie this much ahead of now: another machine's clock, or another time zone."""
+RAW_LAYOUT = "events/year=YYYY/month=MM/day=DD/hour=HH/minute=mm/events-YYYYmmdd-HHMMSS.jsonl.gz"
 PARTITION_COLUMNS = ("year", "month", "day", "hour")
 RAW_ROOT = "events/"
 
@@ -92,19 +95,22 @@ class Hour:
 
     @property
     def end(self) -> datetime:
-        """The instant at which the next hour starts."""
-        return self.start + ONE_HOUR
+        """The instant at which the next hour starts; the last instant there is for the calendar's last hour."""
+        try:
+            return self.start + ONE_HOUR
+        except OverflowError:
+            return datetime.max.replace(tzinfo=UTC)
 
     @property
     def partition_key(self) -> str:
         """Dagster's key, `2025-12-07-22:00`."""
-        return self.start.strftime(PARTITION_KEY_FORMAT)
+        return f"{self.start.year:04}-{self.start:%m-%d-%H:%M}"
 
     @property
     def partition_values(self) -> tuple[str, str, str, str]:
         """Values of the partition columns year, month, day, hour: zero-padded strings."""
         start = self.start
-        return f"{start:%Y}", f"{start:%m}", f"{start:%d}", f"{start:%H}"
+        return f"{start.year:04}", f"{start:%m}", f"{start:%d}", f"{start:%H}"
 
     @property
     def hive_path(self) -> str:
@@ -122,15 +128,24 @@ class Hour:
         return f"{self.raw_prefix}minute={landed:%M}/events-{landed:%Y%m%d-%H%M%S}.jsonl.gz"
 
     def plus(self, hours: int) -> Hour:
-        """Return the hour that many hours later (earlier when negative)."""
-        return Hour(self.start + hours * ONE_HOUR)
+        """Return the hour that many hours later (earlier when negative).
+
+        Raises:
+            InvalidHourError: it lies outside the calendar.
+        """
+        try:
+            return Hour(self.start + hours * ONE_HOUR)
+        except OverflowError:
+            raise InvalidHourError(
+                f"{self} {hours:+,} hours is no hour: the calendar goes from 0001-01-01T00 to 9999-12-31T23"
+            ) from None
 
     def is_closed(self, now: datetime) -> bool:
         """Tell whether the hour lies wholly in the past at an instant."""
         return self.end <= now
 
     def __str__(self) -> str:
-        return self.start.strftime("%Y-%m-%dT%H")
+        return self.start.isoformat()[:13]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +186,27 @@ class HourRange:
 
     def __str__(self) -> str:
         return f"{self.first} to {self.end} ({len(self)} hour{'s' if len(self) > 1 else ''})"
+
+
+def implausible(hour: Hour, first_partition: Hour, now: datetime) -> str | None:
+    """Say why raw objects of a landing hour are not read; None when the hour may be built, now or once it is over."""
+    if hour < first_partition:
+        return f"before the first partition {first_partition} (EVENT_PIPELINE_FIRST_PARTITION)"
+    if hour.start > now + LONGEST_LEAD:
+        return f"more than {LONGEST_LEAD.days} day ahead of now"
+    return None
+
+
+def plausible_part(hours: HourRange, first_partition: Hour, now: datetime) -> HourRange | None:
+    """Return the part of a range in which raw objects can be; None when there is none."""
+    first, end = max(hours.first, first_partition), min(hours.end, Hour.containing(now + LONGEST_LEAD).plus(1))
+    return HourRange(first, end) if first < end else None
+
+
+def misplaced(key: str, first_partition: Hour, now: datetime) -> str | None:
+    """Say why an object below `events/` is not read, by its key alone; None when it belongs to a landing hour."""
+    hour = Hour.of_raw_key(key)
+    return f"not named {RAW_LAYOUT}" if hour is None else implausible(hour, first_partition, now)
 
 
 def contiguous(hours: Iterable[Hour], most: int) -> list[HourRange]:

@@ -22,7 +22,7 @@ from event_pipeline.alerts.conditions import (
 )
 from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.state import HourState
-from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount
+from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, UnmatchedKey
 from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.resent import Sampler
@@ -30,7 +30,7 @@ from event_pipeline.settings import load_settings
 from event_pipeline_tests.alerts.facts import NOW, WINDOW, commit, facts
 
 HOUR = Hour.parse("2025-12-07T22")
-SETTINGS = load_settings()
+SETTINGS = load_settings(expected_objects=1)
 
 
 def found(given: Facts) -> dict[AlertKind, Finding]:
@@ -217,3 +217,29 @@ def test_the_digest_adds_up_the_day() -> None:
         "open alerts: volume",
     )
     assert NOW.date().isoformat() == "2025-12-08"
+
+
+def test_a_closed_hour_with_too_few_objects_is_told_once_its_grace_is_over() -> None:
+    settings = load_settings(expected_objects=3, grace_minutes=45)
+    last = WINDOW.last
+    objects = {hour: 3 for hour in WINDOW} | {WINDOW.first: 2, WINDOW.first.plus(1): 0, last: 1}
+    # Two and a half hours past two: the last hour ended half an hour ago, its grace is not over.
+    finding = next(each for each in find(facts(objects=objects), settings) if each.kind is AlertKind.FEW_OBJECTS)
+    assert finding.subjects == {
+        str(WINDOW.first): "2 objects, 3 expected",
+        str(WINDOW.first.plus(1)): "1 objects, 3 expected",  # as published: raw has expired since
+    }
+    assert finding.severity is Severity.WARNING
+    enough = find(facts(objects={hour: 3 for hour in WINDOW}), settings)
+    assert AlertKind.FEW_OBJECTS not in [each.kind for each in enough]
+
+
+def test_keys_that_are_not_read_are_told_by_reason_and_never_all_of_them() -> None:
+    unmatched = [UnmatchedKey(f"events/{number:05}.csv", "not named so") for number in range(12_345)]
+    unmatched.append(UnmatchedKey("events/pipe", "a pipe, no regular file"))
+    finding = found(facts(unmatched=unmatched))[AlertKind.UNMATCHED_KEYS]
+    assert finding.title == "12,346 keys below events/ are not read"
+    assert finding.subjects == {
+        "not named so": "12,345 keys, first events/00000.csv",
+        "a pipe, no regular file": "1 keys, first events/pipe",
+    }

@@ -44,7 +44,12 @@ def receiver() -> Iterator[Receiver]:
 def settings(root: Path, receiver: Receiver) -> Settings:
     """Settings whose alerts go there; the digest is due at any hour."""
     return load_settings(
-        root=root, workers=1, alert_webhook_url=receiver.url, alert_digest_hour=0, dagster_url="http://dagster.example"
+        expected_objects=1,
+        root=root,
+        workers=1,
+        alert_webhook_url=receiver.url,
+        alert_digest_hour=0,
+        dagster_url="http://dagster.example",
     )
 
 

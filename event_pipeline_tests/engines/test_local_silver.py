@@ -126,12 +126,13 @@ def test_keys_outside_the_layout_are_reported_and_not_read(engine: LocalEngine, 
         path = root / "raw" / stray
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"?")
-    assert engine.unmatched_raw_keys() == [
+    assert [each.key for each in engine.unmatched_raw_keys()] == [
         "events/readme.txt",
         f"{HOUR.raw_prefix}minute=00/events.jsonl.gz",
         "events/year=2025/month=13/x",
     ]
-    assert engine.list_raw(HOUR).unmatched_keys == (f"{HOUR.raw_prefix}minute=00/events.jsonl.gz",)
+    (unmatched,) = engine.list_raw(HOUR).unmatched
+    assert unmatched.key == f"{HOUR.raw_prefix}minute=00/events.jsonl.gz"
     assert list(engine.list_raw_hours()) == [HOUR]
     assert build(engine, [HOUR])[0].commit.account.records == 1
 

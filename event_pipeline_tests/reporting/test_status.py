@@ -18,7 +18,7 @@ from event_pipeline.reporting.status import (
     status_as_json,
 )
 from event_pipeline.reporting.terminal import output
-from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.hour import RAW_LAYOUT, Hour, HourRange
 from event_pipeline.settings import Settings
 from event_pipeline_tests.pipeline import HOUR, build, event, write_object
 
@@ -115,8 +115,9 @@ def test_unmatched_keys_are_listed(settings: Settings, capsys: pytest.CaptureFix
     stray = settings.root / "raw" / HOUR.raw_prefix / "notes.txt"
     stray.write_text("hello")
     status = status_of(settings)
-    assert status.unmatched_keys == (f"{HOUR.raw_prefix}notes.txt",)
-    assert status.unmatched_keys[0] in printed(status, capsys)
+    (unmatched,) = status.unmatched
+    assert (unmatched.key, unmatched.reason) == (f"{HOUR.raw_prefix}notes.txt", f"not named {RAW_LAYOUT}")
+    assert unmatched.key in printed(status, capsys)
 
 
 def test_the_json_document_says_the_same(settings: Settings) -> None:
@@ -135,7 +136,8 @@ def test_the_json_document_says_the_same(settings: Settings) -> None:
                 "last_run": "failed",
             }
         ],
-        "unmatched_keys": [],
+        "unmatched_keys": 0,
+        "first_unmatched_keys": [],
     }
 
 

@@ -15,7 +15,7 @@ DIFFERENCE = Difference(str(HOUR), f"silver.events rows from {HOUR.raw_key(HOUR.
 def printed(verification: Verification, width: int, capsys: pytest.CaptureFixture[str]) -> str:
     console = output()
     console.width = width
-    print_verification(verification, console)
+    print_verification(verification, (), 12, console)
     return capsys.readouterr().out
 
 

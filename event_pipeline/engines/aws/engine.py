@@ -57,7 +57,7 @@ from event_pipeline.engines.dialect import (
     render,
     with_star_named,
 )
-from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject
+from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
@@ -81,7 +81,7 @@ class AwsEngine:
         self._aws = Aws(settings)
         self._lake = Bucket(self._aws, settings.lake_bucket)
         raw = Bucket(self._aws, settings.raw_bucket)
-        self._raw = RawStore(raw)
+        self._raw = RawStore(raw, settings.first_partition, clock)
         self._digests = RawDigests(raw, self._lake)
         self._commits = CommitStore(self._lake)
         self._costs = CostStore(self._lake)
@@ -107,8 +107,8 @@ class AwsEngine:
         """List the hours that have raw objects."""
         return self._raw.list_hours(hours)
 
-    def unmatched_raw_keys(self) -> list[str]:
-        """List the keys that do not match the raw layout."""
+    def unmatched_raw_keys(self) -> list[UnmatchedKey]:
+        """List every key under `events/` that is not read, and why."""
         return self._raw.unmatched_keys()
 
     def take_notices(self, done_with: Sequence[str]) -> RawNotices:

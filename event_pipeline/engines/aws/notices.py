@@ -87,7 +87,8 @@ class NoticeQueue:
 def keys_of(body: str) -> list[str]:
     """Return the keys of the objects that a message names; none for the message with which S3 tries a queue.
 
-    It reads S3's own notifications, whose keys are URL-encoded, and those of EventBridge, whose keys are not.
+    It reads S3's own notifications, whose keys are URL-encoded, and those of EventBridge, whose keys are not, both as
+    they are or in the envelope of an SNS topic.
 
     Raises:
         ValueError: it is neither.
@@ -95,11 +96,14 @@ def keys_of(body: str) -> list[str]:
     message: Any = json.loads(body)
     if not isinstance(message, dict):
         raise ValueError("not a JSON object")
+    if message.get("Type") == "Notification" and isinstance(message.get("Message"), str):
+        # A topic between bucket and queue puts its own envelope around the notice, unless delivery is raw.
+        return keys_of(message["Message"])
     if message.get("Event") == "s3:TestEvent":
         return []
     try:
         if "Records" in message:
             return [unquote_plus(record["s3"]["object"]["key"]) for record in message["Records"]]
         return [str(message["detail"]["object"]["key"])]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"no object is named: {error!r}") from error

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import BinaryIO
 
 from event_pipeline.engines.aws.storage import Bucket, StoredObject
 from event_pipeline.engines.base import StorageError
-from event_pipeline.rules.accounting import RawListing, RawObject
-from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange
+from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
+from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, misplaced, plausible_part
 
 
 class RawStore:
     """The bucket that producers write to."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, first_partition: Hour, clock: Callable[[], datetime]) -> None:
         self._bucket = bucket
+        self._first_partition = first_partition
+        self._clock = clock
 
     def list_hour(self, hour: Hour) -> RawListing:
         """List one landing hour."""
-        objects, unmatched = [], []
+        objects, unmatched, now = [], [], self._clock()
         for each in self._list(hour.raw_prefix):
-            if Hour.of_raw_key(each.key) == hour:
-                objects.append(_raw_object(each))
+            if reason := misplaced(each.key, self._first_partition, now):
+                unmatched.append(UnmatchedKey(each.key, reason))
             else:
-                unmatched.append(each.key)
+                objects.append(_raw_object(each))
         return RawListing(hour, tuple(sorted(objects)), tuple(sorted(unmatched)))
 
     def list_hours(self, hours: HourRange | None) -> dict[Hour, RawListing]:
@@ -34,23 +37,33 @@ class RawStore:
 
         A day is one prefix: its 288 objects come in one request, and 24 requests for hours cost 24 times as much.
         """
-        objects, unmatched = defaultdict[Hour, list[RawObject]](list), defaultdict[Hour, list[str]](list)
+        objects, unmatched = defaultdict[Hour, list[RawObject]](list), defaultdict[Hour, list[UnmatchedKey]](list)
+        now = self._clock()
+        if hours is not None and (hours := plausible_part(hours, self._first_partition, now)) is None:
+            return {}
         for prefix in self._prefixes(hours):
             for each in self._list(prefix):
-                hour = Hour.of_raw_key(each.key)
-                if hour is not None:
+                hour = _hour_of_prefix(each.key)
+                if hour is None:
+                    continue  # `unmatched_keys` names it
+                if reason := misplaced(each.key, self._first_partition, now):
+                    unmatched[hour].append(UnmatchedKey(each.key, reason))
+                else:
                     objects[hour].append(_raw_object(each))
-                elif near := _hour_of_prefix(each.key):
-                    unmatched[near].append(each.key)
         return {
             hour: RawListing(hour, tuple(sorted(objects[hour])), tuple(sorted(unmatched[hour])))
             for hour in sorted(objects)
             if hours is None or hour in hours
         }
 
-    def unmatched_keys(self) -> list[str]:
-        """List every key under `events/` that does not match the raw layout."""
-        return sorted(each.key for each in self._list(RAW_ROOT) if Hour.of_raw_key(each.key) is None)
+    def unmatched_keys(self) -> list[UnmatchedKey]:
+        """List every key under `events/` that is not read, and why."""
+        now = self._clock()
+        return sorted(
+            UnmatchedKey(each.key, reason)
+            for each in self._list(RAW_ROOT)
+            if (reason := misplaced(each.key, self._first_partition, now))
+        )
 
     def open(self, key: str) -> BinaryIO:
         """Open the stored bytes of one object, which is some 10 MB; `Content-Encoding` is left alone.

@@ -50,7 +50,7 @@ from event_pipeline.engines.local.raw import RawStore
 from event_pipeline.engines.local.repair import PartitionRepair
 from event_pipeline.engines.local.silver import SilverBuilder, Validate
 from event_pipeline.engines.state import HourState, as_built, input_state, lost_objects
-from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject
+from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
@@ -70,7 +70,7 @@ class LocalEngine:
         self._gold_folder = gold_folder
         self._clock = clock
         self._layout = Layout(settings.root)
-        self._raw = RawStore(self._layout.raw)
+        self._raw = RawStore(self._layout.raw, settings.first_partition, clock)
         self._digests = RawDigests(self._layout, self._raw)
         self._commits = CommitStore(self._layout)
         self._catalog = Catalog(self._layout.catalog)
@@ -95,8 +95,8 @@ class LocalEngine:
         """List the hours that have raw objects."""
         return self._raw.list_hours(hours)
 
-    def unmatched_raw_keys(self) -> list[str]:
-        """List the keys that do not match the raw layout."""
+    def unmatched_raw_keys(self) -> list[UnmatchedKey]:
+        """List every key under `events/` that is not read, and why."""
         return self._raw.unmatched_keys()
 
     def take_notices(self, done_with: Sequence[str]) -> RawNotices:

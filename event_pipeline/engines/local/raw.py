@@ -2,55 +2,114 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.local.layout import storage_faults
-from event_pipeline.rules.accounting import RawListing, RawObject
-from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange
+from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
+from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, implausible, misplaced, plausible_part
+
+_LINK = "a link: only regular files and folders below raw/ are read"
+_NOT_REGULAR = "it is no regular file: links, pipes, sockets and devices below raw/ are not read"
+_NOT_READABLE = "it may not be read: see its owner and mode"
 
 
 class RawStore:
-    """The folder whose relative paths are the keys of raw objects."""
+    """The folder whose relative paths are the keys of raw objects.
 
-    def __init__(self, folder: Path) -> None:
+    The folder itself may be a link, as people mount it. Below it, regular files in real folders are read, and nothing
+    else: a link may lead anywhere or in a circle, and opening a pipe or a device can wait for ever.
+    """
+
+    def __init__(self, folder: Path, first_partition: Hour, clock: Callable[[], datetime]) -> None:
         self._folder = folder
+        self._first_partition = first_partition
+        self._clock = clock
 
     def list_hour(self, hour: Hour) -> RawListing:
-        """List one landing hour."""
-        objects, unmatched = [], []
-        for key, status in self._walk(hour.raw_prefix):
-            if Hour.of_raw_key(key) == hour:
-                objects.append(describe(key, status))
-            else:
-                unmatched.append(key)
-        return RawListing(hour, tuple(sorted(objects)), tuple(sorted(unmatched)))
+        """List one landing hour.
+
+        Raises:
+            StorageError: the raw folder cannot be read.
+        """
+        self._check_folder()
+        return self._listing(hour, self._clock())
 
     def list_hours(self, hours: HourRange | None) -> dict[Hour, RawListing]:
-        """List the hours that have raw objects, all or those of a range, in order."""
-        found = (self.list_hour(hour) for hour in sorted(self._hours_with_folder(hours)))
+        """List the hours that have raw objects, all or those of a range, in order.
+
+        Raises:
+            StorageError: the raw folder cannot be read.
+        """
+        self._check_folder()
+        now = self._clock()
+        if hours is not None and (hours := plausible_part(hours, self._first_partition, now)) is None:
+            return {}
+        found = (
+            self._listing(hour, now)
+            for hour in sorted(self._hours_with_folder(hours))
+            if not implausible(hour, self._first_partition, now)
+        )
         return {listing.hour: listing for listing in found if listing.objects}
 
-    def unmatched_keys(self) -> list[str]:
-        """List every key under `events/` that does not match the raw layout."""
-        return sorted(key for key, _ in self._walk(RAW_ROOT) if Hour.of_raw_key(key) is None)
+    def unmatched_keys(self) -> list[UnmatchedKey]:
+        """List every key under `events/` that is not read, and why.
+
+        Raises:
+            StorageError: the raw folder cannot be read.
+        """
+        self._check_folder()
+        now, found = self._clock(), []
+        for each in self._walk(RAW_ROOT):
+            if isinstance(each, UnmatchedKey):
+                found.append(each)
+            elif reason := misplaced(each.key, self._first_partition, now):
+                found.append(UnmatchedKey(each.key, reason))
+        return sorted(found)
 
     def open(self, key: str) -> BinaryIO:
         """Open the stored bytes of one object.
 
         Raises:
-            StorageError: there is no such object, or it cannot be opened.
+            StorageError: there is no such object, it is no regular file, or it cannot be opened.
         """
         path = self._folder / key
         with storage_faults(path):
-            return path.open("rb")
+            return open_regular(path)
 
     def path(self, key: str) -> Path:
         """Where the stored bytes of one object lie."""
         return self._folder / key
+
+    def _check_folder(self) -> None:
+        """See that the raw folder can be read: without it every object would seem to be lost."""
+        if self._folder.is_symlink() and not self._folder.exists():
+            raise StorageError(
+                f"{self._folder} is a link to {self._folder.readlink()}, which is not there: is it mounted?"
+            )
+        for folder in (self._folder, self._folder / RAW_ROOT):
+            with storage_faults(folder):
+                try:
+                    os.scandir(folder).close()
+                except FileNotFoundError:
+                    return  # nothing ever landed
+
+    def _listing(self, hour: Hour, now: datetime) -> RawListing:
+        objects, unmatched = [], []
+        for each in self._walk(hour.raw_prefix):
+            if isinstance(each, UnmatchedKey):
+                unmatched.append(each)
+            elif reason := misplaced(each.key, self._first_partition, now):
+                unmatched.append(UnmatchedKey(each.key, reason))
+            else:
+                objects.append(each)
+        return RawListing(hour, tuple(sorted(objects)), tuple(sorted(unmatched)))
 
     def _hours_with_folder(self, hours: HourRange | None) -> Iterator[Hour]:
         for day in self._existing(hours):
@@ -63,25 +122,93 @@ class RawStore:
         events = self._folder / RAW_ROOT
         if hours is not None:
             for day in hours.days:
-                folder = events / f"year={day:%Y}" / f"month={day:%m}" / f"day={day:%d}"
-                if folder.is_dir():
-                    yield folder
+                yield events / f"year={day:%Y}" / f"month={day:%m}" / f"day={day:%d}"
             return
         for year in _folders(events):
             for month in _folders(year):
                 yield from _folders(month)
 
-    def _walk(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
-        top = self._folder / prefix
-        with storage_faults(top):
-            for folder, _, names in os.walk(top, onerror=_raise_unless_missing):
-                for name in names:
-                    path = Path(folder, name)
-                    try:
-                        status = path.stat()
-                    except FileNotFoundError:
-                        continue  # deleted since the folder was read: not listed, as it is not there
-                    yield path.relative_to(self._folder).as_posix(), status
+    def _walk(self, prefix: str) -> Iterator[RawObject | UnmatchedKey]:
+        """Yield every regular file below a prefix as an object, and what else there is as unmatched."""
+        top = self._folder
+        for part in prefix.rstrip("/").split("/"):
+            top = top / part
+            if (found := self._looked_at(top)) is None or isinstance(found, UnmatchedKey):
+                yield from [found] if found else []
+                return
+        yield from self._walk_folder(top)
+
+    def _walk_folder(self, folder: Path) -> Iterator[RawObject | UnmatchedKey]:
+        try:
+            with os.scandir(folder) as entries:
+                names = sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return  # removed since its own folder was read: not listed, as it is not there
+        except OSError as error:
+            yield UnmatchedKey(self._key(folder) + "/", f"the folder cannot be listed: {error.strerror}")
+            return
+        for entry in names:
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk_folder(Path(entry.path))
+                continue
+            key = self._key(Path(entry.path))
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                yield UnmatchedKey(key, f"it cannot be looked at: {error.strerror}")
+                continue
+            if fault := _file_fault(status.st_mode):
+                yield UnmatchedKey(key, fault)
+            elif not os.access(entry.path, os.R_OK):
+                yield UnmatchedKey(key, _NOT_READABLE)
+            else:
+                yield describe(key, status)
+
+    def _looked_at(self, path: Path) -> UnmatchedKey | bool | None:
+        """Return True for a real folder, what it is for anything else, None when nothing is there."""
+        try:
+            mode = path.lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            return UnmatchedKey(self._key(path), f"it cannot be looked at: {error.strerror}")
+        if stat.S_ISDIR(mode):
+            return True
+        return UnmatchedKey(self._key(path), _file_fault(mode) or "a file in the place of a folder")
+
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self._folder).as_posix()
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read it; never waits for the other end of a pipe and never follows a link.
+
+    Raises:
+        StorageError: it is no regular file: it was replaced since it was listed.
+        OSError: it cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise StorageError(f"{path}: {_NOT_REGULAR}") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StorageError(f"{path}: {_NOT_REGULAR}")
+    return os.fdopen(descriptor, "rb")
+
+
+def _file_fault(mode: int) -> str | None:
+    """Say what a path is that is no regular file."""
+    if stat.S_ISREG(mode):
+        return None
+    if stat.S_ISLNK(mode):
+        return _LINK
+    kinds = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISBLK: "a device", stat.S_ISCHR: "a device"}
+    return next((f"{name}, no regular file" for is_kind, name in kinds.items() if is_kind(mode)), "no regular file")
 
 
 def describe(key: str, status: os.stat_result) -> RawObject:
@@ -92,17 +219,13 @@ def describe(key: str, status: os.stat_result) -> RawObject:
     return RawObject(key, f"{status.st_mtime_ns:x}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
-def _raise_unless_missing(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
-
-
 def _folders(folder: Path) -> list[Path]:
-    with storage_faults(folder):
-        try:
-            return sorted(each for each in folder.iterdir() if each.is_dir())
-        except FileNotFoundError:
-            return []
+    """Return the real folders in a folder; those that cannot be listed are named by `unmatched_keys`."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(each.path) for each in entries if each.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
 
 
 def _hour_of(hive_path: str) -> Hour | None:

@@ -32,7 +32,7 @@ from event_pipeline.engines.decisions import PASSING_ERRNOS, check_law, commit_t
 from event_pipeline.engines.local.database import connect
 from event_pipeline.engines.local.decoded import DecodedObjects, ObjectReport, ObjectTask
 from event_pipeline.engines.local.layout import Layout, storage_faults
-from event_pipeline.engines.local.raw import RawStore, describe
+from event_pipeline.engines.local.raw import RawStore, describe, open_regular
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject, add_days
 from event_pipeline.rules.contract import (
     HOUR_LEDGER,
@@ -294,7 +294,7 @@ def validate_to_scratch(task: ObjectTask) -> ObjectReport:
     """
     listed = task.listed
     try:
-        with task.path.open("rb") as stored, _ScratchFiles(task) as scratch:
+        with open_regular(task.path) as stored, _ScratchFiles(task) as scratch:
             account = judge_stored_object(
                 stored, scratch, key=listed.key, etag=listed.etag, size=listed.size, hour=task.hour, limits=task.limits
             )

@@ -16,7 +16,8 @@ from event_pipeline.engines.base import (
     QueryError,
     StorageError,
 )
-from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.accounting import UnmatchedKey
+from event_pipeline.rules.hour import RAW_LAYOUT, Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_table, load_gold_tables
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import AwsError, EmulatedAws, Fault
@@ -329,11 +330,30 @@ def test_keys_outside_the_layout_are_reported_and_not_read(
     odd = f"{HOUR.raw_prefix}minute=00/readme.txt"
     for key in (odd, "events/", "events/_SUCCESS"):
         aws.client("s3").put_object(Bucket=settings.raw_bucket, Key=key, Body=b"" if key.endswith("/") else b"x")
-    assert engine.unmatched_raw_keys() == ["events/_SUCCESS", odd]
-    assert engine.list_raw(HOUR).unmatched_keys == (odd,)
-    assert engine.list_raw_hours()[HOUR].unmatched_keys == (odd,)
+    assert [each.key for each in engine.unmatched_raw_keys()] == ["events/_SUCCESS", odd]
+    assert engine.list_raw(HOUR).unmatched == (UnmatchedKey(odd, f"not named {RAW_LAYOUT}"),)
+    assert engine.list_raw_hours()[HOUR].unmatched == (UnmatchedKey(odd, f"not named {RAW_LAYOUT}"),)
     (built,) = silver(engine, HOUR)
     assert len(built.commit.account.objects) == 1
+
+
+@pytest.mark.parametrize("hour", ["1970-01-01T00", "2300-06-01T12", "9999-12-31T23"])
+def test_objects_of_hours_that_cannot_be_are_reported_and_not_read(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, hour: str
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    odd = f"{Hour.parse(hour).raw_prefix}minute=00/events-20251207-220000.jsonl.gz"
+    aws.client("s3").put_object(Bucket=settings.raw_bucket, Key=odd, Body=b"")
+    (unmatched,) = engine.unmatched_raw_keys()
+    assert unmatched.key == odd
+    assert unmatched.reason.startswith(("before the first partition", "more than 1 day ahead"))
+    assert list(engine.list_raw_hours()) == [HOUR]
+    assert engine.list_raw(Hour.parse(hour)).objects == ()
+    before = len(aws.requests.of("s3.ListObjectsV2"))
+    assert list(engine.list_raw_hours(HourRange(Hour.parse("1970-01-01T00"), HOUR))) == []
+    assert list(engine.list_raw_hours(HourRange(HOUR, Hour.parse("2026-01-01T00")))) == [HOUR]
+    # Days of the past 55 years are not asked for one by one.
+    assert len(aws.requests.of("s3.ListObjectsV2")) - before < 100
 
 
 def test_the_stored_bytes_of_a_raw_object_are_handed_over_as_they_are(

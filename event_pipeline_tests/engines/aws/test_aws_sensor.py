@@ -238,6 +238,18 @@ def test_without_a_queue_nothing_is_asked_of_sqs(aws: EmulatedAws, settings: Set
     assert aws.requests.of("sqs.ReceiveMessage") == []
 
 
+def in_envelope(message: str) -> str:
+    """What a queue gets when a topic is between it and the bucket, and raw delivery is off."""
+    return json.dumps(
+        {
+            "Type": "Notification",
+            "MessageId": "m",
+            "TopicArn": "arn:aws:sns:us-east-1:123456789012:t",
+            "Message": message,
+        }
+    )
+
+
 KEY = "events/year=2025/month=12/day=07/hour=22/minute=05/events-20251207-220500.jsonl.gz"
 
 
@@ -249,6 +261,9 @@ KEY = "events/year=2025/month=12/day=07/hour=22/minute=05/events-20251207-220500
         (json.dumps({"detail-type": "Object Created", "detail": {"object": {"key": "a+b=c"}}}), ["a+b=c"]),
         (json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent"}), []),
         ('{"Records": []}', []),
+        (in_envelope(s3_event("a+b")), ["a b"]),
+        (in_envelope(json.dumps({"detail": {"object": {"key": "a+b=c"}}})), ["a+b=c"]),
+        (in_envelope(json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent"})), []),
     ],
 )
 def test_notices_of_s3_and_of_eventbridge_name_their_objects(body: str, keys: list[str]) -> None:
@@ -256,7 +271,19 @@ def test_notices_of_s3_and_of_eventbridge_name_their_objects(body: str, keys: li
 
 
 @pytest.mark.parametrize(
-    "body", ["", "no json", "[]", "null", "{}", '{"Records": [{}]}', '{"Records": 5}', '{"detail": {"object": null}}']
+    "body",
+    [
+        "",
+        "no json",
+        "[]",
+        "null",
+        "{}",
+        '{"Records": [{}]}',
+        '{"Records": 5}',
+        '{"detail": {"object": null}}',
+        '{"Type": "Notification"}',
+    ]
+    + [in_envelope("no json"), in_envelope("{}"), in_envelope("[]")],
 )
 def test_a_message_that_names_no_object_is_refused(body: str) -> None:
     with pytest.raises(ValueError, match=r"."):
