@@ -369,6 +369,7 @@ def place(built_root: Path, root: Path, tmp_path: Path, monkeypatch: pytest.Monk
     shutil.copytree(built_root, root)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EVENT_PIPELINE_ROOT", "data")
+    monkeypatch.setenv("EVENT_PIPELINE_EXPECTED_OBJECTS", "1")
     monkeypatch.setenv("EVENT_PIPELINE_WORKERS", "1")
     with ExitStack() as late, ExitStack() as outside:
         yield Place(root, monkeypatch, outside, late)
