@@ -154,6 +154,8 @@ def failed_runs(instance: DagsterInstance, since: datetime) -> list[FailedRun]:
     """Return the runs that failed for good since an instant, newest first, with the hours that none built later."""
     from dagster import RunsFilter
 
+    from event_pipeline.assets.isolation import hours_that_failed
+
     failed: list[tuple[DagsterRun, list[Hour]]] = []
     judged: set[Hour | str] = set()
     records = instance.get_run_records(RunsFilter(updated_after=since), limit=RUNS_LOOKED_AT)
@@ -163,8 +165,10 @@ def failed_runs(instance: DagsterInstance, since: datetime) -> list[FailedRun]:
             continue
         new = [subject for subject in _subjects(run) if subject not in judged]
         judged.update(new)
-        if has_failed and new:
-            failed.append((run, [subject for subject in new if isinstance(subject, Hour)]))
+        by_itself = hours_that_failed(run)
+        about = [each for each in new if not isinstance(each, Hour) or by_itself is None or each in by_itself]
+        if has_failed and about:
+            failed.append((run, [subject for subject in about if isinstance(subject, Hour)]))
     return [
         _failed_run(instance, run, about) if number < ERRORS_READ else _unread(run, about)
         for number, (run, about) in enumerate(failed)
@@ -177,6 +181,7 @@ def finished_backfills(instance: DagsterInstance, since: datetime, known: Collec
     from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter
     from dagster._core.storage.tags import BACKFILL_ID_TAG
 
+    from event_pipeline.assets.isolation import hours_that_failed
     from event_pipeline.automation.run_hours import hours_of_tags
 
     finished = []
@@ -187,7 +192,10 @@ def finished_backfills(instance: DagsterInstance, since: datetime, known: Collec
             continue
         done, failed = set[Hour](), set[Hour]()
         for run in instance.get_runs(filters=RunsFilter(tags={BACKFILL_ID_TAG: each.backfill_id})):
-            (done if run.is_success else failed).update(hours_of_tags(run.tags) or ())
+            covered = set(hours_of_tags(run.tags) or ())
+            lost = set() if run.is_success else covered & (hours_that_failed(run) or covered)
+            failed |= lost
+            done |= covered - lost
         seconds = ended - each.backfill_timestamp
         finished.append(
             FinishedBackfill(

@@ -12,7 +12,7 @@ from event_pipeline.engines.base import PipelineError
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.rules.accounting import UnmatchedKey
-from event_pipeline.rules.hour import Hour, HourRange, contiguous
+from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -111,10 +111,13 @@ def build(
     if not plan.hours:
         return
     progress("starting Dagster", None)
+    from event_pipeline.automation.attempts import attempts, ranges_of
     from event_pipeline.automation.runs import prepare_instance, run_range
 
     with storage_faults(settings.dagster_home), prepare_instance(settings) as instance:
-        for hours in contiguous(plan.hours, settings.hours_per_run):
+        # What failed before comes last, each hour by itself: it may be one that kills the whole process.
+        failed = {hour for hour, each in attempts(instance, plan.hours).items() if each.failed}
+        for hours in ranges_of(plan.hours, failed, settings.hours_per_run):
             yield run_range(
                 hours, settings, instance, force=force, allow_fewer_objects=allow_fewer_objects, progress=progress
             )

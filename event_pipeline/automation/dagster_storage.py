@@ -76,13 +76,15 @@ def latest_run_states(dagster_home: Path) -> dict[Hour, RunState]:
         return {}
     from dagster import DagsterInstance
 
-    from event_pipeline.automation.run_hours import hours_of_tags
+    from event_pipeline.automation.run_hours import failed_hours_of, hours_of_tags
 
     latest: dict[Hour, RunState | None] = {}
     with storage_faults(dagster_home), DagsterInstance.from_config(str(dagster_home)) as instance:
         for record in instance.get_run_records(limit=RUNS_LOOKED_AT):
-            for hour in hours_of_tags(record.dagster_run.tags) or ():
-                latest.setdefault(hour, run_state(record.dagster_run))
+            run = record.dagster_run
+            state, failed = run_state(run), failed_hours_of(run)
+            for hour in hours_of_tags(run.tags) or ():
+                latest.setdefault(hour, None if state is RunState.FAILED and hour not in failed else state)
     return {hour: state for hour, state in latest.items() if state is not None}
 
 

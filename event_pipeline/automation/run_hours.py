@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
+from event_pipeline.assets.isolation import hours_that_failed
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 
 PRIORITY_TAG = "dagster/priority"
@@ -61,6 +62,14 @@ def hours_of_tags(tags: Mapping[str, str]) -> HourRange | None:
         return HourRange(Hour.parse(first), Hour.parse(last).plus(1))
     except InvalidHourError:
         return None  # another partitions definition: a run of something else in the same Dagster
+
+
+def failed_hours_of(run: dg.DagsterRun) -> frozenset[Hour]:
+    """Return the hours that failed in a run: those that it names, or else, when it failed as a whole, all of them."""
+    if not (run.is_failure or (not run.is_finished and process_is_gone(run))):
+        return frozenset()
+    named = hours_that_failed(run)
+    return named if named is not None else frozenset(hours_of_tags(run.tags) or ())
 
 
 def hours_under_way(instance: dg.DagsterInstance) -> set[Hour]:

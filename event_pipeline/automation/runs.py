@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
 from event_pipeline import shipped
+from event_pipeline.assets.isolation import failures_of
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.silver import SILVER
@@ -64,6 +65,8 @@ class RangeOutcome:
     failed_checks: tuple[FailedCheck, ...]
     silver: Mapping[Hour, str]
     """Hour -> `built` or `unchanged`, for the hours whose Silver was recorded."""
+    failed_hours: Mapping[Hour, str] = field(default_factory=dict)
+    """Hours that failed by themselves while the others went on -> the step and its reason."""
 
 
 def prepare_instance(settings: Settings) -> dg.DagsterInstance:
@@ -142,7 +145,15 @@ def run_range(
         None if result.success else explanation(result.all_events, failed_checks),
         failed_checks,
         _silver_outcomes(result.get_asset_materialization_events()),
+        _failed_hours(result.all_events),
     )
+
+
+def _failed_hours(events: Iterable[dg.DagsterEvent]) -> dict[Hour, str]:
+    found: dict[Hour, str] = {}
+    for failure in failures_of(events):
+        found.setdefault(failure.hour, str(failure))
+    return dict(sorted(found.items()))
 
 
 def failed_checks_of(evaluations: Iterable[dg.AssetCheckEvaluation]) -> Iterable[FailedCheck]:

@@ -1,17 +1,19 @@
 """The schedule: once an hour asks for every hour of the last days that is not built, however long it was off."""
 
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from event_pipeline.automation.attempts import Attempts, attempts, ranges_of, retry_wait
 from event_pipeline.automation.due import why_waiting
 from event_pipeline.automation.run_hours import hours_under_way, range_request
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import AUTOMATIC_STATES, HourState
 from event_pipeline.rules.accounting import RawListing
-from event_pipeline.rules.hour import Hour, HourRange, contiguous
+from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
@@ -34,8 +36,8 @@ def hourly_schedule(
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description=(
             f"At minute {settings.schedule_minute}, asks for every closed hour of the last {settings.catch_up_days} "
-            "days that is not up to date, with objects or without, many hours in one run. Leaves alone what is "
-            "published, under way, or has lost raw objects."
+            "days that is not up to date, with objects or without, many hours in one run, and an hour that failed by "
+            "itself, after a wait that doubles. Leaves alone what is published, under way, or has lost raw objects."
         ),
     )
     def requests(
@@ -53,6 +55,7 @@ def hourly_schedule(
         # closed, and gaps after it. What lies before the first hour that is known is no gap.
         known = min((hour for hour, state in states.items() if state is not HourState.NO_RAW), default=hours.last)
         under_way = hours_under_way(context.instance)
+        history = attempts(context.instance, states)
         chosen: list[Hour] = []
         left: Counter[str] = Counter()
         for hour, state in states.items():
@@ -60,6 +63,8 @@ def hourly_schedule(
                 left[state.value] += 1
             elif hour in under_way:
                 left["under way"] += 1
+            elif _waits_for_its_retry(history.get(hour), listings.get(hour), settings, now):
+                left["failed, asked for again later"] += 1
             elif reason := why_waiting(state, listings.get(hour, RawListing(hour, ())), settings, now):
                 left[reason] += 1
             else:
@@ -68,7 +73,18 @@ def hourly_schedule(
             return dg.SkipReason(
                 f"Nothing to do from {hours}: " + ", ".join(f"{number} {what}" for what, number in sorted(left.items()))
             )
-        ranges = sorted(contiguous(chosen, settings.hours_per_run), key=lambda each: each.first, reverse=True)
+        alone = {hour for hour in chosen if hour in history and history[hour].failed}
+        ranges = sorted(ranges_of(chosen, alone, settings.hours_per_run), key=lambda each: each.first, reverse=True)
         return [range_request(f"{each.first}/{len(each)}h", each) for each in ranges]
 
     return requests
+
+
+def _waits_for_its_retry(
+    before: Attempts | None, listing: RawListing | None, settings: Settings, now: datetime
+) -> bool:
+    """Tell whether an hour failed a short time ago and nothing landed in it since."""
+    if before is None or not before.failed:
+        return False
+    is_new = listing is not None and any(each.modified > before.last for each in listing.objects)
+    return not is_new and now < before.last + retry_wait(before.failed, settings)

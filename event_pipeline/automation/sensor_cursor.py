@@ -54,8 +54,7 @@ class Cursor:
     def to_json(self) -> str:
         """Write the cursor, at most MOST_CURSOR_BYTES: of each kind the entries of the newest hours or days.
 
-        An older hour whose request is forgotten is asked for again when its turn in the sweep comes, under the same
-        run key, which Dagster takes once.
+        An older hour whose request is forgotten is asked for again when its turn in the sweep comes.
         """
         return json.dumps(
             {

@@ -7,20 +7,21 @@ since costs its listing alone; once a day everything is compared again.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from event_pipeline.automation.attempts import Attempts, attempts, ranges_of, retry_wait
 from event_pipeline.automation.due import why_waiting
 from event_pipeline.automation.run_hours import hours_under_way, range_request
 from event_pipeline.automation.sensor_cursor import Cursor, Request
 from event_pipeline.engines.base import Engine, PipelineError, RawNotices
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import AUTOMATIC_STATES, HourSituation
-from event_pipeline.rules.hour import Hour, HourRange, contiguous
+from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.printable import printable
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 NEW_RAW_OBJECTS = "new_raw_objects"
-LONGEST_RETRY = timedelta(hours=24)
 NOTICED_DAYS_AT_ONCE = 4
 """Days of which a queue told that one look takes besides; the others follow with the next ones."""
 
@@ -66,7 +66,8 @@ def new_raw_objects_sensor(
         description=(
             f"Compares the raw objects of the last {settings.sensor_recent_hours} hours, and of older days in turn, "
             "with what is built, and requests hours that are new or changed or whose run broke off: late and "
-            "replaced objects included, many hours in one run, never an hour that lost objects."
+            "replaced objects included, many hours in one run, an hour that failed by itself, never one that lost "
+            "objects."
         ),
     )
     def requests(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SensorResult:
@@ -82,6 +83,7 @@ def new_raw_objects_sensor(
         }
         due = {hour: each for look in looks.values() for hour, each in look.due.items()}
         under_way = hours_under_way(context.instance) if due else set()
+        history = attempts(context.instance, due)
         asked: dict[Hour, Request] = {}
         waiting: dict[Hour, str] = {}
         for hour, each in due.items():
@@ -94,9 +96,11 @@ def new_raw_objects_sensor(
             else:
                 waiting[hour] = _ASKED_FOR
         recent_first = days.recent[0] if days.recent else now.date()
+        # An hour that failed is asked for by itself: it may be one that kills its whole run.
+        alone = {hour for hour, each in asked.items() if each.attempt or (hour in history and history[hour].failed)}
         ranges = [
-            *_newest_first(asked, settings, lambda hour: hour.start.date() >= recent_first),
-            *_newest_first(asked, settings, lambda hour: hour.start.date() < recent_first),
+            *_newest_first([hour for hour in asked if hour.start.date() >= recent_first], alone, settings),
+            *_newest_first([hour for hour in asked if hour.start.date() < recent_first], alone, settings),
         ]
         counts = Counter(waiting.values())
         summary = f"{sum(len(look.hours) for look in looks.values())} hours looked at, {len(due)} due" + "".join(
@@ -121,7 +125,9 @@ def new_raw_objects_sensor(
             notices.receipts,
         )
         return dg.SensorResult(
-            run_requests=[_run_request(hours, asked, late=hours.first.start.date() < recent_first) for hours in ranges],
+            run_requests=[
+                _run_request(hours, asked, history, late=hours.first.start.date() < recent_first) for hours in ranges
+            ],
             skip_reason=None if ranges else summary,
             cursor=following.to_json(),
         )
@@ -231,16 +237,24 @@ def _next_request(last: Request | None, wanted: str, settings: Settings, now: da
     """Return the request to make for a due hour, or None while the last one has time left to show its effect."""
     if last is None or last.wanted != wanted:
         return Request(wanted, 0, now)
-    # Doubling stops long before the number of attempts makes it overflow.
-    wait = min(timedelta(minutes=settings.retry_after_minutes) * 2 ** min(last.attempt, 16), LONGEST_RETRY)
+    wait = retry_wait(last.attempt + 1, settings)
     return Request(wanted, last.attempt + 1, now) if now >= last.requested_at + wait else None
 
 
-def _newest_first(hours: Iterable[Hour], settings: Settings, chosen: Callable[[Hour], bool]) -> list[HourRange]:
-    ranges = contiguous(filter(chosen, hours), settings.hours_per_run)
-    return sorted(ranges, key=lambda each: each.first, reverse=True)
+def _newest_first(hours: Sequence[Hour], alone: Collection[Hour], settings: Settings) -> list[HourRange]:
+    return sorted(ranges_of(hours, alone, settings.hours_per_run), key=lambda each: each.first, reverse=True)
 
 
-def _run_request(hours: HourRange, asked: Mapping[Hour, Request], *, late: bool) -> dg.RunRequest:
-    digest = _digest(*(f"{hour} {asked[hour].wanted} {asked[hour].attempt}" for hour in hours))
-    return range_request(f"{hours.first}/{len(hours)}h/{digest}", hours, late=late)
+def _run_request(
+    hours: HourRange, asked: Mapping[Hour, Request], history: Mapping[Hour, Attempts], *, late: bool
+) -> dg.RunRequest:
+    """Return the request for a range, under a key that tells it from all earlier ones for the same hours.
+
+    Attempts are counted in the cursor, and from 0 again when that is reset. So the key names the last run of each
+    hour as well; two looks at the same state and cursor still ask under the same key.
+    """
+    parts = (
+        f"{hour} {asked[hour].wanted} {asked[hour].attempt} {history[hour].newest_run if hour in history else ''}"
+        for hour in hours
+    )
+    return range_request(f"{hours.first}/{len(hours)}h/{_digest(*parts)}", hours, late=late)

@@ -81,7 +81,8 @@ def outcome_line(outcome: RangeOutcome) -> Text:
     did = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "nothing built"
     if outcome.succeeded:
         return Text(f"{outcome.hours}: {did}", style=GOOD)
-    return Text(f"{outcome.hours}: failed, {did}", style=FAULT)
+    failed = f", {len(outcome.failed_hours):,} failed" if outcome.failed_hours else ""
+    return Text(f"{outcome.hours}: failed, {did}{failed}", style=FAULT)
 
 
 def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
@@ -99,9 +100,20 @@ def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
         )
     if len(checks) > CHECKS_SHOWN:
         console.print(f"and {len(checks) - CHECKS_SHOWN:,} more: event-pipeline dev shows all", style=QUIET)
-    for outcome in outcomes:
-        if not outcome.succeeded:
+    failed = [outcome for outcome in outcomes if not outcome.succeeded]
+    for outcome in failed:
+        # What single hours failed for is the last that is said.
+        if not any(reason in (outcome.error or "") for reason in outcome.failed_hours.values()):
             console.print(f"failed {outcome.hours}: {outcome.error}", style=FAULT)
+    by_itself = {hour: reason for outcome in failed for hour, reason in outcome.failed_hours.items()}
+    for hour, reason in sorted(by_itself.items()):
+        console.print(f"failed {hour}: {reason}", style=FAULT)
+    if by_itself:
+        console.print(
+            f"{hours_text(sorted(by_itself))} failed and kept no other hour back: those of the same runs went on. Once "
+            "the cause is mended, event-pipeline run builds what is missing.",
+            style=FAULT,
+        )
 
 
 def _print_hour_counts(
