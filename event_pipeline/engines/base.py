@@ -370,7 +370,11 @@ class Engine(Protocol):
         """Return the grain values that stand more than once in the published days (at most 20)."""
 
     def reconcile(self, table: GoldTable, days: Sequence[date]) -> list[Measure]:
-        """Return the measures of the published days beside Silver's control totals, equal or not."""
+        """Return the measures of the published days beside Silver's control totals, equal or not.
+
+        The totals are those of exactly the Silver that a day was folded from. A day of which another run has moved
+        some hours since has no measures: that run folds it again and compares it then.
+        """
 
     def silver_totals(self, day: date) -> DayTotals:
         """Sum the control totals of one event day over all registered hours."""

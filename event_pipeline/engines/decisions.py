@@ -239,6 +239,43 @@ def silver_totals_query(totals: DayTotals) -> str:
     return f"SELECT {', '.join(columns)}"
 
 
+@dataclass(frozen=True, slots=True)
+class ShownPartial:
+    """The partial of one landing hour, as the catalog shows it, seen from one event day."""
+
+    run_id: str
+    silver_run_id: str
+    has_rows: bool
+    """Whether it has rows of the day."""
+
+
+def folded_totals(
+    folded: Mapping[str, str], partials: Mapping[str, ShownPartial], silver: Mapping[str, tuple[str, DayTotals]]
+) -> DayTotals | None:
+    """Sum the control totals of exactly the Silver that a published day was folded from.
+
+    Args:
+        folded: landing hour (Hive path) -> run id of the partial in the day.
+        partials: landing hour -> the partial that is shown now.
+        silver: landing hour -> run id and control totals of that day of the Silver that is shown now.
+
+    Returns:
+        None when another run has put newer Silver or partials in their place since: totals of what is gone are not
+        kept, and the run that moved them folds the day again and compares it then.
+    """
+    totals = DayTotals()
+    for hour in sorted({*folded, *silver}):
+        partial, shown = partials.get(hour), silver.get(hour)
+        if hour not in folded and partial is None:
+            continue  # shown by another run, which has not come to this table yet
+        if partial is None or shown is None or shown[0] != partial.silver_run_id:
+            return None
+        if folded.get(hour) != (partial.run_id if hour in folded or partial.has_rows else None):
+            return None
+        totals += shown[1]
+    return totals
+
+
 class GoldSteps(Protocol):
     """The steps of one engine that refresh one Gold table; rows are None where nothing had to be done."""
 

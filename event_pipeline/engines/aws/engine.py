@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from event_pipeline.engines.aws.athena import Athena
-from event_pipeline.engines.aws.catalog import GlueCatalog, hour_values_of, window_of
+from event_pipeline.engines.aws.catalog import Entry, GlueCatalog, hour_values_of, window_of
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.commits import CommitStore
 from event_pipeline.engines.aws.costs import CostStore, Estimate, Meter, StepCost, estimate, shared
@@ -48,7 +48,14 @@ from event_pipeline.engines.base import (
     StorageError,
 )
 from event_pipeline.engines.commit import HourCommit
-from event_pipeline.engines.decisions import gold_table, new_run_id, partial_table
+from event_pipeline.engines.decisions import (
+    ShownPartial,
+    day_partition,
+    folded_totals,
+    gold_table,
+    new_run_id,
+    partial_table,
+)
 from event_pipeline.engines.dialect import (
     DATABASES,
     check_reads_only,
@@ -64,6 +71,8 @@ from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
 from event_pipeline.settings import Settings
 
 _SILENT_HOOKS = JobHooks()
+_MOST_LOOKS = 5
+"""At a day that other processes fold while it is compared."""
 
 
 class AwsEngine:
@@ -256,21 +265,52 @@ class AwsEngine:
         return self._rows(grain_faults_query(table, days)).to_pylist() if days else []
 
     def reconcile(self, table: GoldTable, days: Sequence[date]) -> list[Measure]:
-        """Return the measures of the published days beside Silver's control totals."""
-        if not days:
-            return []
-        return measures(self._rows(reconcile_query(table, {day: self.silver_totals(day) for day in days})))
+        """Return the measures of the published days beside the control totals of what they were folded from."""
+        found: list[Measure] = []
+        left = list(days)
+        for _ in range(_MOST_LOOKS):
+            shown = {day: self._catalog.entry(gold_table(table.name), day_partition(day)) for day in left}
+            totals = {day: self._folded_totals(table, day, entry) for day, entry in shown.items()}
+            compared = {day: of_day for day, of_day in totals.items() if of_day is not None}
+            rows = measures(self._rows(reconcile_query(table, compared))) if compared else []
+            # A day that was folded anew while its rows were read may be of either fold: it is read again.
+            left = [
+                day
+                for day in compared
+                if _run_of(self._catalog.entry(gold_table(table.name), day_partition(day))) != _run_of(shown[day])
+            ]
+            found += [measure for measure in rows if measure.day not in left]
+            if not left:
+                break
+        return sorted(found, key=lambda measure: measure.day)
 
-    def silver_totals(self, day: date) -> DayTotals:
-        """Sum the control totals of one event day over all registered hours."""
-        totals, window = DayTotals(), window_of(day, self._settings)
+    def _folded_totals(self, table: GoldTable, day: date, shown: Entry | None) -> DayTotals | None:
+        window, name = window_of(day, self._settings), partial_table(table.name)
+        folded = shown.partials if shown else {}
+        partials = {entry.partition: entry for entry in self._catalog.entries(name, window)}
+        partials |= self._catalog.get(name, [hour for hour in folded if hour not in partials])
+        bearers = self._bearers(window)
+        if outside := [hour for hour in folded if hour not in bearers]:
+            bearers |= self._catalog.get(HOUR_LEDGER.full_name, outside)
+        return folded_totals(
+            folded,
+            {hour: ShownPartial(each.run_id, each.made_from, day in each.days) for hour, each in partials.items()},
+            {hour: (each.run_id, each.days[day]) for hour, each in bearers.items() if day in each.days},
+        )
+
+    def _bearers(self, window: HourRange) -> dict[str, Entry]:
+        """Return the partitions that have the control totals of some hours, by hour."""
         # The ledger's partitions bear those of retired hours; one that is just being retired has both.
-        bearers = {
+        return {
             entry.partition: entry
             for table in (HOUR_LEDGER, SILVER_EVENTS)
             for entry in self._catalog.entries(table.full_name, window)
         }
-        for entry in bearers.values():
+
+    def silver_totals(self, day: date) -> DayTotals:
+        """Sum the control totals of one event day over all registered hours."""
+        totals = DayTotals()
+        for entry in self._bearers(window_of(day, self._settings)).values():
             totals += entry.days.get(day, DayTotals())
         return totals
 
@@ -351,3 +391,7 @@ class AwsEngine:
             PipelineError: it cannot be listed or deleted.
         """
         self._artifacts.delete([each.key for each in self._artifacts.list(prefix)])
+
+
+def _run_of(entry: Entry | None) -> str | None:
+    return entry.run_id if entry else None

@@ -9,14 +9,22 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from event_pipeline.engines.base import PassingFaultError, StorageError
 from event_pipeline.engines.commit import DataFile, DayCommit, HourCommit, PartialCommit
-from event_pipeline.engines.decisions import day_of, day_partition, gold_table, partial_table
+from event_pipeline.engines.decisions import (
+    ShownPartial,
+    day_of,
+    day_partition,
+    folded_totals,
+    gold_table,
+    partial_table,
+)
 from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.engines.local.lake_files import RegisteredFile
 from event_pipeline.rules.accounting import DayTotals
-from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
+from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
 
 _SCHEMA_VERSION = 1
@@ -290,9 +298,45 @@ class Catalog:
             ).fetchall()
         totals = DayTotals()
         for row in rows:
-            measures = dict(zip(DayTotals.__slots__, row, strict=True))
-            totals += DayTotals(**{**measures, "revenue": Decimal(measures["revenue"])})
+            totals += _day_totals(row)
         return totals
+
+    def folded_day(self, table: str, day: date) -> tuple[list[str], DayTotals | None]:
+        """Return the files of a published day and the control totals of what it was folded from, at one moment.
+
+        None where other runs have put newer Silver or partials in place since.
+        """
+        with self._session() as session:
+            paths = session.execute(
+                "SELECT path FROM data_file WHERE table_name = ? AND partition = ? ORDER BY path",
+                (gold_table(table), day_partition(day)),
+            ).fetchall()
+            folded = dict(
+                session.execute(
+                    "SELECT hour, run_id FROM day_input WHERE table_name = ? AND event_date = ?", (table, str(day))
+                ).fetchall()
+            )
+            silver = {}
+            # A retired hour has no Silver; its ledger stays.
+            for hour, run_id, *values in session.execute(
+                "SELECT d.hour, COALESCE(s.run_id, l.run_id),"
+                f" {', '.join(f'd.{name}' for name in DayTotals.__slots__)} FROM silver_day d"
+                " LEFT JOIN partition s ON s.table_name = ? AND s.partition = d.hour"
+                " LEFT JOIN partition l ON l.table_name = ? AND l.partition = d.hour WHERE d.event_date = ?",
+                (SILVER_EVENTS.full_name, HOUR_LEDGER.full_name, str(day)),
+            ):
+                silver[hour] = (run_id, _day_totals(values))
+            partials = {}
+            for hour in {*folded, *silver}:
+                found = session.execute(
+                    "SELECT p.run_id, p.made_from, d.hour IS NOT NULL FROM partition p"
+                    " LEFT JOIN partial_day d ON d.table_name = ? AND d.hour = p.partition AND d.event_date = ?"
+                    " WHERE p.table_name = ? AND p.partition = ?",
+                    (table, str(day), partial_table(table), hour),
+                ).fetchone()
+                if found:
+                    partials[hour] = ShownPartial(found[0], found[1], bool(found[2]))
+        return [path for (path,) in paths], folded_totals(folded, partials, silver)
 
     def partial_days(self, table: str, hour: Hour) -> list[date]:
         """Return the event days for which an hour's partial has rows."""
@@ -359,6 +403,11 @@ class Catalog:
                 },
             ).fetchall()
         return [Hour.of_hive_path(path) for (path,) in rows]
+
+
+def _day_totals(values: Sequence[Any]) -> DayTotals:
+    measures = dict(zip(DayTotals.__slots__, values, strict=True))
+    return DayTotals(**{**measures, "revenue": Decimal(measures["revenue"])})
 
 
 def _forget(session: sqlite3.Connection, table: str, partition: str) -> None:

@@ -272,13 +272,15 @@ class LocalEngine:
             return grain_faults(table, self._day_files(table, days), connection)
 
     def reconcile(self, table: GoldTable, days: Sequence[date]) -> list[Measure]:
-        """Return the measures of the published days beside Silver's control totals."""
+        """Return the measures of the published days beside the control totals of what they were folded from."""
+        measures, catalog = list[Measure](), self._open_catalog()
         with self._connect() as (connection, _):
-            return [
-                measure
-                for day in days
-                for measure in reconcile(table, day, self._day_files(table, [day]), self.silver_totals(day), connection)
-            ]
+            for day in days:
+                paths, totals = catalog.folded_day(table.name, day)
+                if totals is not None:
+                    files = [RegisteredFile(day_partition(day), path) for path in paths]
+                    measures += reconcile(table, day, files, totals, connection)
+        return measures
 
     def silver_totals(self, day: date) -> DayTotals:
         """Sum the control totals of one event day over all registered hours."""

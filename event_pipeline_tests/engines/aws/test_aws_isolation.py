@@ -114,3 +114,25 @@ def test_a_run_of_several_hours_publishes_the_healthy_ones_and_fails(
         assert (failure.hour, failure.step) == (BAD, "silver_events")
         assert materialized_hours(instance, "user_activity") == HEALTHY
     assert engine.query("SELECT sum(total_events) AS n FROM gold.user_activity").to_pylist() == [{"n": 4}]
+
+
+def test_a_day_is_compared_with_what_it_was_folded_from_while_another_run_moves_its_hours(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, key: str
+) -> None:
+    def compared() -> list[tuple[int, int]]:
+        return [
+            (each.gold, each.silver) for each in engine.reconcile(FUNNEL, [HOUR.start.date()]) if each.name == "views"
+        ]
+
+    built(engine)
+    engine.register_hours([HOUR])
+    engine.refresh_gold(FUNNEL, [HOUR], progress=lambda _: None)
+    assert compared() == [(1, 1)]
+    engine.register_hours([BAD])
+    assert compared() == [(1, 1)]
+    land(aws, settings, HOUR, 5, [event(HOUR, 301)])
+    list(engine.build_silver([HOUR], progress=lambda _: None))
+    engine.register_hours([HOUR])
+    assert compared() == []
+    engine.refresh_gold(FUNNEL, [HOUR, BAD], progress=lambda _: None)
+    assert compared() == [(3, 3)]
