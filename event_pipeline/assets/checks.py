@@ -139,7 +139,10 @@ def silver_verdicts(
 
 def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
     """Judge what a query sees of one hour."""
-    faults = engine.partition_faults(hour)
+    try:
+        faults = engine.partition_faults(hour)
+    except (PipelineError, OSError) as fault:
+        return {"partition_readable": Verdict(False, quoted(str(fault)))}
     return {
         "partition_readable": Verdict(
             not faults, "; ".join(map(quoted, faults)) or "Registered and readable", {"faults": len(faults)}
@@ -154,7 +157,7 @@ def gold_verdicts(engine: Engine, table: GoldTable, days: Sequence[date]) -> dic
         doubled = engine.grain_faults(table, days)
         # Only so many faults are listed at a time, so which days are free of them is asked day by day.
         faults = {day: engine.grain_faults(table, [day]) if doubled else [] for day in days}
-    except PipelineError as fault:
+    except (PipelineError, OSError) as fault:
         if len(days) == 1:
             return {days[0]: dict.fromkeys(GOLD_CHECKS, Verdict(False, quoted(str(fault))))}
         return {day: verdicts for each in days for day, verdicts in gold_verdicts(engine, table, [each]).items()}
@@ -184,7 +187,7 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
         return Verdict(not lost, left, {"records": account.records, "unaccounted": sum(e.unaccounted for e in lost)})
     try:
         rows = engine.count_rows(commit)
-    except StorageError as fault:
+    except (PipelineError, OSError) as fault:
         return Verdict(False, quoted(str(fault)))
     expected = RowCounts(account.silver_rows, account.quarantined, account.quarantined_by_reason)
     numbers = [

@@ -16,7 +16,7 @@ from event_pipeline.assets.presentation import OWNERS, file_reference, markdown_
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.assets.silver import PARTITIONS
-from event_pipeline.engines.base import Engine, GoldRefresh, PipelineError, StorageError
+from event_pipeline.engines.base import Engine, GoldRefresh, PipelineError
 from event_pipeline.engines.decisions import isolated
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable
@@ -130,6 +130,6 @@ def _preview(engine: Engine, table: GoldTable, day: date) -> dg.MarkdownMetadata
             f"SELECT {columns} FROM {table.table.full_name} WHERE event_date = DATE '{day}' "
             f"ORDER BY {columns} LIMIT {PREVIEW_ROWS}"
         )
-    except StorageError as fault:  # the checks fail for it; the preview only says it, too
+    except (PipelineError, OSError) as fault:  # the checks fail for it; the preview only says it, too
         return dg.MetadataValue.md(quoted(str(fault)))
     return markdown_table(rows.column_names, [tuple(row.values()) for row in rows.to_pylist()])

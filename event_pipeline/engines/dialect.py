@@ -172,9 +172,22 @@ def _refuse_the_untranslatable(tree: exp.Query) -> None:
             raise QueryError(f"{reason.format(found.name.upper())}: {found.sql(dialect='duckdb')[:80]}")
     if any(order.this.name.upper() == "ALL" for order in tree.find_all(exp.Ordered)):
         raise QueryError("ORDER BY ALL is DuckDB's alone: name the columns")
+    for zoned in tree.find_all(exp.AtTimeZone):
+        # Of a column without a zone, DuckDB takes it for that zone's time, Athena for UTC.
+        inner = zoned.this.unnest()
+        if not _is_utc(zoned) and not (isinstance(inner, exp.AtTimeZone) and _is_utc(inner)):
+            raise QueryError(
+                f"{_shown(zoned)}: AT TIME ZONE alone means different things in DuckDB and in Athena: write "
+                "CAST(event_ts AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin' AS TIMESTAMP)"
+            )
     for star in tree.find_all(exp.Star):
         if any(star.args.get(key) for key in ("except_", "except", "replace", "rename")):
             raise QueryError("* EXCLUDE, REPLACE and RENAME are DuckDB's alone: name the columns")
+
+
+def _is_utc(zoned: exp.AtTimeZone) -> bool:
+    zone = zoned.args.get("zone")
+    return isinstance(zone, exp.Literal) and zone.name.upper() == "UTC"
 
 
 def _write_for_athena(tree: exp.Query) -> None:

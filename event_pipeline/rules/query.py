@@ -72,7 +72,11 @@ def load_gold_table(path: Path) -> GoldTable:
     Raises:
         GoldFileError: the file does not have the layout.
     """
-    header, *rest = _SECTION.split(path.read_text(encoding="utf-8"))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise GoldFileError(f"{path}: byte {error.start + 1} is not UTF-8: save the file as UTF-8") from error
+    header, *rest = _SECTION.split(text)
     sections = {name: sql.strip().rstrip(";") for name, sql in zip(rest[::2], rest[1::2], strict=True)}
     if tuple(sections) != SECTIONS or len(rest) != 2 * len(SECTIONS):
         raise GoldFileError(f"{path}: sections are {rest[::2]}, expected exactly {list(SECTIONS)} in this order")

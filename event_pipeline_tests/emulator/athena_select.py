@@ -98,6 +98,8 @@ class Selects:
         settings: dict[str, Any] = {"threads": 1, "memory_limit": "1GB", "autoinstall_known_extensions": False}
         with duckdb.connect(config=settings) as connection:
             connection.execute("SET TimeZone = 'UTC'")
+            # Athena keeps the zone in the value; the casts to TIMESTAMP around it, which the engine insists on, agree.
+            connection.execute("CREATE MACRO at_timezone(instant, zone) AS timezone(zone, instant)")
             with self._lock:
                 self._connections[execution_id] = connection
             try:

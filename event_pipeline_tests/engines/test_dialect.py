@@ -149,3 +149,15 @@ def test_a_plain_star_names_columns_in_the_order_of_the_contract(sql: str, expec
 def in_one_line(query: exp.Query) -> str:
     """Render a query for Athena and join its lines."""
     return " ".join(render(query, "athena").split()).replace("( ", "(").replace(" )", ")")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT event_ts AT TIME ZONE 'America/New_York' FROM silver.events",
+        "SELECT event_ts AT TIME ZONE 'Asia/Kolkata' AT TIME ZONE 'America/New_York' FROM silver.events",
+    ],
+)
+def test_a_zone_that_means_something_else_in_athena_is_refused(sql: str) -> None:
+    with pytest.raises(QueryError, match="AT TIME ZONE 'UTC' AT TIME ZONE"):
+        render(sql, "athena")

@@ -40,6 +40,7 @@ from event_pipeline.engines.base import (
     Leftover,
     Measure,
     PartitionChange,
+    PipelineError,
     Progress,
     RawNotices,
     ResultStream,
@@ -248,7 +249,7 @@ class AwsEngine:
         )
         try:
             found = {row["name"]: row["found"] for row in self.query(counts).to_pylist()}
-        except StorageError as error:
+        except PipelineError as error:
             return [f"{commit.hour.hive_path} cannot be read: {error}"]
         faults = []
         for table in HOUR_TABLES:

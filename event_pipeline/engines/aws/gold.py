@@ -303,7 +303,10 @@ class GoldRefresher:
             found = self._lake.read(each.key)
             if found is None:
                 raise PassingFaultError(f"{self._lake.url(each.key)}: it vanished while it was read")
-            content = pq.read_table(pa.BufferReader(found[0]))
+            try:
+                content = pq.read_table(pa.BufferReader(found[0]))
+            except (pa.ArrowException, OSError) as error:
+                raise StorageError(f"{self._lake.url(each.key)}: Athena's file cannot be read: {error}") from error
             _check_columns(self._lake.url(each.key), content.schema, columns)
             digest = hashlib.sha256(found[0]).hexdigest()
             files.append(DataFile(table, each.key, content.num_rows, len(found[0]), digest))
@@ -349,9 +352,12 @@ def partials_table(table: GoldTable) -> Table:
         f"CAST(NULL AS {sql_type(column.type)}) AS {column.name}"
         for column in (*SILVER_EVENTS.columns, *LANDING_HOUR_COLUMNS)
     )
-    with duckdb.connect() as connection:
-        connection.execute(f"CREATE VIEW silver_events AS SELECT {empty} WHERE FALSE")
-        found = connection.execute(f"DESCRIBE {table.partial}").fetchall()
+    try:
+        with duckdb.connect(config={"python_enable_replacements": False}) as connection:
+            connection.execute(f"CREATE VIEW silver_events AS SELECT {empty} WHERE FALSE")
+            found = connection.execute(f"DESCRIBE {table.partial}").fetchall()
+    except duckdb.Error as error:
+        raise QueryError(f"gold.{table.name}, section partial: {error}") from error
     columns = []
     for name, duckdb_type, *_ in found:
         plain = duckdb_type.replace(" ", "")

@@ -115,7 +115,8 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
         return StorageError(f"{before}a file cannot be written, nothing was published: {text}")
     names_a_file = files is not None and text != str(error)
     if type(error) is duckdb.Error or isinstance(error, duckdb.IOException | duckdb.SerializationException):
-        return StorageError(f"{before}a data file cannot be read: {text}: {_REBUILD}")
+        which = f"{files.suspects()}: " if files is not None and not names_a_file and files.opened else ""
+        return StorageError(f"{before}{which}a data file cannot be read: {text}: {_REBUILD}")
     if names_a_file and isinstance(error, duckdb.InvalidInputException | duckdb.NotSupportedError):
         return StorageError(f"{before}a data file cannot be read: {text}: {_REBUILD}")
     if isinstance(error, duckdb.InternalError | duckdb.FatalException):

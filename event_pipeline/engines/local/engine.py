@@ -38,13 +38,13 @@ from event_pipeline.engines.decisions import (
 from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
-from event_pipeline.engines.local.database import connect, parquet, relation
+from event_pipeline.engines.local.database import connect, faults_explained, parquet, relation
 from event_pipeline.engines.local.decoded import DecodedObjects
 from event_pipeline.engines.local.digests import RawDigests
 from event_pipeline.engines.local.gold import GoldRefresher, grain_faults, reconcile
 from event_pipeline.engines.local.housekeeping import Housekeeper
 from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile
-from event_pipeline.engines.local.layout import Layout, file_digest
+from event_pipeline.engines.local.layout import Layout, file_digest, storage_faults
 from event_pipeline.engines.local.query import judge, prepare, streamed
 from event_pipeline.engines.local.raw import RawStore
 from event_pipeline.engines.local.repair import PartitionRepair
@@ -201,9 +201,9 @@ class LocalEngine:
     ) -> GoldRefresh:
         """Rebuild the partials of the hours that changed, then fold every day they touch."""
         catalog = self._open_catalog()
-        with self._connect() as (connection, _):
+        with self._connect() as (connection, files):
             refresher = GoldRefresher(
-                table, self._layout, catalog, self._commits, connection, self._settings.lock_timeout_seconds
+                table, self._layout, catalog, self._commits, connection, files, self._settings.lock_timeout_seconds
             )
             return refresher.refresh(hours, force, progress)
 
@@ -223,7 +223,9 @@ class LocalEngine:
             path = self._layout.lake / file.path
             if not path.is_file():
                 raise StorageError(f"{path}: a committed file of {commit.hour} is gone")
-            if file_digest(path) != file.sha256:
+            with storage_faults(path):
+                digest = file_digest(path)
+            if digest != file.sha256:
                 raise StorageError(f"{path}: a committed file of {commit.hour} has other bytes than were committed")
         events, quarantine = (self._committed(commit, table) for table in (SILVER_EVENTS, SILVER_QUARANTINE))
         with self._connect() as (connection, _):
@@ -260,7 +262,7 @@ class LocalEngine:
         try:
             with self._connect() as (connection, _):
                 ((found,),) = connection.sql(f"SELECT count(*) FROM ({relation(table, files)})").fetchall()
-        except StorageError as error:
+        except PipelineError as error:
             return [f"{table.full_name}: {commit.hour.hive_path} cannot be read: {error}"]
         if found != expected:
             return [f"{table.full_name}: {commit.hour.hive_path} has {found:,} rows, committed were {expected:,}"]
@@ -268,13 +270,13 @@ class LocalEngine:
 
     def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
         """Return the grain values that stand more than once in the published days."""
-        with self._connect() as (connection, _):
+        with self._connect() as (connection, files), faults_explained(files, f"gold.{table.name}, its grain"):
             return grain_faults(table, self._day_files(table, days), connection)
 
     def reconcile(self, table: GoldTable, days: Sequence[date]) -> list[Measure]:
         """Return the measures of the published days beside the control totals of what they were folded from."""
         measures, catalog = list[Measure](), self._open_catalog()
-        with self._connect() as (connection, _):
+        with self._connect() as (connection, lake), faults_explained(lake, f"gold.{table.name}, section reconcile"):
             for day in days:
                 paths, totals = catalog.folded_day(table.name, day)
                 if totals is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -33,8 +34,8 @@ from event_pipeline.engines.decisions import (
 )
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
-from event_pipeline.engines.local.database import duckdb_type, parquet, quoted, relation
-from event_pipeline.engines.local.lake_files import RegisteredFile
+from event_pipeline.engines.local.database import duckdb_type, faults_explained, parquet, quoted, relation
+from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile
 from event_pipeline.engines.local.layout import Layout, storage_faults
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import SILVER_EVENTS
@@ -55,6 +56,7 @@ class GoldRefresher:
         catalog: Catalog,
         commits: CommitStore,
         connection: duckdb.DuckDBPyConnection,
+        lake_files: LakeFiles,
         lock_timeout_seconds: float,
     ) -> None:
         self._table = table
@@ -62,6 +64,7 @@ class GoldRefresher:
         self._catalog = catalog
         self._commits = commits
         self._connection = connection
+        self._lake_files = lake_files
         self._lock_timeout_seconds = lock_timeout_seconds
         self._bytes_in = 0
         self._bytes_out = 0
@@ -114,9 +117,12 @@ class GoldRefresher:
             if present and (present.made_from, present.version) == made and not force and self._has_files(hour):
                 return None
             run_id = new_run_id()
-            self._view("silver_events", relation(SILVER_EVENTS, self._files(SILVER_EVENTS.full_name, hour.hive_path)))
-            file = self._write(self._table.partial, self._layout.partial_run(name, hour, run_id), partial_table(name))
-            days = self._days(file)
+            with self._explained(f"section partial, landing hour {hour}"):
+                source = self._files(SILVER_EVENTS.full_name, hour.hive_path)
+                self._view("silver_events", relation(SILVER_EVENTS, source))
+                path = self._layout.partial_run(name, hour, run_id)
+                file = self._write(self._table.partial, path, partial_table(name))
+                days = self._days(file)
             commit = PartialCommit(
                 name,
                 hour,
@@ -145,18 +151,24 @@ class GoldRefresher:
             run_id = new_run_id()
             files: tuple[DataFile, ...] = ()
             if partials:
-                self._bytes_in += self._size(paths)
-                self._view("partials", f"SELECT * FROM {parquet(paths, mixed=True)} WHERE event_date = DATE '{day}'")
-                columns = ", ".join(
-                    f"CAST({column.name} AS {duckdb_type(column.type)}) AS {column.name}"
-                    for column in self._table.columns
-                )
-                fold = f"SELECT {columns} FROM ({self._table.fold})"
-                files = (self._write(fold, self._layout.day_run(name, day, run_id), gold_table(name)),)
+                with self._explained(f"section fold, event day {day}"):
+                    self._bytes_in += self._size(paths)
+                    self._view(
+                        "partials", f"SELECT * FROM {parquet(paths, mixed=True)} WHERE event_date = DATE '{day}'"
+                    )
+                    columns = ", ".join(
+                        f"CAST({column.name} AS {duckdb_type(column.type)}) AS {column.name}"
+                        for column in self._table.columns
+                    )
+                    fold = f"SELECT {columns} FROM ({self._table.fold})"
+                    files = (self._write(fold, self._layout.day_run(name, day, run_id), gold_table(name)),)
             commit = DayCommit(name, day, run_id, commit_time(), self._table.version, partials, files)
             self._commits.publish(commit)
             self._catalog.register_day(commit)
             return sum(file.rows for file in files)
+
+    def _explained(self, doing: str) -> AbstractContextManager[None]:
+        return faults_explained(self._lake_files, f"gold.{self._table.name}, {doing}")
 
     def _has_files(self, hour: Hour) -> bool:
         commit = self._commits.partial(self._table.name, hour)

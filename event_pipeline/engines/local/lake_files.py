@@ -49,6 +49,8 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         self._lake = lake.absolute()
         self.fault: StorageError | None = None
         """Why a file could not be read; DuckDB passes on no more than a text."""
+        self.opened: dict[Path, None] = {}
+        """Files that were opened, in order."""
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> _PositionedReader:
         """Open a file for reading.
@@ -61,6 +63,7 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
             raise PermissionError(f"{path}: the lake's files are read-only")
         file = self._path(path)
         try:
+            self.opened[file] = None
             return _PositionedReader(self, file)
         except OSError as error:
             self.refuse(file, error)
@@ -99,6 +102,13 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
                 return match[0]
 
         return _ADDRESS.sub(real, text)
+
+    def suspects(self) -> str:
+        """Say which files were read, for errors of DuckDB that name none."""
+        paths = [str(path) for path in self.opened]
+        if len(paths) <= 1:
+            return "".join(paths)
+        return f"one of {len(paths)} files, the last opened is {paths[-1]}"
 
     def refuse(self, file: Path, error: OSError) -> NoReturn:
         """Keep why a file cannot be read, and raise it.

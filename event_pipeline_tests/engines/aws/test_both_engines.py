@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import re
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -240,3 +241,18 @@ def test_every_engine_keeps_the_digests_and_the_sample_that_find_what_was_sent_a
     assert neighbours_sent_again(HOUR.plus(1), accounts) == {
         HOUR: SentAgain(40, Decimal("799.20"), True, {again: first})
     }
+
+
+@without_spark
+def test_the_documented_way_to_a_local_zone_gives_the_same_on_every_engine(world: World) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "queries.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    write_object(world.root, HOUR, 0, [purchase(), purchase(second=3_599)])
+    world.build([HOUR])
+    found = rows(world.engine, example)
+    assert [(f"{row['event_ts']}", f"{row['in_new_york']}") for row in found] == [
+        ("2025-12-07 22:00:00", "2025-12-07 17:00:00"),
+        ("2025-12-07 22:59:59", "2025-12-07 17:59:59"),
+    ]
+    summer = example.replace("event_ts AT TIME", "CAST('2025-07-07 22:00:00' AS TIMESTAMP) AT TIME")
+    assert {f"{row['in_new_york']}" for row in rows(world.engine, summer)} == {"2025-07-07 18:00:00"}

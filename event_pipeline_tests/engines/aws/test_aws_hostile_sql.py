@@ -1,0 +1,86 @@
+"""On AWS a query is refused before anything is sent unless it only reads the project's databases."""
+
+from __future__ import annotations
+
+import pytest
+
+from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.base import QueryError
+from event_pipeline.settings import load_settings
+from event_pipeline_tests.hostile_sql import statements
+
+_OF_ATHENA = """
+UNLOAD (SELECT 1) TO 's3://bucket/x/' WITH (format = 'PARQUET')
+WITH x AS (UNLOAD (SELECT 1) TO 's3://bucket/x/' WITH (format = 'PARQUET')) SELECT 1
+MSCK REPAIR TABLE silver.events
+INSERT INTO silver.events SELECT * FROM silver.events
+CREATE TABLE silver.other WITH (external_location = 's3://bucket/x/') AS SELECT 1
+CREATE EXTERNAL TABLE silver.other (a int) LOCATION 's3://bucket/x/'
+DROP TABLE silver.events
+ALTER TABLE silver.events DROP PARTITION (year = '2025')
+ALTER TABLE silver.events SET LOCATION 's3://bucket/x/'
+MERGE INTO silver.events t USING silver.events s ON true WHEN MATCHED THEN DELETE
+VACUUM silver.events
+OPTIMIZE silver.events REWRITE DATA USING BIN_PACK
+PREPARE p FROM SELECT 1
+EXECUTE p
+GRANT SELECT ON silver.events TO ROLE other
+SET SESSION x = 1
+USING EXTERNAL FUNCTION f(x VARCHAR) RETURNS VARCHAR LAMBDA 'exfiltrate' SELECT f('a')
+SELECT * FROM other.events
+SELECT * FROM partials.user_activity
+SELECT * FROM awsdatacatalog.silver.events
+SELECT * FROM events
+SELECT * FROM information_schema.tables
+SELECT * FROM default.events
+SELECT * FROM TABLE(system.query(query => 'SELECT 1'))
+SELECT (SELECT count(*) FROM other.events) FROM silver.events
+WITH a AS (SELECT * FROM other.events) SELECT * FROM a
+SELECT * FROM silver.events WHERE EXISTS (SELECT 1 FROM other.secrets)
+SELECT * FROM silver.events UNION ALL SELECT * FROM other.events
+SELECT * FROM silver.events; SELECT 1
+SELECT * INTO other.t FROM silver.events
+SELECT * FROM silver.events FOR UPDATE
+EXPLAIN SELECT 1
+EXPLAIN ANALYZE SELECT 1
+DESCRIBE silver.events
+SHOW TABLES
+""".strip().splitlines()
+
+_PLACES = {
+    "root": "/data",
+    "file": "/data/lake/a.parquet",
+    "commit": "/data/lake/commits/a.json",
+    "outside": "/outside.csv",
+    "address": "00",
+}
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> AwsEngine:
+    """An engine of an account that nobody can reach: a statement that were sent would fail otherwise."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    return AwsEngine(
+        load_settings(env="aws", aws_region="us-east-1", raw_bucket="raw", lake_bucket="lake", artifacts_bucket="code")
+    )
+
+
+_COMPUTES_ON_AWS = ("SELECT getenv", "SELECT nextval", "SELECT setval", "SELECT read_text")
+"""No tables and no statement: Athena knows no such function, and they are refused as not translatable."""
+
+
+@pytest.mark.parametrize("template", [*statements(), *_OF_ATHENA])
+def test_no_hostile_statement_is_sent_to_athena(engine: AwsEngine, template: str) -> None:
+    sql = template.replace("\v", "\n")
+    for name, place in _PLACES.items():
+        sql = sql.replace(f"{{{name}}}", place)
+    with pytest.raises(QueryError):
+        engine.query(sql)
+
+
+@pytest.mark.parametrize("depth", [500, 5_000])
+def test_deep_sql_is_a_query_error(engine: AwsEngine, depth: int) -> None:
+    with pytest.raises(QueryError, match="nested too deeply"):
+        engine.query("SELECT " + "(" * depth + "1" + ")" * depth)
