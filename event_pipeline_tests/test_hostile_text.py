@@ -22,7 +22,7 @@ from rich.text import Text
 
 from event_pipeline.alerts.conditions import AlertKind, Finding, Severity
 from event_pipeline.alerts.messages import Event, alert_message, as_text
-from event_pipeline.assets.presentation import code_span, markdown_table, quoted
+from event_pipeline.assets.presentation import code_span, described, markdown_table, quoted
 from event_pipeline.cli import main
 from event_pipeline.reporting.terminal import PrintableFormatter, messages, output, print_error
 from event_pipeline.rules.hour import HourRange
@@ -230,6 +230,14 @@ def test_only_plain_names_stay_outside_of_code_spans() -> None:
         assert quoted(name).startswith("`"), name
     table = markdown_table(("a",), [(HOSTILE[13],), (None,), (7,), (True,)]).value or ""
     assert table.split("\n") == ["| a |", "| --- |", r"| ``a \| b `c` \\x7c d`` |", "|  |", "| 7 |", "| True |"]
+
+
+def test_what_a_check_says_makes_no_link_and_keeps_its_code_spans() -> None:
+    for plain in ("12 objects, 13 expected", "`![x](https://evil.example)` in 1 records; b in 2", "a_b: zero_bytes"):
+        assert described(plain) == plain
+    for marked in (*HOSTILE[10:13], HOSTILE[14], "one line of <html> ``` [a](b)", "`a` <b>"):
+        assert described(marked).startswith("`"), marked
+    assert described("a\nb") == r"a\nb"
 
 
 @pytest.fixture

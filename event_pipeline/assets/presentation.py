@@ -27,6 +27,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./=+,;%() -]*(?::[A-Za-z0-9_.=+,;%()
 """Text that Markdown shows as it is: no address, no markup, nothing at its start that makes a list or a heading."""
 
 
+_CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)")
+_MARKUP = re.compile(r"[<\[]|://|www\.|\w@\w", re.IGNORECASE)
+"""What makes a link, an image or a tag of text."""
+
+
 def table_metadata(table: Table) -> dict[str, Any]:
     """Return what an asset that is a table shows on its page: the name for queries and the columns."""
     return {"dagster/table_name": table.full_name, "dagster/column_schema": column_schema(table)}
@@ -68,6 +73,12 @@ def quoted(text: str) -> str:
     if len(shown) > MOST_CHARACTERS:
         shown = f"{shown[:MOST_CHARACTERS]}..."
     return shown if _PLAIN.fullmatch(shown) and "www." not in shown.lower() else code_span(shown)
+
+
+def described(text: str) -> str:
+    """Return what a check says, as Markdown that holds no links, images or tags: whole as a code span if it would."""
+    shown = printable(text)
+    return code_span(shown) if _MARKUP.search(_CODE_SPAN.sub("", shown)) else shown
 
 
 def code_span(text: str) -> str:

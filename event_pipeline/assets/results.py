@@ -27,7 +27,7 @@ from dagster._core.execution.plan.execute_step import _get_output_asset_events
 
 from event_pipeline.assets.faults import FAULT_CLASS, retry_passing
 from event_pipeline.assets.isolation import HourFailure, has_later_steps, note_failed_hours, observation
-from event_pipeline.assets.presentation import plain_metadata
+from event_pipeline.assets.presentation import described, plain_metadata
 from event_pipeline.engines.base import PipelineError, failed_hours_text
 from event_pipeline.rules.hour import Hour, HourRange, hours_text
 from event_pipeline.rules.printable import printable
@@ -198,8 +198,7 @@ def _evaluations(
                 asset_key=context.asset_key,
                 check_name=spec.name,
                 passed=verdict.passed,
-                # What a check made of data is quoted there; this is for what libraries put into messages.
-                description=printable(verdict.description),
+                description=described(verdict.description),
                 metadata=plain_metadata(verdict.metadata),
                 severity=verdict.severity,
                 blocking=spec.blocking and stopping,

@@ -113,6 +113,22 @@ def test_a_registered_file_that_vanished_is_a_storage_error(engine: LocalEngine,
         engine.query("FROM silver.events")
 
 
+def test_a_link_out_of_the_lake_is_not_read(engine: LocalEngine, root: Path, tmp_path: Path) -> None:
+    write_object(root, HOUR, 0, [purchase()])
+    build(engine, [HOUR])
+    (file,) = (root / "lake" / "runs" / "hours").rglob("events*.parquet")
+    elsewhere = file.rename(tmp_path / "elsewhere.parquet")
+    file.symlink_to(elsewhere)
+    with pytest.raises(StorageError, match="leads out of the lake"):
+        engine.query("SELECT * FROM silver.events")
+    # The folder of all builds may be on another disk.
+    file.unlink()
+    elsewhere.rename(file)
+    (root / "lake" / "runs").rename(tmp_path / "disk")
+    (root / "lake" / "runs").symlink_to(tmp_path / "disk")
+    assert len(rows(engine, "SELECT * FROM silver.events")) == 1
+
+
 def test_a_query_that_needs_too_much_memory_says_which_setting_to_raise(settings: Settings) -> None:
     engine = LocalEngine(settings.model_copy(update={"duckdb_memory_mb": 128}))
     with pytest.raises(PipelineError, match="EVENT_PIPELINE_DUCKDB_MEMORY_MB"):
