@@ -125,7 +125,7 @@ def test_a_check_that_cannot_be_evaluated_fails_and_says_why(
     write_object(root, HOUR, 0, [purchase()])
     (built,) = build(engine, [HOUR])
     failing = _Failing(engine, fault)
-    verdicts = silver_verdicts(failing, built.commit, settings, Neighbours({}))  # type: ignore[arg-type]
+    verdicts = silver_verdicts(failing, built.commit, settings, Neighbours.of(engine, []))  # type: ignore[arg-type]
     verdicts |= partition_verdicts(failing, HOUR)  # type: ignore[arg-type]
     for name in ("conservation_law", "partition_readable"):
         assert not verdicts[name].passed
