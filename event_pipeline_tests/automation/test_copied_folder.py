@@ -21,7 +21,8 @@ from event_pipeline.automation.replaying import plan_replay
 from event_pipeline.engines.base import SilverOutcome, StorageError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local import raw as raw_module
-from event_pipeline.engines.state import HourState, hour_states
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import HourState
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
@@ -64,8 +65,12 @@ def later(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
 
 
+def pipeline_of(settings: Settings) -> Pipeline:
+    return Pipeline(LocalEngine(settings), TABLES, settings)
+
+
 def states(settings: Settings) -> dict[Hour, HourState]:
-    return hour_states(LocalEngine(settings), TABLES, settings.event_time_limits.rules_version, NOW)
+    return pipeline_of(settings).states(NOW)
 
 
 def verify(settings: Settings) -> Verification:
@@ -95,7 +100,7 @@ def test_a_copied_folder_is_ready_and_nothing_of_it_is_built_again(copied: Setti
     engine, before = LocalEngine(copied), commit_records(copied.root)
 
     assert states(copied) == dict.fromkeys(HOURS, HourState.READY)
-    assert plan_build(engine, TABLES, copied, NOW, None).hours == ()
+    assert plan_build(pipeline_of(copied), NOW, None).hours == ()
     again = build(engine, list(HOURS))
     assert [(each.outcome, each.reason) for each in again] == [
         (SilverOutcome.UNCHANGED, "same input, same rules"),
@@ -114,7 +119,7 @@ def test_a_copied_folder_is_proven(copied: Settings) -> None:
 def test_a_copied_folder_has_nothing_to_backfill_or_replay(copied: Settings, instance: dg.DagsterInstance) -> None:
     engine = LocalEngine(copied)
 
-    assert plan_backfill(engine, TABLES, copied, instance, NOW, HOURS).to_build == ()
+    assert plan_backfill(pipeline_of(copied), instance, NOW, HOURS).to_build == ()
     replayed = plan_replay(engine, copied, None, None, force=False)
     assert (replayed.hours, replayed.unchanged) == ((), (HOUR,))
 

@@ -11,7 +11,8 @@ import pytest
 
 from event_pipeline import verification
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.state import HourState, hour_states
+from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import HourState
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.pipeline import land, silver
@@ -23,7 +24,7 @@ PART_BYTES = 5 << 20
 
 
 def state_of(engine: AwsEngine, settings: Settings) -> HourState:
-    return hour_states(engine, [], settings.event_time_limits.rules_version, NOW)[HOUR]
+    return Pipeline(engine, (), settings).states(NOW)[HOUR]
 
 
 def stored_object() -> bytes:
