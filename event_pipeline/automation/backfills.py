@@ -23,7 +23,13 @@ from event_pipeline.assets.partitions import landing_hours
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.assets.silver import SILVER
 from event_pipeline.automation.building import BackfillError, check_buildable
-from event_pipeline.automation.run_hours import BACKFILL_PRIORITY, UNFINISHED, hours_under_way
+from event_pipeline.automation.run_hours import (
+    BACKFILL_PRIORITY,
+    UNFINISHED,
+    failed_hours_of,
+    hours_of_tags,
+    hours_under_way,
+)
 from event_pipeline.engines.base import SilverOutcome
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
@@ -262,6 +268,8 @@ class BackfillStatus:
     failed: int
     taken_back: int
     """Taken back from the queue, or stopped."""
+    failed_hours: tuple[Hour, ...]
+    """Hours that failed in its last runs about them, while the others of these runs went on."""
 
     @property
     def is_resumable(self) -> bool:
@@ -289,7 +297,8 @@ def backfill_statuses(
         hours = _asked_for(backfills[0])
         states = Counter(pipeline.states(now, hours).values())
         left = sum(states[state] for state in DUE_STATES)
-        runs = Counter(run.status for run in _runs(instance, series_id))
+        of_series = _runs(instance, series_id)
+        runs = Counter(run.status for run in of_series)
         statuses.append(
             BackfillStatus(
                 series_id,
@@ -303,9 +312,21 @@ def backfill_statuses(
                 succeeded=runs[dg.DagsterRunStatus.SUCCESS],
                 failed=runs[dg.DagsterRunStatus.FAILURE],
                 taken_back=runs[dg.DagsterRunStatus.CANCELED],
+                failed_hours=_failed_hours(of_series),
             )
         )
     return sorted(statuses, key=lambda each: each.started, reverse=True)
+
+
+def _failed_hours(runs: Sequence[dg.DagsterRun]) -> tuple[Hour, ...]:
+    """Return the hours that failed in the newest of some runs (newest first) that was about them and is over."""
+    judged, failed = set[Hour](), set[Hour]()
+    for run in runs:
+        if run.is_finished:
+            covered = set(hours_of_tags(run.tags) or ()) - judged
+            failed |= covered & failed_hours_of(run)
+            judged |= covered
+    return tuple(sorted(failed))
 
 
 def _state(backfills: Sequence[PartitionBackfill], runs: Mapping[dg.DagsterRunStatus, int], left: int) -> BackfillState:

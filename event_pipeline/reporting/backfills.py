@@ -96,6 +96,13 @@ def print_backfills(statuses: Sequence[BackfillStatus], console: Console) -> Non
         "taken back",
     )
     console.print(lay_out(headings, rows, left=("backfill", "hours", "started", "state")))
+    for each in statuses:
+        if each.failed_hours:
+            console.print(
+                f"Backfill {each.backfill_id}: {hours_text(each.failed_hours)} failed, the others of the same runs "
+                "went on. `event-pipeline alerts` and the pages of the hours in Dagster say why.",
+                style=FAULT,
+            )
     resumable = [each.backfill_id for each in statuses if each.is_resumable]
     if resumable:
         console.print(f"`event-pipeline backfill resume {resumable[0]}` goes on with what is left.", style=QUIET)

@@ -13,6 +13,7 @@ from event_pipeline.assets import faults
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.automation.alerting import failed_runs
 from event_pipeline.automation.attempts import attempts
+from event_pipeline.automation.backfills import BACKFILL_TAG, backfill_statuses, plan_backfill, start_backfill
 from event_pipeline.automation.building import build, plan_build
 from event_pipeline.automation.dagster_storage import RunState, latest_run_states
 from event_pipeline.automation.jobs import hourly_pipeline_job
@@ -22,7 +23,9 @@ from event_pipeline.automation.schedules import hourly_schedule
 from event_pipeline.automation.sensors import new_raw_objects_sensor
 from event_pipeline.engines.local import LocalEngine, silver
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.reporting.backfills import print_backfills
 from event_pipeline.reporting.build_summary import outcome_line, print_findings
+from event_pipeline.reporting.terminal import messages, output
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
@@ -196,8 +199,6 @@ def test_the_schedule_waits_for_the_retry_and_asks_for_the_hour_by_itself(
 def test_the_command_builds_the_others_names_the_hour_last_and_takes_it_by_itself_next_time(
     machine: Machine, bad: Hour, hours: HourRange, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from event_pipeline.reporting.terminal import messages
-
     def run() -> list[RangeOutcome]:
         plan = plan_build(Pipeline(machine.engine, TABLES, machine.settings), datetime.now(UTC), None)
         return list(build(plan, machine.settings, force=False, allow_fewer_objects=False, progress=lambda *_: None))
@@ -232,3 +233,22 @@ def test_status_and_alerts_name_the_failed_hour_alone(
     assert latest_run_states(machine.settings.dagster_home) == {}
     assert failed_runs(machine.instance, hours.first.start) == []
     assert attempts(machine.instance, list(hours))[bad].failed == 0
+
+
+def test_a_backfill_names_the_hours_that_failed_while_it_went_on(
+    machine: Machine, bad: Hour, hours: HourRange, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipeline = Pipeline(machine.engine, machine.tables, machine.settings)
+    plan = plan_backfill(pipeline, machine.instance, datetime.now(UTC), hours)
+    backfill_id = start_backfill(plan, machine.settings, machine.instance)
+    (outcome,) = [
+        run_range(each, machine.settings, machine.instance, progress=lambda *_: None, gold_folder=machine.gold)
+        for each in plan.runs
+    ]
+    machine.instance.add_run_tags(outcome.run_id, {BACKFILL_TAG: backfill_id})
+    (status,) = backfill_statuses(machine.instance, pipeline, datetime.now(UTC), backfill_id)
+
+    assert (status.published, status.left, status.failed_hours) == (3, 1, (bad,))
+    print_backfills([status], output())
+    said = " ".join(capfd.readouterr().out.split())
+    assert f"Backfill {backfill_id}: 1 hour ({bad}) failed, the others of the same runs went on." in said
