@@ -32,6 +32,7 @@ from event_pipeline.rules.contract import (
     Limits,
     Table,
 )
+from event_pipeline.rules.framing import WronglyFramed, wrongly_framed
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.rules.record import Event, InstantRange, Rejection, judge
@@ -114,6 +115,10 @@ class Verification:
     sent_again: Mapping[tuple[Hour, Hour], SentAgain] = field(default_factory=dict)
     """Hour and another one that holds the same records, by the samples in their commit records: no difference, because
     every record is where its object says, but what was sent again counts twice."""
+
+    wrongly_framed: Mapping[Hour, tuple[WronglyFramed, ...]] = field(default_factory=dict)
+    """Hours with objects that are not one JSON object a line: no difference, because their records are refused as they
+    must be, but what they hold is lost."""
 
     @property
     def differences(self) -> list[Difference]:
@@ -217,8 +222,16 @@ def verify(
             gold.append(GoldVerdict(table.name, day, gold_rows[table.name].get(day, 0), differences))
     not_built = tuple(hour for hour in listings if hour not in commits and hour.is_closed(now))
     left = tuple(hour for hour in retired if hours is None or hour in hours)
+    framed = _wrongly_framed(sorted(commits), {hour: commit.account for hour, commit in every_commit.items()})
     repeated = _sent_again(sorted(commits), {hour: commit.account for hour, commit in every_commit.items()})
-    return Verification(tuple(verdicts), tuple(outrun), tuple(gold), not_recounted, not_built, left, repeated)
+    return Verification(tuple(verdicts), tuple(outrun), tuple(gold), not_recounted, not_built, left, repeated, framed)
+
+
+def _wrongly_framed(
+    hours: Sequence[Hour], accounts: Mapping[Hour, HourAccount]
+) -> dict[Hour, tuple[WronglyFramed, ...]]:
+    found = {hour: tuple(wrongly_framed(accounts[hour], accounts.get(hour.plus(-1)))) for hour in hours}
+    return {hour: objects for hour, objects in found.items() if objects}
 
 
 def _sent_again(hours: Sequence[Hour], accounts: Mapping[Hour, HourAccount]) -> dict[tuple[Hour, Hour], SentAgain]:

@@ -165,6 +165,12 @@ def resent_object(place: Place) -> None:
     place.write(CLOSED, 5, [event(before, second) for second in range(4)], build_it=True)
 
 
+def joined_object(place: Place) -> None:
+    joined = b"".join(json.dumps(event(CLOSED, second)).encode() for second in range(40))
+    place.write(CLOSED, 10, [joined], build_it=True)
+    place.rewrite_later(10)
+
+
 def waiting(place: Place) -> None:
     for folder in ("raw", "lake"):
         shutil.rmtree(place.root / folder)
@@ -304,6 +310,7 @@ FAULTS: dict[str, Fault] = {
     "volume": (few_records, "Unusual number of records in 1 hour"),
     "quarantine_share": (refused_records, "More than 5.00% of the records quarantined"),
     "unreadable_objects": (corrupt_object, "Raw objects cannot be read"),
+    "object_framing": (joined_object, "Raw objects are not one JSON object a line"),
     "conservation_law": (broken_law, "Records in and out do not add up"),
     "lost_objects": (lost_object, "Raw objects of published hours are gone"),
     "sent_again": (resent_object, "Records of another hour were sent again in 1 hour"),

@@ -16,10 +16,13 @@ from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState
 from event_pipeline.rules.accounting import UnmatchedKey
 from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE
+from event_pipeline.rules.framing import WronglyFramed, objects_text, remedies, wrongly_framed
 from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.rules.resent import described, neighbours_sent_again
 from event_pipeline.settings import Settings
 
+OBJECTS_NAMED = 3
+"""Objects of an hour that a finding names."""
 ERROR_CHARACTERS = 400
 """Of an error's message, as much as a phone shows at once."""
 
@@ -31,6 +34,7 @@ class AlertKind(StrEnum):
     VOLUME = "volume"
     QUARANTINE_SHARE = "quarantine_share"
     UNREADABLE_OBJECTS = "unreadable_objects"
+    OBJECT_FRAMING = "object_framing"
     CONSERVATION_LAW = "conservation_law"
     LOST_OBJECTS = "lost_objects"
     SENT_AGAIN = "sent_again"
@@ -166,6 +170,7 @@ def find(facts: Facts, settings: Settings) -> list[Finding]:
         _volume(facts, settings),
         _quarantine_share(facts, settings),
         _unreadable_objects(facts, settings),
+        _object_framing(facts),
         _conservation_law(facts),
         _lost_objects(facts),
         _sent_again(facts),
@@ -331,6 +336,22 @@ def _unreadable_objects(facts: Facts, settings: Settings) -> Finding | None:
         "Raw objects cannot be read in",
         details,
         "ask the producer to write the objects again: replaced objects are picked up by themselves",
+    )
+
+
+def _object_framing(facts: Facts) -> Finding | None:
+    details, found = dict[Hour, str](), list[WronglyFramed]()
+    for hour, commit in facts.commits.items():
+        before = facts.commits.get(hour.plus(-1))
+        if framed := wrongly_framed(commit.account, before.account if before else None):
+            details[hour] = objects_text(framed, OBJECTS_NAMED)
+            found += framed
+    return _about_hours(
+        AlertKind.OBJECT_FRAMING,
+        Severity.CRITICAL,
+        "Raw objects are not one JSON object a line, so their records are lost, in",
+        details,
+        f"ask the producer: {remedies(found)}; replaced objects are picked up by themselves",
     )
 
 

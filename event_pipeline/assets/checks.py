@@ -18,6 +18,7 @@ from event_pipeline.assets.results import BLOCKING_CHECKS, Verdict
 from event_pipeline.engines.base import Engine, Measure, PipelineError, RowCounts, StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.rules.accounting import HourAccount, RawListing
+from event_pipeline.rules.framing import objects_text, remedies, wrongly_framed
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.rules.resent import NEIGHBOUR_DAYS, compared_with, described, neighbours_sent_again
@@ -38,6 +39,11 @@ SILVER_CHECKS = {
     "unreadable_objects": (
         "Every raw object could be inflated to its end. An error names each object that was set aside whole; the "
         "hour is published without it, and a replaced object is picked up by the next run."
+    ),
+    "object_framing": (
+        "Every raw object holds one JSON object a line: none is lost as a whole because its records follow one another "
+        "without newlines, are in an array, are CSV, UTF-16, compressed twice and the like. Judged object by object: "
+        "what is lost in one of many is a small share of the hour's lines."
     ),
     "quarantine_share": "The share of quarantined records stays below the warning and the error threshold.",
     "unknown_fields": "No record bears a field outside the contract (schema drift). A warning; nothing is rejected.",
@@ -60,6 +66,7 @@ GOLD_CHECKS = {
     ),
 }
 _ROWS_LISTED = 20
+_OBJECTS_DESCRIBED = 5
 
 
 ROWS_LISTED = 20
@@ -131,6 +138,7 @@ def silver_verdicts(
     return {
         "conservation_law": _conservation_law(engine, commit),
         "unreadable_objects": _unreadable_objects(commit.account),
+        "object_framing": _object_framing(commit, neighbours),
         "quarantine_share": _quarantine_share(commit.account, settings),
         "unknown_fields": _unknown_fields(commit.account),
         "sent_again": _sent_again(commit, neighbours),
@@ -205,7 +213,7 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
     ]
     return Verdict(
         not faults,
-        "; ".join(faults)
+        _joined(faults)
         or (
             f"{account.records} records = {rows.silver_rows} Silver rows + {rows.quarantined} quarantined "
             f"+ {account.duplicates} duplicates"
@@ -213,7 +221,7 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
         {
             "records": account.records,
             "unaccounted": sum(abs(each.unaccounted) for each in lost),
-            "rows": markdown_table(("what", "commit record", "files"), numbers),
+            **_listed("rows", ("what", "commit record", "files"), numbers),
         },
     )
 
@@ -222,11 +230,25 @@ def _unreadable_objects(account: HourAccount) -> Verdict:
     unreadable = account.unreadable
     return Verdict(
         not unreadable,
-        "; ".join(f"{quoted(each.key)}: {quoted(each.unreadable or '')}" for each in unreadable)
+        _joined(f"{quoted(each.key)}: {quoted(each.unreadable or '')}" for each in unreadable)
         or f"All {len(account.objects)} objects were read",
         {
             "unreadable": len(unreadable),
             **_listed("objects", ("object", "reason", "bytes"), [(e.key, e.unreadable, e.size) for e in unreadable]),
+        },
+    )
+
+
+def _object_framing(commit: HourCommit, neighbours: Neighbours) -> Verdict:
+    found = wrongly_framed(commit.account, neighbours.accounts.get(commit.hour.plus(-1)))
+    return Verdict(
+        not found,
+        f"{objects_text(found, _OBJECTS_DESCRIBED)}. What to do: {remedies(found)}"
+        if found
+        else f"All {len(commit.account.objects)} objects are framed as one record a line",
+        {
+            "wrongly_framed": len(found),
+            **_listed("objects", ("object", "what it is", "what to do"), [(e.key, e.reason, e.remedy) for e in found]),
         },
     )
 
@@ -255,7 +277,8 @@ def _unknown_fields(account: HourAccount) -> Verdict:
     fields = account.unknown_fields
     return Verdict(
         not fields,
-        ", ".join(f"{quoted(name)} in {records} records" for name, records in fields.items()) or "No unknown fields",
+        _joined((f"{quoted(name)} in {records} records" for name, records in fields.items()), ", ")
+        or "No unknown fields",
         {"unknown": len(fields), **_listed("fields", ("field", "records"), fields.items())},
         WARN,
     )
@@ -325,3 +348,10 @@ def _listed(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         further = (f"and {len(listed) - ROWS_LISTED:,} more", *[""] * (len(header) - 1))
         listed = [*listed[:ROWS_LISTED], further]
     return {name: markdown_table(header, listed)} if listed else {}
+
+
+def _joined(texts: Iterable[str], separator: str = "; ") -> str:
+    """Join texts for a description: the first ROWS_LISTED, and how many more there are."""
+    every = list(texts)
+    more = [f"and {len(every) - ROWS_LISTED:,} more"] if len(every) > ROWS_LISTED else []
+    return separator.join([*every[:ROWS_LISTED], *more])

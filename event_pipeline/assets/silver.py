@@ -8,6 +8,7 @@ from pydantic import Field
 
 from event_pipeline.assets.checks import (
     PARTITION_CHECKS,
+    ROWS_LISTED,
     SILVER_CHECKS,
     Neighbours,
     check_specs,
@@ -210,9 +211,10 @@ def _silver_metadata(build: SilverBuild) -> dict[str, Any]:
         reasons = sorted(account.quarantined_by_reason.items(), key=lambda each: (-each[1], each[0]))
         metadata["quarantined_by_reason"] = markdown_table(("reason", "records"), reasons)
     if account.unreadable:
-        metadata["unreadable"] = markdown_table(
-            ("object", "reason", "bytes"), [(each.key, each.unreadable, each.size) for each in account.unreadable]
-        )
+        shown = [(each.key, each.unreadable, each.size) for each in account.unreadable[:ROWS_LISTED]]
+        more = len(account.unreadable) - len(shown)
+        rest = [(f"and {more:,} more", "", "")] if more else []
+        metadata["unreadable"] = markdown_table(("object", "reason", "bytes"), [*shown, *rest])
     if account.days:
         metadata["events_by_day"] = markdown_table(
             ("event day", "events", "revenue"),

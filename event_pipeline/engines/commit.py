@@ -19,6 +19,11 @@ from event_pipeline.rules.hour import Hour
 
 FORMAT = 1
 
+_USUAL = {
+    name: value for name, value in asdict(ObjectAccount("", "", 0)).items() if name not in ("key", "etag", "size")
+}
+"""Fields of an object's account -> what they are when nothing is written."""
+
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9_.=+-]+")
 """Of a run, a folder or a file: no separator, and nothing that leads up or hides it."""
 
@@ -65,7 +70,13 @@ class HourCommit:
 
     def to_json(self) -> str:
         """Write the document."""
-        return _dump({"kind": "hour", **asdict(self), "hour": str(self.hour)})
+        document = {"kind": "hour", **asdict(self), "hour": str(self.hour)}
+        # An hour may have thousands of objects: what is as usual of one is left out.
+        document["account"]["objects"] = [
+            {name: value for name, value in each.items() if name not in _USUAL or value != _USUAL[name]}
+            for each in document["account"]["objects"]
+        ]
+        return _dump(document)
 
     @classmethod
     def from_json(cls, text: str) -> HourCommit:
@@ -197,7 +208,7 @@ def _dump(fields: dict[str, Any]) -> str:
             return str(value)
         raise TypeError(f"{value!r} has no place in a commit record")
 
-    return json.dumps({"format": FORMAT, **fields}, indent=1, default=plain) + "\n"
+    return json.dumps({"format": FORMAT, **fields}, default=plain) + "\n"
 
 
 def _load(text: str, kind: str) -> dict[str, Any]:

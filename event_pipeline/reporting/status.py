@@ -15,11 +15,13 @@ from rich.text import Text
 
 from event_pipeline.automation.dagster_storage import RunState
 from event_pipeline.engines.base import StorageError
+from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
 from event_pipeline.reporting.unmatched import unmatched_lines
 from event_pipeline.rules.accounting import UnmatchedKey
+from event_pipeline.rules.framing import wrongly_framed
 from event_pipeline.rules.hour import Hour, HourRange, hours_text, implausible, plausible_part
 
 WIDE_GRID = 112
@@ -44,6 +46,8 @@ class HourStatus:
     quarantined: int | None
     duplicates: int | None
     run: RunState | None
+    wrongly_framed: int = 0
+    """Objects of the published build that are not one JSON object a line, so lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +129,15 @@ def read_status(pipeline: Pipeline, now: datetime, hours: HourRange | None, runs
                 quarantined=account.quarantined if account else None,
                 duplicates=account.duplicates if account else None,
                 run=runs.get(hour),
+                wrongly_framed=_wrongly_framed(hour, commits),
             )
         )
     return Status(tuple(statuses), tuple(engine.unmatched_raw_keys()))
+
+
+def _wrongly_framed(hour: Hour, commits: Mapping[Hour, HourCommit]) -> int:
+    commit, before = commits.get(hour), commits.get(hour.plus(-1))
+    return len(wrongly_framed(commit.account, before.account if before else None)) if commit else 0
 
 
 def status_as_json(status: Status) -> dict[str, Any]:
@@ -141,6 +151,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
             "records": each.records,
             "quarantined": each.quarantined,
             "duplicates": each.duplicates,
+            "wrongly_framed": each.wrongly_framed,
             "last_run": each.run.value if each.run else None,
         }
         for each in status.hours
@@ -239,6 +250,10 @@ def _findings(status: Status) -> list[Text]:
     gaps = [each.hour for each in status.hours if each.gap]
     if gaps:
         lines.append(Text(f"Gaps: {hours_text(gaps)}: nothing landed", style=FAULT))
+    framed = [each.hour for each in status.hours if each.wrongly_framed]
+    if framed:
+        remedy = "`event-pipeline verify` names them, and what the producer can do"
+        lines.append(Text(f"Wrongly framed objects, so lost: {hours_text(framed)}: {remedy}", style=FAULT))
     for state in RunState:
         hours = [each.hour for each in status.hours if each.run is state]
         if hours:

@@ -16,11 +16,14 @@ from event_pipeline.reporting.tables import fits, lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
 from event_pipeline.reporting.unmatched import unmatched_lines
 from event_pipeline.rules.accounting import UnmatchedKey
+from event_pipeline.rules.framing import objects_text, remedies
 from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.verification import Difference, GoldVerdict, HourVerdict, Verification
 
 MOST_PAIRS = 10
 """Pairs of hours that hold the same records, as many as are named."""
+OBJECTS_NAMED = 5
+"""Wrongly framed objects of an hour that are named."""
 
 
 def print_verification(
@@ -116,6 +119,9 @@ def _conclusion(verification: Verification) -> list[Text]:
         lines.append(Text(f"Sent again, so counted twice: {hour} and {other} both hold {shared}", style=WARNING))
     if len(pairs) > MOST_PAIRS:
         lines.append(Text(f"Sent again, too: {len(pairs) - MOST_PAIRS:,} more pairs of hours", style=WARNING))
+    for hour, framed in verification.wrongly_framed.items():
+        lines.append(Text(f"Wrongly framed, so lost: {hour}: {objects_text(framed, OBJECTS_NAMED)}", style=FAULT))
+        lines.append(Text(f"  What to do: {remedies(framed)}"))
     differences = verification.differences
     if differences:
         count = f"{len(differences):,} difference{'s' if len(differences) != 1 else ''}"

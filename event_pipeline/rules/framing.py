@@ -7,7 +7,7 @@ and nowhere else, for checks, alerts and commands of both engines. Standard libr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -172,6 +172,17 @@ def wrongly_framed(account: HourAccount, before: HourAccount | None = None) -> l
     ]
 
 
+def objects_text(found: Sequence[WronglyFramed], most: int) -> str:
+    """Name wrongly framed objects with their reasons, so many of them, for one line of text."""
+    more = f"; and {len(found) - most:,} more" if len(found) > most else ""
+    return "; ".join(map(str, found[:most])) + more
+
+
+def remedies(found: Sequence[WronglyFramed]) -> str:
+    """Say what the producers can do, each remedy once."""
+    return "; ".join(dict.fromkeys(each.remedy for each in found))
+
+
 def _form(account: ObjectAccount, usual: float | None) -> str | None:
     if account.records == 0:
         return EMPTY
@@ -179,7 +190,7 @@ def _form(account: ObjectAccount, usual: float | None) -> str | None:
     form = account.framing if account.framing in _FORMS else UNKNOWN
     if broken >= BROKEN_SHARE * account.records:
         return form
-    if broken and account.broken_bytes >= BROKEN_BYTES_SHARE * account.inflated_bytes:
+    if broken and account.inflated_bytes and account.broken_bytes >= BROKEN_BYTES_SHARE * account.inflated_bytes:
         others = account.records - broken
         usual_length = max(0, account.inflated_bytes - account.broken_bytes) / others
         if account.broken_bytes / broken >= LONGER_THAN_OTHERS * usual_length:

@@ -43,6 +43,7 @@ def test_a_sound_hour_passes_every_check(settings: Settings, instance: dg.Dagste
             "unmatched_keys",
             "conservation_law",
             "unreadable_objects",
+            "object_framing",
             "quarantine_share",
             "unknown_fields",
             "sent_again",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
+import json
 import random
 import re
 import shutil
@@ -19,6 +21,7 @@ from event_pipeline.engines.local import LocalEngine
 from event_pipeline.generator import GeneratorOptions, Shape, generate
 from event_pipeline.reporting.answers import named_query
 from event_pipeline.rules.contract import HOUR_TABLES
+from event_pipeline.rules.framing import wrongly_framed
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.rules.resent import SentAgain, neighbours_sent_again
@@ -256,3 +259,20 @@ def test_the_documented_way_to_a_local_zone_gives_the_same_on_every_engine(world
     ]
     summer = example.replace("event_ts AT TIME", "CAST('2025-07-07 22:00:00' AS TIMESTAMP) AT TIME")
     assert {f"{row['in_new_york']}" for row in rows(world.engine, summer)} == {"2025-07-07 18:00:00"}
+
+
+@without_spark
+def test_every_engine_names_wrongly_framed_objects_by_the_same_rule(world: World, root: Path) -> None:
+    lines = [json.dumps(event(second=second)).encode() for second in range(100)]
+    write_object(root, HOUR, 0, lines)
+    joined = write_object(root, HOUR, 5, [b"".join(lines) * 60])
+    array = write_object(root, HOUR, 10, [b"[", *(line + b"," for line in lines), b"]"])
+    write_object(root, HOUR, 15, gzip.compress(b"\n" * 9))
+    (built,) = world.build([HOUR])
+
+    account = built.commit.account
+    assert account.quarantined_by_reason == {"not_json": 102, "too_long": 1}
+    found = wrongly_framed(account)
+    assert [(each.key, each.form) for each in found[:2]] == [(joined, "concatenated"), (array, "array")]
+    assert [each.form for each in found[2:]] == ["empty"]
+    world.assert_agrees_with_oracle()
