@@ -133,6 +133,7 @@ def test_the_json_document_says_the_same(settings: Settings) -> None:
                 "records": 3,
                 "quarantined": 1,
                 "duplicates": 1,
+                "wrongly_framed": 0,
                 "last_run": "failed",
             }
         ],
