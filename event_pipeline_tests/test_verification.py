@@ -105,7 +105,7 @@ def test_records_that_were_sent_again_are_named_and_are_no_difference(
         assert (pair, shared.records, shared.revenue, shared.is_exact) == (named, 2, Decimal("19.98"), True)
     console = output()
     console.width = 400
-    print_verification(verify(clean), console)
+    print_verification(verify(clean), (), 1, console)
     assert (
         f"Sent again, so counted twice: {hours[1]} and {hours[0]} both hold 2 records, revenue 19.98 USD ({again} like "
         f"{HOUR.raw_key(HOUR.start)})" in capsys.readouterr().out
