@@ -83,14 +83,14 @@ def vanishing(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def refuse_to_open(root: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str) -> str:
-    bad, original = bad_object(root), Path.open
+    bad, original = bad_object(root), os.open
 
-    def opened(path: Path, *args: object, **named: object) -> object:
+    def opened(path: Path | str, *args: int, **named: int) -> int:
         if path == bad:
             raise error
-        return original(path, *args, **named)  # type: ignore[call-overload]
+        return original(path, *args, **named)
 
-    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setattr(os, "open", opened)
     return f"{bad.name}.*{said}"
 
 
