@@ -420,7 +420,7 @@ def _few_objects(facts: Facts, settings: Settings) -> Finding | None:
         commit = facts.commits.get(hour)
         found = max(facts.objects.get(hour, 0), len(commit.account.objects) if commit else 0)
         if 0 < found < expected and hour.end + timedelta(minutes=settings.grace_minutes) <= facts.now:
-            details[hour] = f"{found} objects, {expected} expected"
+            details[hour] = f"{found} of {expected} expected objects"
     return _about_hours(
         AlertKind.FEW_OBJECTS,
         Severity.WARNING,
@@ -442,7 +442,7 @@ def _unmatched_keys(facts: Facts) -> Finding | None:
         AlertKind.UNMATCHED_KEYS,
         Severity.WARNING,
         f"{count:,} key{'s' if count > 1 else ''} below events/ {'are' if count > 1 else 'is'} not read",
-        {reason: shortened(f"{len(keys):,} keys, first {keys[0]}") for reason, keys in by_reason.items()},
+        {reason: shortened(f"{len(keys):,}, first {keys[0]}") for reason, keys in by_reason.items()},
         "`event-pipeline status` names them: move each object under the hour in which it landed, or away from events/",
         AlertKind.UNMATCHED_KEYS,
     )

@@ -65,7 +65,6 @@ GOLD_CHECKS = {
         "Every day that the hour touches adds up to Silver's control totals: counts exactly, revenue to the cent."
     ),
 }
-_ROWS_LISTED = 20
 _OBJECTS_DESCRIBED = 5
 
 
@@ -299,14 +298,14 @@ def _sent_again(commit: HourCommit, neighbours: Neighbours) -> Verdict:
                 ("hour", "records", "revenue", "counted or estimated"),
                 [
                     (hour, each.records, each.revenue, "counted" if each.is_exact else "estimated")
-                    for hour, each in list(found.items())[:_ROWS_LISTED]
+                    for hour, each in list(found.items())[:ROWS_LISTED]
                 ],
             ),
             **_listed(
                 "objects",
                 ("object", "hour", "like its object"),
                 [(here, hour, there) for hour, each in found.items() for here, there in each.objects.items()][
-                    :_ROWS_LISTED
+                    :ROWS_LISTED
                 ],
             ),
         },

@@ -64,8 +64,15 @@ class Hour:
 
     @classmethod
     def containing(cls, instant: datetime) -> Hour:
-        """Return the hour an instant (with time zone) falls into."""
-        return cls(instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+        """Return the hour an instant (with time zone) falls into.
+
+        Raises:
+            InvalidHourError: in UTC the instant lies outside the calendar.
+        """
+        try:
+            return cls(instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+        except OverflowError:
+            raise InvalidHourError(f"{instant.isoformat()} is no instant of the calendar in UTC") from None
 
     @classmethod
     def of_hive_path(cls, path: str) -> Hour:

@@ -226,8 +226,8 @@ def test_a_closed_hour_with_too_few_objects_is_told_once_its_grace_is_over() -> 
     # Two and a half hours past two: the last hour ended half an hour ago, its grace is not over.
     finding = next(each for each in find(facts(objects=objects), settings) if each.kind is AlertKind.FEW_OBJECTS)
     assert finding.subjects == {
-        str(WINDOW.first): "2 objects, 3 expected",
-        str(WINDOW.first.plus(1)): "1 objects, 3 expected",  # as published: raw has expired since
+        str(WINDOW.first): "2 of 3 expected objects",
+        str(WINDOW.first.plus(1)): "1 of 3 expected objects",  # as published: raw has expired since
     }
     assert finding.severity is Severity.WARNING
     enough = find(facts(objects={hour: 3 for hour in WINDOW}), settings)
@@ -240,6 +240,6 @@ def test_keys_that_are_not_read_are_told_by_reason_and_never_all_of_them() -> No
     finding = found(facts(unmatched=unmatched))[AlertKind.UNMATCHED_KEYS]
     assert finding.title == "12,346 keys below events/ are not read"
     assert finding.subjects == {
-        "not named so": "12,345 keys, first events/00000.csv",
-        "a pipe, no regular file": "1 keys, first events/pipe",
+        "not named so": "12,345, first events/00000.csv",
+        "a pipe, no regular file": "1, first events/pipe",
     }

@@ -99,3 +99,16 @@ def test_hours_join_into_bounded_ranges_without_gaps() -> None:
         (HOUR.plus(5), 1),
         (HOUR.plus(9), 1),
     ]
+
+
+def test_arithmetic_at_the_ends_of_the_calendar_is_an_error_of_hours_or_stays_inside() -> None:
+    first, last = Hour.parse("0001-01-01T00"), Hour.parse("9999-12-31T23")
+    assert (str(first), first.partition_key) == ("0001-01-01T00", "0001-01-01-00:00")
+    assert first.hive_path == "year=0001/month=01/day=01/hour=00"
+    assert last.end == datetime.max.replace(tzinfo=UTC)
+    assert not last.is_closed(datetime(2025, 12, 7, tzinfo=UTC))
+    for hour, step in ((last, 1), (first, -1), (first, 10**12), (last, -(10**12))):
+        with pytest.raises(InvalidHourError, match="calendar"):
+            hour.plus(step)
+    with pytest.raises(InvalidHourError, match="calendar"):
+        Hour.containing(datetime.min.replace(tzinfo=timezone(timedelta(hours=1))))

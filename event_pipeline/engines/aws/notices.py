@@ -93,7 +93,10 @@ def keys_of(body: str) -> list[str]:
     Raises:
         ValueError: it is neither.
     """
-    message: Any = json.loads(body)
+    try:
+        message: Any = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     if not isinstance(message, dict):
         raise ValueError("not a JSON object")
     if message.get("Type") == "Notification" and isinstance(message.get("Message"), str):

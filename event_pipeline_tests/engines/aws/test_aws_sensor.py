@@ -283,7 +283,7 @@ def test_notices_of_s3_and_of_eventbridge_name_their_objects(body: str, keys: li
         '{"detail": {"object": null}}',
         '{"Type": "Notification"}',
     ]
-    + [in_envelope("no json"), in_envelope("{}"), in_envelope("[]")],
+    + [in_envelope("no json"), in_envelope("{}"), in_envelope("[]"), "[" * 100_000],
 )
 def test_a_message_that_names_no_object_is_refused(body: str) -> None:
     with pytest.raises(ValueError, match=r"."):
