@@ -110,7 +110,7 @@ def test_the_last_hour_of_a_run_shows_the_published_rows_of_its_last_day(ranged:
 
 def test_every_hour_of_a_range_has_a_result_of_every_check(ranged: Ran) -> None:
     checks = build_definitions(ranged.settings).resolve_asset_graph().asset_check_keys
-    assert len(checks) == 17
+    assert len(checks) == 19
     for check in checks:
         found = verdicts(ranged.instance, check.asset_key.to_user_string(), check.name)
         assert sorted(found, key=str) == list(RANGE), f"{check}: {found}"

@@ -245,3 +245,16 @@ print(engine.query("SELECT * FROM gold.zoned").to_pylist())
     day = "datetime.date(2025, 12, 7)"
     expected = f"[{{'event_date': {day}, 'session_zone': 'UTC', 'newest_hour': 22, 'newest_day': {day}}}]"
     assert ended.stdout.splitlines()[-1] == expected
+
+
+def test_queries_and_builds_leave_no_file_open(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [purchase()])
+    build(engine, [HOUR])
+    open_files = Path("/proc/self/fd")
+    before = len(list(open_files.iterdir()))
+    for _ in range(20):
+        assert rows(engine, "SELECT count(*) AS n FROM silver.events JOIN gold.user_activity USING (event_date)") == [
+            {"n": 1}
+        ]
+    build(engine, [HOUR], force=True)
+    assert len(list(open_files.iterdir())) <= before + 2

@@ -132,17 +132,18 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
 
 
 class _PositionedReader:
-    """An open file whose position belongs to the thread that set it.
+    """A file to read, whose position belongs to the thread that set it.
 
     DuckDB seeks and reads as two calls, and does so in many threads with one handle: a position that they shared
-    would be moved by another one in between.
+    would be moved by another one in between. It also holds on to its handles long after it has read them, without
+    closing them, so each read opens the file: a query over thousands of files has a few of them open.
     """
 
     def __init__(self, files: LakeFiles, path: Path) -> None:
         self._files = files
         self._path = path
         self._positions: dict[int, int] = {}
-        self._handle: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        os.close(self._opened())
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence != os.SEEK_SET:
@@ -154,11 +155,13 @@ class _PositionedReader:
         return self._positions.get(threading.get_ident(), 0)
 
     def read(self, size: int) -> bytes:
-        if self._handle is None:
-            raise ValueError(f"{self._path}: read after it was closed")
         position = self.tell()
         try:
-            content = os.pread(self._handle, size, position)
+            handle = self._opened()
+            try:
+                content = os.pread(handle, size, position)
+            finally:
+                os.close(handle)
         except OSError as error:
             self._files.refuse(self._path, error)
         self.seek(position + len(content))
@@ -168,6 +171,7 @@ class _PositionedReader:
         return True
 
     def close(self) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        """Do nothing: no handle is kept."""
+
+    def _opened(self) -> int:
+        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
