@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import SplitResult, quote, unquote, urlsplit
@@ -90,8 +90,9 @@ class WebhookChannel:
             connection.connect()
             with _ended_after(connection.sock, self.timeout_seconds):
                 connection.request("POST", target, body, headers)
-                answer = connection.getresponse()
-                said = answer.read(_ANSWER_BYTES)
+                # Closed by itself: what is not read of it would keep the connection open.
+                with closing(connection.getresponse()) as answer:
+                    said = answer.read(_ANSWER_BYTES)
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             # Their texts may hold the address, which is a secret; the class says enough.
             raise DeliveryError(

@@ -12,7 +12,7 @@ import pytest
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.base import (
     BrokenLawError,
-    FewerObjectsError,
+    HoursFailedError,
     PassingFaultError,
     PipelineError,
     SilverBuild,
@@ -296,7 +296,7 @@ def test_hours_before_a_refused_one_are_built(aws: EmulatedAws, engine: AwsEngin
     silver(engine, NEXT_HOUR)
     aws.client("s3").delete_object(Bucket=settings.raw_bucket, Key=lost)
     land(aws, settings, HOUR, 0, [event()])
-    with pytest.raises(FewerObjectsError, match=rf"{lost}.*--allow-fewer-objects"):
+    with pytest.raises(HoursFailedError, match=rf"{lost}.*--allow-fewer-objects"):
         build(engine, HOUR, NEXT_HOUR)
     assert list(engine.hour_commits()) == [HOUR, NEXT_HOUR]
     (told,) = silver(engine, NEXT_HOUR, allow_fewer_objects=True)
