@@ -60,7 +60,7 @@ def plan_build(
     if hours is not None:
         check_buildable(hours, settings, now)
     landed = pipeline.engine.list_raw_hours(hours)
-    states = pipeline.states(now, hours, listings=landed)
+    states = pipeline.states(now, hours, listings=landed, thorough=True)
     too_early = tuple(hour for hour in states if hour < settings.first_partition)
     lost = [hour for hour, state in states.items() if state is HourState.SHRUNK and hour not in too_early]
     shrunk = tuple(hour for hour in lost if hour in landed and not allow_fewer_objects)

@@ -231,7 +231,7 @@ class LeftoverKind(StrEnum):
     """It was never published: newer than what is published, or nothing is; or a file without rows beside it."""
     RETIRED_FILES = "files past their retention"
     SCRATCH = "scratch of a killed step"
-    DRAFT = "draft of a commit record"
+    DRAFT = "draft of a killed step"
     LOCK = "lock that nobody holds"
 
 
@@ -338,6 +338,12 @@ class Engine(Protocol):
     def repair(self, hours: HourRange | None = None) -> list[PartitionChange]:
         """Make the catalog agree with the commit records of a range, or of everything, Gold included."""
 
+    def disagreements(self) -> list[PartitionChange]:
+        """Return the entries that `repair` would change, Gold included; changes nothing."""
+
+    def misshown(self, commits: Mapping[Hour, HourCommit]) -> set[Hour]:
+        """Return the published hours whose files are gone, or that the catalog shows otherwise than committed."""
+
     def refresh_gold(
         self, table: GoldTable, hours: Sequence[Hour], *, force: bool = False, progress: Progress
     ) -> GoldRefresh:
@@ -354,7 +360,7 @@ class Engine(Protocol):
         """Return the registered hours that a Gold table does not show yet: Silver or the SQL is newer."""
 
     def touched_days(self, table: GoldTable, hour: Hour) -> list[date]:
-        """Return the event days to which an hour's published partial contributes, in order."""
+        """Return the event days of an hour, in order, as its commit records say: those that its checks look at."""
 
     def count_rows(self, commit: HourCommit) -> RowCounts:
         """Count the rows that the committed files really hold.

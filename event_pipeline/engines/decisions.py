@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
@@ -29,10 +29,11 @@ from event_pipeline.engines.base import (
     StorageError,
     UnexpectedError,
 )
-from event_pipeline.engines.commit import DayCommit, HourCommit
+from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.state import HourState, lost_objects
 from event_pipeline.rules.accounting import DayTotals, HourAccount, RawListing
-from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.contract import Limits
+from event_pipeline.rules.hour import Hour, HourRange
 
 _BUILD_REASONS = {
     HourState.NO_RAW: "no raw objects: built as an empty hour",
@@ -187,26 +188,29 @@ def files_gone_message(hour: Hour, missing: Sequence[object]) -> str:
 
 
 def compare_entry(
-    table: str, partition: str, shown_run: str | None, committed_run: str, same_files: bool
+    table: str, partition: str, shown_run: str | None, committed_run: str, difference: str
 ) -> PartitionChange:
-    """Say what has to happen to a catalog entry so that it shows the committed run."""
+    """Say what has to happen to a catalog entry so that it shows the committed run, and all of it.
+
+    `difference` names what else the entry shows otherwise than the commit record says; empty for nothing.
+    """
     if shown_run is None:
         return PartitionChange(table, partition, PartitionAction.ADDED, "committed and missing")
     if shown_run != committed_run:
         reason = f"showed {shown_run}, committed is {committed_run}"
         return PartitionChange(table, partition, PartitionAction.REPOINTED, reason)
-    if not same_files:
-        return PartitionChange(table, partition, PartitionAction.REPOINTED, "showed other files than committed")
+    if difference:
+        return PartitionChange(table, partition, PartitionAction.REPOINTED, f"showed other {difference} than committed")
     return PartitionChange(table, partition, PartitionAction.UNCHANGED, "")
 
 
-def is_within(table: str, partition: str, hours: Iterable[Hour] | None, days: set[date] | None) -> bool:
-    """Tell whether a catalog entry belongs to a range of hours, or, for Gold, to its days; None is everything."""
-    if hours is None or days is None:
-        return True
-    if table.startswith("gold."):
-        return day_of(partition) in days
-    return Hour.of_hive_path(partition) in hours
+def window_of(day: date, limits: Limits) -> HourRange:
+    """Return the landing hours whose Silver can hold rows of an event day."""
+    # An hour accepts events from its start less max_age up to its end plus max_lead.
+    start = Hour.parse(f"{day}T00")
+    first = Hour.containing(start.start - limits.max_lead).plus(-1)
+    last = Hour.containing(start.start + timedelta(days=1) + limits.max_age)
+    return HourRange(first, last.plus(1))
 
 
 # -- Gold
@@ -274,6 +278,12 @@ def folded_totals(
             return None
         totals += shown[1]
     return totals
+
+
+def committed_days(silver: HourCommit | None, partial: PartialCommit | None) -> list[date]:
+    """Return the event days of an hour's published Silver, and of a Gold table's partial of it, in order."""
+    days = {*(silver.account.days if silver else ()), *(partial.days if partial else ())}
+    return sorted(date.fromisoformat(day) for day in days)
 
 
 class GoldSteps(Protocol):

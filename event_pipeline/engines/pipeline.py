@@ -31,12 +31,18 @@ class Pipeline:
         return self.settings.event_time_limits.rules_version
 
     def situations(
-        self, now: datetime, hours: HourRange | None = None, *, listings: Mapping[Hour, RawListing] | None = None
+        self,
+        now: datetime,
+        hours: HourRange | None = None,
+        *,
+        listings: Mapping[Hour, RawListing] | None = None,
+        thorough: bool = False,
     ) -> dict[Hour, HourSituation]:
         """Return the situation of every hour of a range, or of every hour that has raw objects or a commit record.
 
         Hours that are not over are due where the settings say that they are built (`every_object`), for every caller.
-        `listings` saves listing the hours again.
+        `listings` saves listing the hours again. `thorough` looks for committed files that are gone, too, and compares
+        all that the catalog shows of an hour.
 
         Raises:
             PipelineError: listings, commit records or catalog cannot be read.
@@ -52,10 +58,17 @@ class Pipeline:
             hours,
             listings=listings,
             open_hours=self.settings.builds_open_hours,
+            thorough=thorough,
         )
 
     def states(
-        self, now: datetime, hours: HourRange | None = None, *, listings: Mapping[Hour, RawListing] | None = None
+        self,
+        now: datetime,
+        hours: HourRange | None = None,
+        *,
+        listings: Mapping[Hour, RawListing] | None = None,
+        thorough: bool = False,
     ) -> dict[Hour, HourState]:
         """Return the states alone; otherwise as `situations`."""
-        return {hour: each.state for hour, each in self.situations(now, hours, listings=listings).items()}
+        found = self.situations(now, hours, listings=listings, thorough=thorough)
+        return {hour: each.state for hour, each in found.items()}

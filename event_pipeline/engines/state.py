@@ -35,7 +35,7 @@ class HourState(StrEnum):
     PROVISIONAL = "provisional"
     """Built while it was open, over since, and not built whole yet."""
     UNREGISTERED = "unregistered"
-    """Committed, but the catalog does not show that build."""
+    """Committed, but the catalog does not show that build, or files of it are gone."""
     GOLD_BEHIND = "gold behind"
     """Silver is published, but a Gold table does not show it yet."""
     DAMAGED = "damaged record"
@@ -144,22 +144,25 @@ def hour_situations(
     *,
     listings: Mapping[Hour, RawListing] | None = None,
     open_hours: bool = False,
+    thorough: bool = False,
 ) -> dict[Hour, HourSituation]:
     """Return the situation of every hour of a range, or of every hour that has raw objects or a commit record.
 
-    `listings` saves listing the hours again. `open_hours` says that hours are built before they are over.
+    `listings` saves listing the hours again. `open_hours` says that hours are built before they are over. `thorough`
+    looks for committed files that are gone, too, and compares all that the catalog shows of an hour.
     """
     listings = engine.list_raw_hours(hours) if listings is None else listings
     damaged: dict[Hour, StorageError] = {}
     commits = engine.hour_commits(hours, damaged)
     registered = engine.registered_runs(hours)
+    misshown = engine.misshown(commits) if thorough else set[Hour]()
     behind = {hour for table in gold_tables for hour in engine.hours_behind(table, hours)}
     situations = {}
     for hour in hours or sorted(listings.keys() | commits.keys() | damaged.keys()):
         commit = commits.get(hour)
         listing = as_built(engine, listings.get(hour, RawListing(hour, ())), commit)
         state = HourState.DAMAGED if hour in damaged else input_state(listing, commit, rules_version, now)
-        if state is HourState.READY and commit and registered.get(hour) != commit.run_id:
+        if state is HourState.READY and commit and (registered.get(hour) != commit.run_id or hour in misshown):
             state = HourState.UNREGISTERED
         elif state is HourState.READY and hour in behind:
             state = HourState.GOLD_BEHIND

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.automation.dagster_storage import RunState, latest_run_states, limit_faults_of_home
-from event_pipeline.engines.base import Engine, PipelineError
+from event_pipeline.engines.base import Engine, PartitionChange, PipelineError
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
 from event_pipeline.reporting.findings import Finding, Level
@@ -62,6 +62,7 @@ def _account(settings: Settings, engine: Engine) -> list[Finding]:
     findings = [_guarded(subject, check) for subject, check in account_checks(settings, load_gold_tables())]
     findings.append(_guarded("raw objects", lambda: _raw_objects(engine)))
     findings.append(_guarded("commit records", lambda: _commit_records(engine)))
+    findings.append(_guarded("published builds", lambda: _entries(engine)))
     return findings
 
 
@@ -191,6 +192,8 @@ def _published(engine: Engine, layout: Layout) -> Finding:
     unregistered = [hour for hour, commit in kept.items() if registered.get(hour) != commit.run_id]
     if unregistered:
         return Finding(Level.FAIL, subject, f"queries do not see {hours_text(unregistered)}", repair)
+    if differing := engine.disagreements():
+        return Finding(Level.FAIL, subject, _named(differing), repair)
     found = f"queries see all {len(kept):,} committed hours"
     if len(kept) < len(commits):
         found += f"; {len(commits) - len(kept):,} more are past their retention"
@@ -199,6 +202,23 @@ def _published(engine: Engine, layout: Layout) -> Finding:
     if orphans:
         found += f"; {len(orphans):,} replaced or unfinished builds lie beside them (`event-pipeline housekeeping`)"
     return Finding(Level.OK, subject, found)
+
+
+def _entries(engine: Engine) -> Finding:
+    """Compare the catalog with the commit records, as repair does."""
+    subject = "published builds"
+    if differing := engine.disagreements():
+        remedy = "`event-pipeline repair` makes the catalog agree with the commit records"
+        return Finding(Level.FAIL, subject, _named(differing), remedy)
+    return Finding(Level.OK, subject, "the catalog shows what the commit records say")
+
+
+def _named(differing: Sequence[PartitionChange]) -> str:
+    first = differing[0]
+    return (
+        f"{len(differing):,} catalog entries are not what the commit records say, first: {first.table} "
+        f"{first.partition}: {first.reason}"
+    )
 
 
 def _dagster(settings: Settings) -> Finding:

@@ -113,7 +113,7 @@ def read_status(pipeline: Pipeline, now: datetime, hours: HourRange | None, runs
         known = plausible_part(hours, first, now)
     states = {}
     if known:
-        states = pipeline.states(now, known, listings=listings)
+        states = pipeline.states(now, known, listings=listings, thorough=True)
     landed = HourRange.of(sorted(listings)) if listings else None
     statuses = []
     for hour, state in states.items():

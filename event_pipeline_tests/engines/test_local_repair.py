@@ -6,12 +6,13 @@ import shutil
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from event_pipeline.engines.base import NotPublishedError, PartitionChange, StorageError
-from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.base import LeftoverKind, NotPublishedError, PartitionChange, StorageError
+from event_pipeline.engines.local import LocalEngine, layout
 from event_pipeline.rules.hour import HourRange
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
 
@@ -145,3 +146,38 @@ def test_rows_missing_from_a_committed_file_are_found(engine: LocalEngine, root:
     path.write_bytes(stored)
     with pytest.raises(StorageError, match="has other bytes than were committed"):
         engine.count_rows(commit)
+
+
+def test_every_folder_that_a_build_makes_is_synced_into_the_one_above(
+    engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[Path] = set()
+    real = layout.sync_folder
+
+    def noted(folder: Path) -> None:
+        # What is there by now; a folder that is made later is not covered by this call.
+        synced.update(path for path in folder.iterdir() if path.is_dir())
+        real(folder)
+
+    monkeypatch.setattr(layout, "sync_folder", noted)
+    write_object(root, HOUR, 0, [event(), purchase(HOUR, 1), {"bad": 1}])
+    build(engine, [HOUR])
+    made = {path for path in (root / "lake").rglob("*") if path.is_dir()} | {root / "lake"}
+    assert made - synced == set()
+    assert root / "lake" / "runs" / "days" / "user_activity" / "event_date=2025-12-07" in made
+
+
+def test_drafts_in_the_data_folder_itself_are_collected(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event()])
+    build(engine, [HOUR])
+    drafts = [root / f".{name}.{'a' * 32}" for name in ("alerts.json", "layout.json", "catalog.sqlite")]
+    kept = [root / ".env", root / ".alerts.json.mine", root / "catalog.sqlite.damaged-x"]
+    for path in (*drafts, *kept):
+        path.write_text("half")
+    assert engine.leftovers(datetime.now(UTC)) == []
+    found = engine.leftovers(datetime.now(UTC) + timedelta(days=2))
+    drafts_found = [each for each in found if each.kind is LeftoverKind.DRAFT]
+    assert sorted(each.place for each in drafts_found) == sorted(path.name for path in drafts)
+    for each in drafts_found:
+        engine.remove(each)
+    assert [path.exists() for path in (*drafts, *kept)] == [False] * 3 + [True] * 3

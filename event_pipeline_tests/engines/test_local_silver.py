@@ -303,7 +303,7 @@ build_in_process(Path(sys.argv[1]), [sys.argv[3]])
         "silver.day_totals",
         "silver._write_ledger",
         "commits.publish",
-        "Catalog.register_hour",
+        "Catalog.show",
         "Catalog.register_partial",
         "gold.relation",
         "Catalog.register_day",

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -58,6 +58,10 @@ PARTIALS_DATABASE = "partials"
 """The database of Gold partials, which only the pipeline reads."""
 
 
+Storage = tuple[tuple[str, str], ...]
+"""How files are read: (column, type) of each, in order, then the file format's classes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One registered partition."""
@@ -68,6 +72,8 @@ class Entry:
     """Hive path, for example `event_date=2025-12-07`."""
     location: str
     parameters: Mapping[str, str]
+    storage: Storage | None = None
+    """As found in the catalog, where it was asked for."""
 
     @property
     def run_id(self) -> str:
@@ -141,6 +147,16 @@ def entries_of(commit: layout.Commit, lake_url: str) -> list[Entry]:
             return [Entry(gold_table(commit.table), day_partition(commit.day), prefix, parameters)]
 
 
+def differences_of(wanted: Entry, present: Entry, storage: Storage | None = None) -> list[str]:
+    """Say in words what a partition shows otherwise than it should; `storage` is how its table's files are read."""
+    found = ["files"] if present.location != wanted.location else []
+    if dict(present.parameters) != dict(wanted.parameters):
+        found.append("parameters")
+    if None not in (present.storage, storage) and present.storage != storage:
+        found.append("columns")
+    return found
+
+
 class GlueCatalog:
     """Reads and changes of one account's Glue catalog."""
 
@@ -148,6 +164,7 @@ class GlueCatalog:
         self._aws = aws
         self._settings = settings
         self._ensured: dict[str, dict[str, Any]] = {}
+        self._storage: dict[str, Storage | None] = {}
 
     def database(self, table: str) -> str:
         """Return the name of the Glue database of a table, with the prefix of the settings."""
@@ -186,6 +203,7 @@ class GlueCatalog:
                 "or drop it: it is made again, and `event-pipeline repair` registers all that is committed"
             )
         self._ensured[name] = present
+        self._storage.pop(name, None)
 
     def _table(self, name: str) -> dict[str, Any] | None:
         try:
@@ -251,7 +269,7 @@ class GlueCatalog:
                 if answer is None:
                     return {}
                 for each in answer.get("Partitions", []):
-                    entry = _entry(table, each)
+                    entry = _entry(table, each, whole=True)
                     found[entry.partition] = entry
                 left = answer.get("UnprocessedKeys") or []
                 if len(left) == len(waiting):
@@ -259,10 +277,24 @@ class GlueCatalog:
                 waiting = left
         return found
 
-    def entries(self, table: str, hours: HourRange | None = None, days: tuple[date, date] | None = None) -> list[Entry]:
+    def storage(self, table: str) -> Storage | None:
+        """Return how the files of a table's partitions are to be read; None for a table that does not exist."""
+        if table not in self._storage:
+            found = self._ensured.get(table) or self._table(table)
+            self._storage[table] = _storage({**found["StorageDescriptor"], **_PARQUET_FORMAT}) if found else None
+        return self._storage[table]
+
+    def entries(
+        self,
+        table: str,
+        hours: HourRange | None = None,
+        days: tuple[date, date] | None = None,
+        *,
+        whole: bool = False,
+    ) -> list[Entry]:
         """Return the registered partitions of a table in order; `hours` or `days` (both ends in) bound them.
 
-        A table that does not exist has none.
+        A table that does not exist has none. `whole` asks for their columns, too.
         """
         expression = _hours_expression(hours) if hours else _days_expression(*days) if days else ""
         parameters = {"Expression": expression} if expression else {}
@@ -274,10 +306,10 @@ class GlueCatalog:
                 expected=[_NOT_FOUND],
                 DatabaseName=self.database(table),
                 TableName=table.partition(".")[2],
-                ExcludeColumnSchema=True,
+                ExcludeColumnSchema=not whole,
                 **parameters,
             )
-            found = [_entry(table, each) for page in pages for each in page.get("Partitions", [])]
+            found = [_entry(table, each, whole) for page in pages for each in page.get("Partitions", [])]
         except ExpectedError:
             return []
         if hours:
@@ -458,13 +490,27 @@ def _columns(table: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(each["Name"], each["Type"]) for each in table.get("StorageDescriptor", {}).get("Columns", [])]
 
 
-def _entry(table: str, partition: Mapping[str, Any]) -> Entry:
+def _entry(table: str, partition: Mapping[str, Any], whole: bool) -> Entry:
+    descriptor = partition.get("StorageDescriptor", {})
     return Entry(
         table,
         _path(table, partition["Values"]),
-        partition.get("StorageDescriptor", {}).get("Location", ""),
+        descriptor.get("Location", ""),
         partition.get("Parameters") or {},
+        _storage(descriptor) if whole else None,
     )
+
+
+def _storage(descriptor: Mapping[str, Any]) -> Storage:
+    """Return how a storage descriptor says that files are read."""
+    columns = [(str(each["Name"]), str(each["Type"])) for each in descriptor.get("Columns", [])]
+    serde = descriptor.get("SerdeInfo") or {}
+    classes = (
+        ("input", str(descriptor.get("InputFormat", ""))),
+        ("output", str(descriptor.get("OutputFormat", ""))),
+        ("serde", str(serde.get("SerializationLibrary", ""))),
+    )
+    return (*columns, *classes)
 
 
 def _path(table: str, values: Sequence[str]) -> str:
@@ -503,13 +549,3 @@ def _totals(values: Sequence[str]) -> DayTotals:
 
 def _batches(items: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
     return (items[start : start + most] for start in range(0, len(items), most))
-
-
-def window_of(day: date, settings: Settings) -> HourRange:
-    """Return the landing hours whose Silver can hold rows of an event day, under the limits of the settings."""
-    limits = settings.event_time_limits
-    # An hour accepts events from its start less max_age up to its end plus max_lead.
-    start = Hour.parse(f"{day}T00")
-    first = Hour.containing(start.start - limits.max_lead).plus(-1)
-    last = Hour.containing(start.start + timedelta(days=1) + limits.max_age)
-    return HourRange(first, last.plus(1))

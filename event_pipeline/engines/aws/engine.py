@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from event_pipeline.engines.aws.athena import Athena
-from event_pipeline.engines.aws.catalog import Entry, GlueCatalog, hour_values_of, window_of
+from event_pipeline.engines.aws.catalog import Entry, GlueCatalog, hour_values_of
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.commits import CommitStore
 from event_pipeline.engines.aws.costs import CostStore, Estimate, Meter, StepCost, estimate, shared
@@ -51,11 +51,13 @@ from event_pipeline.engines.base import (
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import (
     ShownPartial,
+    committed_days,
     day_partition,
     folded_totals,
     gold_table,
     new_run_id,
     partial_table,
+    window_of,
 )
 from event_pipeline.engines.dialect import (
     DATABASES,
@@ -171,9 +173,17 @@ class AwsEngine:
         entries = self._catalog.entries(SILVER_EVENTS.full_name, hours)
         return {Hour.of_hive_path(entry.partition): entry.run_id for entry in entries}
 
+    def misshown(self, commits: Mapping[Hour, HourCommit]) -> set[Hour]:
+        """Return the hours whose files are gone, or that the catalog shows otherwise than they were committed."""
+        return self._repair().misshown(commits)
+
     def repair(self, hours: HourRange | None = None) -> list[PartitionChange]:
         """Make the catalog agree with the commit records."""
         return self._repair().repair(hours)
+
+    def disagreements(self) -> list[PartitionChange]:
+        """Return what `repair` would change."""
+        return self._repair().disagreements()
 
     def _repair(self) -> PartitionRepair:
         return PartitionRepair(self._lake, self._catalog, self._commits, load_gold_tables(self._gold_folder))
@@ -199,9 +209,8 @@ class AwsEngine:
         return hours_behind(table, self._catalog, self._settings, hours)
 
     def touched_days(self, table: GoldTable, hour: Hour) -> list[date]:
-        """Return the event days to which an hour's partial contributes."""
-        entry = self._catalog.entry(partial_table(table.name), hour.hive_path)
-        return sorted(entry.days) if entry else []
+        """Return the event days of an hour, as its commit records say."""
+        return committed_days(self.hour_commit(hour), self._commits.partial(table.name, hour).commit)
 
     # -- evidence
 
@@ -286,7 +295,7 @@ class AwsEngine:
         return sorted(found, key=lambda measure: measure.day)
 
     def _folded_totals(self, table: GoldTable, day: date, shown: Entry | None) -> DayTotals | None:
-        window, name = window_of(day, self._settings), partial_table(table.name)
+        window, name = window_of(day, self._settings.event_time_limits), partial_table(table.name)
         folded = shown.partials if shown else {}
         partials = {entry.partition: entry for entry in self._catalog.entries(name, window)}
         partials |= self._catalog.get(name, [hour for hour in folded if hour not in partials])
@@ -311,7 +320,7 @@ class AwsEngine:
     def silver_totals(self, day: date) -> DayTotals:
         """Sum the control totals of one event day over all registered hours."""
         totals = DayTotals()
-        for entry in self._bearers(window_of(day, self._settings)).values():
+        for entry in self._bearers(window_of(day, self._settings.event_time_limits)).values():
             totals += entry.days.get(day, DayTotals())
         return totals
 

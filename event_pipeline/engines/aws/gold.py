@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any, TypeVar, cast
@@ -26,9 +26,9 @@ from event_pipeline.engines.aws.catalog import (
     PARTIALS_DATABASE,
     Entry,
     GlueCatalog,
+    differences_of,
     entries_of,
     hour_values_of,
-    window_of,
 )
 from event_pipeline.engines.aws.commits import CommitStore, OvertakenError, Published
 from event_pipeline.engines.aws.costs import Meter
@@ -47,11 +47,12 @@ from event_pipeline.engines.decisions import (
     refresh,
     silver_totals_query,
     unregistered_silver,
+    window_of,
 )
 from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_relations
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.arrow import arrow_type
-from event_pipeline.rules.contract import LANDING_HOUR_COLUMNS, SILVER_EVENTS, Column, Table
+from event_pipeline.rules.contract import HOUR_TABLES, LANDING_HOUR_COLUMNS, SILVER_EVENTS, Column, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
@@ -60,6 +61,7 @@ _MOST_FOLDS = 10
 """Attempts at one day while other processes fold it, too."""
 _SECONDS_BETWEEN_FOLDS = 0.2
 _FAULTS_SHOWN = 20
+_READERS = 16
 
 _GLUE_TYPES = {
     "VARCHAR": "string",
@@ -98,8 +100,8 @@ class GoldRefresher:
         self._meter = meter
         self._partials = partials_table(table)
         self._sizes: list[int] = []
-        self._registered: set[str] = set()
-        """Paths of the hours whose Silver the catalog shows, as one call told for all hours."""
+        self._hours: Sequence[Hour] = ()
+        self._read_partials: dict[str, PartialCommit] = {}
 
     def refresh(self, hours: Sequence[Hour], force: bool, progress: Progress) -> GoldRefresh:
         """Bring the table up to date with the registered Silver of some hours.
@@ -108,9 +110,9 @@ class GoldRefresher:
             NotPublishedError: the only hour is not registered in the catalog; of several it is among the failures.
         """
         started = time.monotonic()
+        self._hours = hours
         for table in (SILVER_EVENTS, self._partials, self._table.table):
             self._catalog.ensure(table)
-        self._registered = set(self._catalog.get(SILVER_EVENTS.full_name, [hour.hive_path for hour in hours]))
         done = refresh(self._table.name, self, hours, force, progress)
         return GoldRefresh(
             done.partial_rows,
@@ -127,8 +129,6 @@ class GoldRefresher:
 
     def is_retired(self, hour: Hour) -> bool:
         """Tell whether an hour is past its retention."""
-        if hour.hive_path in self._registered:
-            return False
         commit = self._commits.hour(hour).commit
         return commit is not None and commit.retired_at is not None
 
@@ -142,8 +142,8 @@ class GoldRefresher:
 
     def partial_days(self, hour: Hour) -> list[date]:
         """Return the event days for which an hour's partial has rows."""
-        entry = self._catalog.entry(partial_table(self._table.name), hour.hive_path)
-        return sorted(entry.days) if entry else []
+        commit = self._commits.partial(self._table.name, hour).commit
+        return [date.fromisoformat(day) for day in commit.days] if commit else []
 
     def make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None | Exception]]:
         """Make the partials that are not up to date, several queries side by side."""
@@ -183,15 +183,16 @@ class GoldRefresher:
         if silver is None:
             raise unregistered_silver(name, hour)
         published = self._commits.partial(name, hour)
+        silver = self._committed_silver(hour, silver)
         made = (silver.run_id, self._table.version)
         if (
             not force
-            and present is not None
             and published.commit is not None
-            and present.run_id == published.commit.run_id
-            and (present.made_from, present.version) == made
+            and (published.commit.silver_run_id, published.commit.sql_version) == made
             and not self._commits.missing_files(published.commit)
         ):
+            if self._differs(published.commit, present):
+                self._show_partial(hour)
             return None
         run_id = new_run_id()
         prefix = layout.partial_run(name, hour, run_id)
@@ -217,19 +218,45 @@ class GoldRefresher:
         self._show_partial(hour)
         return sum(file.rows for file in files)
 
+    def _committed_silver(self, hour: Hour, present: Entry) -> Entry:
+        """Return the partition of an hour's Silver as its commit record says; where it shows another one, show that.
+
+        Athena reads what the partition says, whatever became of it.
+        """
+        commit = self._commits.hour(hour).commit
+        if commit is None or commit.retired_at is not None:
+            raise unregistered_silver(self._table.name, hour)
+        if not self._differs(commit, present):
+            return present
+        for table in HOUR_TABLES:
+            self._catalog.ensure(table)
+        shown = self._show_newest(lambda: self._commits.hour(hour))
+        return next(entry for entry in shown if entry.table == SILVER_EVENTS.full_name)
+
+    def _differs(self, commit: layout.Commit, present: Entry | None) -> bool:
+        """Tell whether a partition shows something else than a commit record says."""
+        wanted = entries_of(commit, self._lake.url(""))
+        named = [entry for entry in wanted if present is None or entry.table == present.table]
+        return present is None or any(differences_of(entry, present) for entry in named)
+
     def _show_partial(self, hour: Hour) -> None:
         """Register what the commit record says, again if it was replaced meanwhile."""
         name = self._table.name
         self._show_newest(lambda: self._commits.partial(name, hour))
 
-    def _show_newest(self, read: Callable[[], Published[Any]]) -> None:
-        shown = None
+    def _show_newest(self, read: Callable[[], Published[Any]]) -> list[Entry]:
+        """Register what a commit record says, again for as long as it is replaced meanwhile; return what is shown."""
+        shown, etag = list[Entry](), None
         for _ in range(_MOST_FOLDS):
             published = read()
-            if published.commit is None or published.etag == shown:
-                return
-            self._catalog.show(entries_of(published.commit, self._lake.url("")))
-            shown = published.etag
+            if published.commit is None or published.etag == etag:
+                return shown
+            shown, etag = entries_of(published.commit, self._lake.url("")), published.etag
+            self._catalog.show(shown)
+        raise PassingFaultError(
+            f"{shown[0].table} {shown[0].partition}: published again {_MOST_FOLDS} times while it was registered: run "
+            "again"
+        )
 
     # -- folds
 
@@ -271,13 +298,36 @@ class GoldRefresher:
 
     def _partials_of(self, day: date, published: DayCommit | None) -> dict[str, str]:
         """Return what a day is to be folded from: landing hour -> run id of its partial."""
-        name = partial_table(self._table.name)
-        window = window_of(day, self._settings)
-        entries = {entry.partition: entry for entry in self._catalog.entries(name, window)}
-        # Hours outside the window were built under wider limits; the last fold knows them.
-        others = [path for path in (published.partials if published else ()) if path not in entries]
-        entries |= self._catalog.get(name, others)
-        return {path: entry.run_id for path, entry in sorted(entries.items()) if day in entry.days}
+        name, window = self._table.name, window_of(day, self._settings.event_time_limits)
+        entries = {entry.partition: entry for entry in self._catalog.entries(partial_table(name), window)}
+        # Hours outside the window were built under wider limits; the last fold knows them. A partition that was lost
+        # is missed by it, too.
+        others = {*(published.partials if published else ()), *(hour.hive_path for hour in self._hours)}
+        entries |= self._catalog.get(partial_table(name), sorted(others - entries.keys()))
+        commits = self._committed_partials(others | entries.keys(), entries)
+        for path, commit in commits.items():
+            if self._differs(commit, entries.get(path)):
+                self._show_partial(commit.hour)
+        return {path: commit.run_id for path, commit in sorted(commits.items()) if str(day) in commit.days}
+
+    def _committed_partials(self, paths: Set[str], entries: Mapping[str, Entry]) -> dict[str, PartialCommit]:
+        """Return the commit records of some hours' partials, by Hive path: what a partition says may be damaged.
+
+        A record is read again when the partition shows another run than the one that was read before.
+        """
+
+        def read(path: str) -> PartialCommit | None:
+            known, entry = self._read_partials.get(path), entries.get(path)
+            if known is not None and entry is not None and entry.run_id == known.run_id:
+                return known
+            commit = self._commits.partial(self._table.name, Hour.of_hive_path(path)).commit
+            if commit is not None:
+                self._read_partials[path] = commit
+            return commit
+
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = zip(sorted(paths), readers.map(read, sorted(paths)), strict=True)
+            return {path: commit for path, commit in found if commit is not None}
 
     # -- files
 

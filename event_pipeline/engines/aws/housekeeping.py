@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence, Set
 from datetime import UTC, datetime, timedelta
 
 from event_pipeline.engines.aws import layout
-from event_pipeline.engines.aws.catalog import Entry, GlueCatalog, entries_of
+from event_pipeline.engines.aws.catalog import Entry, GlueCatalog
 from event_pipeline.engines.aws.commits import CommitStore
 from event_pipeline.engines.aws.repair import PartitionRepair
 from event_pipeline.engines.aws.storage import Bucket, StoredObject
@@ -125,12 +125,8 @@ class Housekeeper:
             raise PassingFaultError(f"{leftover.place}: its commit record vanished meanwhile: look again")
         commit = published.commit
         if not is_retired_day(commit):
-            commit = retired_day(commit)
-            self._commits.publish(commit, published.etag)
-        for gold in self._gold_tables:
-            if gold.name == table:
-                self._catalog.ensure(gold.table)
-        self._catalog.show(entries_of(commit, self._lake.url("")))
+            self._commits.publish(retired_day(commit), published.etag)
+        self._repair.register_day(table, day)
 
 
 def _needed_prefix(commit: layout.Commit) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -25,7 +26,7 @@ from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.engines.local.lake_files import RegisteredFile
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS
-from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 
 _SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_SECONDS = 30.0
@@ -51,6 +52,29 @@ _TABLES = {
 }
 
 
+_MEASURES = DayTotals.__slots__[:-1]
+"""Of the control totals, all but the revenue, which is kept as text."""
+
+_DAY_PREFIX = "event_date="
+
+_PLACES = {
+    "partition": "table_name, partition",
+    "data_file": "table_name, partition",
+    "silver_day": f"'{HOUR_LEDGER.full_name}', hour",
+    "partial_day": "'partials.' || table_name, hour",
+    "day_input": f"'gold.' || table_name, '{_DAY_PREFIX}' || event_date",
+}
+"""Catalog table -> SQL of the place that a row of it belongs to."""
+
+Commit = HourCommit | PartialCommit | DayCommit
+
+Place = tuple[str, str]
+"""A table as the pipeline names it (`silver.events`, `partials.<table>`, `gold.<table>`) and a partition of it."""
+
+Rows = frozenset[tuple[str, tuple[Any, ...]]]
+"""All that the catalog holds of a place: (one of the catalog's own tables, values of one of its rows)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One registered partition."""
@@ -73,19 +97,38 @@ class Catalog:
     # -- opening
 
     @contextmanager
-    def _session(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+    def _session(self, *, write: bool = False, complete: bool = True) -> Iterator[sqlite3.Connection]:
+        """Open one transaction; `complete` refuses a catalog that is lost or not filled yet.
+
+        Raises:
+            PassingFaultError: another process removed the catalog, or is about to rebuild it.
+            StorageError: it is damaged.
+        """
+        if complete and not self.path.exists():
+            raise self._lost()
         try:
             with closing(sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)) as session:
                 session.execute("PRAGMA synchronous = NORMAL")
                 session.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 try:
+                    # Inside the transaction: an answer from a catalog that is half filled would be taken for the truth.
+                    if complete and session.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA_VERSION:
+                        raise self._lost()
                     yield session
                 except BaseException:
-                    session.execute("ROLLBACK")
+                    # A full disk has rolled back already, and another error here would hide the cause.
+                    if session.in_transaction:
+                        session.execute("ROLLBACK")
                     raise
                 session.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._explain(error) from error
+
+    def _lost(self) -> PassingFaultError:
+        return PassingFaultError(
+            f"{self.path}: the catalog was removed or replaced while it was used: run again, it is rebuilt from the "
+            "commit records"
+        )
 
     def _explain(self, error: sqlite3.Error) -> Exception:
         name = getattr(error, "sqlite_errorname", "")
@@ -110,7 +153,7 @@ class Catalog:
         """
         if not self.path.exists():
             return False
-        with self._session() as session:
+        with self._session(complete=False) as session:
             rows = session.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             version = session.execute("PRAGMA user_version").fetchone()[0]
         return version == _SCHEMA_VERSION and _TABLES.keys() <= {name for (name,) in rows}
@@ -121,7 +164,7 @@ class Catalog:
         Raises:
             StorageError: it is damaged.
         """
-        with self._session() as session:
+        with self._session(complete=False) as session:
             # Not quick_check: SQLite 3.40 reports "NULL value in partial_day.hour" there for sound tables whose
             # primary key has another column order than the table.
             found = session.execute("PRAGMA integrity_check").fetchone()[0]
@@ -129,97 +172,61 @@ class Catalog:
             raise self._explain(sqlite3.DatabaseError(found))
 
     def create(self) -> None:
-        """Make the tables anew, empty; `mark_complete` is to follow once they are filled."""
+        """Make the tables, empty, in a new file; `fill` is to follow."""
         with closing(sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_SECONDS)) as session:
             try:
                 session.execute("PRAGMA journal_mode = WAL")
             except sqlite3.Error as error:
                 raise self._explain(error) from error
-        with self._session(write=True) as session:
-            session.execute("PRAGMA user_version = 0")
+        with self._session(write=True, complete=False) as session:
             for name, columns in _TABLES.items():
-                session.execute(f"DROP TABLE IF EXISTS {name}")
                 session.execute(f"CREATE TABLE {name} ({columns}) WITHOUT ROWID")
 
-    def mark_complete(self) -> None:
-        """Say that the tables hold all that is committed: until then nobody reads them."""
-        with self._session(write=True) as session:
+    def fill(self, commits: Iterable[Commit]) -> list[Place]:
+        """Show commits in a new catalog and say that it holds all of them; return what it shows."""
+        shown = list[Place]()
+        with self._session(write=True, complete=False) as session:
+            for commit in commits:
+                for place, rows in rows_of(commit).items():
+                    _insert(session, rows)
+                    shown += [place] if rows else []
             session.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        return shown
 
     # -- changes
 
-    def register_hour(self, commit: HourCommit) -> None:
-        """Show exactly this build of a landing hour in its tables, of a retired hour in the ledger alone.
-
-        The control totals of a retired hour stay: Gold still shows its events.
-        """
-        partition, shown = commit.hour.hive_path, shown_tables(commit)
-        with self._session(write=True) as session:
-            for table in HOUR_TABLES:
-                name = table.full_name
-                if table not in shown:
-                    _forget(session, name, partition)
-                    continue
-                files = commit.files_of(name)
-                _replace(session, Entry(name, partition, commit.run_id, commit.fingerprint, commit.rules_version),
-                         commit.committed_at, files)  # fmt: skip
-            session.execute("DELETE FROM silver_day WHERE hour = ?", (partition,))
-            session.executemany(
-                "INSERT INTO silver_day VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        partition,
-                        day,
-                        *(getattr(totals, name) for name in DayTotals.__slots__[:-1]),
-                        str(totals.revenue),
-                    )
-                    for day, totals in commit.account.days.items()
-                ],
-            )
-
     def register_partial(self, commit: PartialCommit) -> None:
         """Make exactly this build of a partial the one that is folded."""
-        partition = commit.hour.hive_path
-        entry = Entry(partial_table(commit.table), partition, commit.run_id, commit.silver_run_id, commit.sql_version)
-        with self._session(write=True) as session:
-            _replace(session, entry, commit.committed_at, commit.files)
-            session.execute("DELETE FROM partial_day WHERE table_name = ? AND hour = ?", (commit.table, partition))
-            session.executemany(
-                "INSERT INTO partial_day VALUES (?, ?, ?)",
-                [(commit.table, partition, day) for day in commit.days],
-            )
+        self.show(rows_of(commit))
 
     def register_day(self, commit: DayCommit) -> None:
         """Show exactly this fold of an event day; a day without rows is not shown."""
-        name, partition = gold_table(commit.table), day_partition(commit.day)
-        with self._session(write=True) as session:
-            _replace(session, Entry(name, partition, commit.run_id, "", commit.sql_version), commit.committed_at,
-                     commit.files)  # fmt: skip
-            session.execute(
-                "DELETE FROM day_input WHERE table_name = ? AND event_date = ?",
-                (commit.table, str(commit.day)),
-            )
-            session.executemany(
-                "INSERT INTO day_input VALUES (?, ?, ?, ?)",
-                [(commit.table, str(commit.day), hour, run_id) for hour, run_id in commit.partials.items()],
-            )
+        self.show(rows_of(commit))
 
-    def drop(self, table: str, partition: str) -> None:
-        """Forget a partition, and what was noted beside it."""
-        database, _, name = table.partition(".")
+    def show(self, wanted: Mapping[Place, Rows]) -> None:
+        """Make the catalog hold exactly these rows of some places, in one transaction; no rows forget a place."""
         with self._session(write=True) as session:
-            _forget(session, table, partition)
-            if table == SILVER_EVENTS.full_name:
-                session.execute("DELETE FROM silver_day WHERE hour = ?", (partition,))
-            elif database == "partials":
-                session.execute("DELETE FROM partial_day WHERE table_name = ? AND hour = ?", (name, partition))
-            elif database == "gold":
-                session.execute(
-                    "DELETE FROM day_input WHERE table_name = ? AND event_date = ?",
-                    (name, str(day_of(partition))),
-                )
+            for place, rows in wanted.items():
+                for each in _selections(place):
+                    session.execute(f"DELETE FROM {each.catalog_table} WHERE {each.condition}", each.values)
+                _insert(session, rows)
 
     # -- questions
+
+    def held(self, places: Collection[Place] | None = None) -> dict[Place, Rows]:
+        """Return all that the catalog holds of some places, or of every place that it holds rows of."""
+        found = defaultdict[Place, set[tuple[str, tuple[Any, ...]]]](set)
+        with self._session() as session:
+            if places is None:
+                for catalog_table, place in _PLACES.items():
+                    for table, partition, *values in session.execute(f"SELECT {place}, * FROM {catalog_table}"):
+                        found[table, partition].add((catalog_table, tuple(values)))
+            for each in places or ():
+                for selection in _selections(each):
+                    query = f"SELECT * FROM {selection.catalog_table} WHERE {selection.condition}"
+                    rows = session.execute(query, selection.values)
+                    found[each] |= {(selection.catalog_table, row) for row in rows}
+        return {place: frozenset(rows) for place, rows in found.items()}
 
     def entry(self, table: str, partition: str) -> Entry | None:
         """Return one registered partition."""
@@ -298,8 +305,18 @@ class Catalog:
             ).fetchall()
         totals = DayTotals()
         for row in rows:
-            totals += _day_totals(row)
+            totals += self._day_totals(row, day)
         return totals
+
+    def _day_totals(self, values: Sequence[Any], day: date) -> DayTotals:
+        try:
+            measures = dict(zip(DayTotals.__slots__, values, strict=True))
+            return DayTotals(**{**measures, "revenue": Decimal(measures["revenue"])})
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise StorageError(
+                f"{self.path}: control totals of {day} are no numbers ({error!r}): "
+                "`event-pipeline repair` restores them"
+            ) from error
 
     def folded_day(self, table: str, day: date) -> tuple[list[str], DayTotals | None]:
         """Return the files of a published day and the control totals of what it was folded from, at one moment.
@@ -325,7 +342,7 @@ class Catalog:
                 " LEFT JOIN partition l ON l.table_name = ? AND l.partition = d.hour WHERE d.event_date = ?",
                 (SILVER_EVENTS.full_name, HOUR_LEDGER.full_name, str(day)),
             ):
-                silver[hour] = (run_id, _day_totals(values))
+                silver[hour] = (run_id, self._day_totals(values, day))
             partials = {}
             for hour in {*folded, *silver}:
                 found = session.execute(
@@ -338,15 +355,6 @@ class Catalog:
                     partials[hour] = ShownPartial(found[0], found[1], bool(found[2]))
         return [path for (path,) in paths], folded_totals(folded, partials, silver)
 
-    def partial_days(self, table: str, hour: Hour) -> list[date]:
-        """Return the event days for which an hour's partial has rows."""
-        with self._session() as session:
-            rows = session.execute(
-                "SELECT event_date FROM partial_day WHERE table_name = ? AND hour = ? ORDER BY 1",
-                (table, hour.hive_path),
-            ).fetchall()
-        return [date.fromisoformat(day) for (day,) in rows]
-
     def touched_days(self, table: str, hour: Hour) -> list[date]:
         """Return the event days that an hour's partial contributes to, or was folded into before."""
         with self._session() as session:
@@ -355,19 +363,15 @@ class Catalog:
                 " UNION SELECT event_date FROM day_input WHERE table_name = ? AND hour = ? ORDER BY 1",
                 (table, hour.hive_path) * 2,
             ).fetchall()
-        return [date.fromisoformat(day) for (day,) in rows]
+        return [day for (text,) in rows if (day := day_of_partition(f"{_DAY_PREFIX}{text}"))]
 
-    def partials_of(self, table: str, day: date) -> tuple[dict[str, str], list[str]]:
-        """Return what a day is to be folded from: landing hour -> run id, and the partials' paths, at one moment."""
+    def partial_hours(self, table: str, day: date) -> list[Hour]:
+        """Return the hours whose partial holds rows of a day."""
         with self._session() as session:
             rows = session.execute(
-                "SELECT d.hour, p.run_id, f.path FROM partial_day d"
-                " JOIN partition p ON p.table_name = ? AND p.partition = d.hour"
-                " JOIN data_file f ON f.table_name = p.table_name AND f.partition = p.partition"
-                " WHERE d.table_name = ? AND d.event_date = ? ORDER BY d.hour, f.path",
-                (partial_table(table), table, str(day)),
+                "SELECT hour FROM partial_day WHERE table_name = ? AND event_date = ? ORDER BY 1", (table, str(day))
             ).fetchall()
-        return {hour: run_id for hour, run_id, _ in rows}, [path for _, _, path in rows]
+        return [hour for (path,) in rows if (hour := hour_of_partition(path))]
 
     def hours_behind(self, table: str, sql_version: str, hours: HourRange | None) -> list[Hour]:
         """Return the registered hours whose Silver, or whose SQL, a Gold table does not show yet."""
@@ -402,27 +406,94 @@ class Catalog:
                     "end": hours.end.hive_path if hours else "z",
                 },
             ).fetchall()
-        return [Hour.of_hive_path(path) for (path,) in rows]
+        return [hour for (path,) in rows if (hour := hour_of_partition(path))]
 
 
-def _day_totals(values: Sequence[Any]) -> DayTotals:
-    measures = dict(zip(DayTotals.__slots__, values, strict=True))
-    return DayTotals(**{**measures, "revenue": Decimal(measures["revenue"])})
+def hour_of_partition(partition: str) -> Hour | None:
+    """Return the landing hour of a Hive path as the catalog holds it; None for what no build has written."""
+    try:
+        hour = Hour.of_hive_path(partition)
+    except InvalidHourError:
+        return None
+    return hour if hour.hive_path == partition else None
 
 
-def _forget(session: sqlite3.Connection, table: str, partition: str) -> None:
-    for each in ("partition", "data_file"):
-        session.execute(f"DELETE FROM {each} WHERE table_name = ? AND partition = ?", (table, partition))
+def day_of_partition(partition: str) -> date | None:
+    """Return the event day of a Hive path as the catalog holds it; None for what no build has written."""
+    try:
+        day = day_of(partition)
+    except ValueError:
+        return None
+    return day if day_partition(day) == partition else None
 
 
-def _replace(session: sqlite3.Connection, entry: Entry, committed_at: datetime, files: tuple[DataFile, ...]) -> None:
+def _insert(session: sqlite3.Connection, rows: Rows) -> None:
+    for catalog_table, values in rows:
+        marks = ", ".join("?" * len(values))
+        session.execute(f"INSERT INTO {catalog_table} VALUES ({marks})", values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Which rows of one of the catalog's own tables belong to a place."""
+
+    catalog_table: str
+    condition: str
+    values: tuple[str, ...]
+
+
+def _selections(place: Place) -> list[_Selection]:
+    table, partition = place
+    database, _, name = table.partition(".")
+    found = [
+        _Selection(catalog_table, "table_name = ? AND partition = ?", place)
+        for catalog_table in ("partition", "data_file")
+    ]
+    if table == HOUR_LEDGER.full_name:
+        found.append(_Selection("silver_day", "hour = ?", (partition,)))
+    elif database == "partials":
+        found.append(_Selection("partial_day", "table_name = ? AND hour = ?", (name, partition)))
+    elif database == "gold":
+        day = partition.removeprefix(_DAY_PREFIX)
+        found.append(_Selection("day_input", "table_name = ? AND event_date = ?", (name, day)))
+    return found
+
+
+def rows_of(commit: Commit) -> dict[Place, Rows]:
+    """Return all that the catalog has to hold of a commit record, by place; a place of a retired hour has no rows."""
+    match commit:
+        case HourCommit():
+            partition, shown = commit.hour.hive_path, shown_tables(commit)
+            rows = dict[Place, Rows]()
+            for table in HOUR_TABLES:
+                entry = Entry(table.full_name, partition, commit.run_id, commit.fingerprint, commit.rules_version)
+                files = commit.files_of(table.full_name)
+                rows[table.full_name, partition] = (
+                    _rows(entry, commit.committed_at, files) if table in shown else frozenset()
+                )
+            # Beside the ledger, which every hour keeps: Gold still shows the events of a retired one.
+            rows[HOUR_LEDGER.full_name, partition] |= {
+                ("silver_day", (partition, day, *(getattr(totals, name) for name in _MEASURES), str(totals.revenue)))
+                for day, totals in commit.account.days.items()
+            }
+            return rows
+        case PartialCommit():
+            name, partition = partial_table(commit.table), commit.hour.hive_path
+            entry = Entry(name, partition, commit.run_id, commit.silver_run_id, commit.sql_version)
+            days = {("partial_day", (commit.table, partition, day)) for day in commit.days}
+            return {(name, partition): _rows(entry, commit.committed_at, commit.files) | days}
+        case DayCommit():
+            name, partition = gold_table(commit.table), day_partition(commit.day)
+            entry = Entry(name, partition, commit.run_id, "", commit.sql_version)
+            inputs = {
+                ("day_input", (commit.table, str(commit.day), hour, run_id)) for hour, run_id in commit.partials.items()
+            }
+            return {(name, partition): _rows(entry, commit.committed_at, commit.files) | inputs}
+
+
+def _rows(entry: Entry, committed_at: datetime, files: Sequence[DataFile]) -> Rows:
     key = (entry.table, entry.partition)
-    session.execute("DELETE FROM data_file WHERE table_name = ? AND partition = ?", key)
-    session.execute(
-        "INSERT OR REPLACE INTO partition VALUES (?, ?, ?, ?, ?, ?)",
-        (*key, entry.run_id, committed_at.isoformat(), entry.made_from, entry.version),
-    )
-    session.executemany(
-        "INSERT INTO data_file VALUES (?, ?, ?, ?, ?)",
-        [(*key, file.path, file.rows, file.size) for file in files],
+    shown = (*key, entry.run_id, committed_at.isoformat(), entry.made_from, entry.version)
+    return frozenset(
+        (("partition", shown), *(("data_file", (*key, file.path, file.rows, file.size)) for file in files))
     )

@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from event_pipeline.engines.local.layout import Layout, file_digest, sync_file, sync_folder
+from event_pipeline.engines.local.layout import Layout, file_digest, make_folder, sync_file, sync_folder
 from event_pipeline.rules.accounting import DayTotals, ObjectAccount, RawObject, decoded_name
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.duplicates import InstantOrder
@@ -80,7 +80,7 @@ class DecodedObjects:
         task = report.task
         entry = self._entry(task.hour, task.listed)
         draft = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}")
-        draft.mkdir(parents=True)
+        make_folder(draft)
         moved = {name: path for name, path in ((_ROWS, task.rows), (_QUARANTINE, task.quarantine)) if path.exists()}
         for name, path in moved.items():
             path.rename(draft / name)

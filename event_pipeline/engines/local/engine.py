@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from event_pipeline.engines.base import (
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import (
     build_reason,
+    committed_days,
     day_partition,
     fewer_objects,
     isolated,
@@ -36,7 +37,7 @@ from event_pipeline.engines.decisions import (
     why_kept,
 )
 from event_pipeline.engines.leftovers import shown_tables
-from event_pipeline.engines.local.catalog import Catalog
+from event_pipeline.engines.local.catalog import Catalog, hour_of_partition, rows_of
 from event_pipeline.engines.local.commits import CommitStore
 from event_pipeline.engines.local.database import connect, faults_explained, parquet, relation
 from event_pipeline.engines.local.decoded import DecodedObjects
@@ -47,7 +48,7 @@ from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile
 from event_pipeline.engines.local.layout import Layout, file_digest, storage_faults
 from event_pipeline.engines.local.query import judge, prepare, streamed
 from event_pipeline.engines.local.raw import RawStore
-from event_pipeline.engines.local.repair import PartitionRepair
+from event_pipeline.engines.local.repair import PartitionRepair, difference
 from event_pipeline.engines.local.silver import SilverBuilder, Validate
 from event_pipeline.engines.state import HourState, as_built, input_state, lost_objects
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
@@ -188,11 +189,21 @@ class LocalEngine:
     def registered_runs(self, hours: HourRange | None = None) -> dict[Hour, str]:
         """Return the run id that the catalog shows for each hour."""
         entries = self._open_catalog().entries(SILVER_EVENTS.full_name, hours)
-        return {Hour.of_hive_path(entry.partition): entry.run_id for entry in entries}
+        return {hour: entry.run_id for entry in entries if (hour := hour_of_partition(entry.partition))}
+
+    def misshown(self, commits: Mapping[Hour, HourCommit]) -> set[Hour]:
+        """Return the hours whose files are gone, or that the catalog shows otherwise than they were committed."""
+        self._open_catalog()
+        return self._repair.misshown(commits)
 
     def repair(self, hours: HourRange | None = None) -> list[PartitionChange]:
         """Make the catalog agree with the commit records."""
         return self._repair.repair(hours)
+
+    def disagreements(self) -> list[PartitionChange]:
+        """Return what `repair` would change."""
+        self._open_catalog()
+        return self._repair.disagreements()
 
     # -- Gold
 
@@ -203,7 +214,14 @@ class LocalEngine:
         catalog = self._open_catalog()
         with self._connect() as (connection, files):
             refresher = GoldRefresher(
-                table, self._layout, catalog, self._commits, connection, files, self._settings.lock_timeout_seconds
+                table,
+                self._layout,
+                catalog,
+                self._commits,
+                connection,
+                files,
+                self._settings.event_time_limits,
+                self._settings.lock_timeout_seconds,
             )
             return refresher.refresh(hours, force, progress)
 
@@ -212,8 +230,8 @@ class LocalEngine:
         return self._open_catalog().hours_behind(table.name, table.version, hours)
 
     def touched_days(self, table: GoldTable, hour: Hour) -> list[date]:
-        """Return the event days to which an hour's partial contributes."""
-        return self._open_catalog().partial_days(table.name, hour)
+        """Return the event days of an hour, as its commit records say."""
+        return committed_days(self.hour_commit(hour), self._commits.partial(table.name, hour))
 
     # -- evidence
 
@@ -243,16 +261,18 @@ class LocalEngine:
         commit = self._commits.hour(hour)
         if commit is None:
             return [f"{hour}: no build is committed"]
-        catalog, faults = self._open_catalog(), []
+        catalog, faults, wanted = self._open_catalog(), [], rows_of(commit)
+        held = catalog.held(wanted)
         for table in shown_tables(commit):
+            place = (table.full_name, hour.hive_path)
             entry = catalog.entry(table.full_name, hour.hive_path)
             committed = self._committed(commit, table)
             if entry is None:
                 faults.append(f"{table.full_name}: {hour.hive_path} is not registered")
             elif entry.run_id != commit.run_id:
                 faults.append(f"{table.full_name}: {hour.hive_path} shows {entry.run_id}, not {commit.run_id}")
-            elif self._registered(table, [hour.hive_path]) != committed:
-                faults.append(f"{table.full_name}: {hour.hive_path} shows other files than were committed")
+            elif differs := difference(wanted[place], held[place]):
+                faults.append(f"{table.full_name}: {hour.hive_path} shows other {differs} than were committed")
             else:
                 faults += self._reading_faults(table, commit, committed)
         return faults

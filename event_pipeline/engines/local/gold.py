@@ -3,7 +3,8 @@
 A partial is made again when its Silver or the SQL changed; a day is folded again when the set of partials
 that hold rows of it changed. Both are compared by run id, so a refresh that was killed anywhere is completed
 by the next one, and two hours that fold one day cannot lose each other: under the day's lock, the fold reads
-what the catalog holds at that moment.
+which partials are published at that moment. It reads that from the commit records, never from the catalog, whose
+rows may be lost.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from event_pipeline.engines.commit import DataFile, DayCommit, PartialCommit
 from event_pipeline.engines.decisions import (
     attempt,
     commit_time,
-    day_partition,
     gold_table,
     is_folded,
     new_run_id,
@@ -31,14 +31,15 @@ from event_pipeline.engines.decisions import (
     refresh,
     silver_totals_query,
     unregistered_silver,
+    window_of,
 )
-from event_pipeline.engines.local.catalog import Catalog
+from event_pipeline.engines.local.catalog import Catalog, rows_of
 from event_pipeline.engines.local.commits import CommitStore
 from event_pipeline.engines.local.database import duckdb_type, faults_explained, parquet, quoted, relation
 from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile
-from event_pipeline.engines.local.layout import Layout, storage_faults
+from event_pipeline.engines.local.layout import Layout, day_lock, make_folder, partial_lock, storage_faults
 from event_pipeline.rules.accounting import DayTotals
-from event_pipeline.rules.contract import SILVER_EVENTS
+from event_pipeline.rules.contract import SILVER_EVENTS, Limits
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GoldTable
 
@@ -57,9 +58,11 @@ class GoldRefresher:
         commits: CommitStore,
         connection: duckdb.DuckDBPyConnection,
         lake_files: LakeFiles,
+        limits: Limits,
         lock_timeout_seconds: float,
     ) -> None:
         self._table = table
+        self._limits = limits
         self._layout = layout
         self._catalog = catalog
         self._commits = commits
@@ -84,18 +87,17 @@ class GoldRefresher:
 
     def is_retired(self, hour: Hour) -> bool:
         """Tell whether an hour is past its retention."""
-        if self._catalog.entry(SILVER_EVENTS.full_name, hour.hive_path):
-            return False
         commit = self._commits.hour(hour)
         return commit is not None and commit.retired_at is not None
 
     def touched_days(self, hour: Hour) -> list[date]:
         """Return the event days that an hour's partial contributes to, or was folded into before."""
-        return self._catalog.touched_days(self._table.name, hour)
+        return sorted({*self._catalog.touched_days(self._table.name, hour), *self.partial_days(hour)})
 
     def partial_days(self, hour: Hour) -> list[date]:
         """Return the event days for which an hour's partial has rows."""
-        return self._catalog.partial_days(self._table.name, hour)
+        commit = self._commits.partial(self._table.name, hour)
+        return [date.fromisoformat(day) for day in commit.days] if commit else []
 
     def make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None | Exception]]:
         """Make the partials that are not up to date, one after the other."""
@@ -103,23 +105,40 @@ class GoldRefresher:
 
     def fold_days(self, days: Sequence[date], force: bool) -> Iterator[tuple[date, int | None | Exception]]:
         """Fold the days that are not up to date, one after the other."""
-        return ((day, attempt(partial(self._fold, day, force))) for day in days)
+        return ((day, attempt(partial(self._fold_whole, day, force))) for day in days)
+
+    def _fold_whole(self, day: date, force: bool) -> int | None:
+        """Fold a day after the partials of it whose files are gone are made again."""
+        for hour, commit in self._partials_of(day).items():
+            if self._commits.missing_files(commit):
+                self._make_partial(hour, force=False)
+        return self._fold(day, force)
 
     def _make_partial(self, hour: Hour, force: bool) -> int | None:
         """Build and register the partial of an hour; None when it was up to date."""
         name = self._table.name
-        with self._layout.lock(f"partials/{name}/{hour}", self._lock_timeout_seconds):
-            silver = self._catalog.entry(SILVER_EVENTS.full_name, hour.hive_path)
-            if silver is None:
+        with self._layout.lock(partial_lock(name, hour), self._lock_timeout_seconds):
+            # What is made from what is read from the commit records alone: a catalog may be damaged.
+            silver = self._commits.hour(hour)
+            registered = self._catalog.entry(SILVER_EVENTS.full_name, hour.hive_path)
+            if silver is None or silver.retired_at is not None or registered is None:
                 raise unregistered_silver(name, hour)
-            present = self._catalog.entry(partial_table(name), hour.hive_path)
+            published = self._commits.partial(name, hour)
             made = (silver.run_id, self._table.version)
-            if present and (present.made_from, present.version) == made and not force and self._has_files(hour):
+            if (
+                not force
+                and published is not None
+                and (published.silver_run_id, published.sql_version) == made
+                and not self._commits.missing_files(published)
+            ):
+                self._show(published)
                 return None
             run_id = new_run_id()
             with self._explained(f"section partial, landing hour {hour}"):
-                source = self._files(SILVER_EVENTS.full_name, hour.hive_path)
-                self._view("silver_events", relation(SILVER_EVENTS, source))
+                source = silver.files_of(SILVER_EVENTS.full_name)
+                self._bytes_in += sum(each.size for each in source)
+                registered_files = [RegisteredFile(hour.hive_path, each.path) for each in source]
+                self._view("silver_events", relation(SILVER_EVENTS, registered_files))
                 path = self._layout.partial_run(name, hour, run_id)
                 file = self._write(self._table.partial, path, partial_table(name))
                 days = self._days(file)
@@ -143,19 +162,27 @@ class GoldRefresher:
 
     def _fold(self, day: date, force: bool) -> int | None:
         """Fold and register an event day from all partials that hold rows of it; None when it was up to date."""
-        name, partition = self._table.name, day_partition(day)
-        with self._layout.lock(f"days/{name}/{partition}", self._lock_timeout_seconds):
-            partials, paths = self._catalog.partials_of(name, day)
-            if not force and self._is_folded(day, partials):
+        name = self._table.name
+        with self._layout.lock(day_lock(name, day), self._lock_timeout_seconds):
+            commits = self._partials_of(day)
+            partials = {hour.hive_path: commit.run_id for hour, commit in commits.items()}
+            published = self._commits.day(name, day)
+            if (
+                not force
+                and published is not None
+                and is_folded(published, published.run_id, partials, self._table.version)
+                and not self._commits.missing_files(published)
+            ):
+                self._show(published)
                 return None
             run_id = new_run_id()
             files: tuple[DataFile, ...] = ()
             if partials:
                 with self._explained(f"section fold, event day {day}"):
-                    self._bytes_in += self._size(paths)
-                    self._view(
-                        "partials", f"SELECT * FROM {parquet(paths, mixed=True)} WHERE event_date = DATE '{day}'"
-                    )
+                    sources = [each for commit in commits.values() for each in commit.files]
+                    self._bytes_in += sum(each.size for each in sources)
+                    rows = parquet([each.path for each in sources], mixed=True)
+                    self._view("partials", f"SELECT * FROM {rows} WHERE event_date = DATE '{day}'")
                     columns = ", ".join(
                         f"CAST({column.name} AS {duckdb_type(column.type)}) AS {column.name}"
                         for column in self._table.columns
@@ -170,33 +197,30 @@ class GoldRefresher:
     def _explained(self, doing: str) -> AbstractContextManager[None]:
         return faults_explained(self._lake_files, f"gold.{self._table.name}, {doing}")
 
-    def _has_files(self, hour: Hour) -> bool:
-        commit = self._commits.partial(self._table.name, hour)
-        return commit is not None and not self._commits.missing_files(commit)
+    def _partials_of(self, day: date) -> dict[Hour, PartialCommit]:
+        """Return the published partials that hold rows of a day, in order.
 
-    def _is_folded(self, day: date, partials: dict[str, str]) -> bool:
-        commit = self._commits.day(self._table.name, day)
-        entry = self._catalog.entry(gold_table(self._table.name), day_partition(day))
-        folded = is_folded(commit, entry.run_id if entry else None, partials, self._table.version)
-        return folded and commit is not None and not self._commits.missing_files(commit)
+        The commit records say which; the catalog and the last fold only name hours of wider limits than today's.
+        """
+        name = self._table.name
+        published = self._commits.day(name, day)
+        hours = {*window_of(day, self._limits), *self._catalog.partial_hours(name, day)}
+        hours.update(Hour.of_hive_path(path) for path in (published.partials if published else ()))
+        commits = {hour: self._commits.partial(name, hour) for hour in sorted(hours)}
+        return {hour: commit for hour, commit in commits.items() if commit and str(day) in commit.days}
+
+    def _show(self, commit: PartialCommit | DayCommit) -> None:
+        """Register what is published already, where the catalog holds something else; under its lock."""
+        wanted = rows_of(commit)
+        if self._catalog.held(wanted) != wanted:
+            self._catalog.show(wanted)
 
     def _view(self, name: str, select: str) -> None:
         self._connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {select}")
 
-    def _files(self, table: str, partition: str) -> list[RegisteredFile]:
-        files = self._catalog.snapshot([table], [partition])[table]
-        self._bytes_in += self._size([file.path for file in files])
-        return files
-
-    def _size(self, paths: Sequence[str]) -> int:
-        """Sum the sizes of files; one that is missing is reported where it is read."""
-        found = [self._layout.lake / path for path in paths]
-        with storage_faults(self._layout.lake):
-            return sum(path.stat().st_size for path in found if path.exists())
-
     def _write(self, select: str, path: Path, table: str) -> DataFile:
         with storage_faults(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             try:
                 (rows,) = self._connection.execute(f"COPY ({select}) TO {quoted(str(path))} ({_PARQUET})").fetchone()  # type: ignore[misc]
                 file = self._layout.data_file(table, path, rows)

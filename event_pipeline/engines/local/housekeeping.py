@@ -6,6 +6,7 @@ Each removal can be killed at any moment: a commit record is replaced before the
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Set
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from event_pipeline.engines.base import Leftover, LeftoverKind, PassingFaultError
-from event_pipeline.engines.decisions import day_of, gold_table
+from event_pipeline.engines.decisions import gold_table
 from event_pipeline.engines.leftovers import (
     PASSING_GRACE,
     StoredFile,
@@ -26,14 +27,17 @@ from event_pipeline.engines.leftovers import (
     retired,
     retired_day,
 )
-from event_pipeline.engines.local.catalog import Catalog
+from event_pipeline.engines.local.catalog import Catalog, day_of_partition, hour_of_partition
 from event_pipeline.engines.local.commits import Commit, CommitStore
 from event_pipeline.engines.local.database import DUCKDB_SCRATCH
-from event_pipeline.engines.local.layout import Layout, storage_faults
+from event_pipeline.engines.local.layout import Layout, day_lock, storage_faults
 from event_pipeline.engines.local.repair import PartitionRepair
 from event_pipeline.rules.contract import SILVER_EVENTS
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
+
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{32}(-wal|-shm|-journal)?$")
+"""Name of what `publish` and the catalog's rebuild write before they rename it."""
 
 
 class Housekeeper:
@@ -58,12 +62,13 @@ class Housekeeper:
         hours = {commit.hour: commit for commit in self._commits.hours(None)}
         partials, days = list(self._commits.partials()), list(self._commits.days())
         silver = self._catalog.entries(SILVER_EVENTS.full_name)
-        registered = {Hour.of_hive_path(entry.partition): entry.run_id for entry in silver}
+        registered = {hour: entry.run_id for entry in silver if (hour := hour_of_partition(entry.partition))}
         yield from hours_to_retire(hours, registered, behind, settings.silver_retention_days, now)
         shown = {
-            (table, day_of(entry.partition)): entry.run_id
+            (table, day): entry.run_id
             for table in sorted({commit.table for commit in days})
             for entry in self._catalog.entries(gold_table(table))
+            if (day := day_of_partition(entry.partition))
         }
         yield from days_to_retire(days, hours, shown, settings.gold_retention_days, now)
         commits: list[Commit] = [*hours.values(), *partials, *days]
@@ -93,6 +98,11 @@ class Housekeeper:
             if path.name.startswith(".") and modified <= until:
                 place = path.relative_to(root).as_posix()
                 yield Leftover(LeftoverKind.DRAFT, place, (place,), size, why)
+        for path in sorted(root.iterdir()) if root.is_dir() else ():
+            # Of small documents that lie in the data folder itself, and of a catalog that was being rebuilt.
+            for draft, size, modified in _walk(path) if _DRAFT.match(path.name) and path.is_file() else ():
+                if modified <= until:
+                    yield Leftover(LeftoverKind.DRAFT, draft.name, (draft.name,), size, why)
         for path, size, modified in _walk(root / "locks"):
             if modified <= until:
                 place = path.relative_to(root).as_posix()
@@ -122,8 +132,7 @@ class Housekeeper:
 
     def _retire_day(self, leftover: Leftover) -> None:
         table, day = day_of_leftover(leftover)
-        place = leftover.place.removeprefix("gold.").replace(" ", "/event_date=")
-        with self._layout.lock(f"days/{place}", self._settings.lock_timeout_seconds):
+        with self._layout.lock(day_lock(table, day), self._settings.lock_timeout_seconds):
             commit = self._commits.day(table, day)
             if commit is None:
                 raise PassingFaultError(f"{leftover.place}: its commit record vanished meanwhile: look again")

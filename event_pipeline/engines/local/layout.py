@@ -170,13 +170,23 @@ class Layout:
         return DataFile(table, str(path.relative_to(self.lake)), rows, path.stat().st_size, file_digest(path))
 
 
+def partial_lock(table: str, hour: Hour) -> str:
+    """Name the lock under which the partial of a Gold table is made, committed and registered."""
+    return f"partials/{table}/{hour}"
+
+
+def day_lock(table: str, day: date) -> str:
+    """Name the lock under which a Gold day is folded, committed and registered."""
+    return f"days/{table}/event_date={day}"
+
+
 def publish(path: Path, text: str, *, private: bool = False) -> None:
     """Replace a small file in one step: a reader sees the old or the new text, also after a crash.
 
     `private` lets nobody read it but the user who writes it.
     """
     with storage_faults(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             with draft.open("w", encoding="utf-8") as file:
@@ -189,6 +199,20 @@ def publish(path: Path, text: str, *, private: bool = False) -> None:
         finally:
             draft.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, each one's name safely on disk in the folder above it.
+
+    Without that a power cut takes a file along whose own folder was synced, when the folder itself was new.
+    """
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        sync_folder(each.parent)
 
 
 def file_digest(path: Path) -> str:

@@ -31,7 +31,7 @@ from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.decisions import PASSING_ERRNOS, check_law, commit_time, new_run_id
 from event_pipeline.engines.local.database import connect
 from event_pipeline.engines.local.decoded import DecodedObjects, ObjectReport, ObjectTask
-from event_pipeline.engines.local.layout import Layout, storage_faults
+from event_pipeline.engines.local.layout import Layout, make_folder, storage_faults
 from event_pipeline.engines.local.raw import RawStore, describe, open_regular
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject, add_days
 from event_pipeline.rules.contract import (
@@ -135,7 +135,7 @@ class SilverBuilder:
         with storage_faults(run):
             try:
                 scratch.mkdir(parents=True)
-                run.mkdir(parents=True)
+                make_folder(run)
                 return self._build(listing, run_id, run, scratch, validate, progress, still_open)
             except BaseException:
                 shutil.rmtree(run, ignore_errors=True)
