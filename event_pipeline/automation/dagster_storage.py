@@ -43,8 +43,14 @@ def storage_faults(dagster_home: Path) -> Iterator[None]:
     try:
         yield
     except (DagsterError, SQLAlchemyError, YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        if "disk is full" in reason or "disk I/O error" in reason:
+            raise StorageError(
+                f"{dagster_home}: the disk is full or failing ({reason}): make room and run again; what was published "
+                "stays"
+            ) from error
         raise StorageError(
-            f"{dagster_home}: Dagster's storage cannot be used ({str(error).splitlines()[0]}): see that the disk has "
+            f"{dagster_home}: Dagster's storage cannot be used ({reason}): see that the disk has "
             "room and can be written; a damaged folder may be moved away, it holds the history of runs and no data"
         ) from error
 

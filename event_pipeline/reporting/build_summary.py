@@ -30,17 +30,20 @@ CHECKS_SHOWN = 30
 def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeOutcome]) -> None:
     """Print what was built and the answers on stdout, and what is wrong or left alone on stderr, where it ends."""
     console, engine, settings = output(), pipeline.engine, pipeline.settings
-    if plan.hours:
-        silver = {hour: did for outcome in outcomes for hour, did in outcome.silver.items()}
-        _print_hour_counts(plan.hours, silver, engine.hour_commits(HourRange.of(plan.hours), {}), console)
-    elif plan.shrunk or plan.too_early:
-        console.print("Nothing to build.")
-    else:
-        console.print("Nothing to build: every closed hour is up to date.")
-    print_newest_answers(engine, pipeline.gold_tables, console)
-    print_data_folder(settings, console)
-    _print_left_hours(plan, settings.first_partition, messages())
-    print_findings(outcomes, messages())
+    try:
+        if plan.hours:
+            silver = {hour: did for outcome in outcomes for hour, did in outcome.silver.items()}
+            _print_hour_counts(plan.hours, silver, engine.hour_commits(HourRange.of(plan.hours), {}), console)
+        elif plan.shrunk or plan.too_early:
+            console.print("Nothing to build.")
+        else:
+            console.print("Nothing to build: every closed hour is up to date.")
+        print_newest_answers(engine, pipeline.gold_tables, console)
+        print_data_folder(settings, console)
+    finally:
+        # What kept the run from publishing often keeps its answers from being read: the reason must not be lost.
+        _print_left_hours(plan, settings.first_partition, messages())
+        print_findings(outcomes, messages())
 
 
 def _print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -12,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from event_pipeline.engines.base import PassingFaultError, StorageError
+from event_pipeline.engines.base import PassingFaultError, PipelineError, StorageError
 from event_pipeline.engines.commit import DataFile, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import (
     ShownPartial,
@@ -24,6 +25,7 @@ from event_pipeline.engines.decisions import (
 )
 from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.engines.local.lake_files import RegisteredFile
+from event_pipeline.engines.local.layout import storage_faults
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
@@ -135,15 +137,30 @@ class Catalog:
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return PassingFaultError(f"{self.path}: the catalog is busy for over {_BUSY_TIMEOUT_SECONDS:g} s")
         if name.startswith("SQLITE_FULL"):
-            return StorageError(f"{self.path}: the disk is full: make room and run again, nothing was published")
+            return StorageError(f"{self.path}: the disk is full: make room and run again; what was published stays")
         if name.startswith("SQLITE_IOERR"):
-            return StorageError(f"{self.path}: the disk is full or failing ({error}): nothing was published")
-        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-            return StorageError(f"{self.path}: the catalog cannot be opened for writing ({error})")
+            return PassingFaultError(
+                f"{self.path}: the disk is full or failed ({error}): make room, or see the system's log for the device"
+            )
+        if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
+            return StorageError(f"{self.path}: the catalog cannot be written ({error}): check its owner and mode")
+        if name.startswith("SQLITE_CANTOPEN"):
+            return self._why_not_opened(error)
         return StorageError(
             f"{self.path}: the catalog is damaged ({error}): `event-pipeline repair` rebuilds it from the "
             "commit records, no data is lost"
         )
+
+    def _why_not_opened(self, error: sqlite3.Error) -> Exception:
+        """Return the cause of a failure to open, which SQLite does not say: no permission, no descriptor, no room."""
+        try:
+            with storage_faults(self.path), self.path.open("r+b"):
+                pass
+            with storage_faults(self.path), tempfile.TemporaryFile(dir=self.path.parent):
+                pass
+        except (PipelineError, OSError) as cause:
+            return cause
+        return StorageError(f"{self.path}: the catalog cannot be opened ({error}): check owner and mode of its folder")
 
     def is_complete(self) -> bool:
         """Tell whether the file exists with all its tables.

@@ -25,16 +25,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from event_pipeline.engines.base import LayoutVersionError, LockTimeoutError, StorageError
+from event_pipeline.engines.base import LayoutVersionError, LockTimeoutError, PassingFaultError, StorageError
 from event_pipeline.engines.commit import DataFile
 from event_pipeline.rules.hour import Hour
 
 LAYOUT_VERSION = 1
 
 _REMEDIES = {
-    errno.ENOSPC: "the disk is full: make room and run again, nothing was published",
-    errno.EDQUOT: "the disk quota is used up: make room and run again, nothing was published",
-    errno.EFBIG: "the file would be larger than this system allows: nothing was published",
+    errno.ENOSPC: "the disk is full: make room and run again, nothing of this step was published",
+    errno.EDQUOT: "the disk quota is used up: make room and run again, nothing of this step was published",
+    errno.EFBIG: "the file would be larger than this system allows: nothing of this step was published",
     errno.EROFS: "the file system is read-only: mount it writable or set EVENT_PIPELINE_ROOT elsewhere",
     errno.EACCES: "access is denied: check owner and mode of the folder, or set EVENT_PIPELINE_ROOT elsewhere",
     errno.EPERM: "access is denied: check owner and mode of the folder, or set EVENT_PIPELINE_ROOT elsewhere",
@@ -42,7 +42,18 @@ _REMEDIES = {
     errno.EEXIST: "a file stands where a folder is needed: move it away, or set EVENT_PIPELINE_ROOT elsewhere",
     errno.EISDIR: "a folder stands where a file is needed: move it away",
     errno.ENOENT: "it does not exist",
+    errno.ENAMETOOLONG: "the path is too long for this file system: set EVENT_PIPELINE_ROOT to a shorter one",
+    errno.ELOOP: "links lead round in a circle: put a real folder in their place",
+    errno.EIO: "the disk failed to read or write: see the system's log for the device, nothing half is published",
+    errno.ESTALE: "the network file system has lost the file: see that it is mounted, then run again",
+    errno.EMFILE: "this process has too many files open: raise the limit with `ulimit -n`, or lower "
+    "EVENT_PIPELINE_WORKERS",
+    errno.ENFILE: "this machine has too many files open: end other programs, or raise fs.file-max",
 }
+"""What an error of the operating system is caused by, and what helps."""
+
+_PASSING = frozenset((errno.EIO, errno.ESTALE, errno.ENFILE))
+"""Those of them that may be gone in a moment."""
 
 
 @contextmanager
@@ -50,7 +61,8 @@ def storage_faults(place: Path | str) -> Iterator[None]:
     """Turn an operating system's error with a known cause into one that says what to do.
 
     Raises:
-        StorageError: instead of the OSError. An OSError of another kind (a passing fault) goes through.
+        StorageError: instead of the OSError. An OSError without a known cause goes through.
+        PassingFaultError: instead of one that may be gone in a moment.
     """
     try:
         yield
@@ -58,7 +70,8 @@ def storage_faults(place: Path | str) -> Iterator[None]:
         remedy = _REMEDIES.get(error.errno or 0)
         if remedy is None:
             raise
-        raise StorageError(f"{error.filename or place}: {remedy} ({os.strerror(error.errno or 0)})") from error
+        kind = PassingFaultError if error.errno in _PASSING else StorageError
+        raise kind(f"{error.filename or place}: {remedy} ({os.strerror(error.errno or 0)})") from error
 
 
 class Layout:
