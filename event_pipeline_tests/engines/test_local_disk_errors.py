@@ -1,0 +1,80 @@
+"""Errors of the operating system and of SQLite: each says its cause and what to do, and passing ones are retried."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from event_pipeline.engines.base import PassingFaultError, StorageError
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.local.catalog import Catalog
+from event_pipeline.engines.local.layout import storage_faults
+from event_pipeline_tests.pipeline import HOUR, build, event, rows, write_object
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "says"),
+    [
+        (errno.ENOSPC, StorageError, "the disk is full: make room"),
+        (errno.EDQUOT, StorageError, "quota"),
+        (errno.EROFS, StorageError, "read-only: mount it writable"),
+        (errno.EACCES, StorageError, "check owner and mode"),
+        (errno.EPERM, StorageError, "check owner and mode"),
+        (errno.EMFILE, StorageError, "ulimit -n"),
+        (errno.ENFILE, PassingFaultError, "fs.file-max"),
+        (errno.EIO, PassingFaultError, "the disk failed"),
+        (errno.ESTALE, PassingFaultError, "mounted"),
+        (errno.ENAMETOOLONG, StorageError, "too long"),
+        (errno.ELOOP, StorageError, "links"),
+        (errno.ENOTDIR, StorageError, "a file stands where a folder is needed"),
+        (errno.EISDIR, StorageError, "a folder stands where a file is needed"),
+    ],
+)
+def test_an_error_of_the_operating_system_says_cause_and_remedy(
+    tmp_path: Path, code: int, kind: type[Exception], says: str
+) -> None:
+    with pytest.raises(kind, match=says) as raised, storage_faults(tmp_path):
+        raise OSError(code, os.strerror(code), str(tmp_path / "file"))
+    assert str(tmp_path / "file") in str(raised.value)
+    assert os.strerror(code) in str(raised.value)
+
+
+def test_a_path_too_long_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="too long for this file system"), storage_faults(tmp_path):
+        (tmp_path / ("x" * 300)).read_bytes()
+
+
+def test_too_many_open_files_are_named_where_the_catalog_cannot_be_opened(engine: LocalEngine, root: Path) -> None:
+    write_object(root, HOUR, 0, [event()])
+    build(engine, [HOUR])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(StorageError, match="ulimit -n"):
+            Catalog(root / "catalog.sqlite").entries()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(rows(engine, "FROM silver.events")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("SQLITE_FULL", StorageError, "the disk is full"),
+        ("SQLITE_IOERR_WRITE", PassingFaultError, "the disk is full or failed"),
+        ("SQLITE_BUSY", PassingFaultError, "busy"),
+        ("SQLITE_READONLY", StorageError, "cannot be written"),
+        ("SQLITE_CORRUPT", StorageError, "event-pipeline repair"),
+    ],
+)
+def test_an_error_of_sqlite_says_cause_and_remedy(tmp_path: Path, name: str, kind: type[Exception], says: str) -> None:
+    error = sqlite3.OperationalError("it failed")
+    error.sqlite_errorname = name
+    found = Catalog(tmp_path / "catalog.sqlite")._explain(error)
+    assert type(found) is kind
+    assert says in str(found)
