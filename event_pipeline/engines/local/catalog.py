@@ -140,8 +140,8 @@ class Catalog:
             return StorageError(f"{self.path}: the disk is full: make room and run again; what was published stays")
         if name.startswith("SQLITE_IOERR"):
             return PassingFaultError(
-                f"{self.path}: the disk is full or failed ({error}): make room, or see the system's log for the device; "
-                "nothing of this step was published"
+                f"{self.path}: the disk is full or failed ({error}): make room, or see the system's log for the "
+                "device; nothing of this step was published"
             )
         if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
             return StorageError(f"{self.path}: the catalog cannot be written ({error}): check its owner and mode")
