@@ -140,8 +140,7 @@ class Catalog:
             return StorageError(f"{self.path}: the disk is full: make room and run again; what was published stays")
         if name.startswith("SQLITE_IOERR"):
             return PassingFaultError(
-                f"{self.path}: the disk is full or failed ({error}): make room, or see the system's log for the "
-                "device; nothing of this step was published"
+                f"{self.path}: the disk is full or failed ({error}): make room, or see the system's log for the device"
             )
         if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
             return StorageError(f"{self.path}: the catalog cannot be written ({error}): check its owner and mode")
@@ -323,18 +322,8 @@ class Catalog:
             ).fetchall()
         totals = DayTotals()
         for row in rows:
-            totals += self._day_totals(row, day)
+            totals += _day_totals(row)
         return totals
-
-    def _day_totals(self, values: Sequence[Any], day: date) -> DayTotals:
-        try:
-            measures = dict(zip(DayTotals.__slots__, values, strict=True))
-            return DayTotals(**{**measures, "revenue": Decimal(measures["revenue"])})
-        except (ArithmeticError, TypeError, ValueError) as error:
-            raise StorageError(
-                f"{self.path}: control totals of {day} are no numbers ({error!r}): "
-                "`event-pipeline repair` restores them"
-            ) from error
 
     def folded_day(self, table: str, day: date) -> tuple[list[str], DayTotals | None]:
         """Return the files of a published day and the control totals of what it was folded from, at one moment.
@@ -360,7 +349,7 @@ class Catalog:
                 " LEFT JOIN partition l ON l.table_name = ? AND l.partition = d.hour WHERE d.event_date = ?",
                 (SILVER_EVENTS.full_name, HOUR_LEDGER.full_name, str(day)),
             ):
-                silver[hour] = (run_id, self._day_totals(values, day))
+                silver[hour] = (run_id, _day_totals(values))
             partials = {}
             for hour in {*folded, *silver}:
                 found = session.execute(
@@ -425,6 +414,21 @@ class Catalog:
                 },
             ).fetchall()
         return [hour for (path,) in rows if (hour := hour_of_partition(path))]
+
+
+def _day_totals(values: Sequence[Any]) -> DayTotals:
+    """Read control totals.
+
+    Raises:
+        StorageError: they are no numbers.
+    """
+    measures = dict(zip(DayTotals.__slots__, values, strict=True))
+    try:
+        return DayTotals() + DayTotals(**{**measures, "revenue": Decimal(measures["revenue"])})
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"the catalog's control totals {measures} are no numbers: `event-pipeline repair` restores them"
+        ) from error
 
 
 def hour_of_partition(partition: str) -> Hour | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from typing import Any
 
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.aws.catalog import GlueCatalog
 from event_pipeline.engines.base import (
     GoldRefresh,
     NotPublishedError,
@@ -382,3 +384,38 @@ def test_a_cancelled_query_is_no_passing_fault(aws: EmulatedAws, engine: AwsEngi
     aws.fail_next("athena.GetQueryExecution", AwsError("InvalidRequestException", "gone"))
     with pytest.raises(PipelineError, match="athena:GetQueryExecution"):
         engine.query("SELECT 1 AS one")
+
+
+def test_a_repair_that_is_overtaken_shows_the_newest_build_in_the_end(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    silver(engine, HOUR)
+    list(engine.build_silver([HOUR], force=True, progress=lambda _: None))
+    other, overtaken, real_show = AwsEngine(settings), list[str](), GlueCatalog.show
+
+    def overtaking(name: str) -> None:
+        real = getattr(GlueCatalog, name)
+
+        def overtake(self: GlueCatalog, *arguments: Any) -> Any:
+            if not overtaken:
+                overtaken.append(name)
+                silver(other, HOUR, force=True)
+            return real(self, *arguments)
+
+        monkeypatch.setattr(GlueCatalog, name, overtake)
+
+    overtaking("show")
+    engine.repair()
+    assert overtaken == ["show"]
+    assert engine.disagreements() == []
+
+    monkeypatch.setattr(GlueCatalog, "show", real_show)
+    overtaken.clear()
+    record = f"commits/hours/{HOUR.hive_path}.json"
+    aws.client("s3").delete_object(Bucket=settings.lake_bucket, Key=record)
+    overtaking("drop")
+    engine.repair()
+    assert overtaken == ["drop"]
+    assert engine.disagreements() == []
+    assert seen(engine) == 1
