@@ -41,7 +41,7 @@ class Desk:
 
     def __init__(self, root: Path, receiver: Receiver, **settings: object) -> None:
         self.settings = load_settings(
-            root=root, **{"alert_webhook_url": receiver.url, "alert_webhook_timeout_seconds": 0.3, **settings}
+            root=root, **{"alert_webhook_url": receiver.url, "alert_webhook_timeout_seconds": 1.5, **settings}
         )
         self.document = open_document(self.settings, ALERTS_DOCUMENT)
         self.now = NOW
