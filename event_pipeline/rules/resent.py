@@ -9,12 +9,11 @@ below a bound. The bound is the highest with at most MOST_SAMPLED records, so a 
 lower of two bounds both samples are complete: what one hour shares with the other there, it shares in the same
 proportion everywhere. Sampled records are told apart by a digest of all nine normalised fields.
 
-Standard library and pyarrow.
+Standard library only, because alerts and checks compare samples as well; `sampler.py` takes them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from array import array
 from base64 import b64decode, b64encode
@@ -25,12 +24,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from event_pipeline.rules.accounting import HourAccount, ObjectAccount
-from event_pipeline.rules.arrow import EVENTS_SCHEMA
-from event_pipeline.rules.contract import PURCHASE
 from event_pipeline.rules.hour import Hour, HourRange
 
 MOST_SAMPLED = 4096
@@ -45,148 +39,14 @@ NEIGHBOUR_DAYS = 7
 """Days before and after with whose hours an hour is compared: what is sent again later than that is too old by the
 contract's own limit, and quarantined."""
 
-_WHOLE = 1 << 32
+WHOLE = 1 << 32
 """The bound of a sample that holds every record: orders have 32 bits."""
-_FIELDS = [name for name in EVENTS_SCHEMA.names if name != "line_number"]
-_BATCH_ROWS = 1 << 16
-_BATCH_BYTES = 16 << 20
-_ID_BYTES = 3
 _OBJECTS_NAMED = 3
 _HOURS_NAMED = 3
-_U64 = pa.uint64()
-_CHOSEN_SCHEMA = pa.schema([*(EVENTS_SCHEMA.field(name) for name in _FIELDS), ("order", _U64)])
-
-
-# -- one object
-
-
-class Sampler:
-    """Samples the accepted records of one object as they come, in tables of EVENTS_SCHEMA."""
-
-    def __init__(self) -> None:
-        self._waiting: list[pa.Table] = []
-        self._waiting_rows = self._waiting_bytes = 0
-        self._chosen = _CHOSEN_SCHEMA.empty_table()
-        self._below = _WHOLE
-        self._revenue_cents = 0
-
-    def add(self, events: pa.Table) -> None:
-        """Take more records; small tables are gathered, because every step costs the same for few rows."""
-        self._waiting.append(events)
-        self._waiting_rows += events.num_rows
-        self._waiting_bytes += events.nbytes
-        if self._waiting_rows >= _BATCH_ROWS or self._waiting_bytes >= _BATCH_BYTES:
-            self._take()
-
-    def finish(self) -> str:
-        """Return the sample as an account keeps it."""
-        self._take()
-        if self._chosen.num_rows > MOST_SAMPLED:
-            self._cut()
-        orders, cents = self._chosen.column("order").to_pylist(), _revenue_cents(self._chosen).to_pylist()
-        columns = [pc.cast(self._chosen.column("instant"), pa.int64()).to_pylist()]
-        columns += [self._chosen.column(name).to_pylist() for name in _FIELDS[1:]]
-        found = {
-            order << 32 | _digest(fields): revenue or 0
-            for order, revenue, fields in zip(orders, cents, zip(*columns, strict=True), strict=True)
-        }
-        below = self._below
-        if len(found) > MOST_SAMPLED:
-            below = min(below, sorted(found)[MOST_SAMPLED] >> 32)
-        return _Sample(self._below, self._revenue_cents, dict(sorted(found.items()))).cut(below).to_text()
-
-    def _take(self) -> None:
-        if not self._waiting_rows:
-            return
-        events = pa.concat_tables(self._waiting).combine_chunks()
-        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
-        self._revenue_cents += _sum_of_revenue(events)
-        order = _orders(events)
-        below = self._below
-        if below == _WHOLE and events.num_rows > 4 * MOST_SAMPLED:
-            # Orders are spread evenly: twice what is wanted lies below this, and the rest need not be looked at.
-            likely = pc.unique(order.filter(pc.less(order, _u64(2 * MOST_SAMPLED * _WHOLE // events.num_rows))))
-            below = self._below = _bound(likely if len(likely) > MOST_SAMPLED else order)
-        events = events.select(_FIELDS).append_column("order", order)
-        if below < _WHOLE:
-            events = events.filter(pc.less(order, _u64(below)))
-        self._chosen = pa.concat_tables([self._chosen, events])
-        if self._chosen.num_rows > 2 * MOST_SAMPLED:
-            self._cut()
-
-    def _cut(self) -> None:
-        """Lower the bound to what the sample may hold; records that are equal count once."""
-        self._below = min(self._below, _bound(self._chosen["order"]))
-        chosen = self._chosen.filter(pc.less(self._chosen["order"], _u64(self._below)))
-        if chosen.num_rows > 2 * MOST_SAMPLED:
-            chosen = chosen.group_by(_CHOSEN_SCHEMA.names, use_threads=False).aggregate([])
-        self._chosen = chosen.combine_chunks()
-
-
-def _bound(orders: pa.Array | pa.ChunkedArray) -> int:
-    """Return the lowest order that is too many, or _WHOLE: up to MOST_SAMPLED different orders are below it."""
-    different = pc.unique(orders)
-    if len(different) <= MOST_SAMPLED:
-        return _WHOLE
-    return int(different.take(pc.partition_nth_indices(different, pivot=MOST_SAMPLED))[MOST_SAMPLED].as_py())
-
-
-def _orders(events: pa.Table) -> pa.Array:
-    """Return the order of each record: 32 bits that are spread evenly, from its content alone.
-
-    All events of an object may have one instant, and ids often begin alike: the last bytes of both ids are mixed in.
-    """
-    instant = pc.cast(_one(events, "instant"), pa.int64()).view(_U64)
-    price = pc.fill_null(_one(events, "price_cents"), 0).view(_U64)
-    mixed = pc.add(pc.multiply(instant, _u64(0x9E3779B97F4A7C15)), pc.multiply(price, _u64(0xC2B2AE3D27D4EB4F)))
-    for name, factor in (("user_id", 0x165667B19E3779F9), ("session_id", 0xD6E8FEB86659FD93)):
-        mixed = pc.add(mixed, pc.multiply(pc.cast(_last_bytes(_one(events, name)), _U64), _u64(factor)))
-    for shift in (32, 29):
-        mixed = pc.multiply(pc.bit_wise_xor(mixed, pc.shift_right(mixed, _u64(shift))), _u64(0xBF58476D1CE4E5B9))
-    return pc.shift_right(mixed, _u64(32))
-
-
-def _one(events: pa.Table, name: str) -> pa.Array:
-    return events.column(name).combine_chunks()
-
-
-def _u64(number: int) -> pa.Scalar:
-    return pa.scalar(number, _U64)
-
-
-def _last_bytes(texts: pa.StringArray) -> pa.Array:
-    """Return the last _ID_BYTES bytes of each text as a number; of a shorter one its first byte counts again."""
-    _, offsets, data = texts.buffers()
-    edges = pa.Array.from_buffers(pa.int32(), len(texts) + 1, [None, offsets], offset=texts.offset)
-    starts, position = edges[:-1], edges[1:]
-    content = pa.Array.from_buffers(pa.uint8(), data.size, [None, data])
-    number = None
-    for _ in range(_ID_BYTES):
-        position = pc.max_element_wise(pc.subtract(position, 1), starts)
-        byte = pc.cast(content.take(position), pa.uint32())
-        number = byte if number is None else pc.bit_wise_or(pc.shift_left(number, pa.scalar(8, pa.uint32())), byte)
-    return number
-
-
-def _revenue_cents(events: pa.Table) -> pa.ChunkedArray:
-    """Return what purchases earned, in cents; null for other events."""
-    earned = pc.multiply(events["price_cents"], pc.cast(events["quantity"], pa.int64()))
-    return pc.if_else(pc.equal(events["event_type"], PURCHASE), earned, pa.scalar(None, pa.int64()))
-
-
-def _sum_of_revenue(events: pa.Table) -> int:
-    purchases = events.select(["event_type", "price_cents", "quantity"]).filter(
-        pc.equal(events["event_type"], PURCHASE)
-    )
-    return int(pc.sum(pc.cast(_revenue_cents(purchases), pa.decimal128(38, 0))).as_py() or 0)
-
-
-def _digest(fields: tuple[object, ...]) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(fields).encode(), digest_size=4).digest(), "big")
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
+class Sample:
     """What an account keeps of one object."""
 
     below: int
@@ -199,13 +59,13 @@ class _Sample:
     @property
     def is_whole(self) -> bool:
         """Whether every record of the object is in the sample."""
-        return self.below == _WHOLE
+        return self.below == WHOLE
 
-    def cut(self, below: int) -> _Sample:
+    def cut(self, below: int) -> Sample:
         """Return what is left of it below a bound."""
         if below >= self.below:
             return self
-        return _Sample(below, self.revenue_cents, {each: 0 for each in self.cents if each >> 32 < below})
+        return Sample(below, self.revenue_cents, {each: 0 for each in self.cents if each >> 32 < below})
 
     def to_text(self) -> str:
         """Write it as an account keeps it: bound, revenue, records, and what each earned in a whole sample."""
@@ -214,7 +74,7 @@ class _Sample:
         return f"{self.below:x} {self.revenue_cents} {entries} {earned}"
 
     @classmethod
-    def of_text(cls, text: str) -> _Sample:
+    def of_text(cls, text: str) -> Sample:
         """Read it.
 
         Raises:
@@ -253,9 +113,9 @@ def bounded(accounts: Iterable[ObjectAccount]) -> tuple[ObjectAccount, ...]:
     accounts = tuple(accounts)
     if any(each.sample is None for each in accounts if not each.unreadable):
         return tuple(replace(each, sample=None) for each in accounts)
-    samples = [_Sample.of_text(each.sample) if each.sample else None for each in accounts]
+    samples = [Sample.of_text(each.sample) if each.sample else None for each in accounts]
     orders = sorted({number for sample in samples if sample for number in sample.cents})
-    below = min((sample.below for sample in samples if sample), default=_WHOLE)
+    below = min((sample.below for sample in samples if sample), default=WHOLE)
     if len(orders) > MOST_SAMPLED:
         below = min(below, orders[MOST_SAMPLED] >> 32)
     seen, left = set[int](), []
@@ -264,7 +124,7 @@ def bounded(accounts: Iterable[ObjectAccount]) -> tuple[ObjectAccount, ...]:
             left.append(account)
             continue
         sample = sample.cut(below)
-        own = _Sample(below, sample.revenue_cents, {k: v for k, v in sample.cents.items() if k not in seen})
+        own = Sample(below, sample.revenue_cents, {k: v for k, v in sample.cents.items() if k not in seen})
         seen.update(own.cents)
         left.append(replace(account, sample=own.to_text()))
     return tuple(left)
@@ -301,7 +161,7 @@ def sent_again(account: HourAccount, other: HourAccount) -> SentAgain | None:
         return None
     below = min(sample.below for samples in (here, there) for sample in samples.values())
     holders = {number: key for key, sample in there.items() for number in sample.cents if number >> 32 < below}
-    is_exact = below == _WHOLE
+    is_exact = below == WHOLE
     records, cents, equal = Fraction(0), Fraction(0), 0
     found: list[tuple[int, str, str]] = []
     for each in account.objects:
@@ -351,16 +211,16 @@ def _may_share(account: HourAccount, other: HourAccount, records: float) -> bool
     return most >= max(1, records)
 
 
-def _samples(account: HourAccount) -> dict[str, _Sample]:
+def _samples(account: HourAccount) -> dict[str, Sample]:
     """Return the samples of an hour by object; none of an hour that was built before samples were kept."""
     return _read(tuple((each.key, each.sample) for each in account.objects if each.sample))
 
 
 @lru_cache(maxsize=64)
-def _read(samples: tuple[tuple[str, str], ...]) -> dict[str, _Sample]:
+def _read(samples: tuple[tuple[str, str], ...]) -> dict[str, Sample]:
     """Read the samples of an hour once for all its neighbours; 64 hours take 25 MB at most."""
     try:
-        return {key: _Sample.of_text(text) for key, text in samples}
+        return {key: Sample.of_text(text) for key, text in samples}
     except ValueError:
         return {}  # damaged: nothing is concluded from it, as from none
 

@@ -33,7 +33,7 @@ from event_pipeline.rules.framing import FRAMING_REASONS, framing_of
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.raw_object import LineReader, LongLine, UnreadableObjectError
 from event_pipeline.rules.record import Event, InstantRange, Rejection, Verdict, judge, validate_record
-from event_pipeline.rules.resent import Sampler
+from event_pipeline.rules.sampler import Sampler
 from event_pipeline.rules.stored_bytes import DigestingReader
 
 __all__ = [

@@ -25,7 +25,7 @@ from event_pipeline.engines.state import HourState
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, UnmatchedKey
 from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.hour import Hour, HourRange
-from event_pipeline.rules.resent import Sampler
+from event_pipeline.rules.sampler import Sampler
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.alerts.facts import NOW, WINDOW, commit, facts
 

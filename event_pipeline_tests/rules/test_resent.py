@@ -16,13 +16,13 @@ from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.resent import (
     MOST_SAMPLED,
-    Sampler,
     SentAgain,
     bounded,
     described,
     neighbours_sent_again,
     sent_again,
 )
+from event_pipeline.rules.sampler import Sampler
 
 HOUR = Hour.parse("2025-12-07T22")
 TYPES = ("page_view", "page_view", "page_view", "purchase", "search")
