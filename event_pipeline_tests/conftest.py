@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from event_pipeline.settings import PREFIX, Settings, load_settings
 
@@ -20,6 +23,15 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in list(os.environ):
         if variable.startswith(PREFIX) or variable == "DAGSTER_HOME":
             monkeypatch.delenv(variable)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _service_models_are_read_once() -> Iterator[None]:
+    """Keep what botocore reads for every new session: the models of a few services are megabytes of JSON."""
+    with pytest.MonkeyPatch.context() as patched:
+        read = JSONFileLoader().load_file
+        patched.setattr(JSONFileLoader, "load_file", staticmethod(functools.cache(read)))
+        yield
 
 
 @pytest.fixture

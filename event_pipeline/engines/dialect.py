@@ -26,8 +26,8 @@ _NOT_ELSEWHERE: tuple[tuple[type[exp.Expression], str], ...] = (
 )
 
 
-DATABASES = ("silver", "gold", "ops")
-"""Databases that a person's query may read."""
+DATABASES = ("bronze", "silver", "gold", "ops")
+"""Databases of Athena that a person's query may read; the embedded engine has no bronze."""
 
 _CHANGING = (
     exp.Into,

@@ -15,7 +15,6 @@ import boto3
 from botocore.config import Config
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.server import ThreadedMotoServer
 from werkzeug.serving import make_server
 
 from event_pipeline.settings import Settings, load_settings
@@ -39,6 +38,9 @@ from event_pipeline_tests.emulator.wire import AwsError, Call
 ADDRESS = "127.0.0.1"
 REGION = "eu-central-1"
 """Not us-east-1, which S3 treats differently from all others."""
+
+_POLL_SECONDS = 0.02
+"""How often a server looks whether it is to stop; werkzeug's half a second would be most of a short test's time."""
 
 _one_at_a_time = threading.Lock()
 
@@ -115,10 +117,7 @@ class EmulatedAws:
         self._folder = Path(
             opened.enter_context(tempfile.TemporaryDirectory("", "emulated-aws-", ignore_cleanup_errors=True))
         )
-        moto = ThreadedMotoServer(ip_address=ADDRESS, port=0, verbose=False)
-        moto.start()
-        opened.callback(moto.stop)
-        moto_endpoint = "http://{}:{}".format(*moto.get_host_and_port())
+        moto_endpoint = _serve(DomainDispatcherApplication(create_backend_app), 0, "moto", opened)
         _reset_moto(moto_endpoint)
         inside = Inside(moto_endpoint, self.region)
         files = self._folder / "files"
@@ -147,14 +146,8 @@ class EmulatedAws:
         )
         self.faults = front.faults
         self.requests = front.log
-        server = make_server(ADDRESS, self._port, front, threaded=True, request_handler=MotoRequestHandler)
-        self.endpoint = f"http://{ADDRESS}:{server.server_port}"
+        self.endpoint = _serve(front, self._port, "emulated-aws", opened)
         job_environment.update(outside_environment() | self.environment())
-        thread = threading.Thread(target=server.serve_forever, name="emulated-aws", daemon=True)
-        thread.start()
-        opened.callback(thread.join)
-        opened.callback(server.server_close)
-        opened.callback(server.shutdown)
         opened.callback(self._athena.close)
         opened.callback(self._jobs.close)
         opened.callback(self._stacks.close)
@@ -308,6 +301,17 @@ class EmulatedAws:
 def _judges_nobody(call: Call) -> None:
     """Answer as where the caller may not ask: every permission is granted here, and saying so would prove nothing."""
     raise AwsError("AccessDenied", "the emulator does not judge permissions", 403)
+
+
+def _serve(application: Any, port: int, name: str, opened: ExitStack) -> str:
+    """Serve an application on a loopback port until `opened` is closed; return its endpoint."""
+    server = make_server(ADDRESS, port, application, threaded=True, request_handler=MotoRequestHandler)
+    thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name=name, daemon=True)
+    thread.start()
+    opened.callback(thread.join)
+    opened.callback(server.server_close)
+    opened.callback(server.shutdown)
+    return f"http://{ADDRESS}:{server.server_port}"
 
 
 def _reset_moto(endpoint: str) -> None:

@@ -108,6 +108,9 @@ class Aws:
         self.settings = settings
         self.requests: Counter[str] = Counter()
         """`service.Operation` -> requests sent, attempts of one call counted each."""
+        # Its own: boto3's default session is not safe to make clients from in threads, and each session reads the
+        # services' models anew.
+        self._session: boto3.Session | None = None
         self._clients: dict[tuple[str, bool], Any] = {}
         self._lock = threading.Lock()
 
@@ -182,9 +185,9 @@ class Aws:
                     max_pool_connections=_CONNECTIONS,
                     user_agent_extra="event-pipeline",
                 )
-                # A session of its own: boto3's default session is not safe to make clients from in threads.
-                session = boto3.Session(region_name=self.settings.aws_region)
-                client = session.client(service, config=config)
+                if self._session is None:
+                    self._session = boto3.Session(region_name=self.settings.aws_region)
+                client = self._session.client(service, config=config)
                 client.meta.events.register("before-send", self._count)
                 client.meta.events.register("provide-client-params.s3", self._name_owner)
                 self._clients[service, once] = client
