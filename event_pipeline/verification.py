@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from event_pipeline.engines.base import Engine
+from event_pipeline.engines.base import Engine, StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState, as_built, input_state
 from event_pipeline.rules.accounting import DayTotals, HourAccount, RawListing, RawObject, dollars_of
@@ -171,10 +171,11 @@ def verify(
         StorageError: raw objects or published files cannot be read.
     """
     listings = engine.list_raw_hours(hours)
-    commits = engine.hour_commits(hours)
-    registered = engine.registered_runs(hours)
     # Of all hours, because a day of the range may hold events of hours outside.
-    every_commit = engine.hour_commits()
+    damaged = dict[Hour, StorageError]()
+    every_commit = engine.hour_commits(None, damaged)
+    commits = {hour: commit for hour, commit in every_commit.items() if hours is None or hour in hours}
+    registered = engine.registered_runs(hours)
     retired = {hour: commit for hour, commit in every_commit.items() if commit.retired_at}
     retired_days = {date.fromisoformat(day) for commit in retired.values() for day in commit.account.days}
     landing_hours = _landing_hours_of_days(engine)
@@ -186,7 +187,12 @@ def verify(
     outrun: list[Difference] = []
     not_recounted: dict[Hour, str] = {}
     to_recount: list[RawListing] = []
-    for hour in sorted(commits.keys() | registered.keys()):
+    for hour, error in damaged.items():
+        if hours is None or hour in hours:
+            outrun.append(Difference(str(hour), "commit record", "one that can be read", str(error)))
+        else:
+            not_recounted[hour] = f"neither, nor compared with its neighbours: {error}"
+    for hour in sorted((commits.keys() | registered.keys()) - damaged.keys()):
         commit = commits.get(hour)
         listing = as_built(engine, listings.get(hour, RawListing(hour, ())), commit)
         if hour in retired:
@@ -220,7 +226,8 @@ def verify(
             else:
                 continue  # past Gold's own retention, while another table still shows the day
             gold.append(GoldVerdict(table.name, day, gold_rows[table.name].get(day, 0), differences))
-    not_built = tuple(hour for hour in listings if hour not in commits and hour.is_closed(now))
+    built = commits.keys() | damaged.keys()
+    not_built = tuple(hour for hour in listings if hour not in built and hour.is_closed(now))
     left = tuple(hour for hour in retired if hours is None or hour in hours)
     framed = _wrongly_framed(sorted(commits), {hour: commit.account for hour, commit in every_commit.items()})
     repeated = _sent_again(sorted(commits), {hour: commit.account for hour, commit in every_commit.items()})

@@ -486,8 +486,31 @@ def test_a_damaged_commit_record_is_named(run: Run, built: Path) -> None:
     assert ended.code == 0
     assert "commit record damaged" in ended.out
     examined = run("doctor")
-    assert re.search(r"fail +commit records", examined.out)
+    assert re.search(rf"fail +commit records +of 1 hour \({HOUR}\) cannot be read", examined.out)
     assert str(Layout(built).hour_commit(HOUR)) in examined.out
+
+
+def test_a_damaged_commit_record_hides_no_other_hour(run: Run, built: Path) -> None:
+    whole = run("quarantine", "list", "--format", "json").out
+    record = Layout(built).hour_commit(HOUR)
+    record.write_text("{")
+
+    verified = run("verify")
+    assert verified.code == ExitCode.NOT_HELD
+    assert str(record) in verified.out.replace("\n", "")
+    assert f"{HOUR.plus(1)}" in verified.out
+    assert "Not proven: 1 difference between raw and what is published" in verified.out
+
+    listed = run("quarantine", "list", "--format", "json")
+    assert listed.code == ExitCode.STORAGE
+    assert f"without 1 hour ({HOUR}), whose commit record cannot be read: {record}" in listed.err
+    rest = [each for each in json.loads(whole) if each["hour"] != str(HOUR)]
+    assert json.loads(listed.out or "[]") == rest
+
+    for arguments in (["quarantine", "replay", "--plan"], ["quarantine", "list"]):
+        ended = run(*arguments)
+        assert ended.code == ExitCode.STORAGE, arguments
+        assert str(record) in ended.err
 
 
 def test_a_damaged_dagster_storage_is_named(run: Run, built: Path) -> None:

@@ -323,7 +323,7 @@ FAULTS: dict[str, Fault] = {
     "disk-full": (full_disk, "make room, or set EVENT_PIPELINE_ROOT"),
     "LockTimeoutError": (held_lock, "another process has been working on catalog"),
     "damaged-catalog": (damaged_catalog, "the catalog is damaged"),
-    "damaged-commit-record": (damaged_record, "damaged commit record"),
+    "damaged_commit_record": (damaged_record, "damaged commit record"),
     "committed-files-gone": (gone_file, "are gone, first:"),
     "late-data": (late_object, "changed since it was built"),
     "rules-changed": (other_rules, "outdated rules"),

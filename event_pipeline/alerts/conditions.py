@@ -34,6 +34,7 @@ class AlertKind(StrEnum):
     VOLUME = "volume"
     QUARANTINE_SHARE = "quarantine_share"
     UNREADABLE_OBJECTS = "unreadable_objects"
+    DAMAGED_COMMIT_RECORD = "damaged_commit_record"
     OBJECT_FRAMING = "object_framing"
     CONSERVATION_LAW = "conservation_law"
     LOST_OBJECTS = "lost_objects"
@@ -127,6 +128,8 @@ class Facts:
     """Every key below `events/` that is not read, however old."""
     failed_runs: Sequence[FailedRun] = ()
     backfills: Sequence[FinishedBackfill] = ()
+    damaged: Mapping[Hour, str] = field(default_factory=dict)
+    """Hour whose commit record cannot be read -> the path and the reason; nothing else is known of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,7 @@ def find(facts: Facts, settings: Settings) -> list[Finding]:
         _volume(facts, settings),
         _quarantine_share(facts, settings),
         _unreadable_objects(facts, settings),
+        _damaged_commit_record(facts),
         _object_framing(facts),
         _conservation_law(facts),
         _lost_objects(facts),
@@ -336,6 +340,16 @@ def _unreadable_objects(facts: Facts, settings: Settings) -> Finding | None:
         "Raw objects cannot be read in",
         details,
         "ask the producer to write the objects again: replaced objects are picked up by themselves",
+    )
+
+
+def _damaged_commit_record(facts: Facts) -> Finding | None:
+    return _about_hours(
+        AlertKind.DAMAGED_COMMIT_RECORD,
+        Severity.CRITICAL,
+        "Commit records cannot be read, so nobody watches",
+        {hour: shortened(error) for hour, error in facts.damaged.items()},
+        "move the file away and build the hour again: `event-pipeline run`; queries still see what was published",
     )
 
 

@@ -25,7 +25,7 @@ from event_pipeline.alerts.conditions import (
 from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, Told, load_state, tell
 from event_pipeline.alerts.state import AlertState, Seen
 from event_pipeline.automation.dagster_storage import RunState, run_state, storage_faults
-from event_pipeline.engines.base import BrokenLawError, Engine, PassingFaultError, PipelineError
+from event_pipeline.engines.base import BrokenLawError, Engine, PassingFaultError, PipelineError, StorageError
 from event_pipeline.engines.open import open_document
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.rules.accounting import DayTotals
@@ -126,11 +126,14 @@ def gather(
         return Facts(now, {}, {}, {}, before, newest, {}, unmatched)
     hours = HourRange(first, current)
     states = pipeline.states(now, hours)
-    commits = engine.hour_commits(hours)
+    damaged = dict[Hour, StorageError]()
+    commits = engine.hour_commits(hours, damaged)
     oldest = first.plus(-24 * settings.alert_volume_days)
     records = {hour: count for hour, count in before.items() if hour >= oldest}
     if not before and oldest < first:
-        records |= {hour: each.account.records for hour, each in engine.hour_commits(HourRange(oldest, first)).items()}
+        # A damaged record of an hour before those that alerts are about is one hour less to learn from.
+        older = engine.hour_commits(HourRange(oldest, first), {})
+        records |= {hour: each.account.records for hour, each in older.items()}
     published = [hour for hour, each in states.items() if each in PUBLISHED_STATES]
     records |= {hour: commits[hour].account.records for hour in published if hour in commits}
     newest = max([hour for hour in published if hour in commits and commits[hour].account.objects], default=newest)
@@ -147,6 +150,7 @@ def gather(
         unmatched,
         failed_runs(instance, first.start) if instance else (),
         finished_backfills(instance, first.start, state.reported) if instance else (),
+        {hour: str(error) for hour, error in damaged.items()},
     )
 
 
@@ -270,7 +274,8 @@ def _digest(engine: Engine, settings: Settings, state: AlertState, facts: Facts)
         return []
     first = Hour.containing(now.replace(hour=0) - timedelta(days=1))
     hours = HourRange(first, first.plus(24))
-    accounts = {hour: commit.account for hour, commit in engine.hour_commits(hours).items()}
+    # An hour whose record is damaged counts as missing here, and has an alert of its own.
+    accounts = {hour: commit.account for hour, commit in engine.hour_commits(hours, {}).items()}
     landed = sum((each for account in accounts.values() for each in account.days.values()), DayTotals())
     totals = DayFacts(
         published=len(accounts),

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from event_pipeline.automation.building import BuildPlan, build
-from event_pipeline.engines.base import Engine
+from event_pipeline.engines.base import Engine, StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState, as_built, input_state
 from event_pipeline.rules.accounting import HourAccount, RawListing
@@ -57,6 +57,8 @@ class ReplayPlan:
     """Raw objects are gone: a rebuild would lose records."""
     retired: tuple[Hour, ...]
     """Past their retention: their records are gone on purpose."""
+    damaged: Mapping[Hour, StorageError]
+    """Hour whose commit record cannot be read -> why: nobody can say what it holds."""
 
 
 def plan_replay(
@@ -67,7 +69,8 @@ def plan_replay(
     listings = engine.list_raw_hours(hours)
     chosen: list[ReplayHour] = []
     left: dict[HourState, list[Hour]] = {}
-    for hour, commit in engine.hour_commits(hours).items():
+    damaged = dict[Hour, StorageError]()
+    for hour, commit in engine.hour_commits(hours, damaged).items():
         quarantined = count_quarantined(commit, reason)
         if not quarantined:
             continue
@@ -83,6 +86,7 @@ def plan_replay(
         unchanged=tuple(left.get(HourState.READY, ())),
         shrunk=tuple(left.get(HourState.SHRUNK, ())),
         retired=tuple(left.get(HourState.RETIRED, ())),
+        damaged=damaged,
     )
 
 

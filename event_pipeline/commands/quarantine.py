@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
+from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.open import open_engine
 from event_pipeline.reporting.results import ResultFormat
 from event_pipeline.reporting.terminal import messages, output, progress, quiet_when_reader_leaves
 from event_pipeline.rules.contract import QUARANTINE_REASONS
-from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.settings import load_settings
 
 commands = typer.Typer(
@@ -46,9 +48,22 @@ def list_reasons(
     from event_pipeline.reporting.quarantine import write_counts
 
     reason, hours = known_reason(reason), hour_range(first, end)
-    commits = open_engine(load_settings()).hour_commits(hours)
+    damaged = dict[Hour, StorageError]()
+    commits = open_engine(load_settings()).hour_commits(hours, damaged)
     with quiet_when_reader_leaves():
         write_counts(commits, reason, result_format)
+    _stop_at(damaged)
+
+
+def _stop_at(damaged: Mapping[Hour, StorageError]) -> None:
+    """End with the first of the hours whose commit record cannot be read: what was printed is without them.
+
+    Raises:
+        StorageError: there is one.
+    """
+    if damaged:
+        named = hours_text(sorted(damaged))
+        raise StorageError(f"without {named}, whose commit record cannot be read: {damaged[min(damaged)]}")
 
 
 @commands.command()
@@ -93,6 +108,7 @@ def replay(
     plan = plan_replay(engine, settings, hours, reason, force=force)
     print_replay_plan(plan, reason, output())
     if plan_only or not plan.hours:
+        _stop_at(plan.damaged)
         return
     chosen = [each.hour for each in plan.hours]
     before = {hour: commit for hour in chosen if (commit := engine.hour_commit(hour))}
@@ -112,3 +128,4 @@ def replay(
     print_findings(outcomes, messages())
     if not all(is_sound(outcome) for outcome in outcomes):
         raise typer.Exit(ExitCode.NOT_HELD)
+    _stop_at(plan.damaged)

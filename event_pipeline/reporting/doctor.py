@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.automation.dagster_storage import RunState, latest_run_states, limit_faults_of_home
-from event_pipeline.engines.base import Engine, PartitionChange, PipelineError
+from event_pipeline.engines.base import Engine, PartitionChange, PipelineError, StorageError
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
 from event_pipeline.reporting.findings import Finding, Level
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING, printable_text
-from event_pipeline.rules.hour import hours_text
+from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Environment, Settings
 from event_pipeline.shipped import SHIPPED_FILES, missing_files
@@ -169,7 +169,12 @@ def _catalog(layout: Layout) -> Finding:
 
 
 def _commit_records(engine: Engine) -> Finding:
-    return Finding(Level.OK, "commit records", f"{len(engine.hour_commits()):,} hours are committed")
+    damaged = dict[Hour, StorageError]()
+    commits = engine.hour_commits(None, damaged)
+    if damaged:
+        found = f"of {hours_text(sorted(damaged))} cannot be read, first: {damaged[min(damaged)]}"
+        return Finding(Level.FAIL, "commit records", found, "docs/runbook.md#damaged_commit_record")
+    return Finding(Level.OK, "commit records", f"{len(commits):,} hours are committed")
 
 
 def _published(engine: Engine, layout: Layout) -> Finding:

@@ -42,6 +42,15 @@ def test_a_pipeline_that_is_well_has_no_finding() -> None:
     assert found(facts()) == {}
 
 
+def test_an_hour_whose_commit_record_cannot_be_read_is_named_with_the_file() -> None:
+    error = "/data/lake/commits/hours/hour=22.json: not JSON"
+    finding = found(facts(states={HOUR: HourState.DAMAGED}, damaged={HOUR: error}))[AlertKind.DAMAGED_COMMIT_RECORD]
+
+    assert finding.severity is Severity.CRITICAL
+    assert finding.title == "Commit records cannot be read, so nobody watches 1 hour (2025-12-07T22)"
+    assert finding.subjects == {str(HOUR): error}
+
+
 def test_a_new_pipeline_has_no_finding() -> None:
     nothing = dict.fromkeys(WINDOW, HourState.NO_RAW)
     assert found(facts(states=nothing)) == {}

@@ -20,6 +20,7 @@ from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.base import Engine, LockTimeoutError, StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.local.layout import Layout
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
@@ -218,16 +219,34 @@ def test_a_backfill_that_finished_is_reported_once_with_its_counts(
 def test_what_cannot_be_read_is_told_and_the_sensor_goes_on(watch: Watch, receiver: Receiver, root: Path) -> None:
     write_object(root, CLOSED, 0, [event(CLOSED)])
     build(watch.engine, [CLOSED])
-    record = next((root / "lake" / "commits" / "hours").rglob("*.json"))
-    sound = record.read_text()
-    record.write_text("{")
+    catalog = Layout(root).catalog
+    sound = catalog.read_bytes()
+    catalog.write_bytes(b"garbage" * 1000)
     assert watch.look().startswith("Open alerts: cannot_look;")
     assert headlines(receiver) == ["[critical, raised] The pipeline's data cannot be read, so nobody watches it"]
-    assert str(record) in receiver.received[0]["text"]
+    assert str(catalog) in receiver.received[0]["text"]
 
-    record.write_text(sound)
+    catalog.write_bytes(sound)
     watch.look(timedelta(minutes=1))
     assert watch.look(timedelta(minutes=10)).startswith("Open alerts: none")
+
+
+def test_a_damaged_commit_record_is_told_and_the_other_hours_are_watched(
+    watch: Watch, receiver: Receiver, root: Path
+) -> None:
+    other = CLOSED.plus(-1)
+    write_object(root, CLOSED, 0, [event(CLOSED)])
+    write_object(root, other, 0, [event(other), purchase(other, 1, quantity=-1)])
+    build(watch.engine, [other, CLOSED])
+    record = Layout(root).hour_commit(CLOSED)
+    record.write_text("{")
+
+    assert watch.look().startswith("Open alerts: damaged_commit_record, quarantine_share;")
+    assert headlines(receiver)[:2] == [
+        f"[critical, raised] More than 5.00% of the records quarantined in 1 hour ({other})",
+        f"[critical, raised] Commit records cannot be read, so nobody watches 1 hour ({CLOSED})",
+    ]
+    assert str(record) in receiver.received[1]["text"]
 
 
 class Busy(LocalEngine):
