@@ -484,7 +484,8 @@ def test_a_damaged_commit_record_is_named(run: Run, built: Path) -> None:
     # One damaged record hides no other hour.
     ended = run("status")
     assert ended.code == 0
-    assert "commit record damaged" in ended.out
+    assert f"Damaged commit record: 1 hour ({HOUR}): `event-pipeline doctor` names the file" in ended.out
+    assert f"Due: 1 hour ({HOUR})" not in ended.out
     examined = run("doctor")
     assert re.search(rf"fail +commit records +of 1 hour \({HOUR}\) cannot be read", examined.out)
     assert str(Layout(built).hour_commit(HOUR)) in examined.out

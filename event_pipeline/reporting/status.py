@@ -240,7 +240,11 @@ def _legend(status: Status, console: Console) -> Columns:
 
 def _findings(status: Status) -> list[Text]:
     lines = []
-    due = status.of_state(*DUE_STATES)
+    damaged = status.of_state(HourState.DAMAGED)
+    if damaged:
+        remedy = "`event-pipeline doctor` names the file: move it away, then `event-pipeline run`"
+        lines.append(Text(f"Damaged commit record: {hours_text(damaged)}: {remedy}", style=FAULT))
+    due = status.of_state(*(DUE_STATES - {HourState.DAMAGED}))
     if due:
         lines.append(Text(f"Due: {hours_text(due)}: `event-pipeline run` brings them up to date", style=WARNING))
     shrunk = [each.hour for each in status.hours if each.state is HourState.SHRUNK and each.objects]
