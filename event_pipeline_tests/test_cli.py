@@ -514,6 +514,32 @@ def test_a_damaged_commit_record_hides_no_other_hour(run: Run, built: Path) -> N
         assert str(record) in ended.err
 
 
+@pytest.mark.parametrize("name", ["what?", "a?mode=memory", "a%20b", "100%Fe", "x=1?&uri=true"])
+def test_a_data_folder_that_dagster_cannot_name_is_refused_by_name(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = tmp_path / name / "data"
+    write_object(folder, HOUR, 0, [event(HOUR)])
+    monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(folder))
+    for arguments in (["run"], ["dev"], ["backfill", "--from", str(HOUR), "--to", str(HOUR.plus(1))]):
+        ended = run(*arguments)
+        assert ended.code == ExitCode.STORAGE, arguments
+        assert f"{folder / 'dagster'}: Dagster cannot keep its storage below a path that holds" in ended.err
+        assert "set EVENT_PIPELINE_ROOT to another one" in ended.err
+    assert not list(tmp_path.rglob("*.db"))
+    assert re.search(r"fail +Dagster", run("doctor").out)
+
+
+@pytest.mark.parametrize("name", ["100% sure", "a&b=c#d", "50%", "hour=07"])
+def test_other_signs_in_the_path_of_the_data_folder_work(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(tmp_path / name / "data"))
+    write_object(tmp_path / name / "data", HOUR, 0, [event(HOUR)])
+    assert run("run").code == 0
+    assert run("verify").code == 0
+
+
 def test_a_damaged_dagster_storage_is_named(run: Run, built: Path) -> None:
     write_object(built, HOUR.plus(2), 0, [event(HOUR.plus(2))])
     home = load_settings(root=built).dagster_home

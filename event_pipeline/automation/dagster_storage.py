@@ -5,6 +5,7 @@ Imports Dagster only when there is a storage to read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from event_pipeline.engines.base import StorageError
 from event_pipeline.rules.hour import Hour
-from event_pipeline.settings import Settings
+from event_pipeline.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
@@ -29,13 +30,31 @@ class RunState(StrEnum):
     IN_PROGRESS = "in progress"
 
 
+_NOT_IN_A_PATH = re.compile(r"\?|%[0-9A-Fa-f]{2}")
+"""Dagster makes a database address of the path as it is, where these mean something else."""
+
+
+def check_home(dagster_home: Path) -> None:
+    """See that Dagster can keep its storage in a folder of that name.
+
+    Raises:
+        StorageError: its path holds what Dagster would read as something else.
+    """
+    if wrong := _NOT_IN_A_PATH.search(str(dagster_home)):
+        raise StorageError(
+            f"{dagster_home}: Dagster cannot keep its storage below a path that holds {wrong.group()!r}: rename the "
+            f"folder, or set {PREFIX}ROOT to another one (`?`, and `%` before two hexadecimal digits, cannot be used)"
+        )
+
+
 @contextmanager
 def storage_faults(dagster_home: Path) -> Iterator[None]:
     """Turn the errors of a damaged Dagster storage into one that says what to do.
 
     Raises:
-        StorageError: instead of the errors of Dagster, SQLAlchemy and YAML.
+        StorageError: instead of the errors of Dagster, SQLAlchemy and YAML; or the folder's path cannot be used.
     """
+    check_home(dagster_home)
     from dagster import DagsterError
     from sqlalchemy.exc import SQLAlchemyError
     from yaml import YAMLError

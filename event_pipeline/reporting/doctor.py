@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.automation.dagster_storage import RunState, latest_run_states, limit_faults_of_home
+from event_pipeline.automation.dagster_storage import RunState, check_home, latest_run_states, limit_faults_of_home
 from event_pipeline.engines.base import Engine, PartitionChange, PipelineError, StorageError
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
@@ -228,6 +228,7 @@ def _named(differing: Sequence[PartitionChange]) -> str:
 
 def _dagster(settings: Settings) -> Finding:
     home = settings.dagster_home
+    check_home(home)
     if not home.is_dir():
         return Finding(Level.OK, "Dagster", f"{home} does not exist yet; the first run makes it")
     failed = [hour for hour, state in latest_run_states(home).items() if state is RunState.FAILED]
