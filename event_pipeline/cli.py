@@ -60,7 +60,7 @@ WORKSPACE = shipped_file(shipped.WORKSPACE_YAML)
 
 EXIT_CODES = {
     ExitCode.OK: "done, and everything that was asked for holds",
-    ExitCode.NOT_HELD: "it failed or does not hold: a run, a check, verify found differences, doctor found faults",
+    ExitCode.NOT_HELD: "it failed or does not hold: a run, a check, verify (differences, lost records), doctor (faults)",
     ExitCode.USAGE: "wrong usage: an option, an hour, a setting, an SQL statement",
     ExitCode.STORAGE: "the data folder cannot be used: full, read-only, damaged, of another version",
     ExitCode.REFUSED: "refused, because data would be lost",
@@ -267,7 +267,8 @@ def verify(first: FromOption = None, end: ToOption = None) -> None:
     """Recount raw independently and prove that Silver, quarantine, ledger and Gold are what raw says.
 
     Reads every raw object again with a plain reader, so it takes minutes for a full-size hour. Hours that lost raw
-    objects cannot be recounted: they are named, and are no difference.
+    objects cannot be recounted: they are named, and are no difference. Ends with 1 when something differs, or when raw
+    objects that are not one JSON object a line hold records that nobody can read.
     """
     from event_pipeline.reporting.verification_table import print_verification
     from event_pipeline.verification import verify as recount
@@ -279,7 +280,7 @@ def verify(first: FromOption = None, end: ToOption = None) -> None:
             engine, load_gold_tables(), settings.event_time_limits, hours, datetime.now(UTC), view.step
         )
     print_verification(verification, engine.unmatched_raw_keys(), settings.expected_objects, output())
-    if verification.differences:
+    if verification.differences or verification.wrongly_framed:
         raise typer.Exit(ExitCode.NOT_HELD)
 
 

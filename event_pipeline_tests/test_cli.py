@@ -491,6 +491,19 @@ def test_a_damaged_commit_record_is_named(run: Run, built: Path) -> None:
     assert str(Layout(built).hour_commit(HOUR)) in examined.out
 
 
+def test_what_a_wrongly_framed_object_holds_is_not_called_proven(run: Run, built: Path) -> None:
+    hour = HOUR.plus(2)
+    write_object(built, hour, 0, [b"".join(json.dumps({"number": each}).encode() for each in range(50))])
+    build(LocalEngine(load_settings(root=built, workers=1)), [hour])
+
+    verified = run("verify")
+    assert verified.code == ExitCode.NOT_HELD
+    assert f"Wrongly framed, so lost: {hour}: {hour.raw_key(hour.start)}" in verified.out
+    assert "What wrongly framed objects hold is lost" in verified.out
+    assert "Proven" not in verified.out
+    assert re.search(rf"warn +commit records .*wrongly framed objects are lost in 1 hour \({hour}\)", run("doctor").out)
+
+
 def test_a_damaged_commit_record_hides_no_other_hour(run: Run, built: Path) -> None:
     whole = run("quarantine", "list", "--format", "json").out
     record = Layout(built).hour_commit(HOUR)

@@ -20,6 +20,7 @@ from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
 from event_pipeline.reporting.findings import Finding, Level
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING, printable_text
+from event_pipeline.rules.framing import wrongly_framed
 from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Environment, Settings
@@ -174,7 +175,13 @@ def _commit_records(engine: Engine) -> Finding:
     if damaged:
         found = f"of {hours_text(sorted(damaged))} cannot be read, first: {damaged[min(damaged)]}"
         return Finding(Level.FAIL, "commit records", found, "docs/runbook.md#damaged_commit_record")
-    return Finding(Level.OK, "commit records", f"{len(commits):,} hours are committed")
+    found = f"{len(commits):,} hours are committed"
+    accounts = {hour: commit.account for hour, commit in commits.items()}
+    framed = [hour for hour, each in accounts.items() if wrongly_framed(each, accounts.get(hour.plus(-1)))]
+    if framed:
+        found += f"; records of wrongly framed objects are lost in {hours_text(framed)}"
+        return Finding(Level.WARN, "commit records", found, "`event-pipeline verify` names them, and what to do")
+    return Finding(Level.OK, "commit records", found)
 
 
 def _published(engine: Engine, layout: Layout) -> Finding:

@@ -132,7 +132,11 @@ def _conclusion(verification: Verification) -> list[Text]:
         law = (
             "every record is in Silver, in quarantine or a duplicate, contents are equal, and Gold is what Silver says"
         )
-        lines.append(Text(f"Proven for {named} and {records:,} records: {law}", style=GOOD))
+        if verification.wrongly_framed:
+            told = f"Counted for {named} and {records:,} records: {law}. What wrongly framed objects hold is lost"
+            lines.append(Text(told, style=FAULT))
+        else:
+            lines.append(Text(f"Proven for {named} and {records:,} records: {law}", style=GOOD))
     elif not verification.not_recounted and not verification.retired:
         lines.append(Text("Nothing is published here: there was nothing to recount", style=WARNING))
     return lines
