@@ -60,7 +60,7 @@ WORKSPACE = shipped_file(shipped.WORKSPACE_YAML)
 
 EXIT_CODES = {
     ExitCode.OK: "done, and everything that was asked for holds",
-    ExitCode.NOT_HELD: "it failed or does not hold: a run, a check, verify (differences, lost records), doctor (faults)",
+    ExitCode.NOT_HELD: "it failed or does not hold: a run, a check, verify (differences, lost records), doctor",
     ExitCode.USAGE: "wrong usage: an option, an hour, a setting, an SQL statement",
     ExitCode.STORAGE: "the data folder cannot be used: full, read-only, damaged, of another version",
     ExitCode.REFUSED: "refused, because data would be lost",
