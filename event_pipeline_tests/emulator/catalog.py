@@ -1,4 +1,4 @@
-"""Where moto's Glue catalog is kinder than AWS: how long a batch may be, and partitions in pages."""
+"""Partitions in pages, as AWS's catalog gives them; moto's gives everything at once."""
 
 from __future__ import annotations
 
@@ -8,32 +8,6 @@ from typing import Any
 
 from event_pipeline_tests.emulator.inside import Inside
 from event_pipeline_tests.emulator.wire import AwsError, Call
-
-MOST_PER_CALL = {
-    "glue.BatchCreatePartition": ("PartitionInputList", 100),
-    "glue.BatchUpdatePartition": ("Entries", 100),
-    "glue.BatchDeletePartition": ("PartitionsToDelete", 25),
-    "glue.BatchGetPartition": ("PartitionsToGet", 1000),
-    "glue.BatchDeleteTable": ("TablesToDelete", 100),
-}
-"""Operation -> its list and how long AWS lets it be. moto takes any length."""
-
-
-def limit_checks() -> dict[str, Callable[[Call], None]]:
-    """Return what to check of a request before moto gets it, by operation."""
-    return dict.fromkeys(MOST_PER_CALL, _check_length)
-
-
-def _check_length(call: Call) -> None:
-    name, most = MOST_PER_CALL[call.name]
-    given = len(call.parameters.get(name, ()))
-    if given > most:
-        member = name[0].lower() + name[1:]
-        raise AwsError(
-            "ValidationException",
-            f"1 validation error detected: Value of {given} members at '{member}' failed to satisfy constraint: "
-            f"Member must have length less than or equal to {most}",
-        )
 
 
 def paged_partitions(inside: Inside, page_size: int) -> Callable[[Call], Any]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from event_pipeline_tests.emulator import wire
 from event_pipeline_tests.emulator.faults import Caller, Fault, Faults, Held, Request, RequestLog, wording
+from event_pipeline_tests.emulator.java_patterns import UntranslatablePatternError
+from event_pipeline_tests.emulator.request_validation import validate
 from event_pipeline_tests.emulator.wire import Answer, AwsError, Call
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -47,6 +49,8 @@ class Front:
         self._page_size = page_size
         self.faults = Faults()
         self.log = RequestLog()
+        self.unchecked: list[str] = []
+        """Requests that could not be held to their model, and why."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one HTTP request."""
@@ -58,6 +62,10 @@ class Front:
         except AwsError as error:
             wire.drain(environ)
             answer = wire.error_answer(call, error)
+        except UntranslatablePatternError as error:
+            self.unchecked.append(f"{call.name}: {error}")
+            wire.drain(environ)
+            answer = wire.error_answer(call, AwsError("EmulatorError", str(error), 501))
         except _NoAnswer:
             wire.drain(environ)
             self._note(call, run_id, 0, struck)
@@ -69,6 +77,7 @@ class Front:
     def _answer(self, call: Call, run_id: str | None, environ: dict[str, Any], struck: list[str]) -> Answer:
         self._check_caller(call, run_id)
         self._strike(call, run_id, struck, after_effect=False)
+        validate(call, environ)
         if check := self._checks.get(call.name):
             check(call)
         if operation := self._own.get(call.name):

@@ -24,15 +24,17 @@ from event_pipeline_tests.emulator.athena_outcome import QueryFailedError
 from event_pipeline_tests.emulator.athena_statements import Statements
 from event_pipeline_tests.emulator.athena_tables import Tables
 from event_pipeline_tests.emulator.bucket_policies import requests_are_secure
-from event_pipeline_tests.emulator.catalog import limit_checks, paged_partitions
+from event_pipeline_tests.emulator.catalog import paged_partitions
 from event_pipeline_tests.emulator.cloudformation import CloudFormation
 from event_pipeline_tests.emulator.faults import Caller, Fault, Faults, Held, PlannedFault, RequestLog
 from event_pipeline_tests.emulator.front import CLIENT_KEY, Front
 from event_pipeline_tests.emulator.functions import Functions
 from event_pipeline_tests.emulator.glue_jobs import GlueJobs, JobRun, PlannedEnd, outside_environment
 from event_pipeline_tests.emulator.inside import Inside
+from event_pipeline_tests.emulator.java_patterns import UntranslatablePatternError
 from event_pipeline_tests.emulator.loopback import LeftLoopbackError, only_loopback
 from event_pipeline_tests.emulator.moto_gaps import MotoGaps
+from event_pipeline_tests.emulator.service_limits import limit_checks
 from event_pipeline_tests.emulator.wire import AwsError, Call
 
 ADDRESS = "127.0.0.1"
@@ -144,6 +146,7 @@ class EmulatedAws:
             kill_job=self._jobs.kill,
             page_size=self._page_size,
         )
+        opened.callback(_check_models_were_understood, front)
         self.faults = front.faults
         self.requests = front.log
         self.endpoint = _serve(front, self._port, "emulated-aws", opened)
@@ -312,6 +315,12 @@ def _serve(application: Any, port: int, name: str, opened: ExitStack) -> str:
     opened.callback(server.server_close)
     opened.callback(server.shutdown)
     return f"http://{ADDRESS}:{server.server_port}"
+
+
+def _check_models_were_understood(front: Front) -> None:
+    """Fail what ran in the emulator: its requests were not held to what AWS holds them to."""
+    if front.unchecked:
+        raise UntranslatablePatternError("; ".join(sorted(set(front.unchecked))))
 
 
 def _reset_moto(endpoint: str) -> None:

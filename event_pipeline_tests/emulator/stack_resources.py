@@ -468,7 +468,8 @@ def _put_alarm(place: Place, name: str, properties: Properties) -> Made:
 
 def _make_log_group(place: Place, properties: Properties) -> Made:
     name = properties.get("LogGroupName", place.name)
-    place.client("logs").create_log_group(logGroupName=name, tags=_tags(properties.get("Tags")))
+    tags = _tags(properties.get("Tags"))
+    place.client("logs").create_log_group(logGroupName=name, **({"tags": tags} if tags else {}))
     made = Made(name, {"Arn": f"arn:aws:logs:{place.region}:{place.account}:log-group:{name}:*"})
     _change_log_group(place, made, {}, properties)
     return made

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
 
 import botocore.session
+from botocore.model import OperationModel
 from werkzeug.wsgi import LimitedStream
 
 _CREDENTIAL = re.compile(r"Credential=([^/,]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
@@ -142,13 +143,25 @@ class _RestOperation:
     headers: frozenset[str]
 
 
+def request_uri(operation: OperationModel) -> tuple[str, str]:
+    """Return path and fixed query of a REST operation, as its model says them.
+
+    botocore takes the bucket out of a model's path at the first call of a client, and keeps the whole one aside; tests
+    share their models with the clients.
+    """
+    path, _, fixed = operation.http["requestUri"].partition("?")
+    return operation.http.get("authPath", path).rstrip("/") or "/", fixed
+
+
 @cache
 def _rest_operations(service: str) -> tuple[_RestOperation, ...]:
     model = botocore.session.Session().get_service_model(service)
     found = []
     for name in model.operation_names:
         operation = model.operation_model(name)
-        path, _, fixed = operation.http["requestUri"].partition("?")
+        if operation.deprecated:
+            continue  # another has its path: PutBucketLifecycle, PutBucketLifecycleConfiguration
+        path, fixed = request_uri(operation)
         # "{Key+}" spans slashes, "{Bucket}" does not.
         pattern = re.sub(r"\\\{\w+\\\+\\\}", ".+", re.escape(path))
         pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", pattern)

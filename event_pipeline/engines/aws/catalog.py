@@ -31,6 +31,8 @@ _DELETES_PER_CALL = 25
 _GETS_PER_CALL = 100
 _MOST_MONTHS_IN_EXPRESSION = 20
 """A partition expression has 2,048 characters at most; beyond this all partitions are listed."""
+_COMMENT_UNITS, _DESCRIPTION_UNITS = 255, 2048
+"""What Glue takes at most as the comment of a column and as the description of a table."""
 
 _PARQUET_FORMAT = {
     "InputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
@@ -417,7 +419,7 @@ def table_input(table: Table, location: str) -> dict[str, Any]:
     """Return the Glue TableInput of a table: what the code expects the catalog to say."""
     return {
         "Name": table.name,
-        "Description": table.description,
+        "Description": _catalog_text(table.description, _DESCRIPTION_UNITS),
         "TableType": "EXTERNAL_TABLE",
         "Parameters": {"EXTERNAL": "TRUE", "classification": "parquet"},
         "PartitionKeys": [_glue_column(column) for column in table.partition_columns],
@@ -483,7 +485,16 @@ def hour_values_of(hours: Iterable[Hour]) -> str:
 
 
 def _glue_column(column: Column) -> dict[str, str]:
-    return {"Name": column.name, "Type": column.type, "Comment": column.meaning[:255]}
+    return {"Name": column.name, "Type": column.type, "Comment": _catalog_text(column.meaning, _COMMENT_UNITS)}
+
+
+def _catalog_text(text: str, most: int) -> str:
+    """Return a text as Glue takes it: one line without control characters, and cut.
+
+    Glue counts as Java does: a character beyond the first 65,536 is two.
+    """
+    line = "".join(each if each.isprintable() else " " for each in text)
+    return line.encode("utf-16-le")[: 2 * most].decode("utf-16-le", "ignore")
 
 
 def _columns(table: Mapping[str, Any]) -> list[tuple[str, str]]:
