@@ -12,6 +12,7 @@ import pytest
 from botocore.loaders import JSONFileLoader
 
 from event_pipeline.settings import PREFIX, Settings, load_settings
+from event_pipeline_tests.command import Run, run_command
 
 # Deadlines measure the machine, and a failure must come back when it is looked into.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
@@ -44,6 +45,14 @@ def root(tmp_path: Path) -> Path:
 def settings(root: Path) -> Settings:
     """Settings over that folder; one worker, because test data is small."""
     return load_settings(root=root, workers=1, lock_timeout_seconds=20)
+
+
+@pytest.fixture
+def run(root: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """Runs one command over the test's data folder, in this process."""
+    monkeypatch.setenv(f"{PREFIX}ROOT", str(root))
+    monkeypatch.setenv(f"{PREFIX}WORKERS", "1")
+    return lambda *arguments: run_command(arguments, capsysbinary)
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -15,39 +14,18 @@ from event_pipeline.cli import ExitCode, main
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.settings import load_settings
+from event_pipeline_tests.command import Run
 from event_pipeline_tests.pipeline import HOUR, build, event, write_object
 
 HOURS = HourRange(HOUR, HOUR.plus(4))
 RANGE = ("--from", str(HOURS.first), "--to", str(HOURS.end))
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How one command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
 @pytest.fixture
-def run(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs `event-pipeline backfill` over the test's data folder, in this process."""
-    monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(root))
-    monkeypatch.setenv("EVENT_PIPELINE_WORKERS", "1")
     monkeypatch.setenv("EVENT_PIPELINE_HOURS_PER_RUN", "2")
-
-    def run_command(*arguments: str) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(("backfill", *arguments))
-        printed = capsys.readouterr()
-        return Ended(int(end.value.code or 0), printed.out, printed.err)
-
-    return run_command
+    return functools.partial(run, "backfill")
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,38 +24,10 @@ from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import load_settings
+from event_pipeline_tests.command import Run
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, write_object
 
 GOLD = ("category_performance", "conversion_funnel", "hourly_revenue", "top_products", "user_activity")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How one command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs one command over the test's data folder, in this process."""
-    monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(root))
-    monkeypatch.setenv("EVENT_PIPELINE_WORKERS", "1")
-
-    def run_command(*arguments: str) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-        printed = capsys.readouterr()
-        assert isinstance(end.value.code, int)
-        return Ended(int(end.value.code), printed.out, printed.err)
-
-    return run_command
 
 
 def start(root: Path, *command: str, **options: Any) -> subprocess.Popen[bytes]:

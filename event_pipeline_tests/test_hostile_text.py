@@ -8,8 +8,7 @@ import logging
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,12 @@ from rich.text import Text
 from event_pipeline.alerts.conditions import AlertKind, Finding, Severity
 from event_pipeline.alerts.messages import Event, alert_message, as_text
 from event_pipeline.assets.presentation import code_span, described, markdown_table, quoted
-from event_pipeline.cli import main
 from event_pipeline.reporting.terminal import PrintableFormatter, messages, output, print_error
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.printable import json_escaped, printable
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.automation.conftest import _no_waiting_for_the_disk
+from event_pipeline_tests.command import Run
 from event_pipeline_tests.materializing import materialize
 from event_pipeline_tests.pipeline import HOUR, event, write_object
 
@@ -55,40 +54,12 @@ HOSTILE = [
 FORBIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How one command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
 def assert_harmless(text: str) -> None:
     """No control but the line end, nothing that turns or hides text, and no line that data has forged."""
     seen = {each for each in text if each != "\n" and unicodedata.category(each) in FORBIDDEN_CATEGORIES}
     assert seen == set()
     for line in text.split("\n"):
         assert not re.match(r"\s*(error: the data folder|Proven for everything)", line), line
-
-
-@pytest.fixture
-def run(root: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """Runs one command over the test's data folder, in this process."""
-    monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(root))
-    monkeypatch.setenv("EVENT_PIPELINE_WORKERS", "1")
-
-    def run_command(*arguments: str) -> Ended:
-        capsysbinary.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-        printed = capsysbinary.readouterr()
-        return Ended(int(end.value.code or 0), printed.out.decode(), printed.err.decode())
-
-    return run_command
 
 
 @pytest.fixture

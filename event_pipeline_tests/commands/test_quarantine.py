@@ -8,51 +8,22 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from event_pipeline.automation.replaying import compare_builds
-from event_pipeline.cli import ExitCode, main
+from event_pipeline.cli import ExitCode
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.reporting.quarantine import MOST_CHARACTERS_SHOWN, print_replay_result
 from event_pipeline.reporting.terminal import output
 from event_pipeline.settings import load_settings
+from event_pipeline_tests.command import Run
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
 
 NEXT_HOUR = HOUR.plus(1)
 OLD = -10 * 86_400
 README = Path(__file__).parents[2] / "README.md"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How one command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(root: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Run:
-    """Runs one command over the test's data folder, in this process."""
-    monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(root))
-    monkeypatch.setenv("EVENT_PIPELINE_WORKERS", "1")
-
-    def run_command(*arguments: str) -> Ended:
-        capsysbinary.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-        printed = capsysbinary.readouterr()
-        return Ended(int(end.value.code or 0), printed.out.decode(), printed.err.decode())
-
-    return run_command
 
 
 @pytest.fixture
