@@ -154,7 +154,8 @@ def _permissions(aws: Aws) -> Finding:
     caller = aws.call("sts", "get_caller_identity", "the credentials")
     account, principal = caller["Account"], _role_of(caller["Arn"])
     denied = []
-    for actions, resource in _needed(settings, account):
+    partition = caller["Arn"].split(":")[1]
+    for actions, resource in _needed(settings, partition, account):
         try:
             answer = aws.call(
                 "iam",
@@ -186,20 +187,42 @@ def _role_of(arn: str) -> str:
     return f"{head.replace(':sts:', ':iam:')}:role/{session.split('/')[0]}" if session else arn
 
 
-def _needed(settings: Settings, account: str) -> Iterator[tuple[Sequence[str], str]]:
-    """Yield what every step needs, as docs/aws.md lists it."""
+def _needed(settings: Settings, partition: str, account: str) -> Iterator[tuple[Sequence[str], str]]:
+    """Yield what every step needs, as docs/aws.md lists it, and what Athena and Glue do for the caller.
+
+    `partition` is that of the account's ARNs: aws, aws-cn, aws-us-gov.
+    """
     here = f"{settings.aws_region}:{account}"
+    s3, glue = f"arn:{partition}:s3::", f"arn:{partition}:glue:{here}"
+    for bucket in (settings.raw_bucket, settings.lake_bucket, settings.artifacts_bucket):
+        yield ("s3:ListBucket", "s3:GetBucketLocation"), f"{s3}:{bucket}"
     objects = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
-    yield ("s3:GetObject",), f"arn:aws:s3:::{settings.raw_bucket}/{RAW_ROOT}x"
-    yield objects, f"arn:aws:s3:::{settings.lake_bucket}/runs/x"
-    yield objects, f"arn:aws:s3:::{settings.lake_bucket}/commits/x"
-    yield objects, f"arn:aws:s3:::{settings.artifacts_bucket}/plans/x"
+    yield ("s3:GetObject",), f"{s3}:{settings.raw_bucket}/{RAW_ROOT}x"
+    for prefix in ("runs/", "commits/", "costs/", "decoded/"):
+        yield objects, f"{s3}:{settings.lake_bucket}/{prefix}x"
+    yield ("s3:GetObject", "s3:PutObject"), f"{s3}:{settings.lake_bucket}/alerts.json"
+    for prefix in ("plans/", "pipes/", "athena-results/"):
+        yield objects, f"{s3}:{settings.artifacts_bucket}/{prefix}x"
     runs = ("glue:StartJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:BatchStopJobRun")
-    yield runs, f"arn:aws:glue:{here}:job/{settings.glue_job}"
+    yield runs, f"{glue}:job/{settings.glue_job}"
+    # Athena asks for it with every query, whatever databases the query names.
+    yield ("glue:GetDatabase",), f"{glue}:database/default"
+    reads = ("glue:GetTable", "glue:GetPartitions")
+    tables = (*reads, "glue:CreateTable", "glue:UpdateTable", "glue:BatchGetPartition")
     partitions = ("glue:BatchCreatePartition", "glue:BatchUpdatePartition", "glue:BatchDeletePartition")
-    yield partitions, f"arn:aws:glue:{here}:table/{settings.database_prefix}silver/events"
-    queries = ("athena:StartQueryExecution", "athena:GetQueryResults", "athena:StopQueryExecution")
-    yield queries, f"arn:aws:athena:{here}:workgroup/{settings.athena_workgroup}"
+    for database in ("silver", "gold", "gold_partials", "ops"):
+        name = f"{settings.database_prefix}{database}"
+        yield ("glue:GetDatabase",), f"{glue}:database/{name}"
+        yield (*tables, *partitions), f"{glue}:table/{name}/x"
+    yield ("glue:GetDatabase",), f"{glue}:database/{settings.database_prefix}bronze"
+    yield reads, f"{glue}:table/{settings.database_prefix}bronze/events"
+    queries = (
+        "athena:StartQueryExecution",
+        "athena:GetQueryExecution",
+        "athena:GetQueryResults",
+        "athena:StopQueryExecution",
+    )
+    yield queries, f"arn:{partition}:athena:{here}:workgroup/{settings.athena_workgroup}"
 
 
 def _queue(aws: Aws) -> Finding:

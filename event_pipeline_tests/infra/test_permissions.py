@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import event_pipeline
 from event_pipeline_tests.infra.checks import statements
 from event_pipeline_tests.infra.template import TEMPLATE, Template
@@ -50,6 +52,26 @@ def test_the_orchestrator_may_make_every_call_that_the_code_makes() -> None:
         action for each in statements(template) if each.resource == "OrchestratorRole" for action in each.actions
     }
     assert needed - allowed == set()
+
+
+@pytest.mark.parametrize("role", ["OrchestratorRole", "AnalystRole"])
+def test_whoever_asks_athena_may_do_what_athena_does_for_its_caller(role: str) -> None:
+    """Athena's guide: the database `default` is asked for with every query; results are uploaded in parts."""
+    template = Template(TEMPLATE.read_text(encoding="utf-8"))
+    granted = [
+        (action, str(resource).rpartition(":")[2])
+        for each in statements(template)
+        if each.resource == role
+        for action in each.actions
+        for resource in each.resources
+    ]
+    assert ("glue:GetDatabase", "database/default") in granted
+    on_artifacts = {(action, place.partition("/")[2]) for action, place in granted if "artifacts" in place}
+    for action in ("s3:ListBucketMultipartUploads", "s3:GetBucketLocation", "s3:ListBucket"):
+        assert (action, "") in on_artifacts
+    results = "athena-results/*" if role == "OrchestratorRole" else "analyst-results/*"
+    for action in ("s3:PutObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"):
+        assert (action, results) in on_artifacts
 
 
 def test_a_call_on_a_table_or_of_pages_is_found() -> None:

@@ -134,6 +134,11 @@ class Athena:
                 expected=[_INVALID],
                 QueryString=sql,
                 ClientRequestToken=request_token,
+                # Without one, Athena resolves names in the database `default`.
+                QueryExecutionContext={
+                    "Catalog": "AwsDataCatalog",
+                    "Database": f"{self._settings.database_prefix}silver",
+                },
                 WorkGroup=workgroup,
             )
         except ExpectedError as error:
