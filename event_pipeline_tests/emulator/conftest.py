@@ -24,7 +24,7 @@ PARQUET_FORMAT = {
 @pytest.fixture(scope="module")
 def aws() -> Iterator[EmulatedAws]:
     """The account; pages are small so that whoever does not page is caught."""
-    with EmulatedAws(page_size=100, minute_seconds=1) as emulated:
+    with EmulatedAws(page_size=100, minute_seconds=1, job_unseen_seconds=0) as emulated:
         location = {"LocationConstraint": emulated.region}
         emulated.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
         emulated.client("glue").create_database(DatabaseInput={"Name": DATABASE})

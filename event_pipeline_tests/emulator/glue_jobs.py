@@ -52,6 +52,8 @@ class JobRun:
     access_key: str
     """The fake credentials that the run's script gets; they tell its requests from others."""
     changed_on: datetime
+    seen_from: float
+    """Before this reading of the monotonic clock Glue does not know the run where it is asked."""
     completed_on: datetime | None = None
     running_since: float | None = None
     execution_seconds: float = 0
@@ -106,17 +108,23 @@ class GlueJobs:
     """All job runs of one emulator. Thread-safe."""
 
     def __init__(
-        self, inside: Inside, environment: dict[str, str], folder: Path, start_seconds: float, minute_seconds: float
+        self,
+        inside: Inside,
+        environment: dict[str, str],
+        folder: Path,
+        start_seconds: float,
+        minute_seconds: float,
+        unseen_seconds: float,
     ) -> None:
         self._inside = inside
         self._environment = environment
         self._folder = folder
         self._start_seconds = start_seconds
         self._minute_seconds = minute_seconds
+        self.unseen_seconds = unseen_seconds
         self._lock = threading.RLock()
         self._runs: list[JobRun] = []
         self._planned: list[PlannedEnd | Held] = []
-        self._queuing: dict[str, bool] = {}
         self._closed = threading.Event()
 
     # -- operations
@@ -125,13 +133,26 @@ class GlueJobs:
         """Start a run, or queue it."""
         request = call.parameters
         job = self._job(request["JobName"])
+        refuse_flex_with_queuing(
+            request.get("ExecutionClass") or job.get("ExecutionClass"), bool(request.get("JobRunQueuingEnabled"))
+        )
         now = datetime.now(UTC)
         run_id = "jr_" + secrets.token_hex(32)
-        run = JobRun(run_id, job, request, "STARTING", now, f"ASIAJOBRUN{secrets.token_hex(5).upper()}", now)
+        run = JobRun(
+            run_id,
+            job,
+            request,
+            "STARTING",
+            now,
+            f"ASIAJOBRUN{secrets.token_hex(5).upper()}",
+            now,
+            monotonic() + self.unseen_seconds,
+        )
         with self._lock:
             most = job.get("ExecutionProperty", {}).get("MaxConcurrentRuns", 1)
             if len(self._active(job["Name"])) >= most:
-                if not request.get("JobRunQueuingEnabled", self._queuing.get(job["Name"], False)):
+                # StartJobRun's model: "if false or not populated, the job runs will not be considered for queueing".
+                if not request.get("JobRunQueuingEnabled", False):
                     raise AwsError("ConcurrentRunsExceededException", f"Concurrent runs exceeded for {job['Name']}")
                 run.state = "WAITING"
             self._runs.append(run)
@@ -143,14 +164,20 @@ class GlueJobs:
         """Describe one run."""
         parameters = call.parameters
         self._job(parameters["JobName"])
-        return {"JobRun": self._run(parameters["JobName"], parameters["RunId"]).described()}
+        run = self._run(parameters["JobName"], parameters["RunId"])
+        if monotonic() < run.seen_from:
+            raise AwsError("EntityNotFoundException", f"Job Run not found for {run.job['Name']} {run.id}")
+        return {"JobRun": run.described()}
 
     def get_job_runs(self, call: Call) -> dict[str, Any]:
         """Describe a job's runs, newest first, in pages."""
         parameters = call.parameters
         self._job(parameters["JobName"])
         with self._lock:
-            runs = [run for run in reversed(self._runs) if run.job["Name"] == parameters["JobName"]]
+            now = monotonic()
+            runs = [
+                run for run in reversed(self._runs) if run.job["Name"] == parameters["JobName"] and now >= run.seen_from
+            ]
         start = int(parameters.get("NextToken") or 0)
         end = start + min(parameters.get("MaxResults") or 200, 200)
         answer: dict[str, Any] = {"JobRuns": [run.described() for run in runs[start:end]]}
@@ -179,10 +206,6 @@ class GlueJobs:
         return {"SuccessfulSubmissions": stopped, "Errors": errors}
 
     # -- what the emulator and its tests ask for
-
-    def note_queuing(self, name: str, enabled: bool) -> None:
-        """Remember whether a job queues its runs, which moto forgets."""
-        self._queuing[name] = enabled
 
     def plan(self, planned: PlannedEnd | Held) -> None:
         """Let the next run that starts end badly, or wait."""
@@ -365,6 +388,16 @@ class GlueJobs:
             )
 
         return log
+
+
+def refuse_flex_with_queuing(execution_class: str | None, is_queued: bool) -> None:
+    """Refuse what Glue refuses: runs on spare capacity wait for it, and cannot be queued besides.
+
+    Raises:
+        AwsError: both are asked for.
+    """
+    if execution_class == "FLEX" and is_queued:
+        raise AwsError("InvalidInputException", "Job run queuing is not supported for the FLEX execution class")
 
 
 def outside_environment() -> dict[str, str]:

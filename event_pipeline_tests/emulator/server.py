@@ -29,7 +29,13 @@ from event_pipeline_tests.emulator.cloudformation import CloudFormation
 from event_pipeline_tests.emulator.faults import Caller, Fault, Faults, Held, PlannedFault, RequestLog
 from event_pipeline_tests.emulator.front import CLIENT_KEY, Front
 from event_pipeline_tests.emulator.functions import Functions
-from event_pipeline_tests.emulator.glue_jobs import GlueJobs, JobRun, PlannedEnd, outside_environment
+from event_pipeline_tests.emulator.glue_jobs import (
+    GlueJobs,
+    JobRun,
+    PlannedEnd,
+    outside_environment,
+    refuse_flex_with_queuing,
+)
 from event_pipeline_tests.emulator.inside import Inside
 from event_pipeline_tests.emulator.java_patterns import UntranslatablePatternError
 from event_pipeline_tests.emulator.loopback import LeftLoopbackError, only_loopback
@@ -53,6 +59,7 @@ class EmulatedAws:
     Args:
         port: of the endpoint; 0 takes a free one.
         job_start_seconds: how long a Glue run is STARTING.
+        job_unseen_seconds: how long a Glue run that was started is unknown where it is asked for.
         query_queue_seconds: how long a query is QUEUED.
         minute_seconds: how long a minute of a Glue timeout is.
         page_size: the most keys and partitions that one page of a listing holds; AWS gives up to 1,000.
@@ -63,12 +70,14 @@ class EmulatedAws:
         *,
         port: int = 0,
         job_start_seconds: float = 0.05,
+        job_unseen_seconds: float = 0.02,
         query_queue_seconds: float = 0.01,
         minute_seconds: float = 60,
         page_size: int = 1000,
     ) -> None:
         self._port = port
         self._job_start_seconds = job_start_seconds
+        self._job_unseen_seconds = job_unseen_seconds
         self._query_queue_seconds = query_queue_seconds
         self._minute_seconds = minute_seconds
         self._page_size = page_size
@@ -127,7 +136,14 @@ class EmulatedAws:
         self._athena = Athena(inside, Statements(inside, Tables(inside, files)), self._query_queue_seconds)
         # Filled in below: jobs need the endpoint's port, and the endpoint needs the jobs.
         job_environment: dict[str, str] = {}
-        self._jobs = GlueJobs(inside, job_environment, self._folder, self._job_start_seconds, self._minute_seconds)
+        self._jobs = GlueJobs(
+            inside,
+            job_environment,
+            self._folder,
+            self._job_start_seconds,
+            self._minute_seconds,
+            self._job_unseen_seconds,
+        )
         self._functions = Functions(self.region, job_environment)
         # Its calls go through the endpoint like everybody's: they can be made to fail, and are in the log.
         self._stacks = CloudFormation(DEFAULT_ACCOUNT_ID, self.region, self.client)
@@ -139,8 +155,8 @@ class EmulatedAws:
             checks={
                 **limit_checks(),
                 "iam.SimulatePrincipalPolicy": _judges_nobody,
-                "glue.CreateJob": self._note_queuing,
-                "glue.UpdateJob": self._note_queuing,
+                "glue.CreateJob": _flex_is_not_queued,
+                "glue.UpdateJob": _flex_is_not_queued,
             },
             job_of_key=self._jobs.job_of_key,
             kill_job=self._jobs.kill,
@@ -180,11 +196,6 @@ class EmulatedAws:
             "athena.StopQueryExecution": athena.stop_query_execution,
             "athena.GetQueryResults": athena.get_query_results,
         }
-
-    def _note_queuing(self, call: Call) -> None:
-        definition = call.parameters.get("JobUpdate", call.parameters)
-        name = call.parameters.get("Name") or call.parameters.get("JobName", "")
-        self._jobs.note_queuing(name, bool(definition.get("JobRunQueuingEnabled")))
 
     # -- how to reach it
 
@@ -281,6 +292,10 @@ class EmulatedAws:
         """Let the next Glue run end in a state (FAILED, ERROR, TIMEOUT, EXPIRED, STOPPED) before its script starts."""
         self._jobs.plan(PlannedEnd(state, message))
 
+    def unseen_for(self, seconds: float) -> None:
+        """Let Glue not know, for this long, the runs that are started from now on."""
+        self._jobs.unseen_seconds = seconds
+
     def hold_next_run(self) -> Held:
         """Let the next Glue run stay STARTING until `release()`."""
         held = Held()
@@ -299,6 +314,11 @@ class EmulatedAws:
         """Let the next query that holds a text fail by itself, before or after its statement has done its work."""
         failure = QueryFailedError(reason, category=1 if system else 2, retryable=retryable)
         self._athena.plan(PlannedFailure(failure, after_effect, containing))
+
+
+def _flex_is_not_queued(call: Call) -> None:
+    definition = call.parameters.get("JobUpdate", call.parameters)
+    refuse_flex_with_queuing(definition.get("ExecutionClass"), bool(definition.get("JobRunQueuingEnabled")))
 
 
 def _judges_nobody(call: Call) -> None:

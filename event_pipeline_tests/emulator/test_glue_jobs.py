@@ -128,13 +128,37 @@ def test_a_run_is_starting_then_running_then_ended(aws: EmulatedAws, account: Ac
 def test_a_queued_run_waits_and_then_starts(aws: EmulatedAws, account: Account) -> None:
     make_job(account, "queued", "print('done')", JobRunQueuingEnabled=True)
     held = aws.hold_next_run()
-    first, second = start(account, "queued"), start(account, "queued")
+    first = start(account, "queued")
+    # What the job says does not hold for a run that says nothing.
+    with pytest.raises(account.glue.exceptions.ConcurrentRunsExceededException):
+        start(account, "queued")
+    second = start(account, "queued", JobRunQueuingEnabled=True)
     held.wait_until_reached()
     runs = account.glue.get_job_runs(JobName="queued")["JobRuns"]
     assert [(run["Id"], run["JobRunState"]) for run in runs] == [(second, "WAITING"), (first, "STARTING")]
     held.release()
     assert aws.wait_for_job(second).state == "SUCCEEDED"
     assert aws.wait_for_job(first).state == "SUCCEEDED"
+
+
+def test_flex_and_queuing_exclude_each_other(account: Account) -> None:
+    refused = account.glue.exceptions.InvalidInputException
+    with pytest.raises(refused, match="FLEX"):
+        make_job(account, "both", "print('done')", JobRunQueuingEnabled=True, ExecutionClass="FLEX")
+    make_job(account, "flex", "print('done')", ExecutionClass="FLEX")
+    with pytest.raises(refused, match="FLEX"):
+        start(account, "flex", JobRunQueuingEnabled=True)
+
+
+def test_a_run_is_unknown_for_a_while_after_its_start(aws: EmulatedAws, account: Account) -> None:
+    make_job(account, "unseen", "print('done')")
+    aws.unseen_for(60)
+    run_id = start(account, "unseen")
+    aws.unseen_for(0)
+    with pytest.raises(account.glue.exceptions.EntityNotFoundException):
+        account.glue.get_job_run(JobName="unseen", RunId=run_id)
+    assert account.glue.get_job_runs(JobName="unseen")["JobRuns"] == []
+    assert aws.wait_for_job(run_id).state == "SUCCEEDED"
 
 
 def test_stopping_a_run_kills_its_script_once(aws: EmulatedAws, account: Account) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -34,10 +34,16 @@ ACTIVE = frozenset(("STARTING", "RUNNING", "WAITING", "STOPPING"))
 _NO_ROOM = ("ConcurrentRunsExceededException", "ResourceNumberLimitExceededException")
 _REMEMBERED = timedelta(days=2)
 """How far back a run of the same token is looked for."""
+_UNKNOWN = "EntityNotFoundException"
+_FIRST_LOOK_SECONDS = 0.1
 _FIRST_POLL_SECONDS = 0.5
 _LONGEST_POLL_SECONDS = 15.0
 _POLL_GROWTH = 1.3
 _START_ATTEMPTS = 4
+UNSEEN_SECONDS = 30.0
+"""How long Glue may not know yet, where it is asked, a run that it has just started."""
+LOST_START_SECONDS = 10.0
+"""How long a run is looked for whose start was not answered, before it is started once more."""
 _STOP_SECONDS = 60.0
 
 _PASSING_MESSAGES = (
@@ -163,8 +169,9 @@ class GlueJob:
                     NumberOfWorkers=settings.glue_workers,
                     Timeout=settings.glue_timeout_minutes,
                     ExecutionClass="FLEX" if settings.glue_flex else "STANDARD",
+                    # What the job says of queuing does not hold for a run that says nothing; Flex cannot be queued.
+                    JobRunQueuingEnabled=not settings.glue_flex,
                 )
-                return self.run(answer["JobRunId"])
             except ExpectedError as refusal:
                 if time.monotonic() > deadline:
                     raise PassingFaultError(
@@ -176,17 +183,45 @@ class GlueJob:
             except PassingFaultError:
                 # Whether the call did its work is unknown: StartJobRun has no token of its own, so look for the run.
                 failed += 1
-                run = self.find(token)
-                if run is not None and run.plan == plan:
+                if run := self._appeared(token, plan):
                     return run
                 if failed >= _START_ATTEMPTS:
                     raise
+            else:
+                return self._seen(answer["JobRunId"])
             # While there was no room, another orchestrator may have started the same work.
             other = self.find(token)
             if other is not None and other.is_active:
                 return other
             time.sleep(wait)
             wait = min(wait * 2, _LONGEST_POLL_SECONDS)
+
+    def _seen(self, run_id: str) -> JobRun:
+        """Return a run as it is now; one that was just started, as soon as Glue knows it where it is asked."""
+        deadline, wait = time.monotonic() + UNSEEN_SECONDS, _FIRST_LOOK_SECONDS
+        while True:
+            try:
+                return self.run(run_id, expected=(_UNKNOWN,))
+            except ExpectedError as error:
+                if time.monotonic() > deadline:
+                    raise PassingFaultError(
+                        f"glue:GetJobRun on {self._name}: run {run_id} was started and is still unknown after "
+                        f"{UNSEEN_SECONDS:g} s ({error}): run again, which finds it by its token"
+                    ) from error
+            time.sleep(wait)
+            wait = min(wait * 2, _LONGEST_POLL_SECONDS)
+
+    def _appeared(self, token: str, plan: str) -> JobRun | None:
+        """Look for the run of a start that was not answered, until it would have appeared."""
+        deadline, wait = time.monotonic() + LOST_START_SECONDS, _FIRST_LOOK_SECONDS
+        while True:
+            run = self.find(token)
+            if run is not None and run.plan == plan:
+                return run
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(wait)
+            wait = min(wait * 2, _LONGEST_POLL_SECONDS, LOST_START_SECONDS)
 
     def wait(self, run: JobRun, hooks: JobHooks, progress: Progress) -> JobRun:
         """Wait until a run has ended, whatever its end, and return it; an interrupt stops the run.
@@ -211,7 +246,7 @@ class GlueJob:
         deadline = time.monotonic() + (settings.glue_timeout_minutes + settings.glue_wait_minutes + 1) * 60
         wait, state = _FIRST_POLL_SECONDS, run.state
         while True:
-            now = self.run(run.id)
+            now = self._seen(run.id)
             if now.state != state:
                 progress(f"{self._name}: run {run.id} is {now.state}")
                 state = now.state
@@ -227,9 +262,15 @@ class GlueJob:
             time.sleep(wait)
             wait = min(wait * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
 
-    def run(self, run_id: str) -> JobRun:
-        """Return a run as it is now."""
-        answer = self._aws.call("glue", "get_job_run", self._name, JobName=self._settings.glue_job, RunId=run_id)
+    def run(self, run_id: str, *, expected: Collection[str] = ()) -> JobRun:
+        """Return a run as it is now.
+
+        Raises:
+            ExpectedError: Glue refuses with one of the `expected` codes.
+        """
+        answer = self._aws.call(
+            "glue", "get_job_run", self._name, expected=expected, JobName=self._settings.glue_job, RunId=run_id
+        )
         return self._described(answer["JobRun"])
 
     def stop(self, run_id: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.aws import AwsEngine, glue_job
 from event_pipeline.engines.base import PassingFaultError, StorageError
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, SettingsError, load_settings
@@ -46,8 +46,14 @@ CALLS = (
     ],
 )
 def test_each_call_may_fail_once_in_passing(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings, fault: Fault, after_effect: bool
+    aws: EmulatedAws,
+    engine: AwsEngine,
+    settings: Settings,
+    fault: Fault,
+    after_effect: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(glue_job, "LOST_START_SECONDS", 0.2)
     write_object(settings.root, HOUR, 0, [event(), purchase(second=1), {"bad": 1}])
     struck = [aws.fail_next(call, fault, after_effect=after_effect, caller="client") for call in CALLS]
     world = World(engine, settings.root, (aws, settings.raw_bucket))

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.aws import AwsEngine, glue_job
 from event_pipeline.engines.base import (
     BrokenLawError,
     HoursFailedError,
@@ -94,6 +94,7 @@ def test_a_run_that_is_under_way_is_waited_for_and_not_started_again(
 
 def test_what_a_run_left_while_nobody_watched_is_taken(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
     land(aws, settings, HOUR, 0, [event()])
+    aws.unseen_for(0)
     held = aws.hold_next_run()
     aws.fail_next("glue.GetJobRun", Fault.ACCESS_DENIED)
     with pytest.raises(StorageError):
@@ -130,20 +131,64 @@ def test_a_start_whose_answer_was_lost_starts_no_second_run(
     assert [run["Id"] for run in runs] == [built.details["glue_run"]]
 
 
-def test_a_build_waits_while_glue_has_no_room(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
+def test_a_run_that_glue_does_not_know_yet_is_waited_for(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    unknown = AwsError("EntityNotFoundException", "Job Run not found")
     land(aws, settings, HOUR, 0, [event()])
+    planned = aws.fail_next("glue.GetJobRun", unknown, 4)
+    (built,) = build(engine, HOUR)
+    assert planned.struck == 4
+    assert built.outcome is SilverOutcome.BUILT
+    assert len(aws.requests.of("glue.StartJobRun")) == 1
+
+
+def test_a_run_that_stays_unknown_is_a_passing_fault_that_names_it(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(glue_job, "UNSEEN_SECONDS", 0.3)
+    land(aws, settings, HOUR, 0, [event()])
+    aws.fail_next("glue.GetJobRun", AwsError("EntityNotFoundException", "Job Run not found"), None)
+    with pytest.raises(PassingFaultError, match=r"run jr_\w+ was started and is still unknown after 0.3 s"):
+        build(engine, HOUR)
+    aws.faults.clear()
+    (built,) = build(AwsEngine(settings), HOUR)
+    assert built.outcome is SilverOutcome.BUILT
+    assert len(aws.requests.of("glue.StartJobRun")) == 1
+
+
+def test_a_start_whose_answer_was_lost_is_looked_for_until_glue_lists_the_run(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    aws.fail_next("glue.StartJobRun", Fault.NO_ANSWER, after_effect=True)
+    # The first look for a run of the token is before the start; then two that do not list it yet.
+    listed = aws.client("glue").get_job_runs(JobName=settings.glue_job)["JobRuns"]
+    assert listed == []
+    aws.unseen_for(0.6)
+    (built,) = build(engine, HOUR)
+    assert built.outcome is SilverOutcome.BUILT
+    assert len(aws.requests.of("glue.StartJobRun")) == 1
+
+
+@pytest.mark.parametrize("flex", [True, False])
+def test_a_run_says_whether_it_may_be_queued_and_flex_never_is(
+    aws: EmulatedAws, settings: Settings, flex: bool
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    engine = AwsEngine(settings.model_copy(update={"glue_flex": flex}))
     other = aws.hold_next_run()
     aws.client("glue").start_job_run(JobName=settings.glue_job, Arguments={"--plan": "s3://none/none", "--token": "x"})
     lines: list[str] = []
 
     def progress(line: str) -> None:
         lines.append(line)
-        if "no room" in line:
+        if "no room" in line or "is WAITING" in line:
             other.release()
 
     (built,) = build(engine, HOUR, progress=progress)
     assert built.outcome is SilverOutcome.BUILT
-    assert any("ConcurrentRunsExceededException" in line for line in lines)
+    assert any(("ConcurrentRunsExceededException" if flex else "is WAITING") in line for line in lines)
 
 
 def test_a_build_gives_up_when_glue_has_no_room_for_too_long(aws: EmulatedAws, settings: Settings) -> None:
