@@ -21,6 +21,7 @@ from botocore.utils import parse_timestamp
 
 from event_pipeline_tests.emulator.java_patterns import translate
 from event_pipeline_tests.emulator.request_parameters import operation_model, read_parameters
+from event_pipeline_tests.emulator.service_limits import check_limits
 from event_pipeline_tests.emulator.wire import AwsError, Call
 
 Check = Callable[[Any, str, list[str]], None]
@@ -42,10 +43,10 @@ _LONGEST_SHOWN = 300
 
 
 def validate(call: Call, environ: dict[str, Any]) -> None:
-    """Let a request through if its service's model does.
+    """Let a request through if its service's model and limits do.
 
     Raises:
-        AwsError: the model has no such operation, or forbids the request; worded as the service does.
+        AwsError: there is no such operation, or the model or a limit forbids the request; worded as the service does.
         UntranslatablePatternError: the model holds a pattern that cannot be checked here.
     """
     try:
@@ -67,6 +68,7 @@ def validate(call: Call, environ: dict[str, Any]) -> None:
         errors = "error" if len(found) == 1 else "errors"
         message = f"{len(found)} validation {errors} detected: {'; '.join(found)}"
         raise AwsError(_CODES.get(call.service, "ValidationException"), message)
+    check_limits(call.name, {**given.as_json, **given.as_text})
 
 
 def patterns(model: OperationModel) -> Iterator[str]:

@@ -40,7 +40,6 @@ from event_pipeline_tests.emulator.inside import Inside
 from event_pipeline_tests.emulator.java_patterns import UntranslatablePatternError
 from event_pipeline_tests.emulator.loopback import LeftLoopbackError, only_loopback
 from event_pipeline_tests.emulator.moto_gaps import MotoGaps
-from event_pipeline_tests.emulator.service_limits import limit_checks
 from event_pipeline_tests.emulator.wire import AwsError, Call
 
 ADDRESS = "127.0.0.1"
@@ -153,7 +152,6 @@ class EmulatedAws:
             self.region,
             own=self._operations(inside),
             checks={
-                **limit_checks(),
                 "iam.SimulatePrincipalPolicy": _judges_nobody,
                 "glue.CreateJob": _flex_is_not_queued,
                 "glue.UpdateJob": _flex_is_not_queued,

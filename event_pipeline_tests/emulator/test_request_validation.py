@@ -147,6 +147,18 @@ REFUSED: dict[str, tuple[Ask, str, str]] = {
         "InvalidArgument",
         "Value 'COLD' at 'storageClass'",
     ),
+    "a key of 1,025 bytes": (
+        lambda aws: aws.client("s3").put_object(Bucket=BUCKET, Key="ä" * 512 + "k", Body=b""),
+        "KeyTooLongError",
+        "Your key is too long",
+    ),
+    "1,001 keys to delete": (
+        lambda aws: aws.client("s3").delete_objects(
+            Bucket=BUCKET, Delete={"Objects": [{"Key": str(number)} for number in range(1_001)]}
+        ),
+        "MalformedXML",
+        "did not validate against our published schema",
+    ),
     "a schedule without a target's role": (
         lambda aws: aws.client("scheduler").create_schedule(
             Name="s",
@@ -177,7 +189,7 @@ REFUSED: dict[str, tuple[Ask, str, str]] = {
         "ValidationError",
         "Value ':own' at 'namespace'",
     ),
-    "a retention that there is not": (
+    "a log group of another name": (
         lambda aws: aws.client("logs").create_log_group(logGroupName="a b"),
         "InvalidParameterException",
         "Value 'a b' at 'logGroupName'",
@@ -202,6 +214,9 @@ def test_the_longest_and_the_fullest_that_the_service_takes_are_taken(account: A
     with pytest.raises(ClientError, match="EntityNotFoundException"):
         account.glue.start_job_run(JobName="none", Arguments={"--plan": "x" * (260_000 - 6)})
     message(aws, Subject="[raised] " + "x" * 91, Message="x" * 262_144)
+    keys = [{"Key": str(number)} for number in range(1_000)]
+    account.s3.put_object(Bucket=BUCKET, Key="ä" * 512, Body=b"")
+    assert len(account.s3.delete_objects(Bucket=BUCKET, Delete={"Objects": keys})["Deleted"]) == 1_000
 
 
 # -- what boto3 never sends, so that requests are made by hand

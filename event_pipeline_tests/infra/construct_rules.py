@@ -1,7 +1,7 @@
 """What no schema says, and aws-cdk's constructs refuse before they make a template: each check names its construct.
 
 They were read in https://github.com/aws/aws-cdk (Apache-2.0), the ranges in its code, and written down anew. Each is
-checked with every optional part of the template on, and with none.
+checked with every optional part of the template on, with none, and with Glue on spare capacity.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from event_pipeline_tests.infra.template import EVERYTHING_ON, Template
 
 Properties = Mapping[str, Any]
 
-VARIANTS: tuple[dict[str, str], ...] = (EVERYTHING_ON, dict.fromkeys(EVERYTHING_ON, ""))
+VARIANTS: tuple[dict[str, str], ...] = (
+    EVERYTHING_ON,
+    dict.fromkeys(EVERYTHING_ON, ""),
+    {**EVERYTHING_ON, "GlueFlex": "true"},
+)
 
 RANGES: dict[str, dict[str, tuple[float, float]]] = {
     # aws-sqs/lib/validate-queue-props.ts

@@ -74,7 +74,7 @@ FAULTS: dict[Check, tuple[tuple[str, str, str], ...]] = {
         ("VisibilityTimeout: 120", "QueueName: raw.fifo", "names that end in .fifo"),
     ),
     rules.jobs_keep_to_their_execution_class: (
-        ("ExecutionClass: !If [UseFlex, FLEX, STANDARD]", "ExecutionClass: FLEX", "cannot queue its runs"),
+        ("JobRunQueuingEnabled: !If [UseFlex, false, true]", "JobRunQueuingEnabled: true", "cannot queue its runs"),
         ("      MaxRetries: 0\n", "      MaxRetries: 1\n", "has no retries"),
         ("        --region: !Ref", "        --debug: !Ref", "--debug is Glue's own"),
         ("        --region: !Ref", "        region: !Ref", "region does not begin with --"),
