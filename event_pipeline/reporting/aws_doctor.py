@@ -17,7 +17,7 @@ from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import PREFIX, Settings
 
 DEPLOY = "`event-pipeline stack deploy` brings it up to date; `event-pipeline stack status` shows the stack"
-GLUE_VERSION = "5.1"
+GLUE_VERSIONS = ("5.1", "5.0")
 """What the script and its wheels are made for; a job without a version gets the newest, with another Python."""
 
 _NOT_FOUND = ("EntityNotFoundException",)
@@ -105,7 +105,8 @@ def _job(aws: Aws) -> Finding:
 
 
 def _job_faults(settings: Settings, job: dict[str, Any]) -> list[str]:
-    arguments, command = job.get("DefaultArguments", {}), job.get("Command", {})
+    arguments = job.get("DefaultArguments", {}) | job.get("NonOverridableArguments", {})
+    command = job.get("Command", {})
     artifacts = f"s3://{settings.artifacts_bucket}/"
     deployed = {
         SCRIPT_KEY: command.get("ScriptLocation", "").removeprefix(artifacts),
@@ -116,12 +117,13 @@ def _job_faults(settings: Settings, job: dict[str, Any]) -> list[str]:
     names = {SCRIPT_KEY: "script", PACKAGE_KEY: "package", WHEEL_KEYS: "wheels"}
     faults = [f"its {names[key]} is not this checkout's" for key in stale_keys(deployed)]
     wanted = {
-        "GlueVersion": (job.get("GlueVersion"), GLUE_VERSION),
         "command": (command.get("Name"), "glueetl"),
         "--job-bookmark-option": (arguments.get("--job-bookmark-option"), "job-bookmark-disable"),
         "--region": (arguments.get("--region"), settings.aws_region),
     }
     faults += [f"{name} is {found}, not {right}" for name, (found, right) in wanted.items() if found != right]
+    if job.get("GlueVersion") not in GLUE_VERSIONS:
+        faults.append(f"GlueVersion is {job.get('GlueVersion')}, not {' or '.join(GLUE_VERSIONS)}")
     if job.get("MaxRetries"):
         faults.append(f"MaxRetries is {job['MaxRetries']}, not 0: Dagster retries, and knows what is worth it")
     return faults

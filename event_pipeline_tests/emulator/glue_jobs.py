@@ -63,8 +63,12 @@ class JobRun:
 
     @property
     def arguments(self) -> dict[str, str]:
-        """The job's default arguments with the run's over them."""
-        return {**self.job.get("DefaultArguments", {}), **self.request.get("Arguments", {})}
+        """The job's default arguments, the run's over them, and over those what no run may replace."""
+        return {
+            **self.job.get("DefaultArguments", {}),
+            **self.request.get("Arguments", {}),
+            **self.job.get("NonOverridableArguments", {}),
+        }
 
     def setting(self, name: str, default: Any = None) -> Any:
         """Return what the run, or else its job, says of worker type, timeout and the like."""

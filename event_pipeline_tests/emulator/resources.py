@@ -82,10 +82,10 @@ def job(
         "Timeout": settings.glue_timeout_minutes,
         "MaxRetries": 0,
         "ExecutionProperty": {"MaxConcurrentRuns": 1},
-        "DefaultArguments": {
+        "DefaultArguments": {"--region": settings.aws_region},
+        "NonOverridableArguments": {
             "--job-bookmark-option": "job-bookmark-disable",
             "--extra-py-files": f"s3://{settings.artifacts_bucket}/{package.key}",
-            "--region": settings.aws_region,
             **_additional_modules(settings, wheels),
         },
     }

@@ -33,7 +33,7 @@ def test_a_new_account_answers_queries_over_raw_objects_and_empty_tables(aws: Em
         assert account.rows(f"SELECT count(*) FROM {table}") == [["0"]]
     job = account.glue.get_job(JobName=settings.glue_job)["Job"]
     assert job["GlueVersion"] == "5.1"
-    for location in (job["Command"]["ScriptLocation"], job["DefaultArguments"]["--extra-py-files"]):
+    for location in (job["Command"]["ScriptLocation"], job["NonOverridableArguments"]["--extra-py-files"]):
         bucket, _, key = location.removeprefix("s3://").partition("/")
         assert account.s3.head_object(Bucket=bucket, Key=key)["ContentLength"] > 0
     listed = account.s3.list_objects_v2(Bucket=settings.raw_bucket)["Contents"][0]["Key"]

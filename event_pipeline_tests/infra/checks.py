@@ -72,8 +72,16 @@ WRITABLE = {
 }
 """Where in S3 each role may write or delete."""
 
+CODE_ARGUMENTS = {
+    "--job-bookmark-option",
+    "--extra-py-files",
+    "--additional-python-modules",
+    "--python-modules-installer-option",
+}
+"""Arguments of the job that no run may replace: what decides which code runs, and on what."""
+
 METRICS = {
-    "AWS/Events": {"TriggeredRules": {"RuleName"}},
+    "AWS/Events": {"TriggeredRules": {"RuleName"}, "FailedInvocations": {"RuleName"}},
     "AWS/SQS": {"NumberOfMessagesSent": {"QueueName"}, "ApproximateNumberOfMessagesVisible": {"QueueName"}},
     "AWS/Athena": {"ProcessedBytes": {"WorkGroup", "QueryType", "QueryState"}},
 }
@@ -516,7 +524,8 @@ def databases_are_there(template: Template) -> list[str]:
 def the_job_is_as_the_code_starts_it(template: Template) -> list[str]:
     """Command, version, arguments, bounds and logs of the Glue job."""
     made = template.deployed["SilverJob"]
-    arguments = made.get("DefaultArguments", {})
+    fixed = made.get("NonOverridableArguments", {})
+    arguments = made.get("DefaultArguments", {}) | fixed
     prefix = "/aws-glue/jobs/event-pipeline-silver"
     artifacts = "s3://<artifactsbucket>/"
     wheels = EVERYTHING_ON["GlueWheelKeys"].split(",")
@@ -539,6 +548,7 @@ def the_job_is_as_the_code_starts_it(template: Template) -> list[str]:
         "package index": (arguments.get("--python-modules-installer-option"), "--no-index --no-deps"),
         "region": (arguments.get("--region"), REGION),
         "metrics": (arguments.get("--enable-metrics"), "true"),
+        "fixed arguments": (fixed.keys(), CODE_ARGUMENTS),
         "logs": (arguments.get("--custom-logGroup-prefix"), prefix),
     }
     faults = [f"SilverJob: {what} is {is_!r}, not {must!r}" for what, (is_, must) in expected.items() if is_ != must]
@@ -546,9 +556,14 @@ def the_job_is_as_the_code_starts_it(template: Template) -> list[str]:
         log = template.deployed.get(name, {})
         if log.get("LogGroupName") != f"{prefix}/{suffix}" or not log.get("RetentionInDays"):
             faults.append(f"{name}: not the log group {prefix}/{suffix} with a retention")
-    bare = template.with_parameters(**{**EVERYTHING_ON, "GlueWheelKeys": ""})["SilverJob"]["DefaultArguments"]
+    bare = template.with_parameters(**{**EVERYTHING_ON, "GlueWheelKeys": ""})["SilverJob"]["NonOverridableArguments"]
     if {"--additional-python-modules", "--python-modules-installer-option"} & bare.keys():
         faults.append("SilverJob: without wheels it still installs some")
+    plain = template.with_parameters(**{**EVERYTHING_ON, "GlueMetrics": "false"})["SilverJob"]["DefaultArguments"]
+    if {"--enable-metrics", "--enable-observability-metrics"} & plain.keys():
+        faults.append("SilverJob: it has metrics, which cost more than its runs, without being asked to")
+    if template.parameters["GlueMetrics"]["Default"] != "false":
+        faults.append("GlueMetrics: on by default, and it costs more than the runs")
     return faults
 
 
@@ -653,7 +668,7 @@ def alarms_watch_what_is_published(template: Template) -> list[str]:
             if minutes != 15 or made.get("TreatMissingData") != "breaching":
                 faults.append(f"{name}: not after 15 minutes of silence")
     wanted = {"TriggeredRules", "NumberOfMessagesSent", "QuarantinedShare", "ProcessedBytes"}
-    wanted.add("ApproximateNumberOfMessagesVisible")
+    wanted |= {"ApproximateNumberOfMessagesVisible", "FailedInvocations"}
     faults += [f"no alarm on {name}" for name in sorted(wanted - seen)]
     states = template.deployed["FailedGlueRuns"]["EventPattern"]["detail"]["state"]
     if not {"FAILED", "TIMEOUT", "ERROR"} <= set(states):

@@ -37,6 +37,12 @@ MESSAGES_MILLION = Decimal("0.40")
 LOGS_GB, LOG_BYTES_PER_RUN = Decimal("0.50"), Decimal(3_000_000)
 ALARM_MONTH, METRIC_MONTH = Decimal("0.10"), Decimal("0.30")
 DAYS_PER_MONTH = Decimal(30)
+HOURS_PER_MONTH = Decimal(720)
+METRICS_OF_A_RUN = 75
+"""Job and observability metrics of a run of three workers: assumed, until somebody counts them."""
+HOST_VCPU, HOST_GB = Decimal("0.5"), Decimal(1)
+VCPU_HOUR, GB_HOUR = Decimal("0.04048"), Decimal("0.004445")
+"""Fargate on Linux, which stands for whatever runs Dagster."""
 METRICS_OF_ANOMALY_DETECTION = 3
 
 
@@ -123,10 +129,29 @@ def generator_line() -> Line:
     )
 
 
+def host_line() -> Line:
+    """Return what a small machine for Dagster's webserver and daemon costs a day."""
+    return Line(
+        "Host of Dagster",
+        f"24 hours x ({HOST_VCPU} vCPU x {VCPU_HOUR} + {HOST_GB} GB x {GB_HOUR})",
+        24 * (HOST_VCPU * VCPU_HOUR + HOST_GB * GB_HOUR),
+    )
+
+
+def metrics_line() -> Line:
+    """Return what Glue's job metrics cost a day where they are on: each run has new ones, for the hour it is in."""
+    return Line(
+        "Glue's job metrics, with `GlueMetrics=true`",
+        f"24 runs x {METRICS_OF_A_RUN} metrics (assumed) x {METRIC_MONTH} a month, an hour of it",
+        24 * METRICS_OF_A_RUN * METRIC_MONTH / HOURS_PER_MONTH,
+    )
+
+
 def table(settings: Settings) -> str:
     """Return the lines as a Markdown table, their sum last."""
-    found = lines(settings)
-    rows = [*found, Line("**Together**", "", sum((line.usd for line in found), Decimal(0))), generator_line()]
+    found = [*lines(settings), host_line()]
+    together = Line("**Together**", "", sum((line.usd for line in found), Decimal(0)))
+    rows = [*found, together, metrics_line(), generator_line()]
     cells = [f"| {row.what} | {row.calculation} | {row.usd:.3f} |" for row in rows]
     return "\n".join(["| line | calculation | USD a day |", "|---|---|---|", *cells])
 

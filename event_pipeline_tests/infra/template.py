@@ -22,6 +22,7 @@ EVERYTHING_ON = {
     "KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1",
     "AlertEmail": "somebody@example.com",
     "EmptyBucketsOnDelete": "true",
+    "GlueMetrics": "true",
 }
 """Parameters with which every optional part is there."""
 

@@ -246,7 +246,19 @@ PLANTED = [
     ("no database of partials", "gold_partials\n", "partials\n", checks.databases_are_there),
     ("a job of another kind", "Name: glueetl", "Name: pythonshell", checks.the_job_is_as_the_code_starts_it),
     ("bookmarks", "job-bookmark-disable", "job-bookmark-enable", checks.the_job_is_as_the_code_starts_it),
-    ("the newest Glue", "GlueVersion: '5.1'", "GlueVersion: '6.0'", checks.the_job_is_as_the_code_starts_it),
+    (
+        "code that a run may replace",
+        "NonOverridableArguments:\n        --job-bookmark-option",
+        "NonOverridableArguments: {}\n      Replaceable:\n        --job-bookmark-option",
+        checks.the_job_is_as_the_code_starts_it,
+    ),
+    (
+        "metrics of each run by default",
+        "--enable-metrics: !If [WithGlueMetrics, 'true', !Ref AWS::NoValue]",
+        "--enable-metrics: 'true'",
+        checks.the_job_is_as_the_code_starts_it,
+    ),
+    ("the newest Glue", "GlueVersion: !Ref GlueVersion", "GlueVersion: '6.0'", checks.the_job_is_as_the_code_starts_it),
     ("packages from an index", "--no-index --no-deps", "--no-deps", checks.the_job_is_as_the_code_starts_it),
     ("no region", "        --region: !Ref AWS::Region\n", "", checks.the_job_is_as_the_code_starts_it),
     (
