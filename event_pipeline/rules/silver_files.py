@@ -19,7 +19,7 @@ from event_pipeline.rules.contract import HOUR_LEDGER
 
 ROW_GROUP_ROWS = 600_000
 """Row groups of 128 k rows cost half as many bytes again."""
-ROW_GROUP_BYTES = 96 << 20
+ROW_GROUP_BYTES = 72 << 20
 """From so many bytes on a row group is written, however few its rows: they can be of any width. The object's key, one
 text for all rows of an object, is not counted; 600,000 usual rows take about 60 MB."""
 QUARANTINE_BATCH_BYTES = 16 << 20
