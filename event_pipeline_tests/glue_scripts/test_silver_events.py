@@ -325,7 +325,6 @@ PREDICATES = {
         "event_date = DATE '2025-12-07'",
         "price > 100.00",
         "revenue IS NULL",
-        "quantity <= 2",
         "user_id >= 'u_5'",
     ),
     "silver.quarantine": ("line_number > 20", "reason = 'invalid_price'"),
@@ -431,7 +430,7 @@ def test_spark_reads_what_duckdb_reads(
         assert types == each.types() == {column.name: column.type for column in each.table.columns}, name
         assert texts(found["rows"]) == each.rows(), name
         assert found["rows"], name
-        counts = each.counts(PREDICATES.get(each.table.full_name, ()))
+        counts = each.counts(PREDICATES.get(each.table.full_name, ())) if source == "files" else []
         assert found["counts"] == counts, name
         assert all(0 < count < len(found["rows"]) for count in counts), name
 
