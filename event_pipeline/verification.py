@@ -1,9 +1,9 @@
 """The independent recount: what raw holds, counted plainly, against what Silver, the ledger and Gold really show.
 
 Nothing here takes the builder's word. Raw is read with the standard library's gzip, line by line, and judged by
-the reference rule, never by the fast path; Silver is read through the catalog as any analyst reads it; Gold is
-recomputed from all Silver of a day in one piece. Contents are compared as sums of 128-bit row digests, which do
-not depend on the order of the rows.
+the reference rule, never by the fast path; Silver, quarantine and ledger are read from the files that the catalog
+shows, and the query engine counts Silver once more; Gold is recomputed by it from all Silver of a day in one piece.
+Contents are compared as sums of 128-bit row digests, which do not depend on the order of the rows.
 """
 
 from __future__ import annotations
@@ -41,9 +41,6 @@ from event_pipeline.rules.stored_bytes import DigestingReader
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-MOST_ROWS_AT_ONCE = 500_000
-"""Published rows that one query reads, unless a single raw object gave more: an hour never lies in memory whole."""
 
 MOST_DIFFERING_ROWS = 5
 """Gold rows that are named for one table and day."""
@@ -165,7 +162,7 @@ def verify(
     """Recount every published hour of a range (everything when None), then Gold of every event day they touch.
 
     Nothing should build the same hours meanwhile: what changes during the recount shows as a difference. Holds
-    one digest (about 90 bytes) for each accepted record of one hour, and MOST_ROWS_AT_ONCE published rows.
+    one digest (about 90 bytes) for each accepted record of one hour, and one row group of what is published.
 
     Raises:
         StorageError: raw objects or published files cannot be read.
@@ -178,7 +175,8 @@ def verify(
     registered = engine.registered_runs(hours)
     retired = {hour: commit for hour, commit in every_commit.items() if commit.retired_at}
     retired_days = {date.fromisoformat(day) for commit in retired.values() for day in commit.account.days}
-    landing_hours = _landing_hours_of_days(engine)
+    counted = _counted_silver(engine)
+    landing_hours = {day: tuple(landed) for day, landed in counted.items()}
     gold_rows = {table.name: _published_days(engine, table) for table in gold_tables}
     days = {day for day, landed in landing_hours.items() if hours is None or any(hour in hours for hour in landed)}
     # Days that are published without any Silver behind them, too.
@@ -214,7 +212,13 @@ def verify(
     def begin(doing: str) -> None:
         progress(doing, next(finished), steps)
 
-    verdicts = [_verify_hour(engine, limits, listing, commits.get(listing.hour), begin) for listing in to_recount]
+    silver_rows = Counter[Hour]()
+    for landed in counted.values():
+        silver_rows.update(landed)
+    verdicts = [
+        _verify_hour(engine, limits, listing, commits.get(listing.hour), silver_rows[listing.hour], begin)
+        for listing in to_recount
+    ]
     gold: list[GoldVerdict] = []
     for day in sorted(days):
         begin(f"recomputing Gold of {day}")
@@ -278,6 +282,7 @@ def _verify_hour(
     limits: Limits,
     listing: RawListing,
     commit: HourCommit | None,
+    counted_rows: int,
     begin: Callable[[str], None],
 ) -> HourVerdict:
     hour = listing.hour
@@ -304,7 +309,9 @@ def _verify_hour(
         "fingerprint": listing.fingerprint,
         "rules_version": limits.rules_version,
     }
-    compared: list[_Compared] = []
+    compared: list[_Compared] = [
+        (f"{SILVER_EVENTS.full_name} rows that queries count", verdict.silver_rows, counted_rows)
+    ]
     compared += _compare_rows(engine, SILVER_EVENTS, hour, {key: each.silver for key, each in readable.items()})
     compared += _compare_rows(engine, SILVER_QUARANTINE, hour, {key: each.quarantine for key, each in readable.items()})
     if commit is None:
@@ -478,40 +485,12 @@ def _compare_rows(engine: Engine, table: Table, hour: Hour, expected: Mapping[st
 
 
 def _published_rows(engine: Engine, table: Table, hour: Hour) -> dict[str, _Rows]:
-    counts = engine.query(
-        f"SELECT source_object, COUNT(*) AS row_count FROM {table.full_name} WHERE {_in_hour(hour)}"
-        " GROUP BY source_object ORDER BY source_object"
-    ).to_pylist()
-    columns = ", ".join(column.name for column in table.columns)
     published: defaultdict[str, _Rows] = defaultdict(_Rows)
-    for keys in _batches([(row["source_object"], row["row_count"]) for row in counts]):
-        among = ", ".join(_literal(key) for key in keys)
-        rows = engine.query(
-            f"SELECT {columns} FROM {table.full_name} WHERE {_in_hour(hour)} AND source_object IN ({among})"
-        )
-        source_object = rows.column_names.index("source_object")
-        for row in _plain_rows(rows):
+    source_object = [column.name for column in table.columns].index("source_object")
+    for batch in engine.shown_rows(table, hour):
+        for row in zip(*(_plain(column) for column in batch.columns), strict=True):
             published[str(row[source_object])].add(row)
     return published
-
-
-def _batches(counts: Sequence[tuple[str, int]]) -> Iterator[list[str]]:
-    """Group objects so that each group holds at most MOST_ROWS_AT_ONCE rows, or a single object."""
-    keys: list[str] = []
-    rows = 0
-    for key, count in counts:
-        if keys and rows + count > MOST_ROWS_AT_ONCE:
-            yield keys
-            keys, rows = [], 0
-        keys.append(key)
-        rows += count
-    if keys:
-        yield keys
-
-
-def _plain_rows(rows: pa.Table) -> Iterator[tuple[object, ...]]:
-    for batch in rows.to_batches(max_chunksize=20_000):
-        yield from zip(*(_plain(column) for column in batch.columns), strict=True)
 
 
 def _plain(column: pa.Array) -> list[object]:
@@ -527,7 +506,7 @@ def _plain(column: pa.Array) -> list[object]:
 
 
 def _compare_ledger(engine: Engine, hour: Hour, expected: Mapping[str, object]) -> Iterator[_Compared]:
-    rows = engine.query(f"SELECT * FROM {HOUR_LEDGER.full_name} WHERE {_in_hour(hour)}").to_pylist()
+    rows = [row for batch in engine.shown_rows(HOUR_LEDGER, hour) for row in batch.to_pylist()]
     yield f"{HOUR_LEDGER.full_name} rows", 1, len(rows)
     for row in rows[:1]:
         row["quarantined_by_reason"] = dict(row["quarantined_by_reason"])
@@ -591,15 +570,18 @@ def _day_totals(recounts: Sequence[_ObjectRecount]) -> dict[str, DayTotals]:
 # -- Gold
 
 
-def _landing_hours_of_days(engine: Engine) -> dict[date, tuple[Hour, ...]]:
-    """Return event day -> the landing hours whose published Silver holds rows of it, read from Silver itself."""
+def _counted_silver(engine: Engine) -> dict[date, dict[Hour, int]]:
+    """Return event day -> landing hour -> rows of published Silver, as the query engine counts them."""
     partition = ", ".join(PARTITION_COLUMNS)
-    rows = engine.query(f"SELECT DISTINCT event_date, {partition} FROM {SILVER_EVENTS.full_name}").to_pylist()
-    days: defaultdict[date, list[Hour]] = defaultdict(list)
+    rows = engine.query(
+        f"SELECT event_date, {partition}, COUNT(*) AS row_count FROM {SILVER_EVENTS.full_name}"
+        f" GROUP BY event_date, {partition}"
+    ).to_pylist()
+    days: defaultdict[date, dict[Hour, int]] = defaultdict(dict)
     for row in rows:
         path = "/".join(f"{name}={row[name]}" for name in PARTITION_COLUMNS)
-        days[row[EVENT_DATE.name]].append(Hour.of_hive_path(path))
-    return {day: tuple(sorted(hours)) for day, hours in days.items()}
+        days[row[EVENT_DATE.name]][Hour.of_hive_path(path)] = row["row_count"]
+    return {day: dict(sorted(hours.items())) for day, hours in days.items()}
 
 
 def _published_days(engine: Engine, table: GoldTable) -> dict[date, int]:
@@ -684,10 +666,6 @@ def _differing_rows(place: str, table: GoldTable, rows: Sequence[dict[str, Any]]
 def _in_hour(hour: Hour) -> str:
     pairs = zip(PARTITION_COLUMNS, hour.partition_values, strict=True)
     return " AND ".join(f"{name} = '{value}'" for name, value in pairs)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _differences(place: str, compared: Iterable[_Compared]) -> tuple[Difference, ...]:

@@ -6,7 +6,7 @@ import dataclasses
 import gzip
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from event_pipeline import verification
+from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
@@ -25,6 +26,7 @@ from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.reporting.terminal import output
 from event_pipeline.reporting.verification_table import print_verification
 from event_pipeline.rules import validation
+from event_pipeline.rules.contract import SILVER_EVENTS, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
@@ -170,21 +172,32 @@ def test_the_builders_own_reader_is_not_used(clean: Settings, monkeypatch: pytes
     assert verify(clean).differences == []
 
 
-def test_published_rows_are_read_in_bounded_portions(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+def test_published_rows_are_read_a_row_group_at_a_time(clean: Settings) -> None:
+    portions: list[int] = []
 
     class Watched(LocalEngine):
         def query(self, sql: str) -> pa.Table:
-            asked.append(sql)
+            assert "event_date" in sql, f"no rows of Silver, quarantine or ledger are asked for: {sql}"
             return super().query(sql)
 
-    for minute in range(3):
-        write_object(settings.root, HOUR, minute, [event(second=60 * minute), event(second=60 * minute + 1)])
-    build(LocalEngine(settings), [HOUR])
-    monkeypatch.setattr(verification, "MOST_ROWS_AT_ONCE", 4)
-    proven = verification.verify(Watched(settings), [], settings.event_time_limits, None, NOW, lambda *_: None)
+        def shown_rows(self, table: Table, hour: Hour) -> Iterator[pa.RecordBatch]:
+            for batch in super().shown_rows(table, hour):
+                portions.append(batch.num_rows)
+                yield batch
+
+    rewrite(clean, "silver.events", lambda rows: rows, row_group_size=2)
+    proven = verification.verify(Watched(clean), [], clean.event_time_limits, None, NOW, lambda *_: None)
     assert proven.differences == []
-    assert [sql.count("minute=") for sql in asked if "source_object IN" in sql] == [2, 1]
+    assert portions == [2, 1, 1, 1], "Silver in two row groups, quarantine, ledger"
+
+
+def test_rows_that_queries_do_not_count_are_found(clean: Settings) -> None:
+    class Blind(LocalEngine):
+        def query(self, sql: str) -> pa.Table:
+            return super().query(sql.replace("GROUP BY", "WHERE event_type = 'purchase' GROUP BY"))
+
+    proven = verification.verify(Blind(clean), [], clean.event_time_limits, None, NOW, lambda *_: None)
+    assert proven.differences == [Difference(str(HOUR), "silver.events rows that queries count", "3", "1")]
 
 
 def test_an_hour_built_as_empty_is_proven(settings: Settings) -> None:
@@ -297,7 +310,7 @@ def test_other_content_in_raw_is_found(stored: Settings, before: bytes, after: b
     assert all(any(what.startswith(each) for what in whats) for each in differing), whats
 
 
-def rewrite(settings: Settings, table: str, change: Callable[[pa.Table], pa.Table]) -> None:
+def rewrite(settings: Settings, table: str, change: Callable[[pa.Table], pa.Table], **options: Any) -> None:
     """Change the published rows of a table behind the back of commit record and catalog."""
     engine = LocalEngine(settings)
     commit = engine.hour_commit(HOUR)
@@ -309,13 +322,13 @@ def rewrite(settings: Settings, table: str, change: Callable[[pa.Table], pa.Tabl
         paths = sorted((Layout(settings.root).runs / "days" / name / "event_date=2025-12-07").glob("*.parquet"))
     (path,) = paths
     rows = pq.ParquetFile(path).read()
-    pq.write_table(change(rows), path)
+    pq.write_table(change(rows), path, **options)
 
 
 def with_column(name: str, change: Callable[[Any], Any]) -> Callable[[pa.Table], pa.Table]:
     def changed(rows: pa.Table) -> pa.Table:
         place = rows.column_names.index(name)
-        return rows.set_column(place, rows.schema.field(name), change(rows.column(name)))
+        return rows.set_column(place, name, change(rows.column(name)))
 
     return changed
 
@@ -344,6 +357,25 @@ def test_other_published_rows_are_found(
     rewrite(clean, table, change)
     whats = found_in_hours(clean)
     assert any(what.startswith(differing) for what in whats), whats
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda rows: rows.drop_columns(["category"]), "category is missing, not string"),
+        (
+            lambda rows: rows.set_column(7, "quantity", rows["quantity"].cast(pa.int64())),
+            "quantity is int64, not int32",
+        ),
+    ],
+)
+def test_files_with_other_columns_are_named(
+    clean: Settings, change: Callable[[pa.Table], pa.Table], named: str
+) -> None:
+    rewrite(clean, "silver.events", change)
+    engine = LocalEngine(clean)
+    with pytest.raises(StorageError, match=rf"events-0\.parquet: a data file cannot be read: {named}"):
+        list(engine.shown_rows(SILVER_EVENTS, HOUR))
 
 
 def recommit(settings: Settings, change: Callable[[HourCommit], HourCommit]) -> None:

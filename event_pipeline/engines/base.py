@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
+from event_pipeline.rules.contract import Table
 from event_pipeline.rules.hour import Hour, HourRange, hours_text
 from event_pipeline.rules.query import GoldTable
 
@@ -367,6 +368,15 @@ class Engine(Protocol):
 
         Raises:
             StorageError: a committed file is missing or damaged.
+        """
+
+    def shown_rows(self, table: Table, hour: Hour) -> Iterator[pa.RecordBatch]:
+        """Read the rows of an hour from the files that the catalog shows for it, in batches, in no promised order.
+
+        No query engine has a part in it. An hour that the catalog does not show has no rows.
+
+        Raises:
+            StorageError: a file cannot be read, or has other columns than its table.
         """
 
     def partition_faults(self, hour: Hour) -> list[str]:

@@ -1,7 +1,7 @@
-"""How the rows of a landing hour lie in Parquet files: types, encodings, row groups and file sizes.
+"""How the rows of a landing hour lie in Parquet files: types, encodings, row groups, file sizes; and reading them.
 
-Both engines write through this module, so their files cannot differ. Where the files lie and who publishes them
-is not its business. Standard library and pyarrow.
+Both engines write and read through this module, so their files cannot differ. Where the files lie and who publishes
+them is not its business. Standard library and pyarrow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from event_pipeline.rules.accounting import HourAccount
 from event_pipeline.rules.arrow import QUARANTINE_SCHEMA, SILVER_SCHEMA, arrow_schema
-from event_pipeline.rules.contract import HOUR_LEDGER
+from event_pipeline.rules.contract import HOUR_LEDGER, Table
 
 ROW_GROUP_ROWS = 600_000
 """Row groups of 128 k rows cost half as many bytes again."""
@@ -25,6 +25,9 @@ text for all rows of an object, is not counted; 600,000 usual rows take about 60
 QUARANTINE_BATCH_BYTES = 16 << 20
 FILE_BYTES = 256 << 20
 """A Silver file that has reached this size is closed and another one begun."""
+
+READ_BATCH_ROWS = 20_000
+"""Rows of a batch that `read_rows` yields."""
 
 LEDGER_SCHEMA = arrow_schema(HOUR_LEDGER)
 
@@ -135,6 +138,31 @@ def write_ledger(sink: Any, account: HourAccount, *, rules_version: str, run_id:
         "committed_at": committed_at.replace(tzinfo=None),
     }
     pq.write_table(pa.Table.from_pylist([row], LEDGER_SCHEMA), sink, **PARQUET_OPTIONS)
+
+
+class OtherColumnsError(Exception):
+    """A file has not the columns of its table; the message names them."""
+
+
+def read_rows(source: Any, table: Table) -> Iterator[pa.RecordBatch]:
+    """Read the rows of one file with the columns of its table, in small batches; at most one row group is in memory.
+
+    `source` is an open binary file. Neighbouring columns are read together, so that a row group costs a few reads,
+    however many columns it has.
+
+    Raises:
+        OtherColumnsError: a column is missing, or has another type than the contract says.
+        pa.ArrowException: the file is damaged; what reading `source` raises comes through as it is.
+    """
+    schema = arrow_schema(table)
+    with pq.ParquetFile(source, pre_buffer=True) as content:
+        found = {field.name: field.type for field in content.schema_arrow}
+        if wrong := [field for field in schema if found.get(field.name) != field.type]:
+            raise OtherColumnsError(
+                ", ".join(f"{field.name} is {found.get(field.name, 'missing')}, not {field.type}" for field in wrong)
+            )
+        for group in range(content.num_row_groups):
+            yield from content.iter_batches(READ_BATCH_ROWS, row_groups=[group], columns=schema.names)
 
 
 def groups_by_size(sizes: Sequence[int], most: int) -> list[range]:

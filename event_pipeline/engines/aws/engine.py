@@ -34,7 +34,7 @@ from event_pipeline.engines.aws.notices import NoticeQueue
 from event_pipeline.engines.aws.raw import RawStore
 from event_pipeline.engines.aws.repair import PartitionRepair, shows
 from event_pipeline.engines.aws.silver import SilverBuilder
-from event_pipeline.engines.aws.storage import Bucket, RangeFile
+from event_pipeline.engines.aws.storage import Bucket, RangeFile, split_url
 from event_pipeline.engines.base import (
     GoldRefresh,
     Leftover,
@@ -71,6 +71,7 @@ from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, Un
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
+from event_pipeline.rules.silver_files import OtherColumnsError, read_rows
 from event_pipeline.settings import Settings
 
 _SILENT_HOOKS = JobHooks()
@@ -235,6 +236,21 @@ class AwsEngine:
                     yield content.read(columns=[name]).column(name)
             except (pa.ArrowException, OSError, KeyError) as error:
                 raise StorageError(f"{self._lake.url(file.path)}: cannot be read: {error}") from error
+
+    def shown_rows(self, table: Table, hour: Hour) -> Iterator[pa.RecordBatch]:
+        """Read the rows of an hour from the files that the catalog shows: by range, never by Athena's result pages."""
+        entry = self._catalog.entry(table.full_name, hour.hive_path)
+        if entry is None:
+            return
+        name, prefix = split_url(f"{entry.location.rstrip('/')}/")
+        bucket = Bucket(self._aws, name)
+        for each in bucket.list(prefix):
+            if each.size == 0 or each.key.rpartition("/")[2].startswith(("_", ".")):
+                continue  # Athena passes over them as well
+            try:
+                yield from read_rows(pa.PythonFile(RangeFile(bucket, each.key, each.size)), table)
+            except (OtherColumnsError, pa.ArrowException, OSError) as error:
+                raise StorageError(f"{bucket.url(each.key)}: cannot be read: {error}") from error
 
     def partition_faults(self, hour: Hour) -> list[str]:
         """Say what keeps a query from seeing the committed build of an hour."""

@@ -21,7 +21,7 @@ DUCKDB_SCRATCH = "duckdb"
 """Folder below the scratch folder in which processes spill, each into a folder of its own."""
 
 _DUCKDB_TYPES = {"string": "VARCHAR", "int": "INTEGER"}
-_REBUILD = (
+REBUILD = (
     "`event-pipeline repair` finds what is missing, `event-pipeline run --force --from HOUR --to HOUR` builds an "
     "hour again"
 )
@@ -89,7 +89,7 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
         return error
     if files is not None and files.fault is not None:
         fault, files.fault = files.fault, None
-        return StorageError(f"{before}{fault}: {_REBUILD}")
+        return StorageError(f"{before}{fault}: {REBUILD}")
     # DuckDB catches Ctrl-C while a query runs; which of the two it raises depends on where it was.
     if isinstance(error, duckdb.InterruptException) or "Query interrupted" in text:
         return KeyboardInterrupt()
@@ -116,9 +116,9 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
     names_a_file = files is not None and text != str(error)
     if type(error) is duckdb.Error or isinstance(error, duckdb.IOException | duckdb.SerializationException):
         which = f"{files.suspects()}: " if files is not None and not names_a_file and files.opened else ""
-        return StorageError(f"{before}{which}a data file cannot be read: {text}: {_REBUILD}")
+        return StorageError(f"{before}{which}a data file cannot be read: {text}: {REBUILD}")
     if names_a_file and isinstance(error, duckdb.InvalidInputException | duckdb.NotSupportedError):
-        return StorageError(f"{before}a data file cannot be read: {text}: {_REBUILD}")
+        return StorageError(f"{before}a data file cannot be read: {text}: {REBUILD}")
     if isinstance(error, duckdb.InternalError | duckdb.FatalException):
         return PipelineError(f"{before}DuckDB failed by a fault of its own: {text}")
     if isinstance(error, duckdb.Error | UnicodeError):

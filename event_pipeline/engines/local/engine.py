@@ -39,7 +39,7 @@ from event_pipeline.engines.decisions import (
 from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.engines.local.catalog import Catalog, hour_of_partition, rows_of
 from event_pipeline.engines.local.commits import CommitStore
-from event_pipeline.engines.local.database import connect, faults_explained, parquet, relation
+from event_pipeline.engines.local.database import REBUILD, connect, faults_explained, parquet, relation
 from event_pipeline.engines.local.decoded import DecodedObjects
 from event_pipeline.engines.local.digests import RawDigests
 from event_pipeline.engines.local.gold import GoldRefresher, grain_faults, reconcile
@@ -55,6 +55,7 @@ from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, Un
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
+from event_pipeline.rules.silver_files import OtherColumnsError, read_rows
 from event_pipeline.settings import Settings
 
 
@@ -255,6 +256,17 @@ class LocalEngine:
                     connection.sql(f"SELECT reason, count(*) FROM {source} GROUP BY reason ORDER BY reason").fetchall()
                 )
         return RowCounts(silver_rows, sum(by_reason.values()), by_reason)
+
+    def shown_rows(self, table: Table, hour: Hour) -> Iterator[pa.RecordBatch]:
+        """Read the rows of an hour from the files that the catalog shows."""
+        files = LakeFiles(self._layout.lake)
+        for file in self._registered(table, [hour.hive_path]):
+            path = files.located(file)
+            try:
+                with path.open("rb") as content:
+                    yield from read_rows(content, table)
+            except (OtherColumnsError, pa.ArrowException, OSError) as error:
+                raise StorageError(f"{path}: a data file cannot be read: {error}: {REBUILD}") from error
 
     def partition_faults(self, hour: Hour) -> list[str]:
         """Say what keeps a query from seeing the committed build of an hour."""

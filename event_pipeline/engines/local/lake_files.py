@@ -68,6 +68,14 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         except OSError as error:
             self.refuse(file, error)
 
+    def located(self, file: RegisteredFile) -> Path:
+        """Return where a file is.
+
+        Raises:
+            StorageError: it leads out of the lake.
+        """
+        return self._path(address(file))
+
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Describe a file."""
         file = self._path(path)
