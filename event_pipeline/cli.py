@@ -62,7 +62,7 @@ EXIT_CODES = {
     ExitCode.OK: "done, and everything that was asked for holds",
     ExitCode.NOT_HELD: "it failed or does not hold: a run, a check, verify (differences, lost records), doctor",
     ExitCode.USAGE: "wrong usage: an option, an hour, a setting, an SQL statement",
-    ExitCode.STORAGE: "the data folder cannot be used: full, read-only, damaged, of another version",
+    ExitCode.STORAGE: "data cannot be used (folder, bucket, catalog): full, denied, damaged, of another version",
     ExitCode.REFUSED: "refused, because data would be lost",
     ExitCode.BUSY: "another process holds what is needed: try again",
     ExitCode.INTERRUPTED: "interrupted; nothing is left half done",
@@ -155,7 +155,7 @@ def generate(
     )
     settings = load_settings()
     if if_empty and open_engine(settings).list_raw_hours():
-        messages().print(f"{settings.root.absolute() / 'raw'} holds raw objects already: nothing generated")
+        messages().print(f"{_raw_place(settings)} holds raw objects already: nothing generated")
         return
     if live:
         if start is not None:
@@ -167,9 +167,14 @@ def generate(
         _generate_hours(settings, options, Hour.parse(start), hours)
 
 
+def _raw_place(settings: Settings) -> str:
+    """Say where the engine of the settings looks for raw objects."""
+    return f"s3://{settings.raw_bucket}" if settings.env is Environment.AWS else str(settings.root.absolute() / "raw")
+
+
 def _generate_hours(settings: Settings, options: GeneratorOptions, first: Hour, hours: int) -> None:
     from event_pipeline.generator import generate
-    from event_pipeline.reporting.generated import print_generated
+    from event_pipeline.reporting.generated import print_generated, print_not_read
 
     if first < settings.first_partition or first.start > datetime.now(UTC):
         raise UsageError(
@@ -186,17 +191,19 @@ def _generate_hours(settings: Settings, options: GeneratorOptions, first: Hour, 
 
         totals = generate(folder, landing_hours, options, show)
     print_generated(totals, folder, output())
+    print_not_read(settings, folder, messages())
 
 
 def _generate_live(settings: Settings, options: GeneratorOptions, every: int, objects: int | None) -> None:
     from event_pipeline.generator import generate_live
-    from event_pipeline.reporting.generated import object_line, print_generated
+    from event_pipeline.reporting.generated import object_line, print_generated, print_not_read
 
     folder = settings.root.absolute() / "raw"
     with progress() as view:
         view.step(f"one raw object every {every} s into {folder}; Ctrl-C ends it")
         totals = generate_live(folder, every, options, objects, lambda made: view.note(object_line(made)))
     print_generated(totals, folder, output())
+    print_not_read(settings, folder, messages())
 
 
 @app.command()
@@ -392,6 +399,7 @@ def dev(
 ) -> None:
     """Start the Dagster UI and daemon over the same data; Ctrl-C ends both."""
     from event_pipeline.automation.dagster_storage import storage_faults
+    from event_pipeline.automation.resources import place
     from event_pipeline.automation.runs import prepare_instance
     from event_pipeline.webserver.guard import exposure_warning, is_loopback
 
@@ -409,7 +417,7 @@ def dev(
     command = [sys.executable, "-P", "-W", "ignore:Function `dev_command`", "-m", "event_pipeline.webserver.dev"]
     command += ["-w", str(WORKSPACE), "-h", host, "-p", str(port)]
     console = messages()
-    console.print(f"Dagster UI: http://{f'[{host}]' if ':' in host else host}:{port} over {loaded.root.absolute()}")
+    console.print(f"Dagster UI: http://{f'[{host}]' if ':' in host else host}:{port} over {place(loaded)}")
     if not is_loopback(host):
         console.print(exposure_warning(host), style=WARNING)
     # Replaced, not started: signals reach Dagster itself, which stops its processes in order.

@@ -12,7 +12,7 @@ from rich.text import Text
 from event_pipeline.automation.building import BuildPlan
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.pipeline import Pipeline
-from event_pipeline.reporting.answers import print_data_folder, print_newest_answers
+from event_pipeline.reporting.answers import print_newest_answers, print_places
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
 from event_pipeline.reporting.unmatched import unmatched_lines
@@ -39,7 +39,7 @@ def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeO
         else:
             console.print("Nothing to build: every closed hour is up to date.")
         print_newest_answers(engine, pipeline.gold_tables, console)
-        print_data_folder(settings, console)
+        print_places(settings, console)
     finally:
         # What kept the run from publishing often keeps its answers from being read: the reason must not be lost.
         _print_left_hours(plan, settings.first_partition, messages())

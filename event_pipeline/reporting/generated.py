@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console
 
 from event_pipeline.generator import GeneratedObject, GeneratedTotals
-from event_pipeline.reporting.terminal import GOOD
+from event_pipeline.reporting.terminal import GOOD, WARNING
+from event_pipeline.rules.hour import RAW_ROOT
+from event_pipeline.settings import Environment, Settings
 
 
 def print_generated(totals: GeneratedTotals, folder: Path, console: Console) -> None:
@@ -33,3 +36,14 @@ def object_line(made: GeneratedObject) -> str:
     """Describe one written object."""
     content = f"broken: {made.broken}" if made.broken else f"{made.counts.records:,} records"
     return f"{made.key}: {content}, {made.size:,} bytes"
+
+
+def print_not_read(settings: Settings, folder: Path, console: Console) -> None:
+    """Say that the pipeline on AWS does not read what the generator wrote here, and how it would."""
+    if settings.env is Environment.AWS:
+        console.print(
+            f"EVENT_PIPELINE_ENV=aws reads s3://{settings.raw_bucket}/{RAW_ROOT} and none of these files: upload "
+            f"them with aws s3 sync {shlex.quote(str(folder))} s3://{settings.raw_bucket}/",
+            style=WARNING,
+            soft_wrap=True,
+        )
