@@ -75,6 +75,7 @@ class Selects:
         if named:
             _check_names(expression)
         expression = qualify_tables(expression, db=database, dialect="trino")
+        _check_stages(expression)
         definitions = self._definitions(expression)
         expression = _qualified(expression, definitions, with_path=PATH_COLUMN in sql)
         _check_types(expression)
@@ -198,6 +199,20 @@ def _foreign(node: exp.Expr) -> str | None:
 
 def _syntax_error(said: str) -> QueryFailedError:
     return QueryFailedError(f"SYNTAX_ERROR: line 1:1: {said}")
+
+
+MOST_SCANS = 50
+"""Athena's engine refuses a query of more than about a hundred stages; a scan that is aggregated has two."""
+
+
+def _check_stages(expression: exp.Query) -> None:
+    """Refuse a query with too many scans, as QUERY_HAS_TOO_MANY_STAGES in Trino (`query.max-stage-count`)."""
+    scans = sum(1 for _ in _physical_tables(expression))
+    if scans > MOST_SCANS:
+        raise QueryFailedError(
+            f"QUERY_HAS_TOO_MANY_STAGES: Number of stages in the query ({2 * scans}) exceeds the allowed maximum "
+            f"({2 * MOST_SCANS})"
+        )
 
 
 def _check_names(expression: exp.Query) -> None:

@@ -27,7 +27,7 @@ from event_pipeline.engines.aws.gold import (
     grain_faults_query,
     hours_behind,
     measures,
-    reconcile_query,
+    reconcile_queries,
 )
 from event_pipeline.engines.aws.housekeeping import Housekeeper
 from event_pipeline.engines.aws.notices import NoticeQueue
@@ -298,7 +298,7 @@ class AwsEngine:
             shown = {day: self._catalog.entry(gold_table(table.name), day_partition(day)) for day in left}
             totals = {day: self._folded_totals(table, day, entry) for day, entry in shown.items()}
             compared = {day: of_day for day, of_day in totals.items() if of_day is not None}
-            rows = measures(self._rows(reconcile_query(table, compared))) if compared else []
+            rows = [row for query in reconcile_queries(table, compared) for row in measures(self._rows(query))]
             # A day that was folded anew while its rows were read may be of either fold: it is read again.
             left = [
                 day

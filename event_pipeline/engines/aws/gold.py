@@ -431,9 +431,13 @@ def grain_faults_query(table: GoldTable, days: Sequence[date]) -> exp.Query:
     )
 
 
-def reconcile_query(table: GoldTable, totals: Mapping[date, DayTotals]) -> exp.Query:
-    """Return the SELECT (day, measure, gold, silver) of the measures of some days (at least one)."""
-    together: exp.Query | None = None
+MOST_SCANS = 40
+"""Reads of tables that one query has at most: each is a stage or more, of which Athena takes about a hundred."""
+
+
+def reconcile_queries(table: GoldTable, totals: Mapping[date, DayTotals]) -> list[exp.Query]:
+    """Return SELECTs (day, measure, gold, silver) of the measures of some days: as many days in each as scans allow."""
+    together, scans = list[exp.Query](), 0
     for day, day_totals in totals.items():
         relations = {
             "gold_day": parse_query(f"SELECT * FROM {table.table.full_name} WHERE {_of_days([day])}"),
@@ -447,14 +451,16 @@ def reconcile_query(table: GoldTable, totals: Mapping[date, DayTotals]) -> exp.Q
             "CAST(silver AS DECIMAL(38, 2)) AS silver",
             dialect="duckdb",
         ).from_(measures.subquery("measures"))
-        together = of_day if together is None else exp.union(together, of_day, distinct=False)
-    if together is None:
-        raise ValueError("no days to reconcile")
+        of_day_scans = sum(1 for node in of_day.find_all(exp.Table) if node.db)
+        if together and scans + of_day_scans <= MOST_SCANS:
+            together[-1], scans = exp.union(together[-1], of_day, distinct=False), scans + of_day_scans
+        else:
+            together, scans = [*together, of_day], of_day_scans
     return together
 
 
 def measures(rows: pa.Table) -> list[Measure]:
-    """Return the rows of `reconcile_query` as measures; whole numbers come as such."""
+    """Return the rows of one of `reconcile_queries` as measures; whole numbers come as such."""
     return [Measure(row["day"], row["measure"], _plain(row["gold"]), _plain(row["silver"])) for row in rows.to_pylist()]
 
 

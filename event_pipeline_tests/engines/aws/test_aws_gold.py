@@ -419,3 +419,20 @@ def test_a_repair_that_is_overtaken_shows_the_newest_build_in_the_end(
     assert overtaken == ["drop"]
     assert engine.disagreements() == []
     assert seen(engine) == 1
+
+
+def test_the_measures_of_many_days_are_read_by_queries_that_athena_takes(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    table = TABLES["category_performance"]
+    land(aws, settings, HOUR, 0, [purchase(HOUR.plus(-24 * day), quantity=day + 1) for day in range(8)])
+    silver(engine, HOUR)
+    refresh(engine, table, HOUR)
+    days = engine.touched_days(table, HOUR)
+    found = engine.reconcile(table, days)
+
+    assert len(days) == 8
+    assert [each for each in found if each.gold != each.silver] == []
+    purchases = {each.day: each.gold for each in found if each.name == "purchases"}
+    assert purchases == dict.fromkeys(days, 1)
+    assert len({each.name for each in found}) * len(days) == len(found) > 50
