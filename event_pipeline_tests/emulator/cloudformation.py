@@ -186,7 +186,7 @@ class CloudFormation:
             template = self._template(
                 self._body(parameters, stack), _given(parameters.get("Parameters", []), before), name, stack_id
             )
-            needed = {each["Type"] for each in template.resources.values()} & {"AWS::IAM::Role", "AWS::IAM::RolePolicy"}
+            needed = any(each["Type"].startswith("AWS::IAM::") for each in template.resources.values())
             if needed and not set(parameters.get("Capabilities", ())) & {"CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"}:
                 raise AwsError("InsufficientCapabilitiesException", "Requires capabilities : [CAPABILITY_IAM]")
             if stack is None:

@@ -209,6 +209,54 @@ def test_the_doctor_names_what_is_not_as_the_code_expects(
     assert found.keys() == {"Glue job", "table silver.quarantine", "Athena workgroup"} | in_the_lake
 
 
+def test_an_account_that_lets_nobody_make_roles_gives_its_own(aws: EmulatedAws, stack: Command) -> None:
+    trust = {"Effect": "Allow", "Principal": {"Service": "glue.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    lab = aws.client("iam").create_role(RoleName="LabRole", AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))
+    arn = lab["Role"]["Arn"]
+    aws.fail_next("iam.CreateRole", Fault.ACCESS_DENIED)
+    aws.fail_next("iam.CreatePolicy", Fault.ACCESS_DENIED)
+    kinds = ("GlueJob", "Orchestrator", "Analyst", "Function")
+    given = [option for kind in kinds for option in ("--parameter", f"Existing{kind}RoleArn={arn}")]
+    made = stack("deploy", "--yes", "--generator", "--parameter", "EmptyBucketsOnDelete=true", *given)
+    assert made.code == 0, made.err
+    assert inventory(aws)["roles"] == ["LabRole"]
+    settings, cloudformation = environment_of(made), aws.client("cloudformation")
+    job = aws.client("glue").get_job(JobName=settings["EVENT_PIPELINE_GLUE_JOB"])["Job"]
+    assert job["Role"] == arn
+    described = cloudformation.describe_stacks(StackName="event-pipeline")["Stacks"][0]
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in described["Outputs"]}
+    assert [outputs[f"{kind}RoleArn"] for kind in kinds[:3]] == [arn] * 3
+    # No capability is asked for: nothing of IAM is made. Where a role is, one is.
+    kept = [
+        {"ParameterKey": each["ParameterKey"], "UsePreviousValue": True}
+        for each in described["Parameters"]
+        if each["ParameterKey"] != "ExistingAnalystRoleArn"
+    ]
+    change = {"StackName": "event-pipeline", "UsePreviousTemplate": True, "ChangeSetType": "UPDATE"}
+    cloudformation.create_change_set(
+        **change,
+        ChangeSetName="none",
+        Parameters=[*kept, {"ParameterKey": "ExistingAnalystRoleArn", "UsePreviousValue": True}],
+    )
+    with pytest.raises(cloudformation.exceptions.InsufficientCapabilitiesException):
+        cloudformation.create_change_set(
+            **change,
+            ChangeSetName="one",
+            Parameters=[*kept, {"ParameterKey": "ExistingAnalystRoleArn", "ParameterValue": ""}],
+        )
+    aws.faults.clear()
+
+    # Away with it: the schedule and the function that write go before the buckets are emptied.
+    gone = stack("destroy", "--yes", "--delete-data", "--really-delete-data")
+    assert gone.code == 0, gone.err
+    events = cloudformation.describe_stack_events(StackName=described["StackId"])["StackEvents"][::-1]
+    steps = [(each["LogicalResourceId"], each["ResourceStatus"]) for each in events]
+    emptied = steps.index(("BucketCleaner", "DELETE_IN_PROGRESS"))
+    assert steps.index(("GeneratorSchedule", "DELETE_COMPLETE")) < emptied
+    assert steps.index(("Generator", "DELETE_COMPLETE")) < emptied
+    assert inventory(aws)["roles"] == ["LabRole"]
+
+
 def test_a_failed_first_deployment_says_why_and_the_next_one_starts_over(aws: EmulatedAws, stack: Command) -> None:
     aws.fail_next("glue.CreateJob", Fault.ACCESS_DENIED)
     failed = stack("deploy", "--yes")

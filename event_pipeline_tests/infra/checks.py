@@ -80,6 +80,14 @@ CODE_ARGUMENTS = {
 }
 """Arguments of the job that no run may replace: what decides which code runs, and on what."""
 
+ROLES_THAT_EXIST = {
+    "ExistingGlueJobRoleArn": {"GlueJobRole"},
+    "ExistingOrchestratorRoleArn": {"OrchestratorRole"},
+    "ExistingAnalystRoleArn": {"AnalystRole"},
+    "ExistingFunctionRoleArn": {"GeneratorRole", "GeneratorScheduleRole", "BucketCleanerRole"},
+}
+"""Parameter -> the roles that are not made when it names one."""
+
 METRICS = {
     "AWS/Events": {"TriggeredRules": {"RuleName"}, "FailedInvocations": {"RuleName"}},
     "AWS/SQS": {"NumberOfMessagesSent": {"QueueName"}, "ApproximateNumberOfMessagesVisible": {"QueueName"}},
@@ -349,6 +357,30 @@ def roles_trust_their_actor(template: Template) -> list[str]:
         for name in sorted(TRUSTED.keys() | trusts.keys())
         if trusts.get(name) != [TRUSTED.get(name)]
     ]
+
+
+def roles_that_exist_are_used(template: Template) -> list[str]:
+    """A role that is given is taken instead of its own; with all given, the stack makes nothing of IAM."""
+    given = {parameter: f"arn:aws:iam::{ACCOUNT}:role/{parameter}" for parameter in ROLES_THAT_EXIST}
+    faults = []
+    for parameter, roles in ROLES_THAT_EXIST.items():
+        made = template.with_parameters(**EVERYTHING_ON, **{parameter: given[parameter]})
+        faults += [f"{parameter}: {name} is made all the same" for name in sorted(roles & made.keys())]
+        others = set(TRUSTED) - roles - made.keys()
+        faults += [f"{parameter}: {name} is not made" for name in sorted(others)]
+    all_given = template.with_parameters(**EVERYTHING_ON, **given)
+    faults += [f"{name}: made by a stack that may make no roles" for name in all_given if _is_of_iam(template, name)]
+    users = {
+        "SilverJob": (all_given["SilverJob"]["Role"], "ExistingGlueJobRoleArn"),
+        "Generator": (all_given["Generator"]["Role"], "ExistingFunctionRoleArn"),
+        "GeneratorSchedule": (all_given["GeneratorSchedule"]["Target"]["RoleArn"], "ExistingFunctionRoleArn"),
+        "BucketCleanerFunction": (all_given["BucketCleanerFunction"]["Role"], "ExistingFunctionRoleArn"),
+    }
+    return faults + [f"{name}: works as {role}" for name, (role, wanted) in users.items() if role != given[wanted]]
+
+
+def _is_of_iam(template: Template, name: str) -> bool:
+    return str(template.resources[name]["Type"]).startswith("AWS::IAM::")
 
 
 def roles_write_where_they_must(template: Template) -> list[str]:
@@ -639,6 +671,8 @@ def the_generator_keeps_its_bounds(template: Template) -> list[str]:
         faults.append("Generator: there is no such handler")
     if not 60 <= made.get("Timeout", 0) <= LONGEST_LAMBDA_SECONDS or made.get("MemorySize", 0) < 256:
         faults.append("Generator: too little time or memory")
+    if "BucketCleaner" not in json.dumps(template.resources["Generator"]):
+        faults.append("Generator: the buckets may be emptied while it still writes")
     off = template.with_parameters(**{**EVERYTHING_ON, "GeneratorCodeKey": ""})
     return faults + [f"{name}: there without a generator" for name in off if name.startswith("Generator")]
 
@@ -700,6 +734,7 @@ CHECKS: tuple[Callable[[Template], list[str]], ...] = (
     queues_and_topics_want_tls,
     analysts_have_a_workgroup_of_their_own,
     roles_trust_their_actor,
+    roles_that_exist_are_used,
     roles_write_where_they_must,
     the_key_is_optional,
     buckets_are_safe,

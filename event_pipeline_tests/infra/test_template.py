@@ -159,7 +159,30 @@ PLANTED = [
         "                  - glue:GetDatabases\n                  - glue:UpdateTable\n",
         checks.roles_write_where_they_must,
     ),
-    ("a role without the key", "        - !Ref AnalystRole\n", "", checks.the_key_is_optional),
+    (
+        "a role without the key",
+        "        - !If [MakeAnalystRole, !Ref AnalystRole, !Ref AWS::NoValue]\n",
+        "",
+        checks.the_key_is_optional,
+    ),
+    (
+        "a role made beside the one that exists",
+        "    Type: AWS::IAM::Role\n    Condition: MakeAnalystRole\n",
+        "    Type: AWS::IAM::Role\n",
+        checks.roles_that_exist_are_used,
+    ),
+    (
+        "a policy for roles that are not made",
+        "    Condition: GrantKeyUse\n",
+        "    Condition: UseKms\n",
+        checks.roles_that_exist_are_used,
+    ),
+    (
+        "a schedule that works as nobody",
+        "RoleArn: !If [MakeFunctionRoles, !GetAtt GeneratorScheduleRole.Arn, !Ref ExistingFunctionRoleArn]",
+        "RoleArn: !If [MakeFunctionRoles, !GetAtt GeneratorScheduleRole.Arn, !Ref ExistingAnalystRoleArn]",
+        checks.roles_that_exist_are_used,
+    ),
     # buckets and queue
     ("no versions", "      VersioningConfiguration: {Status: Enabled}\n", "", checks.buckets_are_safe),
     (
