@@ -35,8 +35,11 @@ FULL_DISK_BYTES = 200 << 20
 def examine(settings: Settings, engine: Engine) -> list[Finding]:
     """Look at the program, the data folder and Dagster's storage; changes nothing but a passing temporary file."""
     layout = Layout(settings.root)
-    findings = [*_program(), _writable(layout.root), _free_disk(layout.root)]
-    findings += _account(settings, engine) if settings.env is Environment.AWS else _data_folder(layout, engine)
+    on_aws = settings.env is Environment.AWS
+    # On AWS this machine keeps Dagster's runs alone.
+    folder, subject = (settings.dagster_home, "folder of Dagster's runs") if on_aws else (layout.root, "data folder")
+    findings = [*_program(), _writable(folder, subject), _free_disk(folder)]
+    findings += _account(settings, engine) if on_aws else _data_folder(layout, engine)
     findings.append(_guarded("Dagster", lambda: _dagster(settings)))
     findings.append(_guarded("concurrency", lambda: _concurrency(settings)))
     return findings
@@ -115,8 +118,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _writable(root: Path) -> Finding:
-    subject, place = "data folder", _existing(root)
+def _writable(root: Path, subject: str) -> Finding:
+    place = _existing(root)
     try:
         with tempfile.TemporaryFile(dir=place):
             pass

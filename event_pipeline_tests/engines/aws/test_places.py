@@ -42,9 +42,10 @@ def test_every_command_names_what_exists_on_aws(
         ("quarantine", "show", "--hour", str(hour)),
         ("quarantine", "replay", *whole, "--plan"),
         ("backfill", *whole, "--plan"),
-        ("alerts", "show"),
+        ("alerts",),
         ("housekeeping",),
         ("repair",),
+        ("doctor",),
         ("generate", "--if-empty", "--start", str(hour)),
         ("generate", "--start", str(hour), "--files-per-hour", "1", "--events-per-file", "2"),
     ):
