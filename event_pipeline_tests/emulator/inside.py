@@ -26,6 +26,7 @@ class Inside:
         self.glue = self._client("glue")
         self.athena = self._client("athena")
         self.logs = self._client("logs")
+        self.sqs = self._client("sqs")
 
     def _client(self, service: str) -> Any:
         config = Config(retries={"total_max_attempts": 1}, max_pool_connections=20)

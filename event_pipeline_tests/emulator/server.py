@@ -40,6 +40,7 @@ from event_pipeline_tests.emulator.inside import Inside
 from event_pipeline_tests.emulator.java_patterns import UntranslatablePatternError
 from event_pipeline_tests.emulator.loopback import LeftLoopbackError, only_loopback
 from event_pipeline_tests.emulator.moto_gaps import MotoGaps
+from event_pipeline_tests.emulator.queues import Queues
 from event_pipeline_tests.emulator.wire import AwsError, Call
 
 ADDRESS = "127.0.0.1"
@@ -180,6 +181,7 @@ class EmulatedAws:
         return {
             **self._stacks.operations(),
             "lambda.Invoke": self._functions.invoke,
+            "sqs.ReceiveMessage": Queues(inside).receive_message,
             "glue.UpdateJob": gaps.update_job,
             "athena.UpdateWorkGroup": gaps.update_work_group,
             "athena.DeleteNamedQuery": gaps.delete_named_query,

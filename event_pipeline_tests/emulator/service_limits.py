@@ -30,6 +30,11 @@ def check_limits(name: str, given: Mapping[str, Any]) -> None:
     """
     if name.startswith("s3.") and len(given.get("Key", "").encode()) > KEY_BYTES:
         raise AwsError("KeyTooLongError", "Your key is too long")
+    # RFC 9110, 13.1.1: an entity tag is quoted. A service may take another or not: this one does not.
+    for header in ("IfMatch", "IfNoneMatch"):
+        tag = given.get(header, "*") if name.startswith("s3.") else "*"
+        if tag != "*" and not (tag.startswith('"') and tag.endswith('"')):
+            raise AwsError("InvalidArgument", f"{header} is no quoted entity tag: {tag}")
     if check := _LIMITS.get(name):
         check(given)
 

@@ -261,3 +261,12 @@ def test_clients_without_the_endpoint_cannot_leave_this_machine() -> None:
 
     with pytest.raises(LeftLoopbackError), only_loopback():
         leave()
+
+
+def test_a_short_poll_may_find_nothing_where_a_long_one_finds_the_message(aws: EmulatedAws) -> None:
+    sqs = aws.client("sqs")
+    url = sqs.create_queue(QueueName="polled")["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="here")
+    assert "Messages" not in sqs.receive_message(QueueUrl=url)
+    (found,) = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1)["Messages"]
+    assert found["Body"] == "here"

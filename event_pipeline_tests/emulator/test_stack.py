@@ -131,7 +131,7 @@ def test_a_stack_lives_from_its_first_deployment_to_its_last_resource(
         answer = json.loads(invoked["Payload"].read())
         assert answer["records"] == 200, answer
     sqs, queue = aws.client("sqs"), outputs["RawQueueUrl"]
-    told = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    told = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1)["Messages"]
     keys = sorted(json.loads(message["Body"])["detail"]["object"]["key"] for message in told)
     assert keys == [HOUR.raw_key(HOUR.start.replace(minute=minute)) for minute in (0, 5)]
 

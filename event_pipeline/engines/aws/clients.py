@@ -70,6 +70,7 @@ _CREDENTIAL_CODES = frozenset(
         "UnrecognizedClientException",
     )
 )
+_CLOCK_CODES = frozenset(("RequestTimeTooSkewed", "RequestInTheFuture"))
 _REGION_CODES = frozenset(
     (
         "AuthorizationHeaderMalformed",
@@ -79,6 +80,9 @@ _REGION_CODES = frozenset(
         "301",
     )
 )
+
+_SAYS_OF_CLOCKS = ("Signature not yet current", "Signature expired")
+"""What AWS's other services say, as a wrong signature, where S3 has a code of its own."""
 
 _WRITES = frozenset(
     (
@@ -238,6 +242,8 @@ class Aws:
             return PassingFaultError(f"{text}{said} (after {_ATTEMPTS} attempts with backoff)")
         if code in _EXPIRED_CODES:
             return StorageError(f"{text}the AWS credentials have expired ({said}): log in again and run again")
+        if code in _CLOCK_CODES or (code in _CREDENTIAL_CODES and message.startswith(_SAYS_OF_CLOCKS)):
+            return StorageError(f"{text}the clock of this machine is wrong ({said}): set it, and run again")
         if code in _CREDENTIAL_CODES:
             return StorageError(f"{text}AWS does not know these credentials ({said}): check AWS_PROFILE or the keys")
         if code in _REGION_CODES:

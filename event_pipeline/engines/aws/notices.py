@@ -23,6 +23,8 @@ CALLS_AT_ONCE = 5
 _LEAST_VISIBILITY_SECONDS = 120
 _MOST_VISIBILITY_SECONDS = 12 * 3600
 _LOOKS_UNTIL_VISIBLE = 4
+_WAIT_SECONDS = 1
+"""A call that does not wait asks some of SQS's servers only, and may find nothing where there is something."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class NoticeQueue:
                 QueueUrl=self._url,
                 MaxNumberOfMessages=MESSAGES_PER_CALL,
                 VisibilityTimeout=min(visible_after, _MOST_VISIBILITY_SECONDS),
-                WaitTimeSeconds=0,
+                WaitTimeSeconds=_WAIT_SECONDS,
             )
             messages = answer.get("Messages", [])
             for message in messages:

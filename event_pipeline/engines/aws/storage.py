@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,11 @@ from event_pipeline.engines.base import PassingFaultError
 
 _DELETES_PER_CALL = 1_000
 _NOT_FOUND = ("NoSuchKey", "404", "NotFound")
-_CONDITION_FAILED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+_CONDITION_FAILED = ("PreconditionFailed", "412")
+_CONFLICT = ("ConditionalRequestConflict", "409")
+"""Another request on the key was under way: nothing was judged, and S3's guide says to send it again."""
+_CONFLICTS = 6
+_FIRST_CONFLICT_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +83,33 @@ class Bucket:
 
         Returns False, having changed nothing, when something else stands there. A put whose answer was lost
         and that was sent again counts as done: what stands there then is what was to be written.
+
+        Raises:
+            PassingFaultError: other requests on the key were under way each time.
         """
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": replaces}
-        try:
-            self._aws.call(
-                "s3",
-                "put_object",
-                self.url(key),
-                expected=(*_CONDITION_FAILED, *_NOT_FOUND),
-                Bucket=self.name,
-                Key=key,
-                Body=body,
-                **condition,
-            )
-        except ExpectedError:
-            present = self.read(key)
-            return present is not None and present[0] == body
-        return True
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": f'"{replaces}"'}
+        for attempt in range(_CONFLICTS):
+            try:
+                self._aws.call(
+                    "s3",
+                    "put_object",
+                    self.url(key),
+                    expected=(*_CONDITION_FAILED, *_CONFLICT, *_NOT_FOUND),
+                    Bucket=self.name,
+                    Key=key,
+                    Body=body,
+                    **condition,
+                )
+            except ExpectedError as error:
+                if error.code in _CONFLICT:
+                    time.sleep(_FIRST_CONFLICT_SECONDS * 2**attempt)
+                    continue
+                present = self.read(key)
+                return present is not None and present[0] == body
+            return True
+        raise PassingFaultError(
+            f"s3:PutObject on {self.url(key)}: other requests on it were under way {_CONFLICTS} times: run again"
+        )
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are gone already are no fault."""

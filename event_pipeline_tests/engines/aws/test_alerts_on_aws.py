@@ -59,7 +59,7 @@ def test_an_alert_reaches_the_subscribers_of_the_topic_once_and_its_state_lies_i
         told = tell(document, lambda state: state, Seen(now, [FINDING]), settings, channels, lambda: now)  # noqa: B023
         assert told.delivered.failed == ()
 
-    messages = aws.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    messages = aws.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1)["Messages"]
     (body,) = [json.loads(message["Body"]) for message in messages]
     assert body["Subject"].startswith("[raised] Raw objects of published hours are gone in 1 hour ? ?2025")
     assert "2025-12-07T22: 11 objects now, built from 12" in body["Message"]

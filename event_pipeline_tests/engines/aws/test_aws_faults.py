@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine, glue_job
+from event_pipeline.engines.aws.clients import Aws
+from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import PassingFaultError, StorageError
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, SettingsError, load_settings
@@ -123,6 +125,52 @@ def test_expired_credentials_say_so(aws: EmulatedAws, engine: AwsEngine, setting
     aws.fail_next(operation, Fault.EXPIRED_CREDENTIALS, None, caller="client")
     with pytest.raises(StorageError, match=r"the AWS credentials have expired .*: log in again and run again"):
         everything(engine)
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "said"),
+    [
+        ("s3.ListObjectsV2", "RequestTimeTooSkewed", "The difference between the request time and the current time"),
+        ("s3.GetObject", "RequestTimeTooSkewed", "The difference between the request time and the current time"),
+        ("glue.GetJobRuns", "InvalidSignatureException", "Signature not yet current: 20251208T000000Z is still later"),
+        ("athena.StartQueryExecution", "InvalidSignatureException", "Signature expired: 20251207T000000Z is earlier"),
+    ],
+)
+def test_a_wrong_clock_is_told_as_one(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, operation: str, code: str, said: str
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    aws.fail_next(operation, AwsError(code, said, 403), None, caller="client")
+    with pytest.raises(StorageError, match=rf"the clock of this machine is wrong \({code}: {said}"):
+        everything(engine)
+
+
+def test_a_conditional_put_beside_another_request_is_sent_again(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    conflict = AwsError("ConditionalRequestConflict", "The conditional request cannot succeed due to a conflict", 409)
+    land(aws, settings, HOUR, 0, [event()])
+    planned = aws.fail_next("s3.PutObject", conflict, 3, caller="client", containing="commits/hours/")
+    everything(engine)
+    assert planned.struck == 3
+    assert engine.partition_faults(HOUR) == []
+    assert engine.hours_behind(FUNNEL) == []
+
+
+def test_a_conditional_put_that_always_meets_another_request_is_a_passing_fault(
+    aws: EmulatedAws, settings: Settings
+) -> None:
+    bucket = Bucket(Aws(settings), settings.lake_bucket)
+    conflict = AwsError("ConditionalRequestConflict", "The conditional request cannot succeed due to a conflict", 409)
+    aws.fail_next("s3.PutObject", conflict, None)
+    with pytest.raises(PassingFaultError, match=r"PutObject on s3://.*/a: other requests .* were under way 6 times"):
+        bucket.replace("a", b"1", None)
+    aws.faults.clear()
+    assert bucket.replace("a", b"1", None)
+    assert not bucket.replace("a", b"2", "0" * 32)
+    found = bucket.read("a")
+    assert found is not None
+    assert bucket.replace("a", b"2", found[1])
 
 
 @pytest.mark.parametrize(
