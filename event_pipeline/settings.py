@@ -77,6 +77,8 @@ class WorkerType(StrEnum):
 
 _NEEDED_ON_AWS = ("aws_region", "raw_bucket", "lake_bucket", "artifacts_bucket")
 
+_ROLE_ARN = r"^(arn:aws[a-z-]*:iam::\d{12}:role/.+)?$"
+
 
 class Settings(BaseSettings):
     """Everything that can be set, with its default. One field is one variable: `root` is EVENT_PIPELINE_ROOT."""
@@ -260,6 +262,15 @@ class Settings(BaseSettings):
     raw_bucket: str = Field(default="", description="AWS: bucket that producers write raw objects to")
     lake_bucket: str = Field(default="", description="AWS: bucket for what the pipeline builds")
     artifacts_bucket: str = Field(default="", description="AWS: bucket for the Glue script, its packages and its plans")
+    glue_job_role_arn: Annotated[str, Field(pattern=_ROLE_ARN)] = Field(
+        default="", description="AWS: role of the Glue job; `doctor` asks IAM what it lacks"
+    )
+    orchestrator_role_arn: Annotated[str, Field(pattern=_ROLE_ARN)] = Field(
+        default="", description="AWS: role of the Dagster process; `doctor` asks IAM what it lacks"
+    )
+    analyst_role_arn: Annotated[str, Field(pattern=_ROLE_ARN)] = Field(
+        default="", description="AWS: role of analysts; `doctor` asks IAM what it lacks"
+    )
     raw_queue_url: str = Field(
         default="",
         description=(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from event_pipeline.engines.aws.catalog import GlueCatalog, schema_faults, widened_input
@@ -11,6 +12,7 @@ from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.base import PipelineError
 from event_pipeline.infrastructure.shipment import GENERATOR_KEY, PACKAGE_KEY, SCRIPT_KEY, WHEEL_KEYS, stale_keys
 from event_pipeline.reporting.findings import Finding, Level
+from event_pipeline.reporting.role_needs import Need, needs_of_analysts, needs_of_the_job, needs_of_the_orchestrator
 from event_pipeline.rules.contract import HOUR_TABLES, Table
 from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.rules.query import GoldTable
@@ -30,6 +32,8 @@ _DENIED = (
 )
 
 Check = Callable[[], Finding]
+Needs = Callable[[Settings, str, str], Iterator[Need]]
+"""Yields what a role needs, for settings, the partition and the account of its ARNs."""
 
 
 def account_checks(settings: Settings, gold_tables: Sequence[GoldTable]) -> Iterator[tuple[str, Check]]:
@@ -46,6 +50,9 @@ def account_checks(settings: Settings, gold_tables: Sequence[GoldTable]) -> Iter
     yield "Glue job", lambda: _job(aws)
     yield "Athena workgroup", lambda: _workgroup(aws)
     yield "permissions", lambda: _permissions(aws)
+    for subject, role, needs in _roles(settings):
+        if role:
+            yield subject, partial(_role, aws, subject, role, needs)
     if settings.raw_queue_url:
         yield "queue of new objects", lambda: _queue(aws)
     if settings.alert_topic_arn:
@@ -150,14 +157,25 @@ def _workgroup(aws: Aws) -> Finding:
     return Finding(Level.OK, subject, f"{name}: results go to {place}, a query ends at {limit / 1e9:,.0f} GB scanned")
 
 
+def _roles(settings: Settings) -> tuple[tuple[str, str, Needs], ...]:
+    """Return the roles that settings name: subject, ARN and what it needs."""
+    return (
+        ("role of the Glue job", settings.glue_job_role_arn, needs_of_the_job),
+        ("role of the Dagster process", settings.orchestrator_role_arn, needs_of_the_orchestrator),
+        ("role of analysts", settings.analyst_role_arn, needs_of_analysts),
+    )
+
+
 def _permissions(aws: Aws) -> Finding:
-    """Ask IAM what the caller may do; without that right, what was read above is all that is known."""
-    subject, settings = "permissions", aws.settings
     caller = aws.call("sts", "get_caller_identity", "the credentials")
-    account, principal = caller["Account"], _role_of(caller["Arn"])
+    return _role(aws, "permissions", _role_of(caller["Arn"]), needs_of_the_orchestrator)
+
+
+def _role(aws: Aws, subject: str, principal: str, needs: Needs) -> Finding:
+    """Ask IAM what a principal may do; without that right, what was read before is all that is known."""
+    _, partition, _, _, account, *_ = principal.split(":")
     denied = []
-    partition = caller["Arn"].split(":")[1]
-    for actions, resource in _needed(settings, partition, account):
+    for actions, resource in needs(aws.settings, partition, account):
         try:
             answer = aws.call(
                 "iam",
@@ -170,7 +188,7 @@ def _permissions(aws: Aws) -> Finding:
             )
         except (ExpectedError, PipelineError) as error:
             remedy = "who deploys may ask: `event-pipeline doctor` with iam:SimulatePrincipalPolicy"
-            found = f"not all could be asked for: {error}"
+            found = f"not all could be asked for {principal}: {error}"
             return Finding(Level.WARN, subject, found, remedy)
         denied += [
             f"{each['EvalActionName']} on {resource}"
@@ -178,7 +196,7 @@ def _permissions(aws: Aws) -> Finding:
             if each["EvalDecision"] != "allowed"
         ]
     if denied:
-        remedy = "docs/aws.md lists what each step needs; the stack's OrchestratorRole has all of it"
+        remedy = "docs/deploy.md says where the template grants it: to the stack's own role of that kind"
         return Finding(Level.FAIL, subject, f"{principal} lacks {', '.join(denied)}", remedy)
     return Finding(Level.OK, subject, f"{principal} may do what every step needs")
 
@@ -187,44 +205,6 @@ def _role_of(arn: str) -> str:
     """Return the principal that policies hang on: a session of a role has none of its own."""
     head, _, session = arn.partition(":assumed-role/")
     return f"{head.replace(':sts:', ':iam:')}:role/{session.split('/')[0]}" if session else arn
-
-
-def _needed(settings: Settings, partition: str, account: str) -> Iterator[tuple[Sequence[str], str]]:
-    """Yield what every step needs, as docs/aws.md lists it, and what Athena and Glue do for the caller.
-
-    `partition` is that of the account's ARNs: aws, aws-cn, aws-us-gov.
-    """
-    here = f"{settings.aws_region}:{account}"
-    s3, glue = f"arn:{partition}:s3::", f"arn:{partition}:glue:{here}"
-    for bucket in (settings.raw_bucket, settings.lake_bucket, settings.artifacts_bucket):
-        yield ("s3:ListBucket", "s3:GetBucketLocation"), f"{s3}:{bucket}"
-    objects = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
-    yield ("s3:GetObject",), f"{s3}:{settings.raw_bucket}/{RAW_ROOT}x"
-    for prefix in ("runs/", "commits/", "costs/", "decoded/"):
-        yield objects, f"{s3}:{settings.lake_bucket}/{prefix}x"
-    yield ("s3:GetObject", "s3:PutObject"), f"{s3}:{settings.lake_bucket}/alerts.json"
-    for prefix in ("plans/", "pipes/", "athena-results/"):
-        yield objects, f"{s3}:{settings.artifacts_bucket}/{prefix}x"
-    runs = ("glue:StartJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:BatchStopJobRun")
-    yield runs, f"{glue}:job/{settings.glue_job}"
-    # Athena asks for it with every query, whatever databases the query names.
-    yield ("glue:GetDatabase",), f"{glue}:database/default"
-    reads = ("glue:GetTable", "glue:GetPartitions")
-    tables = (*reads, "glue:CreateTable", "glue:UpdateTable", "glue:BatchGetPartition")
-    partitions = ("glue:BatchCreatePartition", "glue:BatchUpdatePartition", "glue:BatchDeletePartition")
-    for database in ("silver", "gold", "gold_partials", "ops"):
-        name = f"{settings.database_prefix}{database}"
-        yield ("glue:GetDatabase",), f"{glue}:database/{name}"
-        yield (*tables, *partitions), f"{glue}:table/{name}/x"
-    yield ("glue:GetDatabase",), f"{glue}:database/{settings.database_prefix}bronze"
-    yield reads, f"{glue}:table/{settings.database_prefix}bronze/events"
-    queries = (
-        "athena:StartQueryExecution",
-        "athena:GetQueryExecution",
-        "athena:GetQueryResults",
-        "athena:StopQueryExecution",
-    )
-    yield queries, f"arn:{partition}:athena:{here}:workgroup/{settings.athena_workgroup}"
 
 
 def _queue(aws: Aws) -> Finding:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
 import event_pipeline
+from event_pipeline.reporting.role_needs import needs_of_analysts, needs_of_the_job, needs_of_the_orchestrator
+from event_pipeline.settings import Settings
 from event_pipeline_tests.infra.checks import statements
-from event_pipeline_tests.infra.template import TEMPLATE, Template
+from event_pipeline_tests.infra.template import ACCOUNT, REGION, TEMPLATE, Template
 
 PACKAGE = Path(event_pipeline.__file__).parent
 SOURCES = sorted([*(PACKAGE / "engines" / "aws").glob("*.py"), *(PACKAGE / "reporting").glob("*.py")])
@@ -72,6 +75,53 @@ def test_whoever_asks_athena_may_do_what_athena_does_for_its_caller(role: str) -
     results = "athena-results/*" if role == "OrchestratorRole" else "analyst-results/*"
     for action in ("s3:PutObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"):
         assert (action, results) in on_artifacts
+
+
+SETTINGS = Settings(
+    aws_region=REGION, raw_bucket="<rawbucket>", lake_bucket="<lakebucket>", artifacts_bucket="<artifactsbucket>"
+)
+NEEDS = {
+    "GlueJobRole": needs_of_the_job,
+    "OrchestratorRole": needs_of_the_orchestrator,
+    "AnalystRole": needs_of_analysts,
+}
+
+
+def lacking(template: Template, role: str) -> list[str]:
+    """Return what the doctor would ask for and the template's role of that kind does not have."""
+    granted = [
+        (action, resource)
+        for each in statements(template)
+        if each.resource == role and each.effect == "Allow"
+        for action in each.actions
+        for resource in each.resources
+    ]
+    return [
+        f"{action} on {resource}"
+        for actions, resource in NEEDS[role](SETTINGS, "aws", ACCOUNT)
+        for action in actions
+        if not any(action == given and fnmatchcase(resource, place) for given, place in granted)
+    ]
+
+
+@pytest.mark.parametrize("role", NEEDS)
+def test_the_doctor_asks_of_a_role_that_exists_what_the_template_gives_its_own(role: str) -> None:
+    text = TEMPLATE.read_text(encoding="utf-8")
+    assert lacking(Template(text), role) == []
+    asked = {action for actions, _ in NEEDS[role](SETTINGS, "aws", ACCOUNT) for action in actions}
+    writes = {
+        action
+        for each in statements(Template(text))
+        if each.resource == role and each.effect == "Allow"
+        for action in each.actions
+        if action.startswith(("s3:Put", "s3:Delete", "s3:Get")) or action.startswith("athena:Start")
+    }
+    assert writes <= asked
+
+
+def test_what_a_role_lacks_is_named() -> None:
+    text = TEMPLATE.read_text(encoding="utf-8").replace("s3:PutObject, s3:DeleteObject, ", "s3:PutObject, ")
+    assert "s3:DeleteObject on arn:aws:s3:::<lakebucket>/runs/hours/x" in lacking(Template(text), "GlueJobRole")
 
 
 def test_a_call_on_a_table_or_of_pages_is_found() -> None:

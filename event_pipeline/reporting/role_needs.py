@@ -1,0 +1,96 @@
+"""What the roles of job, orchestrator and analysts must be allowed, as the stack's template allows it.
+
+The doctor asks IAM for it: roles that existed before the stack are their owner's, and may lack some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from event_pipeline.rules.hour import RAW_ROOT
+from event_pipeline.settings import Settings
+
+Need = tuple[Sequence[str], str]
+"""Actions, and the ARN that all of them are needed on."""
+
+_WRITE = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
+_SEE = ("s3:ListBucket", "s3:GetBucketLocation")
+
+
+def needs_of_the_job(settings: Settings, partition: str, account: str) -> Iterator[Need]:
+    """Yield what a run of the Glue job needs."""
+    s3 = f"arn:{partition}:s3:::"
+    for bucket in (settings.raw_bucket, settings.lake_bucket, settings.artifacts_bucket):
+        yield _SEE, s3 + bucket
+    yield ("s3:GetObject",), f"{s3}{settings.raw_bucket}/{RAW_ROOT}x"
+    for prefix in ("artifacts/", "plans/"):
+        yield ("s3:GetObject",), f"{s3}{settings.artifacts_bucket}/{prefix}x"
+    yield ("s3:GetObject", "s3:PutObject"), f"{s3}{settings.artifacts_bucket}/pipes/x"
+    for prefix in ("runs/hours/", "decoded/"):
+        yield _WRITE, f"{s3}{settings.lake_bucket}/{prefix}x"
+    group = f"arn:{partition}:logs:{settings.aws_region}:{account}:log-group:/aws-glue/jobs/{settings.glue_job}/output"
+    yield ("logs:CreateLogStream", "logs:PutLogEvents"), f"{group}:log-stream:x"
+
+
+def needs_of_the_orchestrator(settings: Settings, partition: str, account: str) -> Iterator[Need]:
+    """Yield what every step needs, as docs/aws.md lists it, and what Athena and Glue do for the caller.
+
+    `partition` is that of the account's ARNs: aws, aws-cn, aws-us-gov.
+    """
+    here = f"{settings.aws_region}:{account}"
+    s3, glue = f"arn:{partition}:s3::", f"arn:{partition}:glue:{here}"
+    for bucket in (settings.raw_bucket, settings.lake_bucket, settings.artifacts_bucket):
+        yield ("s3:ListBucket", "s3:GetBucketLocation"), f"{s3}:{bucket}"
+    objects = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+    yield ("s3:GetObject",), f"{s3}:{settings.raw_bucket}/{RAW_ROOT}x"
+    for prefix in ("runs/", "commits/", "costs/", "decoded/"):
+        yield objects, f"{s3}:{settings.lake_bucket}/{prefix}x"
+    yield ("s3:GetObject", "s3:PutObject"), f"{s3}:{settings.lake_bucket}/alerts.json"
+    for prefix in ("plans/", "pipes/", "athena-results/"):
+        yield objects, f"{s3}:{settings.artifacts_bucket}/{prefix}x"
+    runs = ("glue:StartJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:BatchStopJobRun")
+    yield runs, f"{glue}:job/{settings.glue_job}"
+    # Athena asks for it with every query, whatever databases the query names.
+    yield ("glue:GetDatabase",), f"{glue}:database/default"
+    reads = ("glue:GetTable", "glue:GetPartitions")
+    tables = (*reads, "glue:CreateTable", "glue:UpdateTable", "glue:BatchGetPartition")
+    partitions = ("glue:BatchCreatePartition", "glue:BatchUpdatePartition", "glue:BatchDeletePartition")
+    for database in ("silver", "gold", "gold_partials", "ops"):
+        name = f"{settings.database_prefix}{database}"
+        yield ("glue:GetDatabase",), f"{glue}:database/{name}"
+        yield (*tables, *partitions), f"{glue}:table/{name}/x"
+    yield ("glue:GetDatabase",), f"{glue}:database/{settings.database_prefix}bronze"
+    yield reads, f"{glue}:table/{settings.database_prefix}bronze/events"
+    queries = (
+        "athena:StartQueryExecution",
+        "athena:GetQueryExecution",
+        "athena:GetQueryResults",
+        "athena:StopQueryExecution",
+    )
+    yield queries, f"arn:{partition}:athena:{here}:workgroup/{settings.athena_workgroup}"
+
+
+def needs_of_analysts(settings: Settings, partition: str, account: str) -> Iterator[Need]:
+    """Yield what a question about Silver, Gold or the ledger needs, and what Athena does for whoever asks."""
+    here, s3 = f"{settings.aws_region}:{account}", f"arn:{partition}:s3:::"
+    for bucket in (settings.lake_bucket, settings.artifacts_bucket):
+        yield _SEE, s3 + bucket
+    for prefix in ("runs/hours/", "runs/days/"):
+        yield ("s3:GetObject",), f"{s3}{settings.lake_bucket}/{prefix}x"
+    yield ("s3:ListBucketMultipartUploads",), s3 + settings.artifacts_bucket
+    results = ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
+    yield results, f"{s3}{settings.artifacts_bucket}/analyst-results/x"
+    glue = f"arn:{partition}:glue:{here}"
+    yield ("glue:GetDatabase",), f"{glue}:database/default"
+    for database in ("silver", "gold", "ops"):
+        name = f"{settings.database_prefix}{database}"
+        yield ("glue:GetDatabase",), f"{glue}:database/{name}"
+        yield ("glue:GetTable", "glue:GetPartitions", "glue:BatchGetPartition"), f"{glue}:table/{name}/x"
+    queries = (
+        "athena:GetWorkGroup",
+        "athena:StartQueryExecution",
+        "athena:GetQueryExecution",
+        "athena:GetQueryResults",
+        "athena:StopQueryExecution",
+    )
+    yield queries, f"arn:{partition}:athena:{here}:workgroup/{settings.athena_workgroup}-analysts"
