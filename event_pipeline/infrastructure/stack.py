@@ -108,6 +108,13 @@ class Event:
     physical_id: str
     status: str
     reason: str
+    token: str = ""
+    """The token of the request that began the operation; empty where that had none."""
+
+    @property
+    def is_end(self) -> bool:
+        """Whether an operation of the whole stack came to rest with it."""
+        return self.type == _STACK and self.physical_id != "" and not self.status.endswith("_IN_PROGRESS")
 
     @property
     def is_failure(self) -> bool:
@@ -126,6 +133,9 @@ class Stack:
         self.aws = aws
         self._wait_minutes = wait_minutes
         self._seen: set[str] = set()
+        self._token = ""
+        """That of the operation begun here last; empty before there was one."""
+        self._token_ended = False
 
     @property
     def _place(self) -> str:
@@ -259,21 +269,33 @@ class Stack:
 
     def start(self, change_set: ChangeSet) -> None:
         """Let CloudFormation do a change set."""
-        self._forget_events(change_set.stack_id)
-        self._call("execute_change_set", StackName=change_set.stack_id, ChangeSetName=change_set.name)
+        token = self._begin(change_set.stack_id)
+        self._call(
+            "execute_change_set",
+            StackName=change_set.stack_id,
+            ChangeSetName=change_set.name,
+            ClientRequestToken=token,
+        )
 
     def start_deletion(self, stack_id: str) -> None:
         """Let CloudFormation delete the stack."""
-        self._forget_events(stack_id)
-        self._call("delete_stack", StackName=stack_id)
+        token = self._begin(stack_id)
+        self._call("delete_stack", StackName=stack_id, ClientRequestToken=token)
 
     def start_rollback_again(self, stack_id: str) -> None:
         """Let CloudFormation continue the rollback of an update that got stuck."""
-        self._forget_events(stack_id)
-        self._call("continue_update_rollback", StackName=stack_id)
+        token = self._begin(stack_id)
+        self._call("continue_update_rollback", StackName=stack_id, ClientRequestToken=token)
 
-    def _forget_events(self, stack_id: str) -> None:
+    def _begin(self, stack_id: str) -> str:
+        """Forget the events so far and return a token for the operation that comes.
+
+        A request that boto3 repeats, because its answer was lost, begins nothing again; and every event of the
+        operation names the token, so that its end is not mistaken for the state that the stack was in before.
+        """
         self._seen = {event.id for event in self._events(stack_id)}
+        self._token, self._token_ended = f"event-pipeline-{uuid.uuid4().hex}", False
+        return self._token
 
     def wait(self, stack_id: str, show: ShowEvent) -> StackState:
         """Wait until no operation is under way, showing each of its steps, and return the stack as it is then.
@@ -283,12 +305,15 @@ class Stack:
         """
         deadline, wait = time.monotonic() + self._wait_minutes * 60, _FIRST_POLL_SECONDS
         while True:
-            # Read first: what happened before the end is then among the events.
-            state = self.read(stack_id)
+            # CloudFormation may show a stack as it was before an operation for a moment: what was begun here is over
+            # when its own last event is there, and the state is read after that.
             self._show_new(stack_id, show)
+            is_known = self._token_ended or not self._token
+            state = self.read(stack_id)
             if state is None:
                 raise StackError(f"{self._place} is gone: somebody else deleted it meanwhile")
-            if not state.is_busy:
+            if is_known and not state.is_busy:
+                self._show_new(stack_id, show)
                 return state
             if time.monotonic() > deadline:
                 raise PassingFaultError(
@@ -306,6 +331,8 @@ class Stack:
             new.append(event)
         for event in reversed(new):
             self._seen.add(event.id)
+            if event.is_end and event.token == self._token:
+                self._token_ended = True
             show(event)
 
     def last_operation(self, stack_id: str) -> list[Event]:
@@ -347,6 +374,7 @@ class Stack:
                     each.get("PhysicalResourceId", ""),
                     each.get("ResourceStatus", ""),
                     each.get("ResourceStatusReason", ""),
+                    each.get("ClientRequestToken", ""),
                 )
 
     def _call(self, operation: str, *, expected: Sequence[str] = (), **parameters: Any) -> dict[str, Any]:

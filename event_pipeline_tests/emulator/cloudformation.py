@@ -2,6 +2,11 @@
 
 Resources are made one after the other, each by the calls in `stack_resources.py`. moto's own CloudFormation is not
 used: it drops what it does not know and says CREATE_COMPLETE.
+
+As in AWS, an operation has not begun for whoever looks right after asking for it: DescribeStacks and
+DescribeStackEvents show the stack as it was before for `UNAWARE_READS` more looks. Every event names the
+ClientRequestToken of the request that began its operation, and a request with the same token again begins nothing
+(https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ExecuteChangeSet.html, API_StackEvent.html).
 """
 
 from __future__ import annotations
@@ -37,6 +42,8 @@ from event_pipeline_tests.emulator.stack_template import (
 from event_pipeline_tests.emulator.wire import AwsError
 
 _STACK = "AWS::CloudFormation::Stack"
+UNAWARE_READS = 2
+"""So many times DescribeStacks answers with what was before an operation that has been asked for."""
 _UPDATABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 _NO_CHANGES = "The submitted information didn't contain changes. Submit different information to create a change set."
 
@@ -91,6 +98,12 @@ class Stack:
     change_sets: dict[str, ChangeSet] = field(default_factory=dict)
     before: tuple[StackTemplate, dict[str, Resource]] | None = None
     """What an update that is under way, or whose rollback got stuck, started from."""
+    token: str = ""
+    """That of the request which began the last operation."""
+    shown: dict[str, Any] | None = None
+    """The stack before that operation, as long as DescribeStacks still shows it so."""
+    shown_events: int = 0
+    unaware_reads: int = 0
 
 
 class CloudFormation:
@@ -236,6 +249,8 @@ class CloudFormation:
 
     def _execute_change_set(self, parameters: dict[str, Any]) -> None:
         with self._lock:
+            if self._is_repeated(self._found(parameters["StackName"]), parameters):
+                return
             stack, change_set = self._change_set(parameters)
             if change_set.status != "CREATE_COMPLETE" or stack.status.endswith("_IN_PROGRESS") != (
                 change_set.kind == "CREATE"
@@ -244,6 +259,7 @@ class CloudFormation:
             stack.change_sets.clear()
             verb = change_set.kind
             stack.before = (stack.template, dict(stack.resources)) if stack.template else None
+            self._ask_for(stack, parameters)
             self._set(stack, f"{verb}_IN_PROGRESS", "User Initiated")
         self._begin(self._carry_out, stack, change_set.template, verb)
 
@@ -252,12 +268,14 @@ class CloudFormation:
     def _describe_stacks(self, parameters: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
             if name := parameters.get("StackName"):
-                return {"Stacks": [_described(self._found(name))]}
+                return {"Stacks": [_seen(self._found(name))]}
             return {"Stacks": [_described(each) for each in self._stacks if each.status != "DELETE_COMPLETE"]}
 
     def _describe_stack_events(self, parameters: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
-            events = self._found(parameters["StackName"]).events[::-1]
+            stack = self._found(parameters["StackName"])
+            known = stack.shown_events if stack.unaware_reads else len(stack.events)
+            events = stack.events[:known][::-1]
         start = int(parameters.get("NextToken", 0))
         more = {"NextToken": str(start + 100)} if start + 100 < len(events) else {}
         return {"StackEvents": events[start : start + 100], **more}
@@ -290,20 +308,33 @@ class CloudFormation:
     def _continue_update_rollback(self, parameters: dict[str, Any]) -> None:
         with self._lock:
             stack = self._found(parameters["StackName"])
+            if self._is_repeated(stack, parameters):
+                return
             if stack.status != "UPDATE_ROLLBACK_FAILED":
                 raise invalid(f"Stack:{stack.id} is in {stack.status} state and can not continue a rollback.")
+            self._ask_for(stack, parameters)
             self._set(stack, "UPDATE_ROLLBACK_IN_PROGRESS", "User Initiated")
         self._begin(self._roll_back_update, stack)
 
     def _delete_stack(self, parameters: dict[str, Any]) -> None:
         with self._lock:
             stack = self._find(parameters["StackName"])
-            if stack is None or stack.status == "DELETE_COMPLETE":
+            if stack is None or stack.status == "DELETE_COMPLETE" or self._is_repeated(stack, parameters):
                 return
             if stack.status.endswith("_IN_PROGRESS") and stack.status not in ("REVIEW_IN_PROGRESS",):
                 raise invalid(f"Stack [{stack.id}] cannot be deleted while in status {stack.status}")
+            self._ask_for(stack, parameters)
             self._set(stack, "DELETE_IN_PROGRESS", "User Initiated")
         self._begin(self._take_away, stack)
+
+    def _is_repeated(self, stack: Stack, parameters: Mapping[str, Any]) -> bool:
+        token = parameters.get("ClientRequestToken")
+        return bool(token) and token == stack.token
+
+    def _ask_for(self, stack: Stack, parameters: Mapping[str, Any]) -> None:
+        """Keep what is shown until the operation is seen, and the token that its events name."""
+        stack.shown, stack.shown_events, stack.unaware_reads = _described(stack), len(stack.events), UNAWARE_READS
+        stack.token = parameters.get("ClientRequestToken", "")
 
     def _begin(self, work: Callable[..., None], stack: Stack, *arguments: Any) -> None:
         def watched() -> None:
@@ -499,6 +530,7 @@ class CloudFormation:
                     "Timestamp": datetime.now(UTC),
                     "ResourceStatus": status,
                     "ResourceStatusReason": reason or None,
+                    "ClientRequestToken": stack.token or None,
                 }
             )
 
@@ -563,6 +595,14 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ResourceFailedError | AwsError | BotoCoreError):
         return str(error)
     return f"the emulator failed: {type(error).__name__}: {error}"
+
+
+def _seen(stack: Stack) -> dict[str, Any]:
+    """Return a stack as somebody who looks now sees it."""
+    if stack.unaware_reads and stack.shown is not None:
+        stack.unaware_reads -= 1
+        return stack.shown
+    return _described(stack)
 
 
 def _described(stack: Stack) -> dict[str, Any]:

@@ -592,7 +592,10 @@ def _custom(place: Place, request_type: str, properties: Properties, physical_id
             "ResponseURL": box.url,
             "StackId": place.stack_id,
             "LogicalResourceId": place.resource,
-            "ResourceProperties": {key: value for key, value in properties.items() if key != "ServiceTimeout"},
+            "ResourceType": "AWS::CloudFormation::CustomResource",
+            "ResourceProperties": as_strings(
+                {key: value for key, value in properties.items() if key != "ServiceTimeout"}
+            ),
             **({"PhysicalResourceId": physical_id} if physical_id else {}),
         }
         function = properties["ServiceToken"]
@@ -604,6 +607,18 @@ def _custom(place: Place, request_type: str, properties: Properties, physical_id
     if answer["Status"] != "SUCCESS":
         raise ResourceFailedError(f"Received response status [FAILED] from custom resource: {answer['Reason']}")
     return Made(answer["PhysicalResourceId"], answer.get("Data", {}))
+
+
+def as_strings(value: Any) -> Any:
+    """Return properties as the function of a custom resource gets them: CloudFormation makes every scalar a string.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requesttypes.html
+    """
+    if isinstance(value, dict):
+        return {key: as_strings(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [as_strings(each) for each in value]
+    return _attribute_text(value)
 
 
 class _AnswerBox:

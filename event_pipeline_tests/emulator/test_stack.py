@@ -25,6 +25,7 @@ from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.emulator import EmulatedAws, Fault
 from event_pipeline_tests.emulator.deployed import put_stand_in_wheels
+from event_pipeline_tests.emulator.stack_resources import as_strings
 from event_pipeline_tests.engines.aws import plain_job
 from event_pipeline_tests.pipeline import build
 
@@ -209,7 +210,41 @@ def test_the_doctor_names_what_is_not_as_the_code_expects(
     assert found.keys() == {"Glue job", "table silver.quarantine", "Athena workgroup"} | in_the_lake
 
 
-def test_an_account_that_lets_nobody_make_roles_gives_its_own(aws: EmulatedAws, stack: Command) -> None:
+def test_an_operation_that_is_not_seen_yet_is_waited_for(aws: EmulatedAws, stack: Command) -> None:
+    """Right after it is asked for, CloudFormation shows the stack as it was: that is not its end."""
+    assert stack("deploy", "--yes").code == 0
+    updated = stack("deploy", "--yes", "--parameter", "GlueWorkers=5")
+    assert updated.code == 0, updated.err
+    assert environment_of(updated)["EVENT_PIPELINE_GLUE_WORKERS"] == "5"
+    assert aws.client("glue").get_job(JobName="event-pipeline-silver")["Job"]["NumberOfWorkers"] == 5
+    events = aws.client("cloudformation").describe_stack_events(StackName="event-pipeline")["StackEvents"]
+    tokens = {each["ClientRequestToken"] for each in events if each["ResourceStatus"].startswith("UPDATE_")}
+    assert len(tokens) == 1, "each step names the request that began it"
+
+
+def test_a_request_whose_answer_was_lost_begins_nothing_twice(aws: EmulatedAws, stack: Command) -> None:
+    for operation in ("cloudformation.ExecuteChangeSet", "cloudformation.DeleteStack"):
+        aws.fail_next(operation, Fault.NO_ANSWER, after_effect=True)
+    made = stack("deploy", "--yes")
+    assert made.code == 0, made.err
+    gone = stack("destroy", "--yes")
+    assert gone.code == 0, gone.err
+    assert inventory(aws)["jobs"] == []
+
+
+def test_a_custom_resource_gets_every_scalar_as_text() -> None:
+    properties = {"Days": 7, "On": True, "Names": ["a", 1.5, False], "Inner": {"Zero": 0}}
+    assert as_strings(properties) == {
+        "Days": "7",
+        "On": "true",
+        "Names": ["a", "1.5", "false"],
+        "Inner": {"Zero": "0"},
+    }
+
+
+def test_an_account_that_lets_nobody_make_roles_gives_its_own(
+    aws: EmulatedAws, stack: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trust = {"Effect": "Allow", "Principal": {"Service": "glue.amazonaws.com"}, "Action": "sts:AssumeRole"}
     lab = aws.client("iam").create_role(RoleName="LabRole", AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))
     arn = lab["Role"]["Arn"]
@@ -226,6 +261,13 @@ def test_an_account_that_lets_nobody_make_roles_gives_its_own(aws: EmulatedAws, 
     described = cloudformation.describe_stacks(StackName="event-pipeline")["Stacks"][0]
     outputs = {each["OutputKey"]: each["OutputValue"] for each in described["Outputs"]}
     assert [outputs[f"{kind}RoleArn"] for kind in kinds[:3]] == [arn] * 3
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    loaded = load_settings(glue_wait_minutes=1)
+    found = {each.subject: each for each in examine(loaded, AwsEngine(loaded))}
+    for subject in ("role of the Glue job", "role of the Dagster process", "role of analysts"):
+        assert found[subject].level is not Level.OK, "nobody gave the role any right"
+        assert arn in found[subject].found
     # No capability is asked for: nothing of IAM is made. Where a role is, one is.
     kept = [
         {"ParameterKey": each["ParameterKey"], "UsePreviousValue": True}
