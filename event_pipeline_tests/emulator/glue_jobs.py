@@ -349,11 +349,11 @@ class GlueJobs:
             self._closed.wait(_POLL_SECONDS)
         if isinstance(planned, PlannedEnd):
             return planned.state, planned.message
-        for stream in ("output", "error"):
-            self._make_log(stream, run.id)
+        for group, stream in {_log_of(run, stream) for stream in ("output", "error")}:
+            self._make_log(group, stream)
         environment = {**self._environment, "AWS_ACCESS_KEY_ID": run.access_key}
         process = job_process.start(
-            self._inside, run.job, run.id, run.arguments, environment, folder, self._logger(run.id)
+            self._inside, run.job, run.id, run.arguments, environment, folder, self._logger(run)
         )
         with self._lock:
             run.process = process
@@ -372,26 +372,37 @@ class GlueJobs:
                 return "STOPPED", ""
         return ("SUCCEEDED", "") if code == 0 else ("FAILED", process.error_message(code))
 
-    def _make_log(self, stream: str, run_id: str) -> None:
-        group = f"{LOG_GROUP}/{stream}"
+    def _make_log(self, group: str, stream: str) -> None:
         with self._lock:
             try:
                 self._inside.logs.create_log_group(logGroupName=group)
             except ClientError as error:
                 if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
                     raise
-            self._inside.logs.create_log_stream(logGroupName=group, logStreamName=run_id)
+            self._inside.logs.create_log_stream(logGroupName=group, logStreamName=stream)
 
-    def _logger(self, run_id: str) -> job_process.LogLines:
+    def _logger(self, run: JobRun) -> job_process.LogLines:
         def log(stream: str, lines: list[str]) -> None:
             now = int(datetime.now(UTC).timestamp() * 1000)
+            group, name = _log_of(run, stream)
             self._inside.logs.put_log_events(
-                logGroupName=f"{LOG_GROUP}/{stream}",
-                logStreamName=run_id,
+                logGroupName=group,
+                logStreamName=name,
                 logEvents=[{"timestamp": now, "message": line} for line in lines],
             )
 
         return log
+
+
+def _log_of(run: JobRun, stream: str) -> tuple[str, str]:
+    """Return log group and stream of what a run's driver prints to `output` or `error`.
+
+    Glue 5 puts both into the group `<prefix>/output`, stream `<run>-driver`; earlier versions had a group for each.
+    """
+    prefix = run.arguments.get("--custom-logGroup-prefix", LOG_GROUP)
+    if str(run.job.get("GlueVersion", "")).startswith("5."):
+        return f"{prefix}/output", f"{run.id}-driver"
+    return f"{prefix}/{stream}", run.id
 
 
 def refuse_flex_with_queuing(execution_class: str | None, is_queued: bool) -> None:

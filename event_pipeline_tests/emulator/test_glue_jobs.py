@@ -44,6 +44,19 @@ def log_lines(aws: EmulatedAws, stream: str, run_id: str) -> list[str]:
     return [event["message"] for event in events["events"]]
 
 
+def test_glue_5_puts_all_that_a_driver_prints_into_one_stream_below_the_prefix_of_the_job(
+    aws: EmulatedAws, account: Account
+) -> None:
+    script = "import sys; print('said', flush=True); print('warned', file=sys.stderr)"
+    prefix = {"--custom-logGroup-prefix": "/own/prefix"}
+    make_job(account, "logs", script, GlueVersion="5.1", DefaultArguments=prefix)
+    run = run_to_end(aws, account, "logs")
+    events = aws.client("logs").get_log_events(logGroupName="/own/prefix/output", logStreamName=f"{run['Id']}-driver")[
+        "events"
+    ]
+    assert sorted(event["message"] for event in events) == ["said", "warned"]
+
+
 def test_a_job_runs_its_script_with_glues_arguments_and_modules(aws: EmulatedAws, account: Account) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as package:
@@ -62,11 +75,11 @@ print("a warning", file=sys.stderr)
 boto3.client("s3").put_object(Bucket="lake", Key="out/" + known.token, Body=b"1")
 """
     defaults = {"--extra-py-files": f"s3://{BUCKET}/artifacts/package.zip", "--token": "default"}
-    make_job(account, "whole", script, DefaultArguments=defaults, GlueVersion="5.1", Timeout=10)
+    make_job(account, "whole", script, DefaultArguments=defaults, GlueVersion="4.0", Timeout=10)
     run = run_to_end(aws, account, "whole", Arguments={"--plan": "s3://a/b", "--token": "mine"})
     assert run["JobRunState"] == "SUCCEEDED", run
     assert run["Arguments"] == {"--plan": "s3://a/b", "--token": "mine"}
-    assert (run["GlueVersion"], run["Timeout"], run["LogGroupName"]) == ("5.1", 10, "/aws-glue/jobs")
+    assert (run["GlueVersion"], run["Timeout"], run["LogGroupName"]) == ("4.0", 10, "/aws-glue/jobs")
     assert run["ExecutionTime"] >= 1
     assert run["StartedOn"] <= run["CompletedOn"]
     output = log_lines(aws, "output", run["Id"])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -34,6 +35,7 @@ ACTIVE = frozenset(("STARTING", "RUNNING", "WAITING", "STOPPING"))
 _NO_ROOM = ("ConcurrentRunsExceededException", "ResourceNumberLimitExceededException")
 _REMEMBERED = timedelta(days=2)
 """How far back a run of the same token is looked for."""
+_LOG_GROUP = "/aws-glue/jobs"
 _UNKNOWN = "EntityNotFoundException"
 _FIRST_LOOK_SECONDS = 0.1
 _FIRST_POLL_SECONDS = 0.5
@@ -381,9 +383,25 @@ class GlueJob:
         )
 
     def _logs(self, run: Mapping[str, Any]) -> str:
+        """Link to all streams of a run: Glue names them `<run>`, or `<run>-driver` and so on, by its version."""
         region = self._settings.aws_region
-        group = quote(f"{run.get('LogGroupName') or '/aws-glue/jobs'}/output", safe="").replace("%", "$25")
+        # The console's own escapes: of `%`, where the group is escaped twice and the filter once.
+        group = quote(f"{self._log_group}/output", safe="").replace("%", "$25")
         return (
-            f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
-            f"#logsV2:log-groups/log-group/{group}/log-events/{run['Id']}"
+            f"https://{region}.{_console(region)}/cloudwatch/home?region={region}"
+            f"#logsV2:log-groups/log-group/{group}$3FlogStreamNameFilter$3D{run['Id']}"
         )
+
+    @cached_property
+    def _log_group(self) -> str:
+        """The prefix of the job's log groups, which its definition may name; no run tells it."""
+        job = self._aws.call("glue", "get_job", self._name, JobName=self._settings.glue_job)["Job"]
+        arguments = job.get("DefaultArguments", {}) | job.get("NonOverridableArguments", {})
+        return str(arguments.get("--custom-logGroup-prefix", _LOG_GROUP))
+
+
+def _console(region: str) -> str:
+    """Return the console's domain in the partition of a region."""
+    if region.startswith("cn-"):
+        return "console.amazonaws.cn"
+    return "console.amazonaws-us-gov.com" if region.startswith("us-gov-") else "console.aws.amazon.com"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine, glue_job
+from event_pipeline.engines.aws.glue_job import GlueJob
 from event_pipeline.engines.base import (
     BrokenLawError,
     HoursFailedError,
@@ -34,8 +37,12 @@ def build(engine: AwsEngine, *hours: Hour, progress: Callable[[str], None] = lam
 
 
 def only_run(aws: EmulatedAws, settings: Settings) -> str:
-    """Return the id of the only run that the job ever had."""
-    (run,) = aws.client("glue").get_job_runs(JobName=settings.glue_job)["JobRuns"]
+    """Return the id of the only run that the job ever had, as soon as Glue lists it."""
+    runs: list[dict[str, Any]] = []
+    deadline = time.monotonic() + 10
+    while not runs and time.monotonic() < deadline:
+        runs = aws.client("glue").get_job_runs(JobName=settings.glue_job)["JobRuns"]
+    (run,) = runs
     return str(run["Id"])
 
 
@@ -74,7 +81,41 @@ def test_the_run_gets_its_plan_token_and_size(aws: EmulatedAws, engine: AwsEngin
     assert planned["target"] == f"s3://{settings.lake_bucket}/runs/hours/{HOUR.hive_path}/{built.commit.run_id}/"
     assert [each["key"] for each in planned["objects"]] == [key]
     assert (run["WorkerType"], run["NumberOfWorkers"], run["Timeout"]) == ("G.1X", 3, 5)
-    assert built.details["glue_logs"].endswith(f"/log-events/{run['Id']}")
+    group = "log-group/$252Faws-glue$252Fjobs$252Foutput$3FlogStreamNameFilter$3D"
+    assert built.details["glue_logs"].endswith(f"#logsV2:log-groups/{group}{run['Id']}")
+    found = aws.client("logs").describe_log_streams(logGroupName="/aws-glue/jobs/output", logStreamNamePrefix=run["Id"])
+    assert [each["logStreamName"] for each in found["logStreams"]] == [f"{run['Id']}-driver"]
+
+
+@pytest.mark.parametrize(
+    ("region", "domain"),
+    [
+        ("eu-central-1", "eu-central-1.console.aws.amazon.com"),
+        ("cn-north-1", "cn-north-1.console.amazonaws.cn"),
+        ("us-gov-west-1", "us-gov-west-1.console.amazonaws-us-gov.com"),
+    ],
+)
+def test_the_link_to_the_logs_is_of_the_partition_and_of_the_group_that_the_job_names(
+    aws: EmulatedAws, settings: Settings, region: str, domain: str
+) -> None:
+    glue = aws.client("glue")
+    job = glue.get_job(JobName=settings.glue_job)["Job"]
+    update = {name: job[name] for name in ("Role", "Command", "GlueVersion", "NonOverridableArguments")}
+    prefix = {"--custom-logGroup-prefix": "/own/prefix"}
+    glue.update_job(JobName=settings.glue_job, JobUpdate={**update, "DefaultArguments": prefix})
+    held = aws.hold_next_run()
+    glue.start_job_run(JobName=settings.glue_job, Arguments={"--plan": "s3://none/none", "--token": "t"})
+    aws.unseen_for(0)
+    engine = AwsEngine(settings)
+    job_of_settings = GlueJob(engine._aws, settings.model_copy(update={"aws_region": region}), *[engine._artifacts] * 2)
+    held.wait_until_reached()
+    run = job_of_settings.find("t")
+    assert run is not None
+    assert run.logs == (
+        f"https://{domain}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/"
+        f"$252Fown$252Fprefix$252Foutput$3FlogStreamNameFilter$3D{run.id}"
+    )
+    held.release()
 
 
 def test_a_run_that_is_under_way_is_waited_for_and_not_started_again(
