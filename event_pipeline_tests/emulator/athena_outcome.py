@@ -11,14 +11,17 @@ SYSTEM, USER = 1, 2
 
 
 class QueryFailedError(Exception):
-    """A statement cannot be run; the message is the execution's StateChangeReason."""
+    """A statement cannot be run; the message is the execution's StateChangeReason.
+
+    Error types are those of https://docs.aws.amazon.com/athena/latest/ug/error-reference.html: 1000 is a user error.
+    """
 
     def __init__(
         self,
         reason: str,
         *,
         category: int = USER,
-        error_type: int = 1,
+        error_type: int = 1000,
         retryable: bool = False,
         cancelled: bool = False,
         scanned: int = 0,

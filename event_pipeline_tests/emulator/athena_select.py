@@ -305,7 +305,7 @@ def _check_alike(node: exp.Expr, operands: Iterable[exp.Expr]) -> None:
                 families.setdefault(family, operand.sql("trino"))
     if len(families) > 1:
         pairs = " and ".join(f"{text} ({family})" for family, text in families.items())
-        raise QueryFailedError(f"TYPE_MISMATCH: line 1:1: Cannot apply operator {node.key}: {pairs}", error_type=1)
+        raise QueryFailedError(f"TYPE_MISMATCH: line 1:1: Cannot apply operator {node.key}: {pairs}", error_type=1006)
 
 
 def _pruned(

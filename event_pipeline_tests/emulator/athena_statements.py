@@ -79,7 +79,7 @@ class Statements:
             raise QueryFailedError(f"HIVE_FILESYSTEM_ERROR: {error.response['Error']['Message']}: {target}") from error
         if there:
             raise QueryFailedError(
-                f"HIVE_PATH_ALREADY_EXISTS: Target directory for table '{target}' already exists", error_type=418
+                f"HIVE_PATH_ALREADY_EXISTS: Target directory for table '{target}' already exists", error_type=1000
             )
         selected = self._selects.run(execution_id, query, database, cutoff, named=True)
         folder = target.rstrip("/") + "/"

@@ -213,7 +213,7 @@ class Tables:
                 except ClientError as error:
                     # It was there a moment ago: replaced or deleted under the query.
                     raise QueryFailedError(
-                        f"HIVE_CANNOT_OPEN_SPLIT: Error opening Hive split {uri}: {error}", error_type=402
+                        f"HIVE_CANNOT_OPEN_SPLIT: Error opening Hive split {uri}: {error}", error_type=1001
                     ) from error
                 path.write_bytes(answer["Body"].read())
         return path
@@ -234,7 +234,7 @@ def _check_partition(definition: Definition, partition: Partition, columns: dict
         raise QueryFailedError(
             f"HIVE_UNSUPPORTED_FORMAT: Unable to create input format of partition {partition.values} of "
             f"{definition.database}.{definition.name}: its storage descriptor has no SerDe or input format",
-            error_type=404,
+            error_type=1004,
         )
     declared = {column["Name"]: column["Type"].lower() for column in storage.get("Columns", ())}
     for name, type_ in columns.items():
@@ -244,7 +244,7 @@ def _check_partition(definition: Definition, partition: Partition, columns: dict
                 f"types are incompatible and cannot be coerced. The column '{name}' in table "
                 f"'{definition.database}.{definition.name}' is declared as type '{type_}', but partition "
                 f"'{'/'.join(partition.values)}' declared column '{name}' as type '{declared[name]}'.",
-                error_type=403,
+                error_type=1004,
             )
 
 
@@ -288,7 +288,7 @@ def _parquet_selects(
             metadata = pq.read_metadata(file.path)
         except pa.ArrowInvalid as error:
             raise QueryFailedError(
-                f"HIVE_BAD_DATA: Malformed Parquet file: {file.uri} [{error}]", error_type=401
+                f"HIVE_BAD_DATA: Malformed Parquet file: {file.uri} [{error}]", error_type=1001
             ) from None
         schema = metadata.schema.to_arrow_schema()
         held = {field.name.lower(): field for field in schema}
@@ -304,7 +304,7 @@ def _parquet_selects(
                 raise QueryFailedError(
                     f"HIVE_BAD_DATA: Field {column}'s type {_parquet_type(metadata, field.name)} in parquet file "
                     f"{file.uri} is incompatible with type {type_} defined in table schema",
-                    error_type=401,
+                    error_type=1001,
                 )
             source = f'f."{field.name}"'
             if type_ == "timestamp":

@@ -16,15 +16,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from event_pipeline.engines.aws.athena_failures import query_failure, shown, start_refusal
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.aws.costs import Meter
 from event_pipeline.engines.base import (
     LimitError,
     PassingFaultError,
-    PipelineError,
-    QueryError,
     ResultStream,
-    StorageError,
 )
 from event_pipeline.settings import PREFIX, Settings
 
@@ -142,12 +140,7 @@ class Athena:
                 WorkGroup=workgroup,
             )
         except ExpectedError as error:
-            if "workgroup" in str(error).lower() or "output" in str(error).lower():
-                raise StorageError(
-                    f"athena:StartQueryExecution in workgroup {workgroup}: {error}: deploy the infrastructure, or "
-                    f"check {PREFIX}ATHENA_WORKGROUP"
-                ) from error
-            raise QueryError(f"Athena refuses the statement: {error}: {_shown(sql)}") from error
+            raise start_refusal(error.message, sql, workgroup) from error
         return str(answer["QueryExecutionId"])
 
     def _finish(self, execution_id: str, meter: Meter) -> Execution:
@@ -162,41 +155,20 @@ class Athena:
                 scanned = int(execution.get("Statistics", {}).get("DataScannedInBytes", 0))
                 meter.query(scanned)
                 if state != "SUCCEEDED":
-                    raise _failure(execution)
+                    raise query_failure(execution)
                 return Execution(execution_id, scanned)
             if time.monotonic() > deadline:
                 self._stop(execution_id)
                 raise PassingFaultError(
                     f"Athena query {execution_id} was still {state} after {self._settings.athena_timeout_seconds} s "
                     f"and was stopped: run again, or raise {PREFIX}ATHENA_TIMEOUT_SECONDS: "
-                    f"{_shown(execution.get('Query', ''))}"
+                    f"{shown(execution.get('Query', ''))}"
                 )
             time.sleep(wait)
             wait = min(wait * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
 
     def _stop(self, execution_id: str) -> None:
         self._aws.call("athena", "stop_query_execution", execution_id, QueryExecutionId=execution_id)
-
-
-def _failure(execution: Mapping[str, Any]) -> PipelineError:
-    status = execution["Status"]
-    detail = status.get("AthenaError", {})
-    reason = status.get("StateChangeReason") or detail.get("ErrorMessage") or "no reason given"
-    text = f"Athena query {execution.get('QueryExecutionId')} {status['State'].lower()}: {reason}"
-    if status["State"] == "CANCELLED":
-        return PipelineError(f"{text}: somebody stopped it")
-    if detail.get("Retryable") or "exhausted resources" in reason or "TOO_MANY_REQUESTS" in reason:
-        return PassingFaultError(text)
-    if detail.get("ErrorCategory") == 2 and not re.search(r"HIVE_|Access Denied|NoSuchBucket|S3", reason):
-        return QueryError(f"{text}: {_shown(execution.get('Query', ''))}")
-    if "Access Denied" in reason or "AccessDenied" in reason:
-        return StorageError(f"{text}: the role needs Athena, Glue and S3 permissions there; see docs/aws.md")
-    return StorageError(text)
-
-
-def _shown(sql: str) -> str:
-    flat = " ".join(sql.split())
-    return flat if len(flat) <= 200 else f"{flat[:200]}…"
 
 
 def _schema(columns: Sequence[Mapping[str, Any]]) -> pa.Schema:
