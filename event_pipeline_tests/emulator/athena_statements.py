@@ -5,8 +5,10 @@ Everything else fails, also what Athena would run (INSERT, CREATE TABLE AS, view
 
 from __future__ import annotations
 
+import random
 import re
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,8 +27,8 @@ from event_pipeline_tests.emulator.athena_tables import Tables
 from event_pipeline_tests.emulator.inside import Inside, split_uri
 
 MOST_OPEN_PARTITIONS = 100
-FILES_PER_UNLOAD = 2
-"""Athena writes in parallel, to an unpredictable number of files; two are enough to show who counted on one."""
+MOST_FILES_PER_UNLOAD = 30
+"""Athena writes to multiple files in parallel (https://docs.aws.amazon.com/athena/latest/ug/unload.html)."""
 
 _UNLOAD = re.compile(r"UNLOAD\s*\((.*)\)\s*TO\s*'([^']*)'\s*(?:WITH\s*\((.*)\)\s*)?", re.I | re.S)
 _OPTION = re.compile(r"(\w+)\s*=\s*(?:'([^']*)'|(\d+)|ARRAY\s*\[([^\]]*)\])\s*(?:,|$)", re.I)
@@ -40,6 +42,18 @@ class Statements:
         self._inside = inside
         self._selects = Selects(tables)
         self._ddl = Ddl(inside, tables)
+        self._lock = threading.Lock()
+        self._orphans = 0
+
+    def leave_orphans(self, times: int) -> None:
+        """Let the next statements that unload leave a file that their manifest does not name.
+
+        So it is after a retry of Athena's own: it "does not attempt to delete orphaned data"
+        (https://docs.aws.amazon.com/athena/latest/ug/unload.html), and only the manifest tells what counts
+        (https://docs.aws.amazon.com/athena/latest/APIReference/API_QueryExecutionStatistics.html).
+        """
+        with self._lock:
+            self._orphans += times
 
     def interrupt(self, execution_id: str) -> None:
         """Stop what an execution is computing."""
@@ -83,12 +97,23 @@ class Statements:
             )
         selected = self._selects.run(execution_id, query, database, cutoff, named=True)
         folder = target.rstrip("/") + "/"
-        files = tuple(self._write(folder, selected.table, keys, compression))
+        most = files_per_unload(query)
+        files = tuple(self._write(folder, selected.table, keys, compression, most))
+        self._leave_orphan(files)
         nothing = pa.table({"rows": pa.array([], pa.int64())})
         outcome = Outcome(nothing, scanned=selected.scanned, files=files)
         return replace(outcome, update_count=selected.table.num_rows)
 
-    def _write(self, folder: str, table: pa.Table, keys: list[str], compression: str) -> Iterator[str]:
+    def _leave_orphan(self, files: tuple[str, ...]) -> None:
+        with self._lock:
+            if not files or not self._orphans:
+                return
+            self._orphans -= 1
+        bucket, key = split_uri(files[0])
+        orphan = f"{key.rpartition('_')[0]}_{uuid.uuid4()}"
+        self._inside.s3.copy_object(Bucket=bucket, Key=orphan, CopySource={"Bucket": bucket, "Key": key})
+
+    def _write(self, folder: str, table: pa.Table, keys: list[str], compression: str, most: int) -> Iterator[str]:
         bucket, prefix = split_uri(folder)
         parts = _split_by(table, keys)
         if len(parts) > MOST_OPEN_PARTITIONS:
@@ -99,13 +124,18 @@ class Statements:
         with tempfile.TemporaryDirectory(prefix="unload-") as scratch:
             path = Path(scratch) / "part"
             for place, rows in parts:
-                for number in range(min(FILES_PER_UNLOAD, rows.num_rows)):
+                for number in range(min(most, rows.num_rows)):
                     # Rows go round robin: an ORDER BY does not outlive UNLOAD.
-                    part = rows.take(pa.array(range(number, rows.num_rows, FILES_PER_UNLOAD), pa.int64()))
+                    part = rows.take(pa.array(range(number, rows.num_rows, most), pa.int64()))
                     pq.write_table(part, path, compression=compression, use_deprecated_int96_timestamps=True)
                     key = f"{prefix}{place}{stamp}_{uuid.uuid4()}"
                     self._inside.s3.upload_file(str(path), bucket, key)
                     yield f"s3://{bucket}/{key}"
+
+
+def files_per_unload(query: str) -> int:
+    """Return how many files a query of enough rows is unloaded to: the same for the same SELECT, 1 to 30."""
+    return random.Random(" ".join(query.split())).randint(1, MOST_FILES_PER_UNLOAD)
 
 
 def _unload_options(text: str) -> tuple[str, list[str]]:

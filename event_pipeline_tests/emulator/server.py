@@ -133,7 +133,8 @@ class EmulatedAws:
         inside = Inside(moto_endpoint, self.region)
         files = self._folder / "files"
         files.mkdir()
-        self._athena = Athena(inside, Statements(inside, Tables(inside, files)), self._query_queue_seconds)
+        self._statements = Statements(inside, Tables(inside, files))
+        self._athena = Athena(inside, self._statements, self._query_queue_seconds)
         # Filled in below: jobs need the endpoint's port, and the endpoint needs the jobs.
         job_environment: dict[str, str] = {}
         self._jobs = GlueJobs(
@@ -314,6 +315,10 @@ class EmulatedAws:
         """Let the next query that holds a text fail by itself, before or after its statement has done its work."""
         failure = QueryFailedError(reason, category=1 if system else 2, retryable=retryable)
         self._athena.plan(PlannedFailure(failure, after_effect, containing))
+
+    def leave_orphans(self, times: int = 1) -> None:
+        """Let the next UNLOADs with rows leave a file beside those that they name in their manifest."""
+        self._statements.leave_orphans(times)
 
 
 def _flex_is_not_queued(call: Call) -> None:

@@ -336,7 +336,7 @@ def test_unload_writes_files_without_order_to_an_empty_prefix_only(account: Acco
     assert results["UpdateCount"] == 3
     assert results["ResultSet"]["Rows"] == []
     keys = account.keys("unload/plain/")
-    assert len(keys) == 2
+    assert len(keys) == 3
     manifest = execution["Statistics"]["DataManifestLocation"].removeprefix(f"s3://{BUCKET}/")
     listed = account.s3.get_object(Bucket=BUCKET, Key=manifest)["Body"].read().decode().splitlines()
     assert sorted(listed) == sorted(f"s3://{BUCKET}/{key}" for key in keys)
@@ -473,3 +473,29 @@ def test_json_is_read_by_projection_without_registered_partitions(aws: EmulatedA
     broken = "events/year=2025/month=12/day=08/hour=00/minute=05/events-20251208-000500.jsonl.gz"
     account.s3.put_object(Bucket=BUCKET, Key=broken, Body=gzip.compress(b"{}")[:-4])
     assert account.reason("SELECT * FROM events WHERE day = '08'").startswith("HIVE_CURSOR_ERROR: Failed to read file")
+
+
+def test_a_select_is_unloaded_to_one_to_thirty_files_always_the_same_number(account: Account) -> None:
+    def files(first: int, folder: str) -> int:
+        execution = account.execution(
+            f"UNLOAD (SELECT n FROM UNNEST(sequence({first}, {first + 39})) AS t(n)) "
+            f"TO 's3://{BUCKET}/unload/{folder}/' WITH (format = 'PARQUET')"
+        )
+        assert execution["Status"]["State"] == "SUCCEEDED", execution["Status"]
+        return len(account.keys(f"unload/{folder}/"))
+
+    counted = [files(first, f"many-{first}") for first in range(6)]
+    assert len(set(counted)) > 1
+    assert all(1 <= each <= 30 for each in counted)
+    assert files(0, "again") == counted[0]
+
+
+def test_orphans_lie_beside_what_the_manifest_names(aws: EmulatedAws, account: Account) -> None:
+    aws.leave_orphans()
+    execution = account.execution(
+        f"UNLOAD (SELECT 1 AS one) TO 's3://{BUCKET}/unload/stray/' WITH (format = 'PARQUET')"
+    )
+    assert execution["Status"]["State"] == "SUCCEEDED", execution["Status"]
+    manifest = execution["Statistics"]["DataManifestLocation"].removeprefix(f"s3://{BUCKET}/")
+    listed = account.s3.get_object(Bucket=BUCKET, Key=manifest)["Body"].read().decode().splitlines()
+    assert (len(account.keys("unload/stray/")), len(listed)) == (2, 1)

@@ -19,6 +19,7 @@ import pyarrow as pa
 from event_pipeline.engines.aws.athena_failures import query_failure, shown, start_refusal
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.aws.costs import Meter
+from event_pipeline.engines.aws.storage import Bucket, split_url
 from event_pipeline.engines.base import (
     LimitError,
     PassingFaultError,
@@ -52,6 +53,8 @@ class Execution:
 
     id: str
     bytes_scanned: int
+    manifest: str | None = None
+    """URL of the list of the files that it wrote; None for a statement that writes none."""
 
 
 class Athena:
@@ -85,6 +88,18 @@ class Athena:
             raise
         finally:
             self._waited_for.discard(execution_id)
+
+    def written(self, execution: Execution) -> set[str]:
+        """Return the URLs of the files that an UNLOAD wrote, as its data manifest names them, one a line.
+
+        Athena runs parts of a statement again by itself and leaves what the first attempt wrote, so a listing of the
+        target can show more. A statement without rows has no manifest, or an empty one.
+        """
+        if execution.manifest is None:
+            return set()
+        bucket, key = split_url(execution.manifest)
+        found = Bucket(self._aws, bucket).read(key)
+        return {line.strip() for line in found[0].decode().splitlines() if line.strip()} if found else set()
 
     def stop_all(self) -> None:
         """Stop the statements that other threads wait for, because what they belong to was interrupted."""
@@ -156,7 +171,8 @@ class Athena:
                 meter.query(scanned)
                 if state != "SUCCEEDED":
                     raise query_failure(execution)
-                return Execution(execution_id, scanned)
+                manifest = execution.get("Statistics", {}).get("DataManifestLocation")
+                return Execution(execution_id, scanned, manifest)
             if time.monotonic() > deadline:
                 self._stop(execution_id)
                 raise PassingFaultError(

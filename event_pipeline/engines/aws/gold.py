@@ -32,7 +32,7 @@ from event_pipeline.engines.aws.catalog import (
 )
 from event_pipeline.engines.aws.commits import CommitStore, OvertakenError, Published
 from event_pipeline.engines.aws.costs import Meter
-from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.engines.aws.storage import Bucket, StoredObject
 from event_pipeline.engines.base import GoldRefresh, Measure, PassingFaultError, Progress, QueryError, StorageError
 from event_pipeline.engines.commit import DataFile, DayCommit, PartialCommit
 from event_pipeline.engines.decisions import (
@@ -55,8 +55,14 @@ from event_pipeline.rules.arrow import arrow_type
 from event_pipeline.rules.contract import HOUR_TABLES, LANDING_HOUR_COLUMNS, SILVER_EVENTS, Column, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
+from event_pipeline.rules.silver_files import PARQUET_OPTIONS
 from event_pipeline.settings import Settings
 
+_MOST_UNLOADS = 3
+"""Attempts at one query whose target holds other files than its manifest names."""
+_COMPACTED_BYTES = 64 << 20
+"""Files of UNLOAD that are together no larger become one; larger ones are worth a request each."""
+_COMPACTED_NAME = "rows.parquet"
 _MOST_FOLDS = 10
 """Attempts at one day while other processes fold it, too."""
 _SECONDS_BETWEEN_FOLDS = 0.2
@@ -194,12 +200,11 @@ class GoldRefresher:
             if self._differs(published.commit, present):
                 self._show_partial(hour)
             return None
-        run_id = new_run_id()
-        prefix = layout.partial_run(name, hour, run_id)
         silver_rows = _select(SILVER_EVENTS, hour_values_of([hour]))
         rows = with_relations(parse_query(self._table.partial), {"silver_events": silver_rows})
-        self._unload(_typed(rows, self._partials.columns), prefix, run_id)
-        files, tables = self._unloaded(prefix, partial_table(name), self._partials.columns)
+        run_id, files, tables = self._unload(
+            rows, partial_table(name), self._partials.columns, lambda run: layout.partial_run(name, hour, run)
+        )
         days: dict[str, int] = {}
         for table in tables:
             for counted in pc.value_counts(table.column("event_date")).to_pylist():
@@ -281,16 +286,15 @@ class GoldRefresher:
         folded = is_folded(published.commit, entry.run_id if entry else None, partials, self._table.version)
         if not force and folded and published.commit and not self._commits.missing_files(published.commit):
             return None
-        run_id = new_run_id()
-        prefix = layout.day_run(name, day, run_id)
-        files: tuple[DataFile, ...] = ()
+        run_id, files = new_run_id(), tuple[DataFile, ...]()
         if partials:
             hours = [Hour.of_hive_path(path) for path in partials]
             condition = f"event_date = DATE '{day}' AND {hour_values_of(hours)}"
             source = _select(self._partials, condition, partition_columns=False)
             fold = with_relations(parse_query(self._table.fold), {"partials": source})
-            self._unload(_typed(fold, self._table.columns), prefix, run_id)
-            files, _ = self._unloaded(prefix, gold_table(name), self._table.columns)
+            run_id, files, _ = self._unload(
+                fold, gold_table(name), self._table.columns, lambda run: layout.day_run(name, day, run)
+            )
         commit = DayCommit(name, day, run_id, commit_time(), self._table.version, partials, files)
         self._commits.publish(commit, published.etag)
         self._show_newest(lambda: self._commits.day(name, day))
@@ -331,38 +335,76 @@ class GoldRefresher:
 
     # -- files
 
-    def _unload(self, query: exp.Query, prefix: str, token: str) -> None:
-        renamed = rename_databases(query, lambda database: self._catalog.database(f"{database}."))
-        self._athena.run(
-            f"UNLOAD ({render(renamed, 'athena')}) TO '{self._lake.url(prefix)}' "
-            "WITH (format = 'PARQUET', compression = 'ZSTD')",
-            self._meter,
-            token=token,
-        )
+    def _unload(
+        self, query: exp.Query, table: str, columns: Sequence[Column], prefix_of: Callable[[str], str]
+    ) -> tuple[str, tuple[DataFile, ...], list[pa.Table]]:
+        """Run a query into a prefix of its own; return the run id, and the files with their content, which is small.
 
-    def _unloaded(
-        self, prefix: str, table: str, columns: Sequence[Column]
-    ) -> tuple[tuple[DataFile, ...], list[pa.Table]]:
-        """Read what UNLOAD wrote, which is small, and describe it for a commit record.
+        A partition shows every file below its location. So where other files are found than the manifest names, the
+        prefix is left to housekeeping, and the query runs again into another one.
 
         Raises:
+            PassingFaultError: other files were found every time.
             StorageError: a file's columns or types are not the declared ones.
         """
+        typed = rename_databases(_typed(query, columns), lambda database: self._catalog.database(f"{database}."))
+        select = render(typed, "athena")
+        odd = list[str]()
+        for _ in range(_MOST_UNLOADS):
+            run_id = new_run_id()
+            target = self._lake.url(prefix_of(run_id))
+            statement = f"UNLOAD ({select}) TO '{target}' WITH (format = 'PARQUET', compression = 'ZSTD')"
+            execution = self._athena.run(statement, self._meter, token=run_id)
+            stored = list(self._lake.list(prefix_of(run_id)))
+            odd = sorted({self._lake.url(each.key) for each in stored} ^ self._athena.written(execution))
+            if not odd:
+                return self._compacted(run_id, stored, table, columns, prefix_of)
+        raise PassingFaultError(
+            f"{table}: {_MOST_UNLOADS} times, other files were found than Athena says that UNLOAD wrote (the last time "
+            f"{len(odd)}, first: {odd[0]}); nothing was published: run again"
+        )
+
+    def _compacted(
+        self,
+        run_id: str,
+        stored: Sequence[StoredObject],
+        table: str,
+        columns: Sequence[Column],
+        prefix_of: Callable[[str], str],
+    ) -> tuple[str, tuple[DataFile, ...], list[pa.Table]]:
+        """Read what UNLOAD wrote, and put small files together to one, in a prefix of its own.
+
+        UNLOAD writes about as many files as Athena has writers, however few rows there are, and every fold of a day
+        reads the files of up to 200 hours. One PUT saves all of them as many GETs as there are files more.
+        """
         files, tables = [], []
-        for each in self._lake.list(prefix):
+        for each in stored:
             found = self._lake.read(each.key)
             if found is None:
                 raise PassingFaultError(f"{self._lake.url(each.key)}: it vanished while it was read")
             try:
-                content = pq.read_table(pa.BufferReader(found[0]))
+                # Athena may write timestamps as INT96, which has nanoseconds; its own have milliseconds.
+                content = pq.read_table(pa.BufferReader(found[0]), coerce_int96_timestamp_unit="ms")
             except (pa.ArrowException, OSError) as error:
                 raise StorageError(f"{self._lake.url(each.key)}: Athena's file cannot be read: {error}") from error
             _check_columns(self._lake.url(each.key), content.schema, columns)
-            digest = hashlib.sha256(found[0]).hexdigest()
-            files.append(DataFile(table, each.key, content.num_rows, len(found[0]), digest))
+            files.append(_data_file(table, each.key, content.num_rows, found[0]))
             tables.append(content)
-            self._sizes.append(len(found[0]))
-        return tuple(files), tables
+        if len(files) > 1 and sum(file.size for file in files) <= _COMPACTED_BYTES:
+            run_id, tables = new_run_id(), [pa.concat_tables(tables)]
+            sink = pa.BufferOutputStream()
+            pq.write_table(tables[0], sink, **PARQUET_OPTIONS)
+            body, key = sink.getvalue().to_pybytes(), f"{prefix_of(run_id)}{_COMPACTED_NAME}"
+            self._lake.write(key, body)
+            # Nobody was ever told of them. Where this breaks off, they are an abandoned build for housekeeping.
+            self._lake.delete(file.path for file in files)
+            files = [_data_file(table, key, tables[0].num_rows, body)]
+        self._sizes += [file.size for file in files]
+        return run_id, tuple(files), tables
+
+
+def _data_file(table: str, key: str, rows: int, body: bytes) -> DataFile:
+    return DataFile(table, key, rows, len(body), hashlib.sha256(body).hexdigest())
 
 
 def hours_behind(table: GoldTable, catalog: GlueCatalog, settings: Settings, hours: HourRange | None) -> list[Hour]:
