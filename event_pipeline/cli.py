@@ -169,7 +169,9 @@ def generate(
 
 def _raw_place(settings: Settings) -> str:
     """Say where the engine of the settings looks for raw objects."""
-    return f"s3://{settings.raw_bucket}" if settings.env is Environment.AWS else str(settings.root.absolute() / "raw")
+    if settings.env is Environment.AWS:
+        return f"s3://{settings.raw_bucket}/{settings.raw_prefix}"
+    return str(settings.raw_folder)
 
 
 def _generate_hours(settings: Settings, options: GeneratorOptions, first: Hour, hours: int) -> None:
@@ -181,7 +183,7 @@ def _generate_hours(settings: Settings, options: GeneratorOptions, first: Hour, 
             f"--start {first}: allowed is from the first partition {settings.first_partition} "
             f"(EVENT_PIPELINE_FIRST_PARTITION) to the present hour {Hour.containing(datetime.now(UTC))}"
         )
-    folder = settings.root.absolute() / "raw"
+    folder = settings.raw_folder
     landing_hours = HourRange(first, first.plus(hours))
     with progress(total=len(landing_hours) * options.files_per_hour) as view:
         written = count(1)
@@ -198,7 +200,7 @@ def _generate_live(settings: Settings, options: GeneratorOptions, every: int, ob
     from event_pipeline.generator import generate_live
     from event_pipeline.reporting.generated import object_line, print_generated, print_not_read
 
-    folder = settings.root.absolute() / "raw"
+    folder = settings.raw_folder
     with progress() as view:
         view.step(f"one raw object every {every} s into {folder}; Ctrl-C ends it")
         totals = generate_live(folder, every, options, objects, lambda made: view.note(object_line(made)))

@@ -30,6 +30,8 @@ PREFIX = "EVENT_PIPELINE_"
 
 _LOGIN = re.compile(r"//[^/?#]*@")
 """User and password in an address."""
+RAW_PREFIX_FORM = re.compile(r"(?=.{0,200}$)([A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*/)*", re.ASCII)
+"""The same as the template's parameter RawPrefix takes."""
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
 
 
@@ -254,6 +256,13 @@ class Settings(BaseSettings):
         default="", description="Address of docs/runbook.md for the links in alerts, without an anchor"
     )
 
+    raw_prefix: str = Field(
+        default="",
+        description=(
+            "What comes before `events/` in the keys of raw objects, with its slash at the end: capstone/raw/; on this "
+            "machine folders below raw/"
+        ),
+    )
     aws_region: str = Field(default="", description="AWS: region of buckets, Glue and Athena, for example us-east-1")
     aws_account: str = Field(
         default="",
@@ -342,6 +351,16 @@ class Settings(BaseSettings):
             raise ValueError("an account has 12 digits")
         return value
 
+    @field_validator("raw_prefix")
+    @classmethod
+    def _key_prefix(cls, value: str) -> str:
+        if not RAW_PREFIX_FORM.fullmatch(value):
+            raise ValueError(
+                "write folder names with a slash after each, for example capstone/raw/: letters, digits, _ and -, dots "
+                "only inside a name and one at a time; no slash at the start, no empty name, 200 characters at most"
+            )
+        return value
+
     @field_validator("ui_hosts")
     @classmethod
     def _host_names(cls, value: str) -> str:
@@ -401,6 +420,11 @@ class Settings(BaseSettings):
             self.max_object_bytes,
             self.max_object_records,
         )
+
+    @property
+    def raw_folder(self) -> Path:
+        """Where `events/` of the raw objects is on this machine."""
+        return self.root.absolute() / "raw" / self.raw_prefix
 
     @property
     def dagster_home(self) -> Path:

@@ -89,7 +89,7 @@ def make(settings: Settings, client: Callable[[str], Any], role: str, cleaning: 
             cleaning.callback(glue.delete_database, Name=f"{settings.database_prefix}{database}")
         glue.create_table(
             DatabaseName=f"{settings.database_prefix}bronze",
-            TableInput=resources.bronze_table_input(settings.raw_bucket),
+            TableInput=resources.bronze_table_input(settings.raw_bucket, settings.raw_prefix),
         )
         athena.create_work_group(Name=settings.athena_workgroup, Configuration=resources.work_group(settings))
         cleaning.callback(athena.delete_work_group, WorkGroup=settings.athena_workgroup, RecursiveDeleteOption=True)

@@ -135,6 +135,8 @@ class PlannedHour:
     """An instant at which the hour was not over yet, which its manifest bears; None for an hour that is over."""
     decoded: str | None = None
     """Prefix inside the lake bucket that keeps what is decoded for later builds, with a slash; None keeps nothing."""
+    raw_prefix: str = ""
+    """Before the objects' keys in the raw bucket; ends with a slash where there is one."""
 
     @property
     def fingerprint(self) -> str:
@@ -179,7 +181,7 @@ def judge_object(planned: PlannedHour, number: int, progress: Accumulator[list[A
     What an earlier build of an open hour left is taken as it is.
     """
     listed = planned.objects[number]
-    place = f"s3://{planned.raw_bucket}/{listed.key}"
+    place = f"s3://{planned.raw_bucket}/{planned.raw_prefix}{listed.key}"
     s3 = s3_client(planned.region)
     if planned.decoded:
         try:
@@ -325,7 +327,8 @@ def read_object(
         rows = ScratchStreams(folder)
         account: ObjectAccount | None = None
         try:
-            stored = s3.get_object(Bucket=planned.raw_bucket, Key=listed.key, IfMatch=f'"{listed.etag}"')["Body"]
+            key = f"{planned.raw_prefix}{listed.key}"
+            stored = s3.get_object(Bucket=planned.raw_bucket, Key=key, IfMatch=f'"{listed.etag}"')["Body"]
             account = judge_stored_object(
                 stored,
                 rows,
@@ -778,7 +781,8 @@ def read_plan(s3: Any, uri: str, token: str, region: str | None) -> list[Planned
             document["limits"]["max_object_bytes"],
             document["limits"]["max_object_records"],
         )
-        return [planned_hour(each, limits, document["raw_bucket"], region) for each in document["hours"]]
+        hours = [planned_hour(each, limits, document["raw_bucket"], region) for each in document["hours"]]
+        return [replace(each, raw_prefix=document.get("raw_prefix", "")) for each in hours]
     except (KeyError, TypeError, ValueError) as error:
         raise SilverJobError(f"plan {uri}: damaged: {error!r}") from error
 

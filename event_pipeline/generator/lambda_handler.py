@@ -29,7 +29,7 @@ class UnknownTickError(ValueError):
 
 
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
-    """Write the object of one tick to the bucket RAW_BUCKET and return its key, records and bytes.
+    """Write the object of one tick to the bucket RAW_BUCKET, below RAW_PREFIX, and return its key, records and bytes.
 
     EVENTS_PER_FILE and SEED say what is generated. `scheduled_time` of the event is the tick, cut to five minutes.
 
@@ -39,7 +39,7 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     """
     started = time.monotonic()
     landed = tick_of(event)
-    key = Hour.containing(landed).raw_key(landed)
+    key = os.environ["RAW_PREFIX"] + Hour.containing(landed).raw_key(landed)
     options = GeneratorOptions(events_per_file=int(os.environ["EVENTS_PER_FILE"]), seed=int(os.environ["SEED"]))
     with tempfile.TemporaryFile() as stored:
         counts = write_object(stored, landed, options)

@@ -114,7 +114,7 @@ def _places_on_aws(settings: Settings) -> list[tuple[str, str]]:
 
     databases = ", ".join(f"{settings.database_prefix}{name}" for name in DATABASES)
     return [
-        (f"s3://{settings.raw_bucket}/{RAW_ROOT}", "what landed, never changed"),
+        (f"s3://{settings.raw_bucket}/{settings.raw_prefix}{RAW_ROOT}", "what landed, never changed"),
         (f"s3://{settings.lake_bucket}/", "Parquet files and commit records"),
         (f"s3://{settings.artifacts_bucket}/", "the Glue job's code and plans, results of queries"),
         (f"Athena workgroup {settings.athena_workgroup}", f"asks the databases {databases}"),

@@ -67,7 +67,7 @@ def _identity(aws: Aws) -> Finding:
 
 def _bucket(aws: Aws, setting: str) -> Finding:
     name, subject = getattr(aws.settings, setting), setting.replace("_", " ")
-    prefix = RAW_ROOT if setting == "raw_bucket" else ""
+    prefix = f"{aws.settings.raw_prefix}{RAW_ROOT}" if setting == "raw_bucket" else ""
     listed = aws.call("s3", "list_objects_v2", f"s3://{name}", Bucket=name, Prefix=prefix, MaxKeys=1)
     found = f"s3://{name} can be listed" + ("" if listed.get("KeyCount") else " and is empty")
     return Finding(Level.OK, subject, found)

@@ -41,9 +41,10 @@ def object_line(made: GeneratedObject) -> str:
 def print_not_read(settings: Settings, folder: Path, console: Console) -> None:
     """Say that the pipeline on AWS does not read what the generator wrote here, and how it would."""
     if settings.env is Environment.AWS:
+        raw = f"s3://{settings.raw_bucket}/{settings.raw_prefix}"
         console.print(
-            f"EVENT_PIPELINE_ENV=aws reads s3://{settings.raw_bucket}/{RAW_ROOT} and none of these files: upload "
-            f"them with aws s3 sync {shlex.quote(str(folder))} s3://{settings.raw_bucket}/",
+            f"EVENT_PIPELINE_ENV=aws reads {raw}{RAW_ROOT} and none of these files: upload them with "
+            f"aws s3 sync {shlex.quote(str(folder))} {raw}",
             style=WARNING,
             soft_wrap=True,
         )

@@ -22,7 +22,7 @@ def needs_of_the_job(settings: Settings, partition: str, account: str) -> Iterat
     s3 = f"arn:{partition}:s3:::"
     for bucket in (settings.raw_bucket, settings.lake_bucket, settings.artifacts_bucket):
         yield _SEE, s3 + bucket
-    yield ("s3:GetObject",), f"{s3}{settings.raw_bucket}/{RAW_ROOT}x"
+    yield ("s3:GetObject",), f"{s3}{settings.raw_bucket}/{settings.raw_prefix}{RAW_ROOT}x"
     for prefix in ("artifacts/", "plans/"):
         yield ("s3:GetObject",), f"{s3}{settings.artifacts_bucket}/{prefix}x"
     yield ("s3:GetObject", "s3:PutObject"), f"{s3}{settings.artifacts_bucket}/pipes/x"
@@ -42,7 +42,7 @@ def needs_of_the_orchestrator(settings: Settings, partition: str, account: str) 
     for bucket in (settings.raw_bucket, settings.lake_bucket, settings.artifacts_bucket):
         yield ("s3:ListBucket", "s3:GetBucketLocation"), f"{s3}:{bucket}"
     objects = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
-    yield ("s3:GetObject",), f"{s3}:{settings.raw_bucket}/{RAW_ROOT}x"
+    yield ("s3:GetObject",), f"{s3}:{settings.raw_bucket}/{settings.raw_prefix}{RAW_ROOT}x"
     for prefix in ("runs/", "commits/", "costs/", "decoded/"):
         yield objects, f"{s3}:{settings.lake_bucket}/{prefix}x"
     yield ("s3:GetObject", "s3:PutObject"), f"{s3}:{settings.lake_bucket}/alerts.json"

@@ -216,6 +216,11 @@ def misplaced(key: str, first_partition: Hour, now: datetime) -> str | None:
     return f"not named {RAW_LAYOUT}" if hour is None else implausible(hour, first_partition, now)
 
 
+def elsewhere(raw_prefix: str) -> str:
+    """Say why an object that is named as raw objects are is not read: it is not below the prefix of the settings."""
+    return f"not below {raw_prefix} (EVENT_PIPELINE_RAW_PREFIX)"
+
+
 def contiguous(hours: Iterable[Hour], most: int) -> list[HourRange]:
     """Join hours into ranges without gaps of at most `most` hours each, in order."""
     ranges: list[HourRange] = []

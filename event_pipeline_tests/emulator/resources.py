@@ -43,7 +43,8 @@ def create_resources(settings: Settings, client: Client, wheels: Sequence[Artifa
             DatabaseName=f"{settings.database_prefix}{table.database}", TableInput=table_input(table, location)
         )
     glue.create_table(
-        DatabaseName=f"{settings.database_prefix}bronze", TableInput=bronze_table_input(settings.raw_bucket)
+        DatabaseName=f"{settings.database_prefix}bronze",
+        TableInput=bronze_table_input(settings.raw_bucket, settings.raw_prefix),
     )
     client("athena").create_work_group(Name=settings.athena_workgroup, Configuration=work_group(settings))
     role = client("iam").create_role(RoleName=JOB_ROLE, AssumeRolePolicyDocument=_TRUST_GLUE)["Role"]["Arn"]
@@ -101,7 +102,7 @@ def _additional_modules(settings: Settings, wheels: Sequence[Artifact]) -> dict[
     }
 
 
-def bronze_table_input(raw_bucket: str) -> dict[str, Any]:
+def bronze_table_input(raw_bucket: str, raw_prefix: str = "") -> dict[str, Any]:
     """Return the Glue table of the raw objects: every field as text, partitions by projection instead of repair.
 
     `timestamp` is a reserved word of Athena's DDL, so the column is called `event_timestamp`.
@@ -121,7 +122,7 @@ def bronze_table_input(raw_bucket: str) -> dict[str, Any]:
         "PartitionKeys": [{"Name": key, "Type": "string"} for key in ranges],
         "StorageDescriptor": {
             "Columns": [{"Name": column, "Type": "string"} for column in columns],
-            "Location": f"s3://{raw_bucket}/{RAW_ROOT}",
+            "Location": f"s3://{raw_bucket}/{raw_prefix}{RAW_ROOT}",
             "InputFormat": "org.apache.hadoop.mapred.TextInputFormat",
             "OutputFormat": "org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat",
             "SerdeInfo": {

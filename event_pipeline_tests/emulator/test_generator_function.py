@@ -29,7 +29,13 @@ SHIPPED = ("__init__.py", "generator/*.py", "rules/__init__.py", "rules/contract
 @pytest.fixture
 def function(aws: EmulatedAws, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of the function, in the emulated account."""
-    for name, value in {**aws.environment(), "RAW_BUCKET": BUCKET, "EVENTS_PER_FILE": "20", "SEED": "7"}.items():
+    for name, value in {
+        **aws.environment(),
+        "RAW_BUCKET": BUCKET,
+        "RAW_PREFIX": "",
+        "EVENTS_PER_FILE": "20",
+        "SEED": "7",
+    }.items():
         monkeypatch.setenv(name, value)
 
 
@@ -51,6 +57,13 @@ def test_a_tick_leaves_one_object_and_its_repetition_changes_nothing(account: Ac
     assert handler({"scheduled_time": "2025-12-07T22:05:01Z"}, None) == {**first, "was_there": True}
     assert account.s3.get_object(Bucket=BUCKET, Key=KEY)["LastModified"] == stored["LastModified"]
     assert account.keys("events/") == [KEY]
+
+
+@pytest.mark.usefixtures("function")
+def test_a_tick_is_written_below_the_prefix(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAW_PREFIX", "capstone/raw/")
+    assert handler(TICK, None)["key"] == f"capstone/raw/{KEY}"
+    assert account.keys("capstone/") == [f"capstone/raw/{KEY}"]
 
 
 @pytest.mark.usefixtures("function")
@@ -113,7 +126,14 @@ def test_a_full_object_fits_the_memory_and_time_of_the_function(aws: EmulatedAws
         "status = open('/proc/self/status').read().split()\n"
         "print(int(status[status.index('VmHWM:') + 1]) / 1024, used.ru_utime + used.ru_stime)\n"
     )
-    environment = {**os.environ, **aws.environment(), "RAW_BUCKET": BUCKET, "EVENTS_PER_FILE": "750000", "SEED": "7"}
+    environment = {
+        **os.environ,
+        **aws.environment(),
+        "RAW_BUCKET": BUCKET,
+        "RAW_PREFIX": "",
+        "EVENTS_PER_FILE": "750000",
+        "SEED": "7",
+    }
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     megabytes, cpu_seconds = map(float, done.stdout.splitlines()[-1].split())

@@ -64,7 +64,7 @@ def test_tables_and_databases_are_the_same(settings: Settings, deployed: dict[st
         table.full_name: table_input(table, f"s3://{settings.lake_bucket}/tables/{table.database}/{table.name}/")
         for table in HOUR_TABLES
     }
-    assert tables == {**expected, "bronze.events": bronze_table_input(settings.raw_bucket)}
+    assert tables == {**expected, "bronze.events": bronze_table_input(settings.raw_bucket, settings.raw_prefix)}
     databases = {each["DatabaseInput"]["Name"] for each in deployed.values() if "DatabaseInput" in each}
     assert databases == set(DATABASES)
 

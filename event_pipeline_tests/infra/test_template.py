@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 
 import pytest
 
+from event_pipeline.settings import SettingsError, load_settings
 from event_pipeline_tests.infra import checks
 from event_pipeline_tests.infra.checks import CHECKS
 from event_pipeline_tests.infra.template import TEMPLATE, Template
@@ -219,7 +222,7 @@ PLANTED = [
     ("raw that expires unseen", "MinValue: 35", "MinValue: 1", checks.raw_outlives_what_is_looked_for),
     (
         "another prefix",
-        "object: {key: [prefix: events/]}",
+        'object: {key: [prefix: !Sub "${RawPrefix}events/"]}',
         "object: {key: [prefix: event/]}",
         checks.new_objects_reach_the_queue,
     ),
@@ -394,3 +397,38 @@ def test_cfn_lint_catches_what_it_is_there_for() -> None:
 
 def test_every_check_has_a_fault_that_it_catches() -> None:
     assert {fault[3] for fault in PLANTED} | {checks.linted} == set(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "is_taken"),
+    [
+        ("", True), ("raw/", True), ("capstone/raw/", True), ("Team-1_a/v1.2/raw/", True), ("x" * 199 + "/", True),
+        ("raw", False), ("/raw/", False), ("/", False), ("a//b/", False), ("../", False), ("a/../b/", False),
+        ("./", False), (".raw/", False), ("a./", False), ("a..b/", False), ("a b/", False), ("a*/", False),
+        ("a?/", False), ("${x}/", False), ("'/", False), ("year=2025/", False), ("\u00e9/", False), ("a\n/", False),
+        ("raw/\n", False), ("%2e/", False), ("a\\b/", False), ("x" * 200 + "/", False),
+    ],
+)  # fmt: skip
+def test_a_prefix_of_raw_is_folder_names_in_the_template_and_in_the_settings(
+    template: Template, prefix: str, is_taken: bool
+) -> None:
+    parameter = template.parameters["RawPrefix"]
+    matches = re.fullmatch(parameter["AllowedPattern"], prefix) is not None and len(prefix) <= parameter["MaxLength"]
+    assert matches is is_taken
+    if is_taken:
+        assert load_settings(raw_prefix=prefix).raw_prefix == prefix
+    else:
+        with pytest.raises(SettingsError, match="EVENT_PIPELINE_RAW_PREFIX"):
+            load_settings(raw_prefix=prefix)
+
+
+def test_everything_of_raw_is_below_its_prefix(template: Template) -> None:
+    given = {**checks.EVERYTHING_ON, "RawPrefix": "capstone/raw/"}
+    plain = json.dumps(template.with_parameters(**checks.EVERYTHING_ON), sort_keys=True)
+    below = json.dumps(template.with_parameters(**given), sort_keys=True)
+    # The bucket's lifecycle, the filter of notices, Bronze, the roles of job, orchestrator and generator, the function.
+    for place in ('"Prefix": "', '"prefix": "', "s3://<rawbucket>/", "arn:aws:s3:::<rawbucket>/"):
+        count = plain.count(f"{place}events/")
+        assert count > 0, place
+        assert (below.count(f"{place}events/"), below.count(f"{place}capstone/raw/events/")) == (0, count), place
+    assert '"RAW_PREFIX": "capstone/raw/"' in below

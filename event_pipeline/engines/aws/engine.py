@@ -93,7 +93,7 @@ class AwsEngine:
         self._gold_folder = gold_folder
         self._aws = Aws(settings)
         self._lake = Bucket(self._aws, settings.lake_bucket)
-        raw = Bucket(self._aws, settings.raw_bucket)
+        raw = Bucket(self._aws, settings.raw_bucket, settings.raw_prefix)
         self._raw = RawStore(raw, settings.first_partition, clock)
         self._digests = RawDigests(raw, self._lake)
         self._commits = CommitStore(self._lake)
@@ -127,7 +127,11 @@ class AwsEngine:
     def take_notices(self, done_with: Sequence[str]) -> RawNotices:
         """Take what the queue of new raw objects holds, where the settings name one."""
         url = self._settings.raw_queue_url
-        return NoticeQueue(self._aws, url).take(done_with) if url else RawNotices(frozenset(), ())
+        return (
+            NoticeQueue(self._aws, url, self._settings.raw_prefix).take(done_with)
+            if url
+            else RawNotices(frozenset(), ())
+        )
 
     def open_raw(self, key: str) -> BinaryIO:
         """Open the stored bytes of one raw object."""

@@ -355,6 +355,7 @@ class GlueJob:
                 "max_object_records": limits.max_object_records,
             },
             "raw_bucket": self._settings.raw_bucket,
+            "raw_prefix": self._settings.raw_prefix,
             "hours": [self._planned_hour(each.input.listing, each.input.open_at, each.run_id) for each in planned],
         }
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote_plus
 
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.base import RawNotices
-from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.hour import Hour, elsewhere
 
 MESSAGES_PER_CALL = 10
 CALLS_AT_ONCE = 5
@@ -32,8 +32,9 @@ _LOG = logging.getLogger(__name__)
 class NoticeQueue:
     """One queue, by URL."""
 
-    def __init__(self, aws: Aws, url: str) -> None:
+    def __init__(self, aws: Aws, url: str, raw_prefix: str = "") -> None:
         self._aws = aws
+        self._prefix = raw_prefix
         self._url = url
 
     def take(self, done_with: Sequence[str]) -> RawNotices:
@@ -65,7 +66,13 @@ class NoticeQueue:
                         message["Body"],
                     )
                     continue
-                hours.update(hour for key in keys if (hour := Hour.of_raw_key(key)))
+                for key in keys:
+                    if not key.startswith(self._prefix):
+                        _LOG.warning(
+                            "%s told of %.200s, which is not read: %s", self._url, key, elsewhere(self._prefix)
+                        )
+                    elif hour := Hour.of_raw_key(key.removeprefix(self._prefix)):
+                        hours.add(hour)
                 receipts.append(message["ReceiptHandle"])
             if not messages:
                 break

@@ -11,11 +11,15 @@ from typing import BinaryIO
 from event_pipeline.engines.aws.storage import Bucket, StoredObject
 from event_pipeline.engines.base import StorageError
 from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
-from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, misplaced, plausible_part
+from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, misplaced, plausible_part
 
 
 class RawStore:
-    """The bucket that producers write to."""
+    """The bucket that producers write to, or what is below the prefix of it that the settings name.
+
+    Keys are without the prefix, here and in everything that is built: objects that are moved to another
+    one are unchanged.
+    """
 
     def __init__(self, bucket: Bucket, first_partition: Hour, clock: Callable[[], datetime]) -> None:
         self._bucket = bucket
@@ -57,13 +61,18 @@ class RawStore:
         }
 
     def unmatched_keys(self) -> list[UnmatchedKey]:
-        """List every key under `events/` that is not read, and why."""
+        """List every key under `events/` that is not read, and why; with a prefix also those under the bucket's own."""
         now = self._clock()
-        return sorted(
+        found = [
             UnmatchedKey(each.key, reason)
             for each in self._list(RAW_ROOT)
             if (reason := misplaced(each.key, self._first_partition, now))
-        )
+        ]
+        # A prefix such as `events/` has them below the bucket's own as well.
+        if (prefix := self._bucket.prefix) and not prefix.startswith(RAW_ROOT):
+            outside = self._bucket.whole().list(RAW_ROOT)
+            found += [UnmatchedKey(each.key, elsewhere(prefix)) for each in outside if not _is_folder(each)]
+        return sorted(found)
 
     def open(self, key: str) -> BinaryIO:
         """Open the stored bytes of one object, which is some 10 MB; `Content-Encoding` is left alone.
@@ -78,7 +87,7 @@ class RawStore:
 
     def _list(self, prefix: str) -> Iterator[StoredObject]:
         # Consoles leave empty objects named like folders behind; they are nobody's data.
-        return (each for each in self._bucket.list(prefix) if not (each.key.endswith("/") and each.size == 0))
+        return (each for each in self._bucket.list(prefix) if not _is_folder(each))
 
     def _prefixes(self, hours: HourRange | None) -> list[str]:
         if hours is None:
@@ -86,6 +95,10 @@ class RawStore:
         if len(hours) == 1:
             return [hours.first.raw_prefix]
         return [f"{RAW_ROOT}year={day:%Y}/month={day:%m}/day={day:%d}/" for day in hours.days]
+
+
+def _is_folder(each: StoredObject) -> bool:
+    return each.key.endswith("/") and each.size == 0
 
 
 def _raw_object(each: StoredObject) -> RawObject:

@@ -35,26 +35,36 @@ class StoredObject:
 
 
 class Bucket:
-    """One bucket, by name."""
+    """One bucket, by name, or what is below a prefix of it: keys are then without the prefix."""
 
-    def __init__(self, aws: Aws, name: str) -> None:
+    def __init__(self, aws: Aws, name: str, prefix: str = "") -> None:
         self.name = name
+        self.prefix = prefix
         self._aws = aws
+
+    def whole(self) -> Bucket:
+        """Return the same bucket without a prefix."""
+        return Bucket(self._aws, self.name)
 
     def url(self, key: str) -> str:
         """Return `s3://bucket/key`."""
-        return f"s3://{self.name}/{key}"
+        return f"s3://{self.name}/{self.prefix}{key}"
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """List every object below a prefix, page after page, by key."""
-        for page in self._aws.pages("s3", "list_objects_v2", self.url(prefix), Bucket=self.name, Prefix=prefix):
+        for page in self._aws.pages(
+            "s3", "list_objects_v2", self.url(prefix), Bucket=self.name, Prefix=f"{self.prefix}{prefix}"
+        ):
             for each in page.get("Contents", []):
-                yield StoredObject(each["Key"], each["ETag"].strip('"'), each["Size"], each["LastModified"])
+                key = each["Key"].removeprefix(self.prefix)
+                yield StoredObject(key, each["ETag"].strip('"'), each["Size"], each["LastModified"])
 
     def read(self, key: str) -> tuple[bytes, str] | None:
         """Return the stored bytes of an object and its etag; None when there is no such object."""
         try:
-            answer = self._aws.call("s3", "get_object", self.url(key), expected=_NOT_FOUND, Bucket=self.name, Key=key)
+            answer = self._aws.call(
+                "s3", "get_object", self.url(key), expected=_NOT_FOUND, Bucket=self.name, Key=f"{self.prefix}{key}"
+            )
         except ExpectedError:
             return None
         return self._body(answer, key), answer["ETag"].strip('"')
@@ -62,21 +72,28 @@ class Bucket:
     def read_range(self, key: str, first: int, size: int) -> bytes:
         """Return `size` bytes of an object from position `first`."""
         answer = self._aws.call(
-            "s3", "get_object", self.url(key), Bucket=self.name, Key=key, Range=f"bytes={first}-{first + size - 1}"
+            "s3",
+            "get_object",
+            self.url(key),
+            Bucket=self.name,
+            Key=f"{self.prefix}{key}",
+            Range=f"bytes={first}-{first + size - 1}",
         )
         return self._body(answer, key)
 
     def size(self, key: str) -> int | None:
         """Return the size of an object in bytes; None when there is no such object."""
         try:
-            answer = self._aws.call("s3", "head_object", self.url(key), expected=_NOT_FOUND, Bucket=self.name, Key=key)
+            answer = self._aws.call(
+                "s3", "head_object", self.url(key), expected=_NOT_FOUND, Bucket=self.name, Key=f"{self.prefix}{key}"
+            )
         except ExpectedError:
             return None
         return int(answer["ContentLength"])
 
     def write(self, key: str, body: bytes) -> None:
         """Write an object, whatever stood there."""
-        self._aws.call("s3", "put_object", self.url(key), Bucket=self.name, Key=key, Body=body)
+        self._aws.call("s3", "put_object", self.url(key), Bucket=self.name, Key=f"{self.prefix}{key}", Body=body)
 
     def replace(self, key: str, body: bytes, replaces: str | None) -> bool:
         """Write an object if the present one has the etag `replaces`, or, for None, if there is none.
@@ -96,7 +113,7 @@ class Bucket:
                     self.url(key),
                     expected=(*_CONDITION_FAILED, *_CONFLICT, *_NOT_FOUND),
                     Bucket=self.name,
-                    Key=key,
+                    Key=f"{self.prefix}{key}",
                     Body=body,
                     **condition,
                 )
@@ -121,11 +138,11 @@ class Bucket:
                 "delete_objects",
                 f"{self.url(batch[0])} and {len(batch) - 1} more",
                 Bucket=self.name,
-                Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True},
+                Delete={"Objects": [{"Key": f"{self.prefix}{key}"} for key in batch], "Quiet": True},
             )
             for fault in answer.get("Errors", []):
                 raise PassingFaultError(
-                    f"s3:DeleteObjects on {self.url(fault['Key'])}: {fault.get('Code')}: {fault.get('Message')}"
+                    f"s3:DeleteObjects on {self.whole().url(fault['Key'])}: {fault.get('Code')}: {fault.get('Message')}"
                 )
 
     def _body(self, answer: dict[str, Any], key: str) -> bytes:

@@ -72,7 +72,7 @@ class LocalEngine:
         self._gold_folder = gold_folder
         self._clock = clock
         self._layout = Layout(settings.root)
-        self._raw = RawStore(self._layout.raw, settings.first_partition, clock)
+        self._raw = RawStore(self._layout.raw, settings.first_partition, clock, settings.raw_prefix)
         self._digests = RawDigests(self._layout, self._raw)
         self._commits = CommitStore(self._layout)
         self._catalog = Catalog(self._layout.catalog)

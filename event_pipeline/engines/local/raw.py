@@ -13,7 +13,7 @@ from typing import BinaryIO
 from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.local.layout import storage_faults
 from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
-from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, implausible, misplaced, plausible_part
+from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, implausible, misplaced, plausible_part
 
 _LINK = "a link: only regular files and folders below raw/ are read"
 _NOT_REGULAR = "it is no regular file: links, pipes, sockets and devices below raw/ are not read"
@@ -27,8 +27,13 @@ class RawStore:
     else: a link may lead anywhere or in a circle, and opening a pipe or a device can wait for ever.
     """
 
-    def __init__(self, folder: Path, first_partition: Hour, clock: Callable[[], datetime]) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, first_partition: Hour, clock: Callable[[], datetime], raw_prefix: str = ""
+    ) -> None:
+        """`folder` is raw/ itself; keys are without the prefix, which names folders below it."""
+        self._top = folder
+        self._prefix = raw_prefix
+        self._folder = folder / raw_prefix
         self._first_partition = first_partition
         self._clock = clock
 
@@ -71,6 +76,10 @@ class RawStore:
                 found.append(each)
             elif reason := misplaced(each.key, self._first_partition, now):
                 found.append(UnmatchedKey(each.key, reason))
+        # A prefix such as `events/` has them below raw/events as well.
+        if self._prefix and not self._prefix.startswith(RAW_ROOT):
+            outside = RawStore(self._top, self._first_partition, self._clock)._walk(RAW_ROOT)
+            found += [UnmatchedKey(each.key, elsewhere(self._prefix)) for each in outside]
         return sorted(found)
 
     def open(self, key: str) -> BinaryIO:
@@ -89,10 +98,8 @@ class RawStore:
 
     def _check_folder(self) -> None:
         """See that the raw folder can be read: without it every object would seem to be lost."""
-        if self._folder.is_symlink() and not self._folder.exists():
-            raise StorageError(
-                f"{self._folder} is a link to {self._folder.readlink()}, which is not there: is it mounted?"
-            )
+        if self._top.is_symlink() and not self._top.exists():
+            raise StorageError(f"{self._top} is a link to {self._top.readlink()}, which is not there: is it mounted?")
         for folder in (self._folder, self._folder / RAW_ROOT):
             with storage_faults(folder):
                 try:

@@ -47,7 +47,7 @@ def main() -> None:
     failures = []
     for hour in plan["hours"]:
         try:
-            build(s3, hour, plan["raw_bucket"], limits)
+            build(s3, hour, (plan["raw_bucket"], plan["raw_prefix"]), limits)
         except (ClientError, JobError) as error:
             failures.append(f"{hour['hour']}: {error}")
             lake, prefix = split(hour["target"])
@@ -56,11 +56,11 @@ def main() -> None:
         raise JobError("; ".join(failures))
 
 
-def build(s3: Any, planned: dict[str, Any], raw_bucket: str, limits: Limits) -> None:
+def build(s3: Any, planned: dict[str, Any], raw: tuple[str, str], limits: Limits) -> None:
     """Build one hour up to its manifest."""
     hour = Hour.parse(planned["hour"])
     lake, prefix = split(planned["target"])
-    objects = [read(s3, raw_bucket, each, hour, limits) for each in sorted(planned["objects"], key=lambda o: o["key"])]
+    objects = [read(s3, raw, each, hour, limits) for each in sorted(planned["objects"], key=lambda o: o["key"])]
     seen: set[tuple[Any, ...]] = set()
     accounts, days, content = [], dict[str, DayTotals](), io.BytesIO()
     with EventsFile(content) as file:
@@ -91,10 +91,11 @@ def build(s3: Any, planned: dict[str, Any], raw_bucket: str, limits: Limits) -> 
     s3.put_object(Bucket=lake, Key=f"{prefix}manifest.json", Body=manifest.to_json().encode())
 
 
-def read(s3: Any, bucket: str, listed: dict[str, Any], hour: Hour, limits: Limits) -> ValidatedObject:
-    """Validate one object, as it was listed."""
+def read(s3: Any, raw: tuple[str, str], listed: dict[str, Any], hour: Hour, limits: Limits) -> ValidatedObject:
+    """Validate one object, as it was listed below a prefix of a bucket."""
+    bucket, prefix = raw
     try:
-        stored = s3.get_object(Bucket=bucket, Key=listed["key"], IfMatch=f'"{listed["etag"]}"')["Body"].read()
+        stored = s3.get_object(Bucket=bucket, Key=prefix + listed["key"], IfMatch=f'"{listed["etag"]}"')["Body"].read()
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("PreconditionFailed", "412", "NoSuchKey", "404"):
             raise JobError(f"s3://{bucket}/{listed['key']}: {error}") from error
