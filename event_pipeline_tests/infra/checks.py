@@ -761,6 +761,11 @@ def _reference() -> Mapping[str, Any]:
     return dict(_AUTHORIZATION)
 
 
+def service_actions(service: str) -> list[str]:
+    """Return the names of a service's actions, in lower case."""
+    return list(_reference()[service]["Actions"])
+
+
 def _arn_patterns(action: str) -> list[str]:
     """Return patterns of the ARNs that an action takes; none for one without resources."""
     service, _, name = action.partition(":")
