@@ -5,6 +5,7 @@ Behind it stand the operations this package makes real (`own`) and moto for all 
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -21,6 +22,7 @@ Operation = Callable[[Call], Any]
 CLIENT_KEY = "AKIAEMULATEDCLIENT00"
 """The one access key that clients may use: a request signed with a real one is refused."""
 _LOGGED_BODY = 4000
+_ACCESS_KEY = re.compile(rb"<AccessKeyId>([A-Z0-9]+)</AccessKeyId>")
 
 
 class _NoAnswer(Exception):
@@ -47,6 +49,7 @@ class Front:
         self._job_of_key = job_of_key
         self._kill_job = kill_job
         self._page_size = page_size
+        self._role_keys = set[bytes]()
         self.faults = Faults()
         self.log = RequestLog()
         self.unchecked: list[str] = []
@@ -85,11 +88,13 @@ class Front:
             answer = result if isinstance(result, Answer) else wire.json_answer(result)
         else:
             answer = self._ask_moto(call, environ)
+        if call.name == "sts.AssumeRole":
+            self._role_keys.update(_ACCESS_KEY.findall(answer.body))
         self._strike(call, run_id, struck, after_effect=True)
         return answer
 
     def _check_caller(self, call: Call, run_id: str | None) -> None:
-        if call.access_key == CLIENT_KEY or run_id:
+        if call.access_key == CLIENT_KEY or call.access_key.encode() in self._role_keys or run_id:
             return
         if not call.access_key:
             raise AwsError("AccessDenied", "Anonymous access is forbidden for this operation", 403)

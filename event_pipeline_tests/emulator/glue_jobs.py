@@ -16,6 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from event_pipeline_tests.emulator import job_process
+from event_pipeline_tests.emulator.event_bridge import announce
 from event_pipeline_tests.emulator.faults import Held
 from event_pipeline_tests.emulator.inside import Inside
 from event_pipeline_tests.emulator.job_process import CannotStartError, JobProcess
@@ -313,7 +314,12 @@ class GlueJobs:
             self._change(run, state)
             if not self._closed.is_set():
                 self._begin_next(run.job["Name"])
-        run.ended.set()
+        try:
+            if not self._closed.is_set():
+                detail = {"jobName": run.job["Name"], "jobRunId": run.id, "state": state, "message": message}
+                announce(self._inside, "aws.glue", "Glue Job State Change", detail)
+        finally:
+            run.ended.set()
 
     def _begin_next(self, name: str) -> None:
         waiting = [run for run in self._runs if run.job["Name"] == name and run.state == "WAITING"]

@@ -26,6 +26,8 @@ class Inside:
         self.glue = self._client("glue")
         self.athena = self._client("athena")
         self.logs = self._client("logs")
+        self.events = self._client("events")
+        self.sns = self._client("sns")
         self.sqs = self._client("sqs")
 
     def _client(self, service: str) -> Any:

@@ -1,28 +1,85 @@
-"""The smoke test for a real account works in the emulated one, and leaves nothing there."""
+"""The smoke test for a real account works in the emulated one, and leaves nothing there, however it ends."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from event_pipeline.engines.aws.packaging import script_artifact
+from event_pipeline.infrastructure import shipment
 from event_pipeline_tests import smoke_aws
-from event_pipeline_tests.emulator import EmulatedAws
+from event_pipeline_tests.emulator import EmulatedAws, Fault
+from event_pipeline_tests.emulator.deployed import put_stand_in_wheels
+from event_pipeline_tests.engines.aws import plain_job
+
+ANYBODY = "arn:aws:iam::123456789012:root"
 
 
-@pytest.mark.spark
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, root: Path) -> Iterator[EmulatedAws]:
+    """An empty account that boto3 finds, with stand-ins for wheels and job: neither pip nor Spark is asked."""
+    put_stand_in_wheels(root / "wheels")
+    # Other tests run the script itself: here its starts of Spark would take most of the time.
+    plain = replace(script_artifact(), content=Path(plain_job.__file__).read_bytes())
+    monkeypatch.setattr(shipment, "script_artifact", lambda: plain)
+    monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(root))
+    with EmulatedAws() as account:
+        for name, value in account.environment().items():
+            monkeypatch.setenv(name, value)
+        yield account
+
+
 def test_the_smoke_test_passes_and_cleans_up(aws: EmulatedAws, capsys: pytest.CaptureFixture[str]) -> None:
-    before = what_there_is(aws)
-    role = "arn:aws:iam::123456789012:role/glue"
-    assert smoke_aws.main(["--region", aws.region, "--glue-role", role]) == 0
-    assert "every table equals the oracle's" in capsys.readouterr().out
-    assert what_there_is(aws) == before
+    # Whether or not the emulated account judges permissions: what an analyst must not do is denied.
+    for operation in ("s3.PutObject", "s3.GetObject", "athena.StartQueryExecution"):
+        aws.fail_next(operation, Fault.ACCESS_DENIED, containing=smoke_aws.REFUSED_NAME)
+    code = smoke_aws.main(["--region", aws.region, "--principal", ANYBODY])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err + printed.out
+    assert "every table equals the oracle's" in printed.out
+    assert "ended FAILED: " in printed.out
+    assert printed.out.count("refused: ") == 3
+    assert "everything removed" in printed.out
+    assert not any(left_in(aws).values()), left_in(aws)
 
 
-def what_there_is(aws: EmulatedAws) -> dict[str, list[str]]:
-    """Names of buckets, databases, workgroups and jobs."""
+def test_what_was_made_is_removed_after_a_failure(aws: EmulatedAws, capsys: pytest.CaptureFixture[str]) -> None:
+    aws.fail_next("sqs.CreateQueue", Fault.ACCESS_DENIED, times=None, containing="-listener")
+    assert smoke_aws.main(["--region", aws.region, "--principal", ANYBODY]) == 3
+    printed = capsys.readouterr()
+    assert "smoke-aws: " in printed.err
+    assert "everything removed" in printed.out
+    assert not any(left_in(aws).values()), left_in(aws)
+
+
+def test_whoever_no_role_can_trust_is_named(aws: EmulatedAws, capsys: pytest.CaptureFixture[str]) -> None:
+    # moto's own user has an ARN of STS, as federated users have.
+    assert smoke_aws.main(["--region", aws.region]) == 2
+    assert "give the ARN of one by --principal" in capsys.readouterr().err
+
+
+def test_without_credentials_nothing_is_made(
+    aws: EmulatedAws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    assert smoke_aws.main(["--region", aws.region]) == 3
+    assert "Unable to locate credentials" in capsys.readouterr().err
+
+
+def left_in(aws: EmulatedAws) -> dict[str, list[str]]:
+    """Names of what a stack and its trial can leave."""
     glue = aws.client("glue")
     return {
-        "buckets": sorted(each["Name"] for each in aws.client("s3").list_buckets()["Buckets"]),
-        "databases": sorted(each["Name"] for each in glue.get_databases()["DatabaseList"]),
-        "workgroups": sorted(each["Name"] for each in aws.client("athena").list_work_groups()["WorkGroups"]),
-        "jobs": sorted(glue.list_jobs()["JobNames"]),
+        "buckets": [each["Name"] for each in aws.client("s3").list_buckets()["Buckets"]],
+        "databases": [each["Name"] for each in glue.get_databases()["DatabaseList"]],
+        "jobs": glue.list_jobs()["JobNames"],
+        "queues": aws.client("sqs").list_queues().get("QueueUrls", []),
+        "topics": [each["TopicArn"] for each in aws.client("sns").list_topics()["Topics"]],
+        "subscriptions": [each["Endpoint"] for each in aws.client("sns").list_subscriptions()["Subscriptions"]],
+        "roles": [each["RoleName"] for each in aws.client("iam").list_roles()["Roles"]],
+        "rules": [each["Name"] for each in aws.client("events").list_rules()["Rules"]],
     }
