@@ -177,11 +177,15 @@ def remove(stack: Stack) -> None:
 
 def remove_bucket(s3: Any, bucket: str) -> None:
     """Delete a bucket of ours with every version of all it holds."""
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+    while True:
+        # From the start each time: markers into what is deleted already lead nowhere.
+        page = s3.list_object_versions(Bucket=bucket)
         found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-        if found:
-            keys = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
-            s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        if not found:
+            break
+        keys = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in found]
+        gone = s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        assert not gone.get("Errors"), gone["Errors"][0]
     s3.delete_bucket(Bucket=bucket)
 
 
