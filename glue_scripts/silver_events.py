@@ -26,6 +26,7 @@ import hashlib
 import json
 import math
 import os
+import platform
 import re
 import shutil
 import sys
@@ -876,6 +877,7 @@ def main() -> None:
             .config("spark.ui.showConsoleProgress", "false")  # or it runs into the job's own lines
             .getOrCreate()
         )
+        report.line(f"Python {platform.python_version()}, pyarrow {pa.__version__}, Spark {spark.version}")
         try:
             failures = build_hours(spark.sparkContext, s3, hours, report)
         finally:

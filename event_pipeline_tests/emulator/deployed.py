@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from importlib.metadata import version
 from pathlib import Path
 
 from event_pipeline.engines.aws import packaging
 from event_pipeline.engines.aws.clients import Aws
-from event_pipeline.engines.aws.packaging import WHEELS
+from event_pipeline.engines.aws.packaging import WHEELS, wheel_prefix
 from event_pipeline.infrastructure.deployment import Hooks, Wanted, deploy
 from event_pipeline.infrastructure.environment import environment
 from event_pipeline.infrastructure.stack import Stack
@@ -32,7 +31,7 @@ def put_stand_in_wheels(folder: Path) -> None:
     """Put wheels that hold nothing where a deployment keeps them: the emulated job has the packages, and pip rests."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in WHEELS:
-        path = folder / f"{name.replace('-', '_')}-{version(name)}-py3-none-any.whl"
+        path = folder / f"{wheel_prefix(name)}py3-none-any.whl"
         with zipfile.ZipFile(path, "w") as wheel:
             entry = zipfile.ZipInfo("stand-in.txt", (1980, 1, 1, 0, 0, 0))
             wheel.writestr(entry, f"the emulated runtime has {name}")

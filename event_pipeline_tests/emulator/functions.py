@@ -1,13 +1,20 @@
-"""Lambda functions that really run: the handler of the deployed code, in a process of its own."""
+"""Lambda functions that really run: the handler of the deployed code, in a process of its own.
+
+The process has what Lambda's Python runtime has: the standard library and boto3, and no more memory than the function
+("Configure Lambda function memory" in the developer guide; over it Lambda kills the runtime). Here the limit is that of
+writable memory (RLIMIT_DATA): a little stricter, as it counts what is reserved and not only what is used.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +25,15 @@ from event_pipeline_tests.emulator import loopback
 from event_pipeline_tests.emulator.glue_jobs import outside_environment
 from event_pipeline_tests.emulator.wire import Answer, Call
 
-_RUNTIME = """
-import importlib, importlib.util, json, sys, time
+RUNTIME_PACKAGES = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
+"""Modules that Lambda's Python runtime has beside the standard library: boto3 and what it needs."""
+_KILLED = 137
 
-loopback, handler, event, result, seconds = sys.argv[1:]
+_RUNTIME = """
+import importlib, importlib.util, json, os, resource, sys, time
+
+loopback, handler, event, result, seconds, megabytes = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_DATA, (int(megabytes) << 20,) * 2)
 spec = importlib.util.spec_from_file_location("loopback", loopback)
 guard = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(guard)
@@ -41,7 +53,10 @@ class Context:
 module, _, name = handler.rpartition(".")
 with open(event) as file:
     request = json.load(file)
-answer = getattr(importlib.import_module(module), name)(request, Context())
+try:
+    answer = getattr(importlib.import_module(module), name)(request, Context())
+except MemoryError:
+    os._exit(137)
 with open(result, "w") as file:
     json.dump(answer, file)
 """
@@ -66,17 +81,19 @@ class Functions:
         with zipfile.ZipFile(io.BytesIO(function.code_bytes)) as archive:
             archive.extractall(code)
         (folder / "event").write_bytes(event)
-        arguments = [loopback.__file__, function.handler, str(folder / "event"), str(result), str(function.timeout)]
+        arguments = [loopback.__file__, function.handler, str(folder / "event"), str(result)]
+        arguments += [str(function.timeout), str(function.memory_size)]
         environment = {
             **outside_environment(),
             **self._environment,
             **function.environment_vars,
-            "PYTHONPATH": str(code),
+            "PYTHONPATH": os.pathsep.join((str(code), str(_runtime_packages(folder / "runtime")))),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         try:
             ended = subprocess.run(
-                [sys.executable, "-c", _RUNTIME, *arguments],
+                # -S: without the packages that are installed here.
+                [sys.executable, "-S", "-c", _RUNTIME, *arguments],
                 cwd=code,
                 env=environment,
                 capture_output=True,
@@ -86,9 +103,24 @@ class Functions:
             )
         except subprocess.TimeoutExpired:
             return _failed("Sandbox.Timedout", f"Task timed out after {function.timeout}.00 seconds")
+        if ended.returncode == _KILLED:
+            return _failed("Runtime.OutOfMemory", "Error: Runtime exited with error: signal: killed")
         if ended.returncode:
             return _failed("Unhandled", ended.stderr.strip().splitlines()[-1])
         return Answer(200, (("Content-Type", "application/json"),), result.read_bytes())
+
+
+def _runtime_packages(folder: Path) -> Path:
+    """Make a folder that holds the runtime's packages and no others."""
+    folder.mkdir()
+    for name in RUNTIME_PACKAGES:
+        found = find_spec(name)
+        assert found
+        assert found.origin
+        source = Path(found.origin)
+        package = source.parent if found.submodule_search_locations else source
+        (folder / package.name).symlink_to(package)
+    return folder
 
 
 def _failed(kind: str, message: str) -> Answer:

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from event_pipeline_tests.emulator import job_process
 from event_pipeline_tests.emulator.event_bridge import announce
 from event_pipeline_tests.emulator.faults import Held
+from event_pipeline_tests.emulator.glue_runtime import GlueRuntime
 from event_pipeline_tests.emulator.inside import Inside
 from event_pipeline_tests.emulator.job_process import CannotStartError, JobProcess
 from event_pipeline_tests.emulator.wire import AwsError, Call
@@ -120,6 +121,7 @@ class GlueJobs:
         start_seconds: float,
         minute_seconds: float,
         unseen_seconds: float,
+        runtime: GlueRuntime | None = None,
     ) -> None:
         self._inside = inside
         self._environment = environment
@@ -127,6 +129,7 @@ class GlueJobs:
         self._start_seconds = start_seconds
         self._minute_seconds = minute_seconds
         self.unseen_seconds = unseen_seconds
+        self._runtime = runtime
         self._lock = threading.RLock()
         self._runs: list[JobRun] = []
         self._planned: list[PlannedEnd | Held] = []
@@ -359,7 +362,7 @@ class GlueJobs:
             self._make_log(group, stream)
         environment = {**self._environment, "AWS_ACCESS_KEY_ID": run.access_key}
         process = job_process.start(
-            self._inside, run.job, run.id, run.arguments, environment, folder, self._logger(run)
+            self._inside, run.job, run.id, run.arguments, environment, folder, self._logger(run), self._runtime
         )
         with self._lock:
             run.process = process

@@ -17,6 +17,7 @@ from typing import IO, Any
 from botocore.exceptions import ClientError
 
 from event_pipeline_tests.emulator import loopback
+from event_pipeline_tests.emulator.glue_runtime import CannotInstallError, GlueRuntime
 from event_pipeline_tests.emulator.inside import Inside, split_uri
 
 _TRACEBACK = "Traceback (most recent call last):"
@@ -39,7 +40,10 @@ class JobProcess:
 
     process: subprocess.Popen[bytes]
     _pumps: list[Thread] = field(default_factory=list)
-    _last_errors: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
+    _last_lines: dict[str, deque[str]] = field(
+        default_factory=lambda: {stream: deque(maxlen=_KEPT_LINES) for stream in ("error", "output")}
+    )
+    """By stream: spark-submit prints what its script says, errors too, to its output."""
 
     def wait(self, seconds: float) -> int | None:
         """Return the exit code, or None when the time is over first."""
@@ -62,12 +66,12 @@ class JobProcess:
 
     def error_message(self, code: int) -> str:
         """Return what Glue shows as the error of a failed run: the exception's line, or the exit code."""
-        lines = list(self._last_errors)
-        tracebacks = [number for number, line in enumerate(lines) if line.startswith(_TRACEBACK)]
-        if tracebacks:
-            for line in lines[tracebacks[-1] + 1 :]:
-                if not line.startswith(" "):
-                    return line
+        for lines in map(list, self._last_lines.values()):
+            tracebacks = [number for number, line in enumerate(lines) if line.startswith(_TRACEBACK)]
+            if tracebacks:
+                for line in lines[tracebacks[-1] + 1 :]:
+                    if not line.startswith(" "):
+                        return line
         return f"Command failed with exit code {code if code >= 0 else 128 - code}"
 
     def read(self, stream: str, pipe: IO[bytes], log: LogLines) -> None:
@@ -87,8 +91,7 @@ class JobProcess:
 
     def _note(self, stream: str, lines: list[bytes], log: LogLines) -> None:
         texts = [line.decode("utf-8", "replace").rstrip() for line in lines if line.strip()]
-        if stream == "error":
-            self._last_errors.extend(texts)
+        self._last_lines[stream].extend(texts)
         if texts:
             log(stream, texts)
 
@@ -101,22 +104,35 @@ def start(
     environment: dict[str, str],
     folder: Path,
     log: LogLines,
+    runtime: GlueRuntime | None = None,
 ) -> JobProcess:
     """Fetch what the run needs into an empty folder and start its script there.
 
+    Without a runtime it runs with the packages of this process, in one process of Spark's.
+
     Raises:
-        CannotStartError: the script or a module cannot be fetched, or would be fetched from outside S3.
+        CannotStartError: the script or a module cannot be fetched or installed, or would be fetched from outside S3.
     """
     script = _fetch(inside, job["Command"]["ScriptLocation"], folder)
-    modules = _fetch_modules(inside, arguments, folder)
+    packages = [_fetch(inside, uri, folder) for uri in _listed(arguments, "--extra-py-files")]
+    wheels = _fetch_wheels(inside, arguments, folder)
+    if runtime:
+        try:
+            runtime.install(wheels, arguments.get("--python-modules-installer-option", ""))
+        except CannotInstallError as error:
+            raise CannotStartError(f"LAUNCH ERROR | {error}. Please refer logs for details.") from error
+        command, settings = runtime.command(script, packages), runtime.environment(folder, folder / REPORT)
+    else:
+        command = [sys.executable, str(script)]
+        settings = _runtime_environment(folder, [*_importable(packages), *_unpacked(wheels, folder)])
     work = folder / "work"
     work.mkdir()
     for uri in _listed(arguments, "--extra-files"):
         _fetch(inside, uri, work)
     process = subprocess.Popen(
-        [sys.executable, str(script), *command_line(job["Name"], run_id, arguments)],
+        [*command, *command_line(job["Name"], run_id, arguments)],
         cwd=work,
-        env={**environment, **_runtime_environment(folder, modules)},
+        env={**environment, **settings},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -154,20 +170,29 @@ def _fetch(inside: Inside, uri: str, folder: Path) -> Path:
     return target
 
 
-def _fetch_modules(inside: Inside, arguments: dict[str, str], folder: Path) -> list[Path]:
-    """Return what goes on the Python path: zips as they are, wheels unpacked (they may hold compiled modules)."""
+def _fetch_wheels(inside: Inside, arguments: dict[str, str], folder: Path) -> list[Path]:
     found = []
-    for uri in _listed(arguments, "--extra-py-files"):
-        path = _fetch(inside, uri, folder)
-        found.append(path if path.suffix in (".zip", ".egg") else folder)
-    for number, wanted in enumerate(_listed(arguments, "--additional-python-modules")):
+    for wanted in _listed(arguments, "--additional-python-modules"):
         if not wanted.startswith("s3://"):
             raise CannotStartError(
                 f"--additional-python-modules names {wanted!r}, which Glue would fetch from a package index when the "
                 "run starts; the emulator lets jobs fetch from S3 only"
             )
+        found.append(_fetch(inside, wanted, folder))
+    return found
+
+
+def _importable(packages: list[Path]) -> list[Path]:
+    """Return what goes on the Python path for packages: zips as they are, of a module its folder."""
+    return [path if path.suffix in (".zip", ".egg") else path.parent for path in packages]
+
+
+def _unpacked(wheels: list[Path], folder: Path) -> list[Path]:
+    """Unpack wheels, which may hold compiled modules, into folders for the Python path."""
+    found = []
+    for number, path in enumerate(wheels):
         place = folder / f"wheel-{number}"
-        with zipfile.ZipFile(_fetch(inside, wanted, folder)) as wheel:
+        with zipfile.ZipFile(path) as wheel:
             wheel.extractall(place)
         found.append(place)
     return found

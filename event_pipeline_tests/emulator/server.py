@@ -36,6 +36,7 @@ from event_pipeline_tests.emulator.glue_jobs import (
     outside_environment,
     refuse_flex_with_queuing,
 )
+from event_pipeline_tests.emulator.glue_runtime import GlueRuntime
 from event_pipeline_tests.emulator.inside import Inside
 from event_pipeline_tests.emulator.java_patterns import UntranslatablePatternError
 from event_pipeline_tests.emulator.loopback import LeftLoopbackError, only_loopback
@@ -63,6 +64,7 @@ class EmulatedAws:
         query_queue_seconds: how long a query is QUEUED.
         minute_seconds: how long a minute of a Glue timeout is.
         page_size: the most keys and partitions that one page of a listing holds; AWS gives up to 1,000.
+        job_runtime: what Glue runs have; None gives them the packages of this process.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class EmulatedAws:
         query_queue_seconds: float = 0.01,
         minute_seconds: float = 60,
         page_size: int = 1000,
+        job_runtime: GlueRuntime | None = None,
     ) -> None:
         self._port = port
         self._job_start_seconds = job_start_seconds
@@ -81,6 +84,7 @@ class EmulatedAws:
         self._query_queue_seconds = query_queue_seconds
         self._minute_seconds = minute_seconds
         self._page_size = page_size
+        self._job_runtime = job_runtime
         self.region = REGION
         self.endpoint = ""
         self.faults: Faults
@@ -144,6 +148,7 @@ class EmulatedAws:
             self._job_start_seconds,
             self._minute_seconds,
             self._job_unseen_seconds,
+            self._job_runtime,
         )
         self._functions = Functions(self.region, job_environment)
         # Its calls go through the endpoint like everybody's: they can be made to fail, and are in the log.

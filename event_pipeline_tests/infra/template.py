@@ -17,7 +17,7 @@ DIGEST = "0" * 64
 EVERYTHING_ON = {
     "GlueScriptKey": f"artifacts/{DIGEST}/silver_events.py",
     "GluePackageKey": f"artifacts/{DIGEST}/event_pipeline.zip",
-    "GlueWheelKeys": f"artifacts/{DIGEST}/one.whl,artifacts/{DIGEST}/two.whl",
+    "GlueWheelKeys": f"artifacts/{DIGEST}/one.whl,artifacts/{DIGEST}/two.whl,artifacts/{DIGEST}/three.whl",
     "GeneratorCodeKey": f"artifacts/{DIGEST}/generator.zip",
     "KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1",
     "AlertEmail": "somebody@example.com",

@@ -27,10 +27,16 @@ SHIPPED = ("__init__.py", "rules/*.py", "engines/__init__.py", "engines/commit.p
 GENERATOR = ("__init__.py", "generator/*.py", "rules/__init__.py", "rules/contract.py", "rules/hour.py")
 """The generator and the rules that it imports: the standard library alone, beside Lambda's own boto3."""
 
-WHEELS = ("dagster-pipes", "pyarrow")
+WHEELS = ("dagster-pipes", "numpy", "pyarrow")
 """Packages that the job imports and that Glue does not have, or has too old."""
+_NOT_INSTALLED_HERE = {"numpy": "2.4.6"}
+"""pyarrow does without numpy where there is none, as here, but cannot be imported beside a numpy 1 ("pyarrow requires
+NumPy 2.0 or newer", since 26), which a runtime of Glue's age has. So the job brings its own."""
 WHEEL_DIGESTS = {
     "dagster_pipes-1.13.27-py3-none-any.whl": "8e33fd710c3654cca93ba4b0063f69173bd0d63fcd8d882a563580f45b02702d",
+    "numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl": (
+        "89cd468399cfd2504718f0ba50e410dca55a170b61a02ad92bb18c8a65186e93"
+    ),
     "pyarrow-26.0.1-cp311-cp311-manylinux_2_28_x86_64.whl": (
         "39cb0f2418282c24bea6ceda77b03e5a8f0a5766b63a8bf194d4e2a2c423548c"
     ),
@@ -103,7 +109,7 @@ def script_artifact() -> Artifact:
 
 
 def wheel_artifacts(folder: Path) -> tuple[Artifact, ...]:
-    """Return the wheels for `--additional-python-modules`, of the versions that are installed here.
+    """Return the wheels for `--additional-python-modules`, of the versions that are shipped.
 
     They are fetched with pip, once: `folder` keeps them. So the same pyarrow validates on both engines, and a Glue run
     fetches nothing from a package index. Every wheel is held to its digest in WHEEL_DIGESTS.
@@ -130,13 +136,18 @@ def _wheel_artifact(path: Path) -> Artifact:
     return _artifact(path.name, content)
 
 
+def shipped_version(name: str) -> str:
+    """Return the version of a package that the job gets: the one that is installed here, where it is needed here."""
+    return _NOT_INSTALLED_HERE.get(name) or version(name)
+
+
 def wheel_prefix(name: str) -> str:
-    """Return how the file name of a package's wheel begins, for the version that is installed here."""
-    return f"{name.replace('-', '_')}-{version(name)}-"
+    """Return how the file name of a package's wheel begins, for the version that is shipped."""
+    return f"{name.replace('-', '_')}-{shipped_version(name)}-"
 
 
 def _wheel(name: str, folder: Path) -> Path:
-    wanted = version(name)
+    wanted = shipped_version(name)
     pattern = f"{wheel_prefix(name)}*.whl"
     if kept := sorted(folder.glob(pattern)):
         return kept[0]

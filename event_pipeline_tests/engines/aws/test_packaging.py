@@ -108,10 +108,11 @@ def test_an_installation_without_the_script_cannot_ship_it(monkeypatch: pytest.M
         script_artifact()
 
 
-def test_wheels_are_fetched_once_and_are_of_the_installed_versions(tmp_path: Path) -> None:
+def test_wheels_are_fetched_once_and_are_of_the_installed_versions_where_there_is_one(tmp_path: Path) -> None:
     shipped = wheel_artifacts(tmp_path)
     names = [each.key.rpartition("/")[2].split("-")[:2] for each in shipped]
-    assert names == [["dagster_pipes", version("dagster-pipes")], ["pyarrow", pyarrow.__version__]]
+    installed = [["dagster_pipes", version("dagster-pipes")], ["pyarrow", pyarrow.__version__]]
+    assert [each for each in names if each[0] != "numpy"] == installed
     for wheel in shipped:
         assert wheel.key.startswith(f"artifacts/{hashlib.sha256(wheel.content).hexdigest()}/")
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
@@ -132,7 +133,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_wheel_is_shipped_when_it_is_the_published_one(stand_in: Path) -> None:
-    assert [each.content for each in wheel_artifacts(stand_in)] == [b"dagster-pipes", b"pyarrow"]
+    assert [each.content for each in wheel_artifacts(stand_in)] == [b"dagster-pipes", b"numpy", b"pyarrow"]
 
 
 def test_a_wheel_that_somebody_changed_is_not_shipped(stand_in: Path) -> None:
@@ -147,7 +148,7 @@ def test_a_wheel_of_which_no_digest_is_known_is_not_shipped(stand_in: Path) -> N
         wheel_artifacts(stand_in)
 
 
-def test_digests_are_known_of_the_versions_that_are_installed() -> None:
+def test_digests_are_known_of_the_versions_that_are_shipped() -> None:
     for name in packaging.WHEELS:
         assert any(wheel.startswith(packaging.wheel_prefix(name)) for wheel in packaging.WHEEL_DIGESTS), name
 
