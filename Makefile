@@ -23,7 +23,7 @@ AWS_TESTS := event_pipeline_tests/emulator event_pipeline_tests/engines/aws even
 test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path
 	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow" $(AWS_TESTS:%=--ignore=%)
 
-test-slow: $(VENV)/test.stamp ## Rehearse it: webserver and daemon as processes, live objects, kills (3 minutes)
+test-slow: $(VENV)/test.stamp ## Rehearse it: webserver and daemon as processes, kills, the Glue job in a clean runtime (4 minutes)
 	@$(BIN)/python -m pytest --quiet -m slow
 
 nightly: $(VENV)/test.stamp ## Backfill 30 days through the real daemon, rehearse longer, report time and memory (long)
