@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError
 from event_pipeline_tests.emulator import athena_results
 from event_pipeline_tests.emulator.athena_outcome import Outcome, QueryFailedError
 from event_pipeline_tests.emulator.athena_statements import Statements
-from event_pipeline_tests.emulator.inside import Inside, split_uri
+from event_pipeline_tests.emulator.inside import Inside, is_refusal, split_uri
+from event_pipeline_tests.emulator.permissions import Session
 from event_pipeline_tests.emulator.wire import AwsError, Call
 
 MOST_QUERY_BYTES = 262_144
@@ -47,6 +48,8 @@ class Execution:
     """Folder of its results, ending with a slash."""
     cutoff: int | None
     submitted: datetime
+    session: Session | None = None
+    """Whose permissions count for what the query reads and writes."""
     state: str = "QUEUED"
     completed: datetime | None = None
     failure: QueryFailedError | None = None
@@ -144,7 +147,7 @@ class Athena:
                 if asked != asked_first:
                     raise _invalid("Idempotent parameters do not match an earlier request with this token")
                 return {"QueryExecutionId": execution_id}
-            execution = self._new_execution(parameters)
+            execution = self._new_execution(parameters, self._inside.judge.session(call.access_key))
             self._executions[execution.id] = execution
             if token:
                 self._tokens[token] = (execution.id, asked)
@@ -178,9 +181,15 @@ class Athena:
         return {}
 
     def get_query_results(self, call: Call) -> dict[str, Any]:
-        """Return one page of a succeeded query's rows."""
+        """Return one page of a succeeded query's rows; its caller must be able to read the file of results.
+
+        https://docs.aws.amazon.com/athena/latest/APIReference/API_GetQueryResults.html
+        """
         parameters = call.parameters
         execution = self._execution(parameters["QueryExecutionId"])
+        if session := self._inside.judge.session(call.access_key):
+            bucket, key = split_uri(execution.result_uri)
+            self._inside.judge.check(session, "s3", "GetObject", {"Bucket": bucket, "Key": key})
         if execution.state not in ENDED:
             raise _invalid(f"Query has not yet finished. Current state: {execution.state}")
         if execution.state != "SUCCEEDED" or not execution.outcome:
@@ -216,6 +225,10 @@ class Athena:
                 self._statements.interrupt(execution.id)
                 execution.ended.wait(_WAIT_SECONDS)
 
+    def workgroup_of(self, execution_id: str) -> str:
+        """Return the workgroup that an execution belongs to."""
+        return self._execution(execution_id).workgroup
+
     # -- inside
 
     def _execution(self, execution_id: str) -> Execution:
@@ -224,7 +237,7 @@ class Athena:
                 return self._executions[execution_id]
         raise _invalid(f"QueryExecution {execution_id} was not found")
 
-    def _new_execution(self, parameters: dict[str, Any]) -> Execution:
+    def _new_execution(self, parameters: dict[str, Any], session: Session | None) -> Execution:
         workgroup = parameters.get("WorkGroup", "primary")
         configuration = self._configuration(workgroup)
         asked = parameters.get("ResultConfiguration", {}).get("OutputLocation")
@@ -235,10 +248,15 @@ class Athena:
                 "No output location provided. An output location is required either through the Workgroup result "
                 "configuration setting or as an API input."
             )
+        bucket = split_uri(output)[0]
         try:
-            self._inside.s3.head_bucket(Bucket=split_uri(output)[0])
+            with self._inside.acting_for(session):
+                self._inside.s3.get_bucket_location(Bucket=bucket)
         except ClientError as error:
-            raise _invalid(f"Unable to verify/create output bucket {split_uri(output)[0]}") from error
+            message = f"Unable to verify/create output bucket {bucket}"
+            if is_refusal(error):
+                message = f"{message}. {error.response['Error']['Message']}"
+            raise _invalid(message) from error
         return Execution(
             id=str(uuid.uuid4()),
             sql=parameters["QueryString"],
@@ -247,6 +265,7 @@ class Athena:
             output=output.rstrip("/") + "/",
             cutoff=configuration.get("BytesScannedCutoffPerQuery"),
             submitted=datetime.now(UTC),
+            session=session,
         )
 
     def _configuration(self, workgroup: str) -> dict[str, Any]:
@@ -272,7 +291,8 @@ class Athena:
             state = "CANCELLED"
         else:
             execution.state = "RUNNING"
-            state = self._run(execution)
+            with self._inside.acting_for(execution.session):
+                state = self._run(execution)
         # The state last: whoever sees it sees the rest as well.
         execution.completed = datetime.now(UTC)
         execution.state = state
@@ -285,6 +305,7 @@ class Athena:
         try:
             if planned and not planned.after_effect:
                 raise planned.failure
+            self._check_catalog(execution)
             outcome = self._statements.run(execution.id, execution.sql, execution.database, execution.cutoff)
             execution.scanned = outcome.scanned
             if planned:
@@ -299,11 +320,23 @@ class Athena:
             execution.failure = failure
             return "CANCELLED" if failure.cancelled or execution.cancel.is_set() else "FAILED"
         except Exception as error:
+            if isinstance(error, ClientError) and is_refusal(error):
+                message = error.response["Error"]["Message"]
+                execution.failure = QueryFailedError(f"Insufficient permissions to execute the query. {message}")
+                return "FAILED"
             # A fault of the emulator: the client must see it, and the thread has nobody else to tell.
             execution.failure = QueryFailedError(f"the emulator failed: {type(error).__name__}: {error}", category=1)
             return "FAILED"
         finally:
             execution.engine_millis = round((monotonic() - begun) * 1000)
+
+    def _check_catalog(self, execution: Execution) -> None:
+        """Ask for the database `default`, which Athena looks at for every query, and for that of the context.
+
+        https://docs.aws.amazon.com/athena/latest/ug/fine-grained-access-to-glue-resources.html
+        """
+        for database in ("default", execution.database):
+            self._inside.require("glue", "GetDatabase", Name=database)
 
     def _write_results(self, execution: Execution, outcome: Outcome) -> None:
         if outcome.files is not None:
@@ -319,6 +352,12 @@ class Athena:
         try:
             self._inside.s3.put_object(Bucket=bucket, Key=key, Body=text.encode())
         except ClientError as error:
+            if is_refusal(error):
+                raise QueryFailedError(
+                    f"Access denied when writing output to url: {uri} . Please ensure you are allowed to access the S3 "
+                    "bucket. If you are encrypting query results with KMS key, please ensure you are allowed to access "
+                    "your KMS key"
+                ) from error
             raise QueryFailedError(f"Unable to write query results to {uri}: {error}") from error
 
 

@@ -129,8 +129,15 @@ class Statements:
                     part = rows.take(pa.array(range(number, rows.num_rows, most), pa.int64()))
                     pq.write_table(part, path, compression=compression, use_deprecated_int96_timestamps=True)
                     key = f"{prefix}{place}{stamp}_{uuid.uuid4()}"
-                    self._inside.s3.upload_file(str(path), bucket, key)
+                    self._put(path, bucket, key)
                     yield f"s3://{bucket}/{key}"
+
+    def _put(self, path: Path, bucket: str, key: str) -> None:
+        # One call of this thread, which works for the query's caller.
+        try:
+            self._inside.s3.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+        except ClientError as error:
+            raise QueryFailedError(f"HIVE_WRITER_CLOSE_ERROR: Failed to write s3://{bucket}/{key}: {error}") from error
 
 
 def files_per_unload(query: str) -> int:

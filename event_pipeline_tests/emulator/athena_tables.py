@@ -102,6 +102,7 @@ class Tables:
             QueryFailedError: there is no such database or table.
         """
         glue = self._inside.glue
+        self._inside.require("glue", "GetDatabase", Name=database)
         try:
             return Definition(database, name, glue.get_table(DatabaseName=database, Name=name)["Table"])
         except glue.exceptions.EntityNotFoundException:
@@ -206,6 +207,8 @@ class Tables:
     def _copy(self, bucket: str, described: dict[str, Any], uri: str) -> Path:
         digest = hashlib.sha256(f"{uri} {described['ETag']}".encode()).hexdigest()
         path = self._folder / f"{digest}{'.gz' if described['Key'].endswith('.gz') else ''}"
+        # Also where a query before this one has fetched it.
+        self._require_object(bucket, described["Key"], uri)
         with self._lock:
             if not path.exists():
                 try:
@@ -217,6 +220,14 @@ class Tables:
                     ) from error
                 path.write_bytes(answer["Body"].read())
         return path
+
+    def _require_object(self, bucket: str, key: str, uri: str) -> None:
+        try:
+            self._inside.require("s3", "GetObject", Bucket=bucket, Key=key)
+        except ClientError as error:
+            raise QueryFailedError(
+                f"HIVE_CANNOT_OPEN_SPLIT: Error opening Hive split {uri}: {error}", error_type=402
+            ) from error
 
 
 def _is_parquet(storage: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from moto.core import DEFAULT_ACCOUNT_ID
 
 from event_pipeline_tests.emulator import loopback
 from event_pipeline_tests.emulator.glue_jobs import outside_environment
-from event_pipeline_tests.emulator.wire import Answer, Call
+from event_pipeline_tests.emulator.inside import Inside, as_far_as_permitted
+from event_pipeline_tests.emulator.permissions import Session, service_key
+from event_pipeline_tests.emulator.wire import Answer, AwsError, Call
 
 RUNTIME_PACKAGES = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
 """Modules that Lambda's Python runtime has beside the standard library: boto3 and what it needs."""
@@ -65,9 +68,17 @@ with open(result, "w") as file:
 class Functions:
     """The functions of one account, run in the environment that points to it."""
 
-    def __init__(self, region: str, environment: dict[str, str]) -> None:
+    def __init__(self, region: str, environment: dict[str, str], inside: Inside) -> None:
         self._region = region
         self._environment = environment
+        self._inside = inside
+        self._log_groups: dict[str, str] = {}
+
+    def note_settings(self, call: Call) -> None:
+        """Remember where a function logs, which moto forgets."""
+        group = call.parameters.get("LoggingConfig", {}).get("LogGroup")
+        if group:
+            self._log_groups[call.parameters["FunctionName"]] = group
 
     def invoke(self, call: Call) -> Answer:
         """Run a function's handler to its end and answer with what it returns or raises."""
@@ -77,6 +88,13 @@ class Functions:
             return self._run(function, call.body or b"{}", Path(folder))
 
     def _run(self, function: Any, event: bytes, folder: Path) -> Answer:
+        key = service_key()
+        try:
+            session = self._inside.judge.hand_out(function.role, "lambda.amazonaws.com", function.function_name, key)
+        except AwsError as error:
+            raise AwsError(
+                "AccessDeniedException", f"The role defined for the function cannot be assumed by Lambda: {error}", 403
+            ) from error
         code, result = folder / "code", folder / "result"
         with zipfile.ZipFile(io.BytesIO(function.code_bytes)) as archive:
             archive.extractall(code)
@@ -87,6 +105,7 @@ class Functions:
             **outside_environment(),
             **self._environment,
             **function.environment_vars,
+            **({"AWS_ACCESS_KEY_ID": key} if session else {}),
             "PYTHONPATH": os.pathsep.join((str(code), str(_runtime_packages(folder / "runtime")))),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -103,11 +122,25 @@ class Functions:
             )
         except subprocess.TimeoutExpired:
             return _failed("Sandbox.Timedout", f"Task timed out after {function.timeout}.00 seconds")
+        if session:
+            self._log(session, self._log_groups.get(function.function_name), ended.stdout.splitlines() or ["START"])
         if ended.returncode == _KILLED:
             return _failed("Runtime.OutOfMemory", "Error: Runtime exited with error: signal: killed")
         if ended.returncode:
             return _failed("Unhandled", ended.stderr.strip().splitlines()[-1])
         return Answer(200, (("Content-Type", "application/json"),), result.read_bytes())
+
+    def _log(self, session: Session, group: str | None, lines: list[str]) -> None:
+        """Write what a function printed; without the permission Lambda drops it, and the judge has noted it."""
+        group, stream = group or f"/aws/lambda/{session.name}", f"emulated-{service_key()}"
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        with self._inside.acting_for(session), as_far_as_permitted():
+            self._inside.logs.create_log_stream(logGroupName=group, logStreamName=stream)
+            self._inside.logs.put_log_events(
+                logGroupName=group,
+                logStreamName=stream,
+                logEvents=[{"timestamp": now, "message": line} for line in lines],
+            )
 
 
 def _runtime_packages(folder: Path) -> Path:

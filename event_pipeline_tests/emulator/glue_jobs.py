@@ -13,14 +13,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from event_pipeline_tests.emulator import job_process
 from event_pipeline_tests.emulator.event_bridge import announce
 from event_pipeline_tests.emulator.faults import Held
 from event_pipeline_tests.emulator.glue_runtime import GlueRuntime
-from event_pipeline_tests.emulator.inside import Inside
+from event_pipeline_tests.emulator.inside import Inside, as_far_as_permitted
 from event_pipeline_tests.emulator.job_process import CannotStartError, JobProcess
+from event_pipeline_tests.emulator.permissions import Session
 from event_pipeline_tests.emulator.wire import AwsError, Call
 
 LOG_GROUP = "/aws-glue/jobs"
@@ -56,6 +55,8 @@ class JobRun:
     changed_on: datetime
     seen_from: float
     """Before this reading of the monotonic clock Glue does not know the run where it is asked."""
+    session: Session | None = None
+    """Of the job's role, where it is judged."""
     completed_on: datetime | None = None
     running_since: float | None = None
     execution_seconds: float = 0
@@ -358,12 +359,14 @@ class GlueJobs:
             self._closed.wait(_POLL_SECONDS)
         if isinstance(planned, PlannedEnd):
             return planned.state, planned.message
-        for group, stream in {_log_of(run, stream) for stream in ("output", "error")}:
-            self._make_log(group, stream)
+        self._take_role(run)
+        for group, stream in sorted({_log_of(run, stream) for stream in ("output", "error")}):
+            self._make_log(group, stream, run)
         environment = {**self._environment, "AWS_ACCESS_KEY_ID": run.access_key}
-        process = job_process.start(
-            self._inside, run.job, run.id, run.arguments, environment, folder, self._logger(run), self._runtime
-        )
+        with self._inside.acting_for(run.session):
+            process = job_process.start(
+                self._inside, run.job, run.id, run.arguments, environment, folder, self._logger(run), self._runtime
+            )
         with self._lock:
             run.process = process
             run.running_since = monotonic()
@@ -381,24 +384,37 @@ class GlueJobs:
                 return "STOPPED", ""
         return ("SUCCEEDED", "") if code == 0 else ("FAILED", process.error_message(code))
 
-    def _make_log(self, group: str, stream: str) -> None:
-        with self._lock:
+    def _take_role(self, run: JobRun) -> None:
+        try:
+            run.session = self._inside.judge.hand_out(
+                run.job["Role"], "glue.amazonaws.com", "GlueJobRunnerSession", run.access_key
+            )
+        except AwsError as error:
+            raise CannotStartError(
+                f"Role {run.job['Role']} should be given assume role permissions: {error}"
+            ) from error
+
+    def _make_log(self, group: str, stream: str, run: JobRun) -> None:
+        logs = self._inside.logs
+        with self._lock, self._inside.acting_for(run.session), as_far_as_permitted():
+            if "--enable-metrics" in run.arguments:
+                self._inside.require("cloudwatch", "PutMetricData", Namespace="Glue")
             try:
-                self._inside.logs.create_log_group(logGroupName=group)
-            except ClientError as error:
-                if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
-                    raise
-            self._inside.logs.create_log_stream(logGroupName=group, logStreamName=stream)
+                logs.create_log_stream(logGroupName=group, logStreamName=stream)
+            except logs.exceptions.ResourceNotFoundException:
+                logs.create_log_group(logGroupName=group)
+                logs.create_log_stream(logGroupName=group, logStreamName=stream)
 
     def _logger(self, run: JobRun) -> job_process.LogLines:
         def log(stream: str, lines: list[str]) -> None:
             now = int(datetime.now(UTC).timestamp() * 1000)
             group, name = _log_of(run, stream)
-            self._inside.logs.put_log_events(
-                logGroupName=group,
-                logStreamName=name,
-                logEvents=[{"timestamp": now, "message": line} for line in lines],
-            )
+            with self._inside.acting_for(run.session), as_far_as_permitted():
+                self._inside.logs.put_log_events(
+                    logGroupName=group,
+                    logStreamName=name,
+                    logEvents=[{"timestamp": now, "message": line} for line in lines],
+                )
 
         return log
 

@@ -162,7 +162,8 @@ def _fetch(inside: Inside, uri: str, folder: Path) -> Path:
     bucket, key = split_uri(uri)
     target = folder / key.rpartition("/")[2]
     try:
-        inside.s3.download_file(bucket, key, str(target))
+        # One call of this thread, which works for the job's role.
+        target.write_bytes(inside.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     except ClientError as error:
         raise CannotStartError(
             f"LAUNCH ERROR | {uri} cannot be read: {error}. Please refer logs for details."

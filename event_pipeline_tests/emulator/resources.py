@@ -13,6 +13,7 @@ from event_pipeline.engines.aws.packaging import Artifact, package_artifact, scr
 from event_pipeline.rules.contract import EVENT_FIELDS, HOUR_TABLES
 from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.settings import Settings
+from event_pipeline_tests.emulator.permissions import UNJUDGED_PATH
 
 Client = Callable[[str], Any]
 """Returns boto3's client of a service."""
@@ -47,7 +48,9 @@ def create_resources(settings: Settings, client: Client, wheels: Sequence[Artifa
         TableInput=bronze_table_input(settings.raw_bucket, settings.raw_prefix),
     )
     client("athena").create_work_group(Name=settings.athena_workgroup, Configuration=work_group(settings))
-    role = client("iam").create_role(RoleName=JOB_ROLE, AssumeRolePolicyDocument=_TRUST_GLUE)["Role"]["Arn"]
+    role = client("iam").create_role(Path=UNJUDGED_PATH, RoleName=JOB_ROLE, AssumeRolePolicyDocument=_TRUST_GLUE)[
+        "Role"
+    ]["Arn"]
     script, package = script_artifact(), package_artifact()
     for artifact in (script, package, *wheels):
         s3.put_object(Bucket=settings.artifacts_bucket, Key=artifact.key, Body=artifact.content)

@@ -41,6 +41,9 @@ from event_pipeline_tests.emulator.inside import Inside
 from event_pipeline_tests.emulator.java_patterns import UntranslatablePatternError
 from event_pipeline_tests.emulator.loopback import LeftLoopbackError, only_loopback
 from event_pipeline_tests.emulator.moto_gaps import MotoGaps
+from event_pipeline_tests.emulator.permissions import Judge
+from event_pipeline_tests.emulator.policies import PolicyNotUnderstoodError
+from event_pipeline_tests.emulator.query_protocol import query_operation
 from event_pipeline_tests.emulator.queues import Queues
 from event_pipeline_tests.emulator.wire import AwsError, Call
 
@@ -87,6 +90,8 @@ class EmulatedAws:
         self._job_runtime = job_runtime
         self.region = REGION
         self.endpoint = ""
+        self.judge: Judge
+        """Who may do what, and what was asked for."""
         self.faults: Faults
         self.requests: RequestLog
         """Every request that reached the endpoint."""
@@ -134,11 +139,13 @@ class EmulatedAws:
         )
         moto_endpoint = _serve(DomainDispatcherApplication(create_backend_app), 0, "moto", opened)
         _reset_moto(moto_endpoint)
-        inside = Inside(moto_endpoint, self.region)
+        self.judge = Judge(self.region)
+        inside = Inside(moto_endpoint, self.region, self.judge)
         files = self._folder / "files"
         files.mkdir()
         self._statements = Statements(inside, Tables(inside, files))
         self._athena = Athena(inside, self._statements, self._query_queue_seconds)
+        self.judge.place.workgroup_of = self._athena.workgroup_of
         # Filled in below: jobs need the endpoint's port, and the endpoint needs the jobs.
         job_environment: dict[str, str] = {}
         self._jobs = GlueJobs(
@@ -150,7 +157,7 @@ class EmulatedAws:
             self._job_unseen_seconds,
             self._job_runtime,
         )
-        self._functions = Functions(self.region, job_environment)
+        self._functions = Functions(self.region, job_environment, inside)
         # Its calls go through the endpoint like everybody's: they can be made to fail, and are in the log.
         self._stacks = CloudFormation(DEFAULT_ACCOUNT_ID, self.region, self.client)
         opened.callback(self._check_jobs_stayed)
@@ -159,14 +166,16 @@ class EmulatedAws:
             self.region,
             own=self._operations(inside),
             checks={
-                "iam.SimulatePrincipalPolicy": _judges_nobody,
+                "lambda.CreateFunction": self._functions.note_settings,
                 "glue.CreateJob": _flex_is_not_queued,
                 "glue.UpdateJob": _flex_is_not_queued,
             },
             job_of_key=self._jobs.job_of_key,
             kill_job=self._jobs.kill,
             page_size=self._page_size,
+            judge=self.judge,
         )
+        opened.callback(_check_policies_were_understood, self.judge)
         opened.callback(_check_models_were_understood, front)
         self.faults = front.faults
         self.requests = front.log
@@ -186,6 +195,7 @@ class EmulatedAws:
         jobs, athena, gaps = self._jobs, self._athena, MotoGaps(inside, self.region)
         return {
             **self._stacks.operations(),
+            "iam.SimulatePrincipalPolicy": query_operation("iam", "SimulatePrincipalPolicy", self.judge.simulate),
             "lambda.Invoke": self._functions.invoke,
             "sqs.ReceiveMessage": Queues(inside).receive_message,
             "glue.UpdateJob": gaps.update_job,
@@ -220,6 +230,16 @@ class EmulatedAws:
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": nowhere,
             "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+        }
+
+    def environment_of(self, role_arn: str) -> dict[str, str]:
+        """Return the variables that point boto3 here as a session of a role, taken by the account's administrator."""
+        taken = self.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="test")["Credentials"]
+        return {
+            **self.environment(),
+            "AWS_ACCESS_KEY_ID": taken["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": taken["SessionToken"],
         }
 
     def settings_environment(self) -> dict[str, str]:
@@ -331,11 +351,6 @@ def _flex_is_not_queued(call: Call) -> None:
     refuse_flex_with_queuing(definition.get("ExecutionClass"), bool(definition.get("JobRunQueuingEnabled")))
 
 
-def _judges_nobody(call: Call) -> None:
-    """Answer as where the caller may not ask: every permission is granted here, and saying so would prove nothing."""
-    raise AwsError("AccessDenied", "the emulator does not judge permissions", 403)
-
-
 def _serve(application: Any, port: int, name: str, opened: ExitStack) -> str:
     """Serve an application on a loopback port until `opened` is closed; return its endpoint."""
     server = make_server(ADDRESS, port, application, threaded=True, request_handler=MotoRequestHandler)
@@ -351,6 +366,12 @@ def _check_models_were_understood(front: Front) -> None:
     """Fail what ran in the emulator: its requests were not held to what AWS holds them to."""
     if front.unchecked:
         raise UntranslatablePatternError("; ".join(sorted(set(front.unchecked))))
+
+
+def _check_policies_were_understood(judge: Judge) -> None:
+    """Fail what ran in the emulator: a policy was met that could not be judged."""
+    if judge.not_understood:
+        raise PolicyNotUnderstoodError("; ".join(sorted(set(judge.not_understood))))
 
 
 def _reset_moto(endpoint: str) -> None:

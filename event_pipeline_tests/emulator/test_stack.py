@@ -154,7 +154,7 @@ def test_a_stack_lives_from_its_first_deployment_to_its_last_resource(
     assert found["table silver.events"].level is Level.OK
     assert found["queue of new objects"].found.startswith(settings.raw_queue_url)
     assert found["alert topic"].level is Level.WARN
-    assert "the emulator does not judge permissions" in found["permissions"].found
+    assert found["permissions"].level is Level.OK
 
     # A changed parameter changes the job in place, and nothing else.
     shown = stack("diff", "--parameter", "GlueWorkers=5")
@@ -207,7 +207,10 @@ def test_the_doctor_names_what_is_not_as_the_code_expects(
     assert "it does not enforce its configuration" in found["Athena workgroup"].found
     # Commit records are in the lake, and so is what they are compared with.
     in_the_lake = {"lake bucket", "commit records", "published builds"}
-    assert found.keys() == {"Glue job", "table silver.quarantine", "Athena workgroup"} | in_the_lake
+    # The stack's roles have nothing in a bucket that the stack does not know.
+    roles = {"role of the Glue job", "role of the Dagster process", "role of analysts"}
+    assert "lacks s3:ListBucket on arn:aws:s3:::nobodys-lake" in found["role of analysts"].found
+    assert found.keys() == {"Glue job", "table silver.quarantine", "Athena workgroup"} | in_the_lake | roles
 
 
 def test_an_operation_that_is_not_seen_yet_is_waited_for(aws: EmulatedAws, stack: Command) -> None:
@@ -245,7 +248,8 @@ def test_a_custom_resource_gets_every_scalar_as_text() -> None:
 def test_an_account_that_lets_nobody_make_roles_gives_its_own(
     aws: EmulatedAws, stack: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trust = {"Effect": "Allow", "Principal": {"Service": "glue.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    services = [f"{service}.amazonaws.com" for service in ("glue", "lambda", "scheduler")]
+    trust = {"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"}
     lab = aws.client("iam").create_role(RoleName="LabRole", AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))
     arn = lab["Role"]["Arn"]
     aws.fail_next("iam.CreateRole", Fault.ACCESS_DENIED)
@@ -287,6 +291,14 @@ def test_an_account_that_lets_nobody_make_roles_gives_its_own(
             Parameters=[*kept, {"ParameterKey": "ExistingAnalystRoleArn", "ParameterValue": ""}],
         )
     aws.faults.clear()
+
+    # What the function that empties buckets needs; a course's role has it from the start.
+    everything = {"Effect": "Allow", "Action": ["s3:*", "cloudformation:DescribeStacks", "logs:*"], "Resource": "*"}
+    aws.client("iam").put_role_policy(
+        RoleName="LabRole",
+        PolicyName="lab",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]}),
+    )
 
     # Away with it: the schedule and the function that write go before the buckets are emptied.
     gone = stack("destroy", "--yes", "--delete-data", "--really-delete-data")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import event_pipeline
+from event_pipeline.engines.aws.clients import PERMITTED_AS
 from event_pipeline.reporting.role_needs import needs_of_analysts, needs_of_the_job, needs_of_the_orchestrator
 from event_pipeline.settings import Settings
 from event_pipeline_tests.infra.checks import statements
@@ -17,15 +18,6 @@ from event_pipeline_tests.infra.template import ACCOUNT, REGION, TEMPLATE, Templ
 
 PACKAGE = Path(event_pipeline.__file__).parent
 SOURCES = sorted([*(PACKAGE / "engines" / "aws").glob("*.py"), *(PACKAGE / "reporting").glob("*.py")])
-ASK_FOR = {
-    "s3:ListObjectsV2": "s3:ListBucket",
-    "s3:HeadObject": "s3:GetObject",
-    "s3:DeleteObjects": "s3:DeleteObject",
-    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
-    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
-}
-"""API calls that are permitted under another name."""
-
 NEEDS_NOTHING = {"glue:CreateDatabase", "sts:GetCallerIdentity"}
 """What the code does in an account without the stack only, and what everybody may do."""
 
@@ -49,7 +41,7 @@ def _operation(method: str) -> str:
 def test_the_orchestrator_may_make_every_call_that_the_code_makes() -> None:
     made = {call for path in SOURCES for call in calls(path.read_text(encoding="utf-8"))}
     assert {"glue:StartJobRun", "glue:BatchCreatePartition", "athena:StartQueryExecution", "s3:PutObject"} <= made
-    needed = {ASK_FOR.get(call, call) for call in made} - NEEDS_NOTHING
+    needed = {PERMITTED_AS.get(call, call) for call in made} - NEEDS_NOTHING
     template = Template(TEMPLATE.read_text(encoding="utf-8"))
     allowed = {
         action for each in statements(template) if each.resource == "OrchestratorRole" for action in each.actions

@@ -129,9 +129,11 @@ def query_failure(execution: Mapping[str, Any]) -> PipelineError:
         case Meaning.PASSING:
             return PassingFaultError(f"{text}: run again")
         case Meaning.DENIED:
+            # Athena's own words for it name no permission.
+            action = " (s3:PutObject)" if "when writing output to url" in reason else ""
             return StorageError(
-                f"{text}: the role, or the grants of Lake Formation, must allow what Athena does for its caller; see "
-                "docs/aws.md, and event-pipeline doctor"
+                f"{text}{action}: the role, or the grants of Lake Formation, must allow what Athena does for its "
+                "caller; see docs/aws.md, and event-pipeline doctor"
             )
         case Meaning.LIMIT:
             return LimitError(f"{text}: ask for fewer days or hours at a time, or raise the limit: {statement}")

@@ -84,6 +84,16 @@ _REGION_CODES = frozenset(
 _SAYS_OF_CLOCKS = ("Signature not yet current", "Signature expired")
 """What AWS's other services say, as a wrong signature, where S3 has a code of its own."""
 
+PERMITTED_AS = {
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:DeleteObjects": "s3:DeleteObject",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+}
+"""API calls that policies permit under another name."""
+
 _WRITES = frozenset(
     (
         "PutObject",
@@ -252,7 +262,8 @@ class Aws:
                 f"{text}it is not in region {region} ({said}): set {PREFIX}AWS_REGION to the region it was made in"
             )
         if code in _DENIED_CODES or status == 403:
-            return StorageError(f"{text}denied ({said}): the role needs {call} there; {_PRINCIPAL_HINT}")
+            action = PERMITTED_AS.get(call, call)
+            return StorageError(f"{text}denied ({said}): the role needs {action} there; {_PRINCIPAL_HINT}")
         if code == "NoSuchBucket":
             return StorageError(
                 f"{text}there is no such bucket in region {region}: deploy the infrastructure, or check "

@@ -41,6 +41,7 @@ def main() -> None:
     bucket, key = split(arguments.plan)
     plan = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     assert plan["token"] == arguments.token
+    print(f"{len(plan['hours'])} hours planned", flush=True)
     times = (timedelta(seconds=plan["limits"][f"max_{name}_seconds"]) for name in ("age", "lead"))
     sizes = (plan["limits"][f"max_{name}"] for name in ("line_bytes", "object_bytes", "object_records"))
     limits = Limits(*times, *sizes)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine, glue_job
-from event_pipeline.engines.aws.clients import Aws
+from event_pipeline.engines.aws.clients import PERMITTED_AS, Aws
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import PassingFaultError, StorageError
 from event_pipeline.rules.query import load_gold_tables
@@ -112,7 +112,8 @@ def test_a_denied_call_names_itself_the_thing_and_what_the_role_needs(
     land(aws, settings, HOUR, 0, [event()])
     aws.fail_next(operation, Fault.ACCESS_DENIED, None, caller="client")
     call = operation.replace(".", ":")
-    with pytest.raises(StorageError, match=rf"{call} on .+: denied \(.*the role needs {call} there; docs/aws.md"):
+    needed = PERMITTED_AS.get(call, call)
+    with pytest.raises(StorageError, match=rf"{call} on .+: denied \(.*the role needs {needed} there; docs/aws.md"):
         everything(engine)
     aws.faults.clear()
     everything(AwsEngine(settings))

@@ -33,9 +33,6 @@ def aws(monkeypatch: pytest.MonkeyPatch, root: Path) -> Iterator[EmulatedAws]:
 
 
 def test_the_smoke_test_passes_and_cleans_up(aws: EmulatedAws, capsys: pytest.CaptureFixture[str]) -> None:
-    # Whether or not the emulated account judges permissions: what an analyst must not do is denied.
-    for operation in ("s3.PutObject", "s3.GetObject", "athena.StartQueryExecution"):
-        aws.fail_next(operation, Fault.ACCESS_DENIED, containing=smoke_aws.REFUSED_NAME)
     code = smoke_aws.main(["--region", aws.region, "--principal", ANYBODY])
     printed = capsys.readouterr()
     assert code == 0, printed.err + printed.out
