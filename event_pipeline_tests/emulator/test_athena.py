@@ -91,6 +91,9 @@ def test_a_quotient_of_whole_decimals_is_rounded_half_away_from_zero(
 ) -> None:
     over, by = (f"CAST('{number}' AS decimal(38,0))" for number in (dividend, divisor))
     assert account.rows(f"SELECT {over} / {by} AS q") == [[quotient]]
+
+
+def test_a_quotient_of_other_decimals_is_not_emulated(account: Account) -> None:
     assert "the emulator divides decimals" in account.reason("SELECT CAST(1 AS decimal(10,2)) / 3 AS q")
 
 

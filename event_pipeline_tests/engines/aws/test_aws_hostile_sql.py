@@ -9,7 +9,7 @@ from event_pipeline.engines.base import QueryError
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.hostile_sql import statements
 
-_OF_ATHENA = """
+OF_ATHENA = """
 UNLOAD (SELECT 1) TO 's3://bucket/x/' WITH (format = 'PARQUET')
 WITH x AS (UNLOAD (SELECT 1) TO 's3://bucket/x/' WITH (format = 'PARQUET')) SELECT 1
 MSCK REPAIR TABLE silver.events
@@ -71,7 +71,7 @@ _COMPUTES_ON_AWS = ("SELECT getenv", "SELECT nextval", "SELECT setval", "SELECT 
 """No tables and no statement: Athena knows no such function, and they are refused as not translatable."""
 
 
-@pytest.mark.parametrize("template", [*statements(), *_OF_ATHENA])
+@pytest.mark.parametrize("template", [*statements(), *OF_ATHENA])
 def test_no_hostile_statement_is_sent_to_athena(engine: AwsEngine, template: str) -> None:
     sql = template.replace("\v", "\n")
     for name, place in _PLACES.items():
