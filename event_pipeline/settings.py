@@ -79,6 +79,8 @@ class WorkerType(StrEnum):
 
 _NEEDED_ON_AWS = ("aws_region", "raw_bucket", "lake_bucket", "artifacts_bucket")
 
+_METRIC_NAMESPACE = r"^[A-Za-z0-9_./#-]{0,255}$"
+
 _ROLE_ARN = r"^(arn:aws[a-z-]*:iam::\d{12}:role/.+)?$"
 
 
@@ -279,6 +281,12 @@ class Settings(BaseSettings):
     )
     analyst_role_arn: Annotated[str, Field(pattern=_ROLE_ARN)] = Field(
         default="", description="AWS: role of analysts; `doctor` asks IAM what it lacks"
+    )
+    metric_namespace: Annotated[str, Field(pattern=_METRIC_NAMESPACE)] = Field(
+        default="",
+        description=(
+            "AWS: CloudWatch namespace that the quarantined share of every built hour is put to; without one nowhere"
+        ),
     )
     raw_queue_url: str = Field(
         default="",

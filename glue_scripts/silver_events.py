@@ -697,18 +697,9 @@ class Report:
         how = f"built in {seconds:.1f} s" if built else "was built before, its manifest stands"
         counts = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in numbers.items())
         self.line(f"{commit.hour}: {how}: {counts}, {len(commit.files)} files")
-        if built:
-            print(metric_line(commit), flush=True)
         if self._pipes:
             hour = {"hour": str(commit.hour), "run_id": commit.run_id, "built": built, "seconds": round(seconds, 3)}
             self._pipes.report_custom_message(hour | numbers)
-
-
-def metric_line(commit: HourCommit) -> str:
-    """Return what a metric filter on the log reads of an hour: one JSON object, the share from 0 to 1."""
-    account = commit.account
-    share = account.quarantined / account.records if account.records else 0.0
-    return json.dumps({"hour": str(commit.hour), "quarantined_share": round(share, 6)})
 
 
 @contextmanager

@@ -174,6 +174,8 @@ def _permissions(aws: Aws) -> Finding:
 def _role(aws: Aws, subject: str, principal: str, needs: Needs) -> Finding:
     """Ask IAM what a principal may do; without that right, what was read before is all that is known."""
     _, partition, _, _, account, *_ = principal.split(":")
+    namespace = [aws.settings.metric_namespace]
+    context = [{"ContextKeyName": "cloudwatch:namespace", "ContextKeyType": "string", "ContextKeyValues": namespace}]
     denied = []
     for actions, resource in needs(aws.settings, partition, account):
         try:
@@ -185,6 +187,7 @@ def _role(aws: Aws, subject: str, principal: str, needs: Needs) -> Finding:
                 PolicySourceArn=principal,
                 ActionNames=list(actions),
                 ResourceArns=[resource],
+                ContextEntries=context,
             )
         except (ExpectedError, PipelineError) as error:
             remedy = "who deploys may ask: `event-pipeline doctor` with iam:SimulatePrincipalPolicy"

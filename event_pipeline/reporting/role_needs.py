@@ -6,6 +6,7 @@ The doctor asks IAM for it: roles that existed before the stack are their owner'
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.settings import Settings
@@ -15,6 +16,8 @@ Need = tuple[Sequence[str], str]
 
 _WRITE = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
 _SEE = ("s3:ListBucket", "s3:GetBucketLocation")
+_UPLOAD = ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
+"""What Athena writes results with, for its caller."""
 
 
 def needs_of_the_job(settings: Settings, partition: str, account: str) -> Iterator[Need]:
@@ -40,19 +43,20 @@ def needs_of_the_orchestrator(settings: Settings, partition: str, account: str) 
     here = f"{settings.aws_region}:{account}"
     s3, glue = f"arn:{partition}:s3::", f"arn:{partition}:glue:{here}"
     for bucket in (settings.raw_bucket, settings.lake_bucket, settings.artifacts_bucket):
-        yield ("s3:ListBucket", "s3:GetBucketLocation"), f"{s3}:{bucket}"
-    objects = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+        yield _SEE, f"{s3}:{bucket}"
     yield ("s3:GetObject",), f"{s3}:{settings.raw_bucket}/{settings.raw_prefix}{RAW_ROOT}x"
     for prefix in ("runs/", "commits/", "costs/", "decoded/"):
-        yield objects, f"{s3}:{settings.lake_bucket}/{prefix}x"
+        yield (*_UPLOAD, "s3:DeleteObject"), f"{s3}:{settings.lake_bucket}/{prefix}x"
     yield ("s3:GetObject", "s3:PutObject"), f"{s3}:{settings.lake_bucket}/alerts.json"
     for prefix in ("plans/", "pipes/", "athena-results/"):
-        yield objects, f"{s3}:{settings.artifacts_bucket}/{prefix}x"
-    runs = ("glue:StartJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:BatchStopJobRun")
+        yield (*_UPLOAD, "s3:DeleteObject"), f"{s3}:{settings.artifacts_bucket}/{prefix}x"
+    for bucket in (settings.lake_bucket, settings.artifacts_bucket):
+        yield ("s3:ListBucketMultipartUploads",), f"{s3}:{bucket}"
+    runs = ("glue:GetJob", "glue:StartJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:BatchStopJobRun")
     yield runs, f"{glue}:job/{settings.glue_job}"
     # Athena asks for it with every query, whatever databases the query names.
     yield ("glue:GetDatabase",), f"{glue}:database/default"
-    reads = ("glue:GetTable", "glue:GetPartitions")
+    reads = ("glue:GetTable", "glue:GetPartition", "glue:GetPartitions")
     tables = (*reads, "glue:CreateTable", "glue:UpdateTable", "glue:BatchGetPartition")
     partitions = ("glue:BatchCreatePartition", "glue:BatchUpdatePartition", "glue:BatchDeletePartition")
     for database in ("silver", "gold", "gold_partials", "ops"):
@@ -68,6 +72,14 @@ def needs_of_the_orchestrator(settings: Settings, partition: str, account: str) 
         "athena:StopQueryExecution",
     )
     yield queries, f"arn:{partition}:athena:{here}:workgroup/{settings.athena_workgroup}"
+    if settings.metric_namespace:
+        yield ("cloudwatch:PutMetricData",), "*"
+    if settings.raw_queue_url:
+        account_and_name = ":".join(urlsplit(settings.raw_queue_url).path.strip("/").split("/"))
+        messages = ("sqs:ReceiveMessage", "sqs:DeleteMessage")
+        yield messages, f"arn:{partition}:sqs:{settings.aws_region}:{account_and_name}"
+    if settings.alert_topic_arn:
+        yield ("sns:Publish",), settings.alert_topic_arn
 
 
 def needs_of_analysts(settings: Settings, partition: str, account: str) -> Iterator[Need]:
@@ -78,14 +90,14 @@ def needs_of_analysts(settings: Settings, partition: str, account: str) -> Itera
     for prefix in ("runs/hours/", "runs/days/"):
         yield ("s3:GetObject",), f"{s3}{settings.lake_bucket}/{prefix}x"
     yield ("s3:ListBucketMultipartUploads",), s3 + settings.artifacts_bucket
-    results = ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
-    yield results, f"{s3}{settings.artifacts_bucket}/analyst-results/x"
+    yield _UPLOAD, f"{s3}{settings.artifacts_bucket}/analyst-results/x"
     glue = f"arn:{partition}:glue:{here}"
     yield ("glue:GetDatabase",), f"{glue}:database/default"
     for database in ("silver", "gold", "ops"):
         name = f"{settings.database_prefix}{database}"
         yield ("glue:GetDatabase",), f"{glue}:database/{name}"
-        yield ("glue:GetTable", "glue:GetPartitions", "glue:BatchGetPartition"), f"{glue}:table/{name}/x"
+        reads = ("glue:GetTable", "glue:GetPartition", "glue:GetPartitions", "glue:BatchGetPartition")
+        yield reads, f"{glue}:table/{name}/x"
     queries = (
         "athena:GetWorkGroup",
         "athena:StartQueryExecution",

@@ -1,53 +1,74 @@
-"""EventBridge from an ended Glue run to a topic: patterns, input transformers and the policies of topics.
-
-EventBridge's guide ("Amazon SNS permissions"): the policy of a topic may have no `Condition` for
-`events.amazonaws.com`; the message is dropped then, silently.
-"""
+"""EventBridge: an event reaches the targets of every rule that it fits, where a target's policy lets the service."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from moto.events.models import EventPattern
 
 from event_pipeline_tests.emulator.inside import Inside
 
+_PUBLISHERS = {"sns": "sns:Publish", "sqs": "sqs:SendMessage"}
+"""Service of a target -> the permission that reaching it needs."""
+
+
+class NotDeliveredError(Exception):
+    """The target does not let the service; AWS drops the message and says nothing to anybody."""
+
+
+def send_event(inside: Inside, event: Mapping[str, Any]) -> list[str]:
+    """Give an event to every rule and return the names of those that it set off.
+
+    Raises:
+        NotDeliveredError: a target of such a rule does not let EventBridge.
+    """
+    fired = []
+    for rule, targets in _rules_set_off(inside, event):
+        fired.append(rule["Name"])
+        for target in targets:
+            deliver(inside, "events.amazonaws.com", rule["Arn"], target["Arn"], _input(target, event))
+    return fired
+
 
 def announce(inside: Inside, source: str, kind: str, detail: dict[str, Any]) -> None:
-    """Give an event to every topic that a rule of the account names for it."""
+    """Give an event of a service to every rule; a target that does not let EventBridge goes without, silently."""
     event = {"source": source, "detail-type": kind, "detail": detail}
+    for rule, targets in _rules_set_off(inside, event):
+        for target in targets:
+            try:
+                deliver(inside, "events.amazonaws.com", rule["Arn"], target["Arn"], _input(target, event))
+            except NotDeliveredError:
+                continue
+
+
+def deliver(inside: Inside, service: str, source: str, target: str, text: str) -> None:
+    """Send a message of a service to a topic or a queue.
+
+    Raises:
+        NotDeliveredError: the target's policy does not let the service.
+    """
+    kind = target.split(":")[2]
+    if not inside.judge.service_may(service, _PUBLISHERS[kind], target, source):
+        raise NotDeliveredError(f"{target} does not let {service} send it anything")
+    if kind == "sns":
+        inside.sns.publish(TopicArn=target, Message=text)
+    else:
+        url = inside.sqs.get_queue_url(QueueName=target.rpartition(":")[2])["QueueUrl"]
+        inside.sqs.send_message(QueueUrl=url, MessageBody=text)
+
+
+def _rules_set_off(inside: Inside, event: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], list[Any]]]:
     for page in inside.events.get_paginator("list_rules").paginate():
         for rule in page["Rules"]:
-            if rule["State"] == "ENABLED" and _fits(json.loads(rule.get("EventPattern") or "null"), event):
-                for target in inside.events.list_targets_by_rule(Rule=rule["Name"])["Targets"]:
-                    _tell(inside, target, event)
+            pattern = rule.get("EventPattern")
+            if rule["State"] == "ENABLED" and pattern and EventPattern.load(pattern).matches_event(dict(event)):
+                yield rule, inside.events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
 
 
-def _fits(pattern: Any, event: Any) -> bool:
-    """Tell whether an event has one of the values that a pattern allows, wherever it names some."""
-    if isinstance(pattern, dict):
-        return isinstance(event, dict) and all(_fits(each, event.get(name)) for name, each in pattern.items())
-    return isinstance(pattern, list) and event in pattern
-
-
-def _tell(inside: Inside, target: dict[str, Any], event: dict[str, Any]) -> None:
-    topic = target["Arn"]
-    if ":sns:" not in topic or not _may_publish(inside, topic):
-        return
-    inside.sns.publish(TopicArn=topic, Message=_message(target, event))
-
-
-def _may_publish(inside: Inside, topic: str) -> bool:
-    policy = json.loads(inside.sns.get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"])
-    return any(
-        each["Effect"] == "Allow"
-        and each["Principal"] == {"Service": "events.amazonaws.com"}
-        and "sns:Publish" in each["Action"]
-        and "Condition" not in each
-        for each in policy["Statement"]
-    )
-
-
-def _message(target: dict[str, Any], event: dict[str, Any]) -> str:
+def _input(target: Mapping[str, Any], event: Mapping[str, Any]) -> str:
+    """Return what a target gets: the event, or what its transformer makes of it."""
     transformer = target.get("InputTransformer")
     if transformer is None:
         return json.dumps(event)
@@ -57,4 +78,5 @@ def _message(target: dict[str, Any], event: dict[str, Any]) -> str:
         for part in path.removeprefix("$.").split("."):
             value = value[part]
         text = text.replace(f"<{name}>", str(value))
-    return text
+    # A template of one quoted string is delivered as that string.
+    return str(json.loads(text)) if text.startswith('"') else text

@@ -145,7 +145,7 @@ class EmulatedAws:
         moto_endpoint = _serve(DomainDispatcherApplication(create_backend_app), 0, "moto", opened)
         _reset_moto(moto_endpoint)
         self.judge = Judge(self.region)
-        inside = Inside(moto_endpoint, self.region, self.judge)
+        self.inside = inside = Inside(moto_endpoint, self.region, self.judge)
         files = self._folder / "files"
         files.mkdir()
         self.statements = self._make_statements(inside, Tables(inside, files))
@@ -257,6 +257,7 @@ class EmulatedAws:
             "EVENT_PIPELINE_RAW_BUCKET": "emulated-raw",
             "EVENT_PIPELINE_LAKE_BUCKET": "emulated-lake",
             "EVENT_PIPELINE_ARTIFACTS_BUCKET": "emulated-artifacts",
+            "EVENT_PIPELINE_METRIC_NAMESPACE": "event-pipeline",
         }
 
     def settings(self, **overrides: Any) -> Settings:

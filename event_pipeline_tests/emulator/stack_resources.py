@@ -485,23 +485,6 @@ def _change_log_group(place: Place, made: Made, old: Properties, new: Properties
     given.done()
 
 
-def _put_metric_filter(place: Place, name: str, properties: Properties) -> Made:
-    given = Given(properties)
-    given.take("FilterName")
-    transformations = [
-        {key[0].lower() + key[1:]: _attribute_text(value) for key, value in each.items()}
-        for each in given.take("MetricTransformations")
-    ]
-    place.client("logs").put_metric_filter(
-        filterName=name,
-        logGroupName=given.take("LogGroupName"),
-        filterPattern=given.take("FilterPattern"),
-        metricTransformations=transformations,
-    )
-    given.done()
-    return Made(name)
-
-
 # -- Glue and Athena
 
 
@@ -725,14 +708,6 @@ KINDS: Mapping[str, Kind] = {
         _named("logs", "delete_log_group", "logGroupName"),
         _change_log_group,
         frozenset({"LogGroupName"}),
-    ),
-    "AWS::Logs::MetricFilter": Kind(
-        lambda place, new: _put_metric_filter(place, new.get("FilterName", place.name), new),
-        lambda place, made, properties: place.client("logs").delete_metric_filter(
-            logGroupName=properties["LogGroupName"], filterName=made.reference
-        ),
-        lambda place, made, _, new: _put_metric_filter(place, made.reference, new),
-        frozenset({"LogGroupName", "FilterName"}),
     ),
     "AWS::Glue::Database": Kind(
         _make_database,

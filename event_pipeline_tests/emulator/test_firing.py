@@ -16,7 +16,8 @@ from event_pipeline.infrastructure.template import load_template
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.emulator.deployed import put_stand_in_wheels
-from event_pipeline_tests.emulator.firing import NotDeliveredError, put_points, send_event, tick
+from event_pipeline_tests.emulator.event_bridge import NotDeliveredError, send_event
+from event_pipeline_tests.emulator.firing import put_points, tick
 
 HEALTHY_AND_NOT: dict[str, tuple[list[float], list[float]]] = {
     "GlueRunFailedAlarm": ([], [1]),
@@ -85,15 +86,15 @@ def new_object(bucket: str, key: str) -> dict[str, Any]:
 
 
 def test_every_rule_fires_and_its_message_arrives(account: EmulatedAws, stack: StackState, inbox: str) -> None:
-    fired = send_event(account, failed_run(stack.outputs["GlueJob"]))
+    fired = send_event(account.inside, failed_run(stack.outputs["GlueJob"]))
     told = [json.loads(each)["Message"] for each in received(account, inbox)]
     assert told == ["Glue job event-pipeline-silver: run jr_1 ended FAILED: out of disk"]
     raw, queue = stack.outputs["RawBucket"], stack.outputs["RawQueueUrl"]
-    fired += send_event(account, new_object(raw, "events/x"))
+    fired += send_event(account.inside, new_object(raw, "events/x"))
     assert [json.loads(each)["detail"]["object"]["key"] for each in received(account, queue)] == ["events/x"]
     assert sorted(fired) == sorted(each["Name"] for each in account.client("events").list_rules()["Rules"])
     for quiet in (failed_run("another-job"), new_object(raw, "other/x"), new_object("another-bucket", "events/x")):
-        assert send_event(account, quiet) == []
+        assert send_event(account.inside, quiet) == []
 
 
 def test_every_alarm_goes_off_when_it_should_and_only_then(account: EmulatedAws, stack: StackState, inbox: str) -> None:
@@ -140,6 +141,6 @@ def test_a_topic_whose_policy_has_a_condition_gets_nothing_of_eventbridge(
             each["Condition"] = {"StringEquals": {"aws:SourceAccount": topic.split(":")[4]}}
     sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(bound))
     with pytest.raises(NotDeliveredError):
-        send_event(account, failed_run(stack.outputs["GlueJob"]))
+        send_event(account.inside, failed_run(stack.outputs["GlueJob"]))
     sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
     assert received(account, inbox) == []

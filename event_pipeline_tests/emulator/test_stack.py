@@ -86,7 +86,6 @@ def inventory(aws: EmulatedAws) -> dict[str, list[str]]:
         "alarms": [each["AlarmName"] for each in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]],
         # Those two are Glue's own, for all jobs of an account.
         "log groups": [each for each in groups if each not in ("/aws-glue/jobs/output", "/aws-glue/jobs/error")],
-        "metric filters": [each["filterName"] for each in logs.describe_metric_filters()["metricFilters"]],
         "databases": [each["Name"] for each in aws.client("glue").get_databases()["DatabaseList"]],
         "jobs": aws.client("glue").list_jobs()["JobNames"],
         "workgroups": [each["Name"] for each in work_groups if each["Name"] != "primary"],

@@ -469,19 +469,6 @@ def test_every_object_and_hour_is_told_on_the_log(finished: Finished) -> None:
     assert any(line.startswith(f"{PROVEN}: object ") and line.endswith(f" of 3: {key}: 50 records") for line in lines)
 
 
-def test_the_quarantined_share_of_every_hour_is_logged_for_a_metric_filter(finished: Finished) -> None:
-    logged = [json.loads(line) for line in finished.process.stdout.splitlines() if line.startswith("{")]
-    expected = [
-        {
-            "hour": str(hour),
-            "quarantined_share": round(commit.account.quarantined / max(1, commit.account.records), 6),
-        }
-        for hour, commit in finished.commits.items()
-    ]
-    assert sorted(logged, key=lambda each: each["hour"]) == sorted(expected, key=lambda each: each["hour"])
-    assert any(each["quarantined_share"] > 0 for each in logged)
-
-
 def test_progress_and_counts_reach_dagster_by_its_pipes_protocol(finished: Finished) -> None:
     keys = sorted(finished.aws.keys(ARTIFACTS, "pipes/messages/"), key=lambda key: int(Path(key).stem))
     messages = [json.loads(line) for key in keys for line in finished.aws.read(ARTIFACTS, key).splitlines()]

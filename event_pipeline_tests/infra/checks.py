@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
+from event_pipeline.engines.aws.metrics import QUARANTINED_SHARE
 from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_star_named
 from event_pipeline.generator.options import MAX_EVENTS_PER_FILE
 from event_pipeline.reporting.answers import named_query
@@ -93,7 +94,7 @@ METRICS = {
     "AWS/SQS": {"NumberOfMessagesSent": {"QueueName"}, "ApproximateNumberOfMessagesVisible": {"QueueName"}},
     "AWS/Athena": {"ProcessedBytes": {"WorkGroup", "QueryType", "QueryState"}},
 }
-"""Metrics that AWS publishes by itself, with their dimensions; others must come from a metric filter."""
+"""Metrics that AWS publishes by itself, with their dimensions; the others are put by the orchestrator."""
 
 HIVE_TYPE = re.compile(
     r"string|int|bigint|double|boolean|date|timestamp|decimal\(([1-9]|[12]\d|3[0-8]),\d+\)|map<string,bigint>"
@@ -678,13 +679,14 @@ def the_generator_keeps_its_bounds(template: Template) -> list[str]:
 
 
 def alarms_watch_what_is_published(template: Template) -> list[str]:
-    """Each alarm tells the topic, and its metric is published by AWS or by a metric filter of the template."""
-    filters = {
-        (transformation["MetricNamespace"], transformation["MetricName"])
-        for name, each in template.deployed.items()
-        if template.resources[name]["Type"] == "AWS::Logs::MetricFilter"
-        for transformation in each["MetricTransformations"]
+    """Each alarm tells the topic, and its metric is published by AWS or put by the orchestrator, who may put it."""
+    own = template.said["MetricNamespace"]
+    allowed = {
+        each.conditions.get("cloudwatch:namespace")
+        for each in statements(template)
+        if each.resource == "OrchestratorRole" and "cloudwatch:PutMetricData" in each.actions
     }
+    put = {(own, QUARANTINED_SHARE)} if allowed == {own} else set()
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:<AlertTopic>"
     faults, seen = [], set()
     for name in template.of_type("AWS::CloudWatch::Alarm"):
@@ -693,7 +695,7 @@ def alarms_watch_what_is_published(template: Template) -> list[str]:
         place = metric["Namespace"], metric["MetricName"]
         seen.add(place[1])
         dimensions = {each["Name"] for each in metric.get("Dimensions", [])}
-        if METRICS.get(place[0], {}).get(place[1]) != dimensions and not (place in filters and not dimensions):
+        if METRICS.get(place[0], {}).get(place[1]) != dimensions and not (place in put and not dimensions):
             faults.append(f"{name}: nobody publishes {place[0]} {place[1]} by {sorted(dimensions)}")
         if made.get("AlarmActions") != [topic]:
             faults.append(f"{name}: tells nobody")
@@ -701,7 +703,7 @@ def alarms_watch_what_is_published(template: Template) -> list[str]:
             minutes = made["Period"] * made["EvaluationPeriods"] / 60
             if minutes != 15 or made.get("TreatMissingData") != "breaching":
                 faults.append(f"{name}: not after 15 minutes of silence")
-    wanted = {"TriggeredRules", "NumberOfMessagesSent", "QuarantinedShare", "ProcessedBytes"}
+    wanted = {"TriggeredRules", "NumberOfMessagesSent", QUARANTINED_SHARE, "ProcessedBytes"}
     wanted |= {"ApproximateNumberOfMessagesVisible", "FailedInvocations"}
     faults += [f"no alarm on {name}" for name in sorted(wanted - seen)]
     states = template.deployed["FailedGlueRuns"]["EventPattern"]["detail"]["state"]

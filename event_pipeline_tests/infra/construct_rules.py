@@ -254,20 +254,6 @@ def alarms_can_be_evaluated(template: Template) -> list[str]:
     return _once(faults)
 
 
-def metric_filters_have_one_metric(template: Template) -> list[str]:
-    """aws-logs/lib/metric-filter.ts: one transformation of three dimensions at most, and then no default."""
-    faults = []
-    for name, _, made in _made(template, "AWS::Logs::MetricFilter"):
-        transformations = made["MetricTransformations"]
-        if len(transformations) != 1:
-            faults.append(f"{name}: {len(transformations)} transformations")
-        for each in transformations:
-            dimensions = each.get("Dimensions", [])
-            if len(dimensions) > 3 or (dimensions and "DefaultValue" in each):
-                faults.append(f"{name}: more than three dimensions, or dimensions and a default")
-    return _once(faults)
-
-
 def parameters_can_be_stored(template: Template) -> list[str]:
     """aws-ssm/lib/parameter.ts: names of letters, digits and .-_/; a value that its own pattern allows."""
     faults = []
@@ -357,7 +343,6 @@ CHECKS: tuple[Callable[[Template], list[str]], ...] = (
     schedules_can_begin,
     rules_have_patterns_that_can_match,
     alarms_can_be_evaluated,
-    metric_filters_have_one_metric,
     parameters_can_be_stored,
     subscriptions_suit_their_protocol,
     policies_are_well_formed,

@@ -65,6 +65,11 @@ class Template:
         """Logical name -> properties worked out, with every optional part on."""
         return self.with_parameters(**EVERYTHING_ON)
 
+    @cached_property
+    def said(self) -> dict[str, Any]:
+        """Output -> its value worked out, with every optional part on."""
+        return _Resolver(self, EVERYTHING_ON).outputs()
+
     def with_parameters(self, **given: str) -> dict[str, dict[str, Any]]:
         """Work out the properties of the resources that given parameters make."""
         return _Resolver(self, given).resources()
@@ -89,6 +94,14 @@ class _Resolver:
         return {
             name: self._value(each.get("Properties", {}))
             for name, each in self._template.resources.items()
+            if "Condition" not in each or self._holds({"Condition": each["Condition"]})
+        }
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the values of the outputs."""
+        return {
+            name: self._value(each["Value"])
+            for name, each in self._template.outputs.items()
             if "Condition" not in each or self._holds({"Condition": each["Condition"]})
         }
 

@@ -153,29 +153,8 @@ def test_a_planted_fault_is_caught(check: Check, old: str, new: str, said: str) 
     assert any(said in fault for fault in found), found
 
 
-def test_a_metric_filter_of_two_metrics_is_caught(template: Template) -> None:
-    """Wherever the template has none, the check is tried on one that has."""
-    fault = """
-  PlantedMetric:
-    Type: AWS::Logs::MetricFilter
-    Properties:
-      LogGroupName: !Ref GlueOutputLog
-      FilterPattern: '{ $.share >= 0 }'
-      MetricTransformations:
-        - {MetricNamespace: n, MetricName: m, MetricValue: $.share, DefaultValue: 0, Dimensions: [{Key: a, Value: b}]}
-        - {MetricNamespace: n, MetricName: o, MetricValue: $.share}
-
-# An output"""
-    assert "\n# An output" in TEXT
-    found = rules.metric_filters_have_one_metric(Template(TEXT.replace("\n# An output", fault, 1)))
-    assert found == [
-        "PlantedMetric: 2 transformations",
-        "PlantedMetric: more than three dimensions, or dimensions and a default",
-    ]
-
-
 def test_every_check_has_a_fault_that_it_catches() -> None:
-    assert FAULTS.keys() | {rules.metric_filters_have_one_metric} == set(CHECKS)
+    assert FAULTS.keys() == set(CHECKS)
 
 
 def test_the_extract_names_its_source_and_licence() -> None:

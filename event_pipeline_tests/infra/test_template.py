@@ -339,8 +339,20 @@ PLANTED = [
     ),
     (
         "a metric that nobody publishes",
-        "MetricName: QuarantinedShare\n          MetricValue",
-        "MetricName: QuarantineShare\n          MetricValue",
+        "MetricName: QuarantinedShare",
+        "MetricName: QuarantineShare",
+        checks.alarms_watch_what_is_published,
+    ),
+    (
+        "a metric that nobody may publish",
+        "cloudwatch:namespace: !Ref NamePrefix",
+        "cloudwatch:namespace: Glue",
+        checks.alarms_watch_what_is_published,
+    ),
+    (
+        "an alarm on another namespace",
+        "Namespace: !Ref NamePrefix\n      MetricName",
+        "Namespace: !Ref DatabasePrefix\n      MetricName",
         checks.alarms_watch_what_is_published,
     ),
     (

@@ -18,6 +18,7 @@ from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.commits import CommitStore, OvertakenError, Published
 from event_pipeline.engines.aws.costs import CostStore, Meter, StepCost, shared
 from event_pipeline.engines.aws.glue_job import GlueJob, HourInput, JobHooks, JobRun
+from event_pipeline.engines.aws.metrics import put_quarantined_shares
 from event_pipeline.engines.aws.raw import RawStore
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import (
@@ -115,6 +116,7 @@ class SilverBuilder:
         failures: dict[Hour, PipelineError] = {}
         kept, due = self._decide(hours, force, allow_fewer_objects, failures)
         yield from kept
+        put_quarantined_shares(self._aws, self._settings, kept, self._clock(), progress)
         manifests: dict[Hour, HourCommit] = {}
         run: JobRun | None = None
         with_objects = [each for each in due if each.listing.objects]
@@ -133,6 +135,7 @@ class SilverBuilder:
                 self._drop_decoded(each)
             except Exception as error:
                 failures[each.hour] = failure_of(error)
+        put_quarantined_shares(self._aws, self._settings, builds, self._clock(), progress)
         cost = shared(meter.cost(), len(due))
         for each in due:
             self._costs.write(StepCost(each.hour, SILVER_STEP, run.id if run else new_run_id(), cost))
