@@ -59,14 +59,15 @@ class Receiver:
                     return
         else:
             status = 200 if planned == OK else int(planned)
+            if status == 200:
+                # Before the answer: whoever has it looks here at once.
+                self.acknowledged.append(request.headers["Idempotency-Key"])
             request.send_response(status)
             if status == 429:
                 request.send_header("Retry-After", "600")
             request.send_header("Content-Length", "2")
             request.end_headers()
             request.wfile.write(b"ok")
-            if status == 200:
-                self.acknowledged.append(request.headers["Idempotency-Key"])
 
 
 @contextmanager

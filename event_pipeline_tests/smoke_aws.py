@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a further parameter of the template"
     )
-    parser.add_argument("--keep", action="store_true", help="leave everything there, to look at it")
+    parser.add_argument("--keep", action="store_true", help="leave the stack there, to look at it")
     options = parser.parse_args(arguments)
     given = dict(each.partition("=")[::2] for each in options.parameter)
     if "" in given or not all("=" in each for each in options.parameter):
@@ -140,7 +140,7 @@ def run(region: str, principal: str | None, given: Mapping[str, str], *, keep: b
             wanted = Wanted(parameters, True, local.root / "wheels")
             state = deploy(stack, load_template(), wanted, lambda _: None, Hooks(say, show))
         account = Account(session, stack, state)
-        queue = listen(account, name, cleaning, keep=keep)
+        queue = listen(account, name, cleaning)
         try_everything(account, Path(folder), queue)
 
 
@@ -189,13 +189,12 @@ def remove_bucket(s3: Any, bucket: str) -> None:
     s3.delete_bucket(Bucket=bucket)
 
 
-def listen(account: Account, name: str, cleaning: ExitStack, *, keep: bool) -> str:
-    """Subscribe a queue of our own to the topic of alerts and return its URL."""
+def listen(account: Account, name: str, cleaning: ExitStack) -> str:
+    """Subscribe a queue of our own to the topic of alerts and return its URL; it never outlives the trial."""
     with step("a queue listens to the alerts"):
         sqs, sns, topic = account.client("sqs"), account.client("sns"), account.state.outputs["AlertTopicArn"]
         queue: str = sqs.create_queue(QueueName=f"{name}-listener")["QueueUrl"]
-        if not keep:
-            cleaning.callback(sqs.delete_queue, QueueUrl=queue)
+        cleaning.callback(sqs.delete_queue, QueueUrl=queue)
         attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
         statement = {
             "Effect": "Allow",
@@ -209,15 +208,15 @@ def listen(account: Account, name: str, cleaning: ExitStack, *, keep: bool) -> s
         made = sns.subscribe(
             TopicArn=topic, Protocol="sqs", Endpoint=attributes["QueueArn"], ReturnSubscriptionArn=True
         )
-        if not keep:
-            cleaning.callback(sns.unsubscribe, SubscriptionArn=made["SubscriptionArn"])
+        cleaning.callback(sns.unsubscribe, SubscriptionArn=made["SubscriptionArn"])
     return queue
 
 
 def try_everything(account: Account, root: Path, queue: str) -> None:
-    """Build as the orchestrator, ask as an analyst, and let one run fail."""
+    """Have the generator write, build as the orchestrator, ask as an analyst, and let one run fail."""
     variables = environment(account.state, account.stack.aws.settings.aws_region)
     begun = datetime.now(UTC)
+    generate_as_scheduled(account)
     with assumed(account, "OrchestratorRoleArn", variables):
         settings = load_settings(root=root)
         build_as_orchestrator(settings, account)
@@ -265,6 +264,19 @@ def until_allowed(call: Callable[[], Any]) -> Any:
             if error.response["Error"]["Code"] not in _DENIED or time.monotonic() > deadline:
                 raise
             time.sleep(_POLL_SECONDS * 10)
+
+
+def generate_as_scheduled(account: Account) -> None:
+    """Invoke the generator's function with what its schedule hands it, and find the object that it wrote."""
+    with step("the generator writes an object"):
+        outputs = account.state.outputs
+        tick = json.dumps({"scheduled_time": datetime.now(UTC).isoformat()})
+        answer = account.client("lambda").invoke(FunctionName=outputs["GeneratorFunction"], Payload=tick)
+        done = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, done
+        stored = account.client("s3").head_object(Bucket=outputs["RawBucket"], Key=done["key"])
+        assert stored["ContentLength"] == done["bytes"] or done["was_there"], done
+        say(f"{done['key']}: {done['records']:,} records, {stored['ContentLength']:,} bytes")
 
 
 def build_as_orchestrator(settings: Settings, account: Account) -> None:
@@ -431,22 +443,27 @@ def tell_what_nobody_knew(settings: Settings, account: Account, begun: datetime)
                     )["events"]
                     for line in lines[:3]:
                         say(f"it says: {line['message'].strip()[:200]}")
-        metrics, cloudwatch = 0, account.client("cloudwatch")
-        for page in cloudwatch.get_paginator("list_metrics").paginate(Namespace="AWS/Events"):
-            for metric in page["Metrics"]:
-                if settings.glue_job.removesuffix("-silver") in str(metric["Dimensions"]):
-                    points = cloudwatch.get_metric_statistics(
-                        Namespace="AWS/Events",
-                        MetricName=metric["MetricName"],
-                        Dimensions=metric["Dimensions"],
-                        StartTime=begun - timedelta(minutes=5),
-                        EndTime=datetime.now(UTC) + timedelta(minutes=5),
-                        Period=60,
-                        Statistics=["Sum"],
-                    )["Datapoints"]
-                    metrics += len(points)
-                    say(f"metric {metric['MetricName']}: {len(points)} points")
-        say(f"metric data points of EventBridge until now: {metrics}")
+        tell_alarms(account, begun)
+
+
+def tell_alarms(account: Account, begun: datetime) -> None:
+    """Print the state of each alarm of the stack and the data points that it has seen; CloudWatch is minutes late."""
+    cloudwatch = account.client("cloudwatch")
+    pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=account.stack.name)
+    for alarm in (each for page in pages for each in page["MetricAlarms"]):
+        stat = next((each["MetricStat"] for each in alarm.get("Metrics", []) if "MetricStat" in each), None)
+        metric = stat["Metric"] if stat else alarm
+        points = cloudwatch.get_metric_statistics(
+            Namespace=metric["Namespace"],
+            MetricName=metric["MetricName"],
+            Dimensions=metric["Dimensions"],
+            StartTime=begun - timedelta(minutes=5),
+            EndTime=datetime.now(UTC) + timedelta(minutes=5),
+            Period=60,
+            Statistics=["SampleCount"],
+        )["Datapoints"]
+        samples = sum(each["SampleCount"] for each in points)
+        say(f"alarm on {metric['Namespace']} {metric['MetricName']}: {alarm['StateValue']}, {samples:.0f} data points")
 
 
 @contextmanager

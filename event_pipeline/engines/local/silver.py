@@ -428,7 +428,8 @@ def _read(path: Path) -> pa.Table:
 
 
 def _read_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(str(path)) as source:
+    # Not mapped: pages of a mapping stay for as long as the kernel likes, and count as memory of this process.
+    with pa.OSFile(str(path)) as source:
         file = pa.ipc.open_file(source)
         for number in range(file.num_record_batches):
             yield file.get_batch(number)

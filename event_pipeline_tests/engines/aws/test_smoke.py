@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from event_pipeline.cli import main
 from event_pipeline.engines.aws.packaging import script_artifact
 from event_pipeline.infrastructure import shipment
 from event_pipeline_tests import smoke_aws
@@ -37,6 +42,10 @@ def test_the_smoke_test_passes_and_cleans_up(aws: EmulatedAws, capsys: pytest.Ca
     printed = capsys.readouterr()
     assert code == 0, printed.err + printed.out
     assert "every table equals the oracle's" in printed.out
+    assert re.search(r"events/\S+[.]gz: [5-7]\d\d,\d{3} records, [1-9]\d,\d{3},\d{3} bytes", printed.out), printed.out
+    # Two hours, one of them again, and both told again by the run that changed nothing; the rest is AWS's own.
+    assert "QuarantinedShare: OK, 5 data points" in printed.out
+    assert printed.out.count("alarm on ") == 7
     assert "ended FAILED: " in printed.out
     assert printed.out.count("refused: ") == 3
     assert "everything removed" in printed.out
@@ -48,6 +57,47 @@ def test_what_was_made_is_removed_after_a_failure(aws: EmulatedAws, capsys: pyte
     assert smoke_aws.main(["--region", aws.region, "--principal", ANYBODY]) == 3
     printed = capsys.readouterr()
     assert "smoke-aws: " in printed.err
+    assert "everything removed" in printed.out
+    assert not any(left_in(aws).values()), left_in(aws)
+
+
+def test_what_is_kept_goes_by_the_command_that_is_printed(
+    aws: EmulatedAws, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smoke_aws, "try_everything", lambda account, root, queue: None)
+    assert smoke_aws.main(["--region", aws.region, "--principal", ANYBODY, "--keep"]) == 0
+    left, said = left_in(aws), capsys.readouterr().out
+    assert left["buckets"]
+    assert left["subscriptions"] == []
+    (command,) = re.findall(r"remove it with: event-pipeline (.*)", said)
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--yes", "--really-delete-data"])
+    assert ended.value.code == 0
+    assert not any(left_in(aws).values()), left_in(aws)
+
+
+@pytest.mark.parametrize(("signum", "at"), [(signal.SIGTERM, "sns.Subscribe"), (signal.SIGINT, "glue.StartJobRun")])
+def test_what_was_made_is_removed_when_it_is_interrupted(
+    aws: EmulatedAws, capsys: pytest.CaptureFixture[str], signum: signal.Signals, at: str
+) -> None:
+    held = aws.hold_next(at)
+
+    def interrupt() -> None:
+        held.wait_until_reached()
+        os.kill(os.getpid(), signum)
+        held.release()
+
+    before = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGINT, signal.SIGTERM)}
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        code = smoke_aws.main(["--region", aws.region, "--principal", ANYBODY])
+    finally:
+        thread.join()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    printed = capsys.readouterr()
+    assert (code, printed.err) == (130, "smoke-aws: interrupted\n"), printed.out
     assert "everything removed" in printed.out
     assert not any(left_in(aws).values()), left_in(aws)
 
