@@ -15,7 +15,7 @@ import dagster as dg
 
 from event_pipeline.assets.presentation import markdown_table, quoted
 from event_pipeline.assets.results import BLOCKING_CHECKS, Verdict
-from event_pipeline.engines.base import Engine, Measure, PipelineError, RowCounts, StorageError
+from event_pipeline.engines.base import Engine, Measure, PassingFaultError, PipelineError, RowCounts, StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.rules.accounting import HourAccount, RawListing
 from event_pipeline.rules.framing import objects_text, remedies, wrongly_framed
@@ -133,7 +133,11 @@ class Neighbours:
 def silver_verdicts(
     engine: Engine, commit: HourCommit, settings: Settings, neighbours: Neighbours
 ) -> dict[str, Verdict]:
-    """Judge the committed build of one hour; reads the committed files."""
+    """Judge the committed build of one hour; reads the committed files.
+
+    Raises:
+        PassingFaultError: they cannot be read just now, which says nothing about the hour.
+    """
     return {
         "conservation_law": _conservation_law(engine, commit),
         "unreadable_objects": _unreadable_objects(commit.account),
@@ -145,9 +149,15 @@ def silver_verdicts(
 
 
 def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
-    """Judge what a query sees of one hour."""
+    """Judge what a query sees of one hour.
+
+    Raises:
+        PassingFaultError: the catalog cannot be asked just now, which says nothing about the hour.
+    """
     try:
         faults = engine.partition_faults(hour)
+    except PassingFaultError:
+        raise
     except (PipelineError, OSError) as fault:
         return {"partition_readable": Verdict(False, quoted(str(fault)))}
     return {
@@ -157,17 +167,26 @@ def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
     }
 
 
-def gold_verdicts(engine: Engine, table: GoldTable, days: Sequence[date]) -> dict[date, dict[str, Verdict]]:
-    """Judge the published rows of each event day; rows of a day that cannot be read fail the checks of that day."""
+def gold_verdicts(
+    engine: Engine, table: GoldTable, days: Sequence[date], passing: dict[date, PassingFaultError]
+) -> dict[date, dict[str, Verdict]]:
+    """Judge the published rows of each event day; rows of a day that cannot be read fail the checks of that day.
+
+    A day that cannot be judged just now has no verdicts; why is put into `passing`.
+    """
     try:
         measures = engine.reconcile(table, days)
         doubled = engine.grain_faults(table, days)
         # Only so many faults are listed at a time, so which days are free of them is asked day by day.
         faults = {day: engine.grain_faults(table, [day]) if doubled else [] for day in days}
     except (PipelineError, OSError) as fault:
-        if len(days) == 1:
-            return {days[0]: dict.fromkeys(GOLD_CHECKS, Verdict(False, quoted(str(fault))))}
-        return {day: verdicts for each in days for day, verdicts in gold_verdicts(engine, table, [each]).items()}
+        if len(days) > 1:
+            each_alone = (gold_verdicts(engine, table, [day], passing) for day in days)
+            return {day: verdicts for found in each_alone for day, verdicts in found.items()}
+        if isinstance(fault, PassingFaultError):
+            passing[days[0]] = fault
+            return {}
+        return {days[0]: dict.fromkeys(GOLD_CHECKS, Verdict(False, quoted(str(fault))))}
     return {
         day: {
             "grain_unique": _grain_unique(faults[day]),
@@ -194,6 +213,8 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
         return Verdict(not lost, left, {"records": account.records, "unaccounted": sum(e.unaccounted for e in lost)})
     try:
         rows = engine.count_rows(commit)
+    except PassingFaultError:
+        raise
     except (PipelineError, OSError) as fault:
         return Verdict(False, quoted(str(fault)))
     expected = RowCounts(account.silver_rows, account.quarantined, account.quarantined_by_reason)

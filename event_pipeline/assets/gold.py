@@ -16,7 +16,7 @@ from event_pipeline.assets.presentation import OWNERS, file_reference, markdown_
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.assets.silver import PARTITIONS
-from event_pipeline.engines.base import Engine, GoldRefresh, PipelineError
+from event_pipeline.engines.base import Engine, GoldRefresh, PassingFaultError, PipelineError
 from event_pipeline.engines.decisions import isolated
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable
@@ -88,7 +88,13 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings) -> dg.AssetsDe
                 with isolated([*hours, *earlier], hour, failures):
                     if hour not in failures:
                         days[hour] = engine.touched_days(table, hour)
-            verdicts = gold_verdicts(engine, table, sorted({day for touched in days.values() for day in touched}))
+            passing = dict[date, PassingFaultError]()
+            asked = sorted({day for touched in days.values() for day in touched})
+            verdicts = gold_verdicts(engine, table, asked, passing)
+            for hour, touched in list(days.items()):
+                if not_judged := [passing[day] for day in touched if day in passing]:
+                    del days[hour]
+                    failures[hour] = not_judged[0]
             results = {
                 hour: HourResult(
                     _metadata(refresh, hour, touched, len(hours)),

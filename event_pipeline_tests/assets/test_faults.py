@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -13,7 +14,7 @@ from event_pipeline.assets import faults
 from event_pipeline.engines.base import BrokenLawError, LockTimeoutError, PassingFaultError, StorageError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.accounting import RawListing
-from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings
 from event_pipeline_tests.materializing import executed, failure, materialize, metadata, one
 from event_pipeline_tests.pipeline import HOUR, event, write_object
@@ -69,6 +70,58 @@ def test_a_fault_that_does_not_pass_is_given_up_with_its_message(
 
     assert failure(result) == "the store asks to slow down (given up after 4 attempts)"
     assert engine.calls == 4
+
+
+class BusyEngine(LocalEngine):
+    """The local engine, one of whose questions cannot be answered the first few times."""
+
+    def __init__(self, settings: Settings, question: str, times: int) -> None:
+        super().__init__(settings)
+        answer, left = getattr(self, question), [times]
+
+        def ask(*arguments: Any) -> Any:
+            if left[0]:
+                left[0] -= 1
+                raise PassingFaultError("the store asks to slow down")
+            return answer(*arguments)
+
+        setattr(self, question, ask)
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Name the checks that say that the data is wrong; a warning is none."""
+    evaluated = result.get_asset_check_evaluations()
+    return [each.check_name for each in evaluated if not each.passed and each.severity is dg.AssetCheckSeverity.ERROR]
+
+
+@pytest.mark.parametrize("hours", [one(HOUR), HourRange(HOUR, HOUR.plus(2))], ids=["one hour", "two hours"])
+@pytest.mark.parametrize("question", ["count_rows", "partition_faults", "reconcile", "grain_faults"])
+def test_a_check_that_cannot_be_made_just_now_is_tried_again_and_says_nothing_of_the_data(
+    settings: Settings, instance: dg.DagsterInstance, root: Path, question: str, hours: HourRange
+) -> None:
+    for hour in hours:
+        write_object(root, hour, 0, [event(hour)])
+    # Of several hours the days are asked one by one after they could not be asked together.
+    engine = BusyEngine(settings, question, times=len(hours))
+    result = materialize(settings, instance, hours, engine=engine)
+
+    assert result.get_asset_check_evaluations()
+    assert failed_checks(result) == []
+    for asset in ("silver_events", "silver_partitions", "user_activity"):
+        for hour in hours:
+            assert metadata(instance, asset, hour), (asset, hour)
+
+
+def test_a_check_that_can_never_be_made_fails_the_run_and_not_the_data(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    write_object(root, HOUR, 0, [event()])
+    engine = BusyEngine(settings, "reconcile", times=1_000)
+    assets = ["silver_events", "silver_partitions", "user_activity"]
+    result = materialize(settings, instance, one(HOUR), engine=engine, assets=assets)
+
+    assert failure(result) == "the store asks to slow down (given up after 4 attempts)"
+    assert failed_checks(result) == []
 
 
 @pytest.mark.parametrize(

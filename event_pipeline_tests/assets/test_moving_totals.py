@@ -37,7 +37,7 @@ def silver(engine: LocalEngine, hour: Hour) -> None:
 
 def verdict(engine: LocalEngine, table: GoldTable) -> Verdict:
     """What the check finds of the day."""
-    return gold_verdicts(engine, table, [DAY])[DAY]["equals_silver"]
+    return gold_verdicts(engine, table, [DAY], {})[DAY]["equals_silver"]
 
 
 @pytest.mark.parametrize("table", load_gold_tables(), ids=lambda table: table.name)

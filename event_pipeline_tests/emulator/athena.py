@@ -24,6 +24,7 @@ MOST_QUERY_BYTES = 262_144
 MOST_ROWS_PER_PAGE = 1000
 ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 _WAIT_SECONDS = 300
+_QUEUED_AGAIN_SECONDS = 0.5
 
 
 @dataclass
@@ -34,6 +35,8 @@ class PlannedFailure:
     after_effect: bool
     """Whether it fails after its statement has done its work, leaving files behind."""
     containing: str
+    queued_again: bool = False
+    """Whether Athena tries it again by itself: FAILED first, then QUEUED and well."""
 
 
 @dataclass
@@ -291,12 +294,30 @@ class Athena:
             state = "CANCELLED"
         else:
             execution.state = "RUNNING"
+            self._fail_and_queue_again(execution)
             with self._inside.acting_for(execution.session):
                 state = self._run(execution)
         # The state last: whoever sees it sees the rest as well.
         execution.completed = datetime.now(UTC)
         execution.state = state
         execution.ended.set()
+
+    def _fail_and_queue_again(self, execution: Execution) -> None:
+        """Show the failure that Athena heals by itself, where one is planned.
+
+        https://docs.aws.amazon.com/athena/latest/APIReference/API_QueryExecutionStatus.html: "you may see the query
+        state transition from RUNNING or FAILED to QUEUED".
+        """
+        with self._lock:
+            healed = [each for each in self._planned if each.queued_again and each.containing in execution.sql]
+            for each in healed[:1]:
+                self._planned.remove(each)
+        for each in healed[:1]:
+            execution.failure, execution.state = each.failure, "FAILED"
+            execution.cancel.wait(_QUEUED_AGAIN_SECONDS)
+            execution.failure, execution.state = None, "QUEUED"
+            execution.cancel.wait(_QUEUED_AGAIN_SECONDS)
+            execution.state = "RUNNING"
 
     def _run(self, execution: Execution) -> str:
         """Run the statement and write its result file; return the last state."""

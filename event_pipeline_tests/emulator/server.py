@@ -344,10 +344,14 @@ class EmulatedAws:
         system: bool = False,
         after_effect: bool = False,
         containing: str = "",
+        queued_again: bool = False,
     ) -> None:
-        """Let the next query that holds a text fail by itself, before or after its statement has done its work."""
+        """Let the next query that holds a text fail by itself, before or after its statement has done its work.
+
+        With `queued_again` Athena tries it again by itself, and it ends well.
+        """
         failure = QueryFailedError(reason, category=1 if system else 2, retryable=retryable)
-        self._athena.plan(PlannedFailure(failure, after_effect, containing))
+        self._athena.plan(PlannedFailure(failure, after_effect, containing, queued_again))
 
     def leave_orphans(self, times: int = 1) -> None:
         """Let the next UNLOADs with rows leave a file beside those that they name in their manifest."""

@@ -29,6 +29,8 @@ from event_pipeline.settings import PREFIX, Settings
 
 _FIRST_POLL_SECONDS = 0.1
 _LONGEST_POLL_SECONDS = 2.0
+_QUEUED_AGAIN_SECONDS = 3.0
+"""How long a statement that failed and may be tried again is watched for it."""
 _POLL_GROWTH = 1.5
 _INVALID = "InvalidRequestException"
 
@@ -160,11 +162,19 @@ class Athena:
 
     def _finish(self, execution_id: str, meter: Meter) -> Execution:
         deadline = time.monotonic() + self._settings.athena_timeout_seconds
-        wait = _FIRST_POLL_SECONDS
+        wait, failed_at = _FIRST_POLL_SECONDS, None
         while True:
             answer = self._aws.call("athena", "get_query_execution", execution_id, QueryExecutionId=execution_id)
             execution = answer["QueryExecution"]
             state = execution["Status"]["State"]
+            if state != "FAILED":
+                failed_at = None
+            elif execution["Status"].get("AthenaError", {}).get("Retryable"):
+                # Athena may put it into the queue again by itself (API reference, QueryExecutionStatus).
+                failed_at = failed_at or time.monotonic()
+                if time.monotonic() - failed_at < _QUEUED_AGAIN_SECONDS:
+                    time.sleep(_FIRST_POLL_SECONDS)
+                    continue
             if state in ("SUCCEEDED", "FAILED", "CANCELLED"):
                 # A failed statement is billed for what it scanned.
                 scanned = int(execution.get("Statistics", {}).get("DataScannedInBytes", 0))

@@ -202,6 +202,11 @@ def test_the_engine_tells_failures_of_queries_apart(
         engine.query("SELECT 1 AS one")
 
 
+def test_a_query_that_athena_queues_again_by_itself_ends_well(aws: EmulatedAws, engine: AwsEngine) -> None:
+    aws.fail_next_query("Query exhausted resources", retryable=True, system=True, queued_again=True)
+    assert engine.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
+
+
 def ended(state: str, reason: str | None, error: dict[str, Any] | None) -> dict[str, Any]:
     """Return a QueryExecution that ended otherwise than well."""
     status: dict[str, Any] = {"State": state}
