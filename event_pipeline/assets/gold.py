@@ -94,7 +94,8 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings) -> dg.AssetsDe
             for hour, touched in list(days.items()):
                 if not_judged := [passing[day] for day in touched if day in passing]:
                     del days[hour]
-                    failures[hour] = not_judged[0]
+                    with isolated([*hours, *earlier], hour, failures):
+                        raise not_judged[0]
             results = {
                 hour: HourResult(
                     _metadata(refresh, hour, touched, len(hours)),
