@@ -171,7 +171,7 @@ class Dev:
             found = self._ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }", {})
         except (OSError, urllib.error.URLError):
             return False
-        return found["repositoriesOrError"].get("nodes") == [{"name": "__repository__"}]
+        return bool(found["repositoriesOrError"].get("nodes") == [{"name": "__repository__"}])
 
     def _ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         request = urllib.request.Request(

@@ -56,20 +56,21 @@ def write_object(root: Path, hour: Hour, minute: int, lines: Iterable[Any] | byt
 
 def build(engine: Engine, hours: Sequence[Hour], **options: bool) -> list[SilverBuild]:
     """Take hours the whole way without Dagster: Silver, registration, every Gold table."""
-    builds = list(engine.build_silver(hours, progress=_silent, **options))
+    builds = list(engine.build_silver(hours, progress=silent, **options))
     engine.register_hours(hours)
     for table in load_gold_tables():
-        engine.refresh_gold(table, hours, progress=_silent)
+        engine.refresh_gold(table, hours, progress=silent)
     return builds
 
 
-def _silent(_: str) -> None:
+def silent(_: str) -> None:
     """Progress that nobody watches."""
 
 
 def rows(engine: Engine, sql: str) -> list[dict[str, Any]]:
     """Rows of a query."""
-    return engine.query(sql).to_pylist()
+    found: list[dict[str, Any]] = engine.query(sql).to_pylist()
+    return found
 
 
 def in_order(found: Iterable[dict[str, Any]]) -> list[str]:

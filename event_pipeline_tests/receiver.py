@@ -31,6 +31,7 @@ class Receiver:
         self.url = ""
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
+        """Note what was sent and answer as planned."""
         body = request.rfile.read(int(request.headers["Content-Length"]))
         self.received.append(json.loads(body))
         self.ids.append(request.headers["Idempotency-Key"])
@@ -41,14 +42,14 @@ class Receiver:
             self.end.wait(30)
         elif planned == ECHO:
             # As error pages of proxies and frameworks do.
-            body = (
+            page = (
                 f"{'<br>' * 5} no route {request.path} at {html.escape(request.path)} {quote(request.path, safe='')} "
             )
-            body += json.dumps({"url": f"http://h{request.path}"}).replace("/", "\\/") + " x" * 2_000 + request.path
+            page += json.dumps({"url": f"http://h{request.path}"}).replace("/", "\\/") + " x" * 2_000 + request.path
             request.send_response(404, f"No {request.path}")
-            request.send_header("Content-Length", str(len(body)))
+            request.send_header("Content-Length", str(len(page)))
             request.end_headers()
-            request.wfile.write(body.encode())
+            request.wfile.write(page.encode())
         elif planned == DRIP:
             # Never a whole status line, always a byte before the socket's own timeout.
             while not self.end.wait(0.02):

@@ -39,8 +39,10 @@ def main() -> None:
 
 def read(frame: DataFrame, predicates: list[str]) -> dict[str, Any]:
     """Return types, rows, rows by predicate, and whether columns came in batches, of which Spark alone decides."""
+    java = frame.sparkSession._jvm
+    assert java
     plan = frame._jdf.queryExecution().explainString(
-        frame.sparkSession._jvm.org.apache.spark.sql.execution.ExplainMode.fromString("formatted")
+        java.org.apache.spark.sql.execution.ExplainMode.fromString("formatted")
     )
     return {
         "types": dict(frame.dtypes),

@@ -18,7 +18,8 @@ import pytest
 
 from event_pipeline import cli
 from event_pipeline.automation import runs
-from event_pipeline.cli import EXIT_CODES, ExitCode, main
+from event_pipeline.cli import EXIT_CODES, main
+from event_pipeline.commands.options import ExitCode
 from event_pipeline.engines.base import LockTimeoutError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
@@ -647,7 +648,7 @@ def test_dev_starts_dagster_over_the_same_data(run: Run, root: Path, monkeypatch
         raise Replaced
 
     monkeypatch.chdir(root.parent if root.parent.exists() else Path.cwd())
-    monkeypatch.setattr(cli.os, "execve", replace_process)
+    monkeypatch.setattr(os, "execve", replace_process)
     with pytest.raises(Replaced):
         main(["dev", "--port", "3123"])
     _, command, environment = started

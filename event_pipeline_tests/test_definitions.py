@@ -115,8 +115,13 @@ def test_what_the_code_location_holds(settings: Settings) -> None:
 def test_everything_that_people_start_is_described(settings: Settings) -> None:
     repository = build_definitions(settings).get_repository_def()
     jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    started: list[dg.JobDefinition | dg.ScheduleDefinition | dg.SensorDefinition] = [
+        *jobs,
+        *repository.schedule_defs,
+        *repository.sensor_defs,
+    ]
 
-    for each in (*jobs, *repository.schedule_defs, *repository.sensor_defs):
+    for each in started:
         assert len(each.description or "") > 60, each.name
 
 

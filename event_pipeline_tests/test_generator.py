@@ -1,3 +1,5 @@
+"""What the generator writes: the same objects for the same seed, and the shares of faults that were asked for."""
+
 from __future__ import annotations
 
 import gzip

@@ -65,10 +65,10 @@ def assert_harmless(text: str) -> None:
 @pytest.fixture
 def _hostile_folder(root: Path) -> None:
     """An hour whose field names, values, refused records and object names are hostile."""
-    lines = [event(second=number, **{name: number}) for number, name in enumerate(HOSTILE)]
+    lines = [event(second=number) | {name: number} for number, name in enumerate(HOSTILE)]
     lines += [event(second=60 + number, user_id=f"u{name}") for number, name in enumerate(HOSTILE)]
     refused = [name.encode() for name in HOSTILE if "\n" not in name]
-    key = write_object(root, HOUR, 0, [*lines, *refused, b'{"\\ud800\\ud83d": 1}', event(second=200, **{"\ud800": 1})])
+    key = write_object(root, HOUR, 0, [*lines, *refused, b'{"\\ud800\\ud83d": 1}', event(second=200) | {"\ud800": 1}])
     folder = (root / "raw" / key).parent
     for name in HOSTILE:
         (folder / name.replace("/", "_")).write_bytes(b"")
@@ -293,8 +293,15 @@ async def _post(app: Any, asked: dict[str, Any]) -> tuple[int, bytes]:
         sent.append(message)
 
     headers = [(b"content-type", b"application/json"), (b"host", b"127.0.0.1:3000")]
-    scope = {"type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "path": "/graphql"}
-    scope |= {"raw_path": b"/graphql", "query_string": b"", "root_path": "", "headers": headers, "client": None}
+    scope: dict[str, Any] = {"type": "http", "http_version": "1.1", "method": "POST", "scheme": "http"}
+    scope |= {
+        "path": "/graphql",
+        "raw_path": b"/graphql",
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": None,
+    }
     await app({**scope, "asgi": {"version": "3.0"}, "server": ("127.0.0.1", 3000)}, receive, send)
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
 

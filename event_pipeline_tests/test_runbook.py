@@ -32,7 +32,7 @@ from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import load_settings
-from event_pipeline_tests.pipeline import build, event, write_object
+from event_pipeline_tests.pipeline import build, event, silent, write_object
 from event_pipeline_tests.receiver import webhook_receiver
 
 PROJECT = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ class Section:
 
 def sections() -> dict[str, Section]:
     """Every section under each of its anchors."""
-    found = {}
+    found: dict[str, Section] = {}
     for anchors, title, text in re.findall(
         r"((?:<a id=\"[^\"]+\"></a>)+)\n\n## (.+?)\n(.*?)(?=\n<a id=|\n# |\Z)", RUNBOOK, re.DOTALL
     ):
@@ -274,13 +274,13 @@ def other_rules(place: Place) -> None:
 
 def no_gold(place: Place) -> None:
     place.write(CLOSED, 5)
-    list(place.engine.build_silver([CLOSED], progress=str))
+    list(place.engine.build_silver([CLOSED], progress=silent))
     place.engine.register_hours([CLOSED])
 
 
 def not_registered(place: Place) -> None:
     place.write(CLOSED, 5)
-    list(place.engine.build_silver([CLOSED], progress=str))
+    list(place.engine.build_silver([CLOSED], progress=silent))
 
 
 def no_record(place: Place) -> None:

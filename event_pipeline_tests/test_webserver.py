@@ -225,7 +225,7 @@ def test_no_frame_of_another_site_shows_the_page(server: Server) -> None:
 
 
 def test_it_says_when_it_listens_beyond_this_machine(tmp_path: Path) -> None:
-    made = Server(tmp_path / "home", "--host", "0.0.0.0")
+    made = Server(tmp_path / "home", "--host", "0.0.0.0")  # noqa: S104 - what it says then is the test
     try:
         assert "listens at 0.0.0.0, beyond this machine" in made.log.read_text()
         assert made.command("rebound", Host="evil.example") == 421
@@ -237,7 +237,7 @@ def test_it_says_when_it_listens_beyond_this_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [("localhost", True), ("127.0.0.1", True), ("127.8.9.1", True), ("::1", True), ("[::1]", True)]
-    + [("0.0.0.0", False), ("::", False), ("192.168.1.5", False), ("dagster.example", False), ("", False)],
+    + [("0.0.0.0", False), ("::", False), ("192.168.1.5", False), ("dagster.example", False), ("", False)],  # noqa: S104 - judged only
 )
 def test_what_is_reached_from_this_machine_alone(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback

@@ -8,13 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from event_pipeline.alerts.volume import volume_band
+from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.pipeline import HOUR
 
 SETTINGS = load_settings()
 
 
-def days(count: int, records: Callable[[int], float]) -> dict:
+def days(count: int, records: Callable[[int], float]) -> dict[Hour, int]:
     """Records of the same hour of the last days: 1 is yesterday."""
     return {HOUR.plus(-24 * day): round(records(day)) for day in range(1, count + 1)}
 

@@ -141,7 +141,7 @@ def test_the_other_hours_of_the_range_are_published_down_to_gold(
     run = instance.get_run_by_id(result.run_id)
     assert run
     assert run.status is dg.DagsterRunStatus.FAILURE
-    assert hours_that_failed(run) == {BAD}
+    assert hours_that_failed(run) == frozenset({BAD})
     assert run.tags[FAILED_HOURS_TAG] == f"{run.run_id}:{BAD}"
     assert executed(result) == ["raw_events", "silver_events", "silver_partitions"]
     (failure,) = failures_of(result.all_events)

@@ -60,11 +60,13 @@ class CountingEngine:
     # -- what the sensor asks
 
     def take_notices(self, done_with: Sequence[str]) -> RawNotices:
+        """Return the hours that a test announced since the last call."""
         self.calls["take_notices"] += 1
         told, self.told = self.told, []
         return RawNotices(frozenset(told), tuple(f"receipt of {hour}" for hour in told))
 
     def list_raw_hours(self, hours: HourRange | None = None) -> dict[Hour, RawListing]:
+        """Return the objects of a range of hours, or fail where a test planned it."""
         self.calls["list_raw_hours"] += 1
         assert hours is not None
         if self.fail_at_listing is not None:
@@ -79,15 +81,18 @@ class CountingEngine:
     def hour_commits(
         self, hours: HourRange | None = None, damaged: dict[Hour, StorageError] | None = None
     ) -> dict[Hour, HourCommit]:
+        """Return the builds of a range of hours."""
         self.calls["hour_commits"] += 1
         assert hours is not None
         return {hour: self._commits[hour] for hour in hours if hour in self._commits}
 
     def registered_runs(self, hours: HourRange | None = None) -> dict[Hour, str]:
+        """Return the builds that queries see: every one of the range."""
         self.calls["registered_runs"] += 1
         assert hours is not None
         return {hour: self._commits[hour].run_id for hour in hours if hour in self._commits}
 
     def hours_behind(self, table: GoldTable, hours: HourRange | None = None) -> list[Hour]:
+        """Return no hour: Gold always follows."""
         self.calls["hours_behind"] += 1
         return []

@@ -22,6 +22,7 @@ from event_pipeline.automation.runs import RangeOutcome, prepare_instance, run_r
 from event_pipeline.automation.schedules import hourly_schedule
 from event_pipeline.automation.sensors import new_raw_objects_sensor
 from event_pipeline.engines.local import LocalEngine, silver
+from event_pipeline.engines.local.decoded import ObjectReport, ObjectTask
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.reporting.backfills import print_backfills
 from event_pipeline.reporting.build_summary import outcome_line, print_findings
@@ -89,7 +90,7 @@ def bad(hours: HourRange, root: Path, monkeypatch: pytest.MonkeyPatch) -> Hour:
         write_object(root, hour, 0, [event(hour)])
     failing, original = hours.first.plus(1), silver.validate_to_scratch
 
-    def refused(task: silver.ObjectTask) -> silver.ObjectReport:
+    def refused(task: ObjectTask) -> ObjectReport:
         if task.hour == failing:
             raise silver._unreadable(task.path, task.listed, PermissionError(13, "Permission denied"))
         return original(task)

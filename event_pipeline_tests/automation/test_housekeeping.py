@@ -13,7 +13,8 @@ import pytest
 from event_pipeline.automation.history import forget_run, old_runs, run_database
 from event_pipeline.automation.housekeeping import find_housework, remove_housework
 from event_pipeline.automation.runs import prepare_instance
-from event_pipeline.cli import ExitCode, main
+from event_pipeline.cli import main
+from event_pipeline.commands.options import ExitCode
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.base import Engine, Leftover, LockTimeoutError
 from event_pipeline.engines.local import LocalEngine
@@ -122,7 +123,7 @@ def test_what_another_process_holds_is_left_for_the_next_time(replaced: LocalEng
     assert kept == ["another process has been working on it"]
     assert len(gone.leftovers) == len(work.leftovers) - 1
     assert len(replaced.leftovers(datetime.now(UTC))) == 1
-    assert ExitCode.BUSY == 5
+    assert ExitCode.BUSY.value == 5
 
 
 def test_old_runs_are_forgotten_but_not_those_that_made_the_newest_materialization(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 def tick(
     settings: Settings, instance: dg.DagsterInstance, at: datetime = AFTER_THE_HOUR
-) -> list[dg.RunRequest] | str | None:
+) -> Sequence[dg.RunRequest] | str | None:
     """Evaluate the schedule at an instant: the run requests, or why there are none."""
     definitions = build_definitions(settings)
     with dg.build_schedule_context(

@@ -79,7 +79,9 @@ def test_a_large_result_passes_through_without_being_gathered(root: Path, result
     ) as process:
         assert process.stdout
         assert process.stderr
-        size = sum(len(block) for block in iter(lambda: process.stdout.read(1 << 20), b""))
+        size = 0
+        while block := process.stdout.read(1 << 20):
+            size += len(block)
         kilobytes = int(process.stderr.read().splitlines()[-1])
     assert process.returncode == 0
     assert size > (800_000_000 if result_format != "table" else 2_000_000)

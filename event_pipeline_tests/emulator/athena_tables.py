@@ -380,7 +380,7 @@ def fits(held: pa.DataType, glue_type: str) -> bool:
     if decimal := _DECIMAL.fullmatch(glue_type):
         # Trino's Parquet reader takes narrower decimals of the same scale into the column's type.
         precision, scale = int(decimal[1]), int(decimal[2])
-        return pa.types.is_decimal(held) and held.precision <= precision and held.scale == scale
+        return isinstance(held, pa.Decimal128Type) and held.precision <= precision and held.scale == scale
     if glue_type == "int":
         return held in (pa.int8(), pa.int16(), pa.int32())
     if glue_type == "bigint":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from moto.events.models import EventPattern
+from moto.events.utils import EventMessageType
 
 from event_pipeline_tests.emulator.inside import Inside
 
@@ -63,7 +64,8 @@ def _rules_set_off(inside: Inside, event: Mapping[str, Any]) -> Iterator[tuple[M
     for page in inside.events.get_paginator("list_rules").paginate():
         for rule in page["Rules"]:
             pattern = rule.get("EventPattern")
-            if rule["State"] == "ENABLED" and pattern and EventPattern.load(pattern).matches_event(dict(event)):
+            message = cast(EventMessageType, dict(event))
+            if rule["State"] == "ENABLED" and pattern and EventPattern.load(pattern).matches_event(message):
                 yield rule, inside.events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
 
 

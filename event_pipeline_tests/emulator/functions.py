@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from moto.awslambda.models import lambda_backends
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from event_pipeline_tests.emulator import loopback
 from event_pipeline_tests.emulator.glue_jobs import outside_environment

@@ -115,7 +115,7 @@ class Inside:
                 "Error": {"Code": error.code, "Message": error.message},
                 "ResponseMetadata": {"HTTPStatusCode": error.status},
             }
-            raise ClientError(said, operation) from error  # type: ignore[arg-type]
+            raise ClientError(said, operation) from error
 
     def objects(self, uri: str) -> list[dict[str, Any]]:
         """List the objects below a location, as S3 describes them; the location means a folder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from moto.athena.models import athena_backends
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from event_pipeline_tests.emulator.inside import Inside
 from event_pipeline_tests.emulator.wire import AwsError, Call

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.iam.models import iam_backends
 from moto.s3.models import s3_backends
 from moto.sns.models import sns_backends
@@ -284,7 +284,6 @@ def service_key() -> str:
 
 def without(documents: Iterable[str], sid: str, action: str) -> tuple[str, ...]:
     """Return policies in which a statement lacks an action; a statement without actions goes."""
-
     left = []
     for document in documents:
         policy = json.loads(document)

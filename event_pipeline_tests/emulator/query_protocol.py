@@ -44,7 +44,7 @@ def _read(shape: Any, form: dict[str, str], place: str) -> Any:
                 if any(key == dot + name or key.startswith(f"{dot}{name}.") for key in form)
             }
         case "list":
-            found = []
+            found: list[Any] = []
             while any(
                 key == f"{place}.member.{len(found) + 1}" or key.startswith(f"{place}.member.{len(found) + 1}.")
                 for key in form

@@ -237,8 +237,8 @@ def _change_queue(place: Place, made: Made, old: Properties, new: Properties) ->
         raise ResourceFailedError(f"taking back {', '.join(sorted(lost))} of a queue is not emulated")
     sqs = place.client("sqs")
     sqs.set_queue_attributes(QueueUrl=made.reference, Attributes=attributes)
-    if lost := sorted(tags_before.keys() - tags.keys()):
-        sqs.untag_queue(QueueUrl=made.reference, TagKeys=lost)
+    if tags_lost := tags_before.keys() - tags.keys():
+        sqs.untag_queue(QueueUrl=made.reference, TagKeys=sorted(tags_lost))
     sqs.tag_queue(QueueUrl=made.reference, Tags=tags)
 
 

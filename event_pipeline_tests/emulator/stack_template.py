@@ -246,7 +246,8 @@ class StackTemplate:
             case "Ref":
                 return self._reference(argument, lookup)
             case "Fn::GetAtt":
-                return self._attribute(*argument, lookup)
+                resource, attribute = argument
+                return self._attribute(resource, attribute, lookup)
             case "Fn::Sub":
                 return self._substitute(argument, lookup)
             case "Fn::If":
@@ -300,8 +301,9 @@ class StackTemplate:
             name = found.group(1)
             if name in extra:
                 return argument_text(self.resolve(extra[name], lookup))
-            if "." in name:
-                return self._attribute(*name.split(".", 1), lookup)
+            resource, dot, attribute = name.partition(".")
+            if dot:
+                return self._attribute(resource, attribute, lookup)
             return argument_text(self._reference(name, lookup))
 
         return _VARIABLE.sub(replace, text).replace("${!", "${")

@@ -13,7 +13,7 @@ from event_pipeline.engines.base import Engine, PipelineError, QueryError, Stora
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.query import GoldFileError, load_gold_table, load_gold_tables
 from event_pipeline.settings import Settings
-from event_pipeline_tests.pipeline import HOUR, build, purchase, rows, write_object
+from event_pipeline_tests.pipeline import HOUR, build, purchase, rows, silent, write_object
 
 _TABLE = """-- description: A table that a person wrote.
 -- grain: -
@@ -54,13 +54,13 @@ def test_a_gold_table_that_cannot_be_computed_names_table_section_and_place(
     path.write_text(_TABLE.format_map(sections), encoding="utf-8")
     engine = LocalEngine(settings, gold_folder=path.parent)
     write_object(root, HOUR, 0, [purchase()])
-    list(engine.build_silver([HOUR], progress=str))
+    list(engine.build_silver([HOUR], progress=silent))
     engine.register_hours([HOUR])
     place = f"gold.numbers, section partial, landing hour {HOUR}" if section == "partial" else (
         "gold.numbers, section fold, event day 2025-12-07"
     )  # fmt: skip
     with pytest.raises(QueryError, match=said) as raised:
-        engine.refresh_gold(load_gold_table(path), [HOUR], progress=str)
+        engine.refresh_gold(load_gold_table(path), [HOUR], progress=silent)
     assert str(raised.value).startswith(place)
 
 
@@ -100,7 +100,7 @@ def test_a_data_file_that_cannot_be_read_is_named_by_every_reader(engine: LocalE
     with pytest.raises(PipelineError, match=damaged.name):
         engine.count_rows(commit)
     with pytest.raises(PipelineError, match=damaged.name):
-        engine.refresh_gold(load_gold_tables()[0], [HOUR], force=True, progress=str)
+        engine.refresh_gold(load_gold_tables()[0], [HOUR], force=True, progress=silent)
 
 
 class _Failing:

@@ -168,7 +168,7 @@ def test_repair_beside_a_run_neither_hides_nor_reverts_what_is_published(
         settings = load_settings(root=place / "data", workers=1)
         if accident:
             accident(place / "data")
-        sides = {
+        sides: dict[str, Callable[[], object]] = {
             "repair": partial(LocalEngine(settings, place / "gold").repair),
             "run": partial(publish, LocalEngine(settings, place / "gold"), place / "gold", HOUR),
         }
@@ -196,7 +196,7 @@ def test_a_slow_registration_never_shows_an_older_build(
         place = tmp_path / str(number)
         shutil.copytree(built, place)
         settings = load_settings(root=place / "data", workers=1)
-        sides = {
+        sides: dict[str, Callable[[], object]] = {
             "slow": partial(LocalEngine(settings, place / "gold").register_hours, [HOUR]),
             "fast": partial(publish, LocalEngine(settings, place / "gold"), place / "gold", HOUR),
         }

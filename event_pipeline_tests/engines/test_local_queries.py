@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from event_pipeline.engines.base import PipelineError, QueryError, StorageError
+from event_pipeline.engines.base import PipelineError, QueryError, SilverBuild, StorageError
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.rules.contract import HOUR_TABLES
+from event_pipeline.rules.contract import HOUR_TABLES, Table
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings
 from event_pipeline_tests.pipeline import HOUR, build, purchase, rows, write_object
@@ -26,7 +26,7 @@ from event_pipeline_tests.pipeline import HOUR, build, purchase, rows, write_obj
 @pytest.mark.parametrize(
     "table", [*HOUR_TABLES, *(gold.table for gold in load_gold_tables())], ids=lambda t: t.full_name
 )
-def test_every_table_can_be_queried_before_anything_was_built(engine: LocalEngine, table) -> None:  # type: ignore[no-untyped-def]
+def test_every_table_can_be_queried_before_anything_was_built(engine: LocalEngine, table: Table) -> None:
     found = engine.query(f"FROM {table.full_name}")
     assert found.num_rows == 0
     assert sorted(found.column_names) == sorted(column.name for column in table.columns + table.partition_columns)
@@ -141,7 +141,7 @@ def test_a_query_sees_no_half_of_a_build_that_is_published_meanwhile(
     write_object(root, HOUR, 0, [purchase()])
     build(engine, [HOUR])
     write_object(root, HOUR, 0, [purchase(user_id=f"u_{number}") for number in range(5)])
-    published = []
+    published: list[SilverBuild] = []
 
     class PublishedBetween(sqlite3.Connection):
         """Lets another process publish before the files of a second table are read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,7 +60,9 @@ def test_repair_of_a_sound_catalog_changes_nothing(engine: LocalEngine, root: Pa
     ],
     ids=["file lost", "table lost", "tables lost", "rows lost", "garbage", "empty file"],
 )
-def test_repair_rebuilds_a_lost_catalog_from_the_commit_records(engine: LocalEngine, root: Path, accident) -> None:  # type: ignore[no-untyped-def]
+def test_repair_rebuilds_a_lost_catalog_from_the_commit_records(
+    engine: LocalEngine, root: Path, accident: Callable[[Path], object]
+) -> None:
     accident(root)
     assert actions(engine.repair()) == {"added": ENTRIES_OF_TWO_HOURS}
     assert actions(engine.repair()) == {"unchanged": ENTRIES_OF_TWO_HOURS}

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +23,9 @@ from event_pipeline.engines.base import (
 )
 from event_pipeline.engines.local import LocalEngine, silver
 from event_pipeline.generator import GeneratorOptions, generate
+from event_pipeline.rules.accounting import ObjectAccount
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.validation import Sink, judge_stored_object
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
 
@@ -190,11 +193,10 @@ def test_an_object_replaced_while_it_is_read_is_a_passing_fault(
     engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = write_object(root, HOUR, 0, [event()])
-    original = silver.judge_stored_object
 
-    def replaced_meanwhile(*args: object, **named: object) -> object:
+    def replaced_meanwhile(stored: BinaryIO, sink: Sink, **named: Any) -> ObjectAccount:
         write_object(root, HOUR, 0, [event(second=1)])
-        return original(*args, **named)  # type: ignore[arg-type]
+        return judge_stored_object(stored, sink, **named)
 
     monkeypatch.setattr(silver, "judge_stored_object", replaced_meanwhile)
     with pytest.raises(PassingFaultError, match=key):

@@ -230,7 +230,7 @@ def finished(aws: Aws, tmp_path_factory: pytest.TempPathFactory) -> Finished:
         shutil.copyfile(sample, folder / sample.name)
     upload(aws, root / "raw")
     hours = sorted({*HOURS, *map(Hour.parse, oracle.read_root(root).hours)})
-    context = {"asset_keys": None, "run_id": "of-dagster", "retry_number": 0, "extras": {}}
+    context: dict[str, Any] = {"asset_keys": None, "run_id": "of-dagster", "retry_number": 0, "extras": {}}
     aws.s3.put_object(Bucket=ARTIFACTS, Key="pipes/context.json", Body=json.dumps(context).encode())
     pipes = ["--dagster-pipes-context", dagster_pipes.encode_param({"bucket": ARTIFACTS, "key": "pipes/context.json"})]
     messages = {"bucket": ARTIFACTS, "key_prefix": "pipes/messages"}
@@ -351,16 +351,18 @@ class FileSet:
 
     def types(self) -> dict[str, str]:
         """Column -> type, in the catalog's words."""
-        described = duckdb.sql(f"DESCRIBE SELECT * FROM {self.source}").fetchall()
+        described = duckdb.execute(f"DESCRIBE SELECT * FROM {self.source}").fetchall()
         return {name: glue_type(type_) for name, type_, *_ in described}
 
     def rows(self) -> list[str]:
         """All rows as text, sorted."""
-        return texts(duckdb.sql(f"FROM {self.source}").fetchall())
+        return texts(duckdb.execute(f"FROM {self.source}").fetchall())
 
     def counts(self, predicates: Sequence[str]) -> list[int]:
         """Rows by predicate."""
-        return [duckdb.sql(f"SELECT count(*) FROM {self.source} WHERE {each}").fetchall()[0][0] for each in predicates]
+        return [
+            duckdb.execute(f"SELECT count(*) FROM {self.source} WHERE {each}").fetchall()[0][0] for each in predicates
+        ]
 
 
 def glue_type(duckdb_type: str) -> str:
@@ -410,7 +412,7 @@ def read_by_spark(finished: Finished, file_sets: dict[str, FileSet]) -> dict[tup
         check=True,
         timeout=300,
     )
-    read: dict[tuple[str, bool, str], dict[str, Any]] = pickle.loads(answer.read_bytes())
+    read: dict[tuple[str, bool, str], dict[str, Any]] = pickle.loads(answer.read_bytes())  # noqa: S301 - written just now
     return read
 
 
@@ -611,7 +613,7 @@ HOUR_MANIFEST = json.dumps(
         ({"format": 1}, "format 1: this job reads format 3"),
         ({"token": "other"}, "its token is 'other', the job was started for 'wrong'"),
         ({"hours": [{"hour": "yesterday", "target": f"s3://{LAKE}/x/", "objects": []}]}, "'yesterday' is not an hour"),
-        ({"hours": [{"hour": "2026-01-01T00", "target": "/tmp/x", "objects": []}]}, "is not of the form s3://"),
+        ({"hours": [{"hour": "2026-01-01T00", "target": "/elsewhere/x", "objects": []}]}, "is not of the form s3://"),
         ({"limits": {}}, "damaged: KeyError('max_age_seconds')"),
     ],
 )

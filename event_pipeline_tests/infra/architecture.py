@@ -262,9 +262,11 @@ def _arrow(start: str, end: str, label: str) -> list[str]:
     from_x, to_x = (x1 + BOX, x2 - 2) if column > 0 else (x1, x2 + BOX + 2)
     # An arrow leaves a box farther from its middle than it enters one, so that two at one side do not meet.
     down = (row > 0) - (row < 0)
-    from_y, to_y = y1 + HEIGHT / 2 + 34 * down, y2 + HEIGHT / 2 - 14 * down
+    leaves_y, enters_y = y1 + HEIGHT / 2 + 34 * down, y2 + HEIGHT / 2 - 14 * down
     bend = (to_x - from_x) / 2
-    path = f"M{from_x:g} {from_y:g} C{from_x + bend:g} {from_y:g} {to_x - bend:g} {to_y:g} {to_x:g} {to_y:g}"
+    path = (
+        f"M{from_x:g} {leaves_y:g} C{from_x + bend:g} {leaves_y:g} {to_x - bend:g} {enters_y:g} {to_x:g} {enters_y:g}"
+    )
     return [f'<path d="{path}" fill="none" stroke="{_LINE}" stroke-width="1.4" marker-end="url(#tip)"/>']
 
 

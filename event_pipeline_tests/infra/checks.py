@@ -526,20 +526,20 @@ def tables_follow_the_contract(template: Template) -> list[str]:
     bronze = found.get("bronze.events", {})
     storage = bronze.get("StorageDescriptor", {})
     serde = storage.get("SerdeInfo", {}).get("Parameters", {})
-    columns = {each["Name"]: each["Type"] for each in storage.get("Columns", [])}
-    fields = [serde.get(f"mapping.{column}", column) for column in columns]
+    types = {each["Name"]: each["Type"] for each in storage.get("Columns", [])}
+    fields = [serde.get(f"mapping.{column}", column) for column in types]
     if fields != list(EVENT_FIELDS):
         faults.append(f"bronze.events: shows {fields}, not the fields of a record")
-    if set(columns.values()) != {"string"} or serde.get("ignore.malformed.json") != "true":
+    if set(types.values()) != {"string"} or serde.get("ignore.malformed.json") != "true":
         faults.append("bronze.events: a malformed line fails the query")
-    if "timestamp" in columns:
+    if "timestamp" in types:
         faults.append("bronze.events: `timestamp` is a reserved word")
     for name, each in found.items():
         classification = each["Parameters"]["classification"]
         if each["StorageDescriptor"]["SerdeInfo"]["SerializationLibrary"] != SERDES[classification]:
             faults.append(f"{name}: not the SerDe of {classification}")
-        types = [c["Type"] for c in (*each["StorageDescriptor"]["Columns"], *each["PartitionKeys"])]
-        faults += [f"{name}: {type_} is no type" for type_ in types if not HIVE_TYPE.fullmatch(type_)]
+        shown = [c["Type"] for c in (*each["StorageDescriptor"]["Columns"], *each["PartitionKeys"])]
+        faults += [f"{name}: {type_} is no type" for type_ in shown if not HIVE_TYPE.fullmatch(type_)]
     return faults
 
 

@@ -76,7 +76,8 @@ class Template:
 
     def line_of(self, node: Any) -> str:
         """Return the line of text on which a scalar stands."""
-        return self.text.splitlines()[node.start_mark.line]
+        line: int = node.start_mark.line
+        return self.text.splitlines()[line]
 
 
 class _Resolver:

@@ -11,7 +11,7 @@ import pytest
 from event_pipeline.settings import SettingsError, load_settings
 from event_pipeline_tests.infra import checks
 from event_pipeline_tests.infra.checks import CHECKS
-from event_pipeline_tests.infra.template import TEMPLATE, Template
+from event_pipeline_tests.infra.template import EVERYTHING_ON, TEMPLATE, Template
 
 TEXT = TEMPLATE.read_text(encoding="utf-8")
 Check = Callable[[Template], list[str]]
@@ -435,8 +435,8 @@ def test_a_prefix_of_raw_is_folder_names_in_the_template_and_in_the_settings(
 
 
 def test_everything_of_raw_is_below_its_prefix(template: Template) -> None:
-    given = {**checks.EVERYTHING_ON, "RawPrefix": "capstone/raw/"}
-    plain = json.dumps(template.with_parameters(**checks.EVERYTHING_ON), sort_keys=True)
+    given = {**EVERYTHING_ON, "RawPrefix": "capstone/raw/"}
+    plain = json.dumps(template.with_parameters(**EVERYTHING_ON), sort_keys=True)
     below = json.dumps(template.with_parameters(**given), sort_keys=True)
     # The bucket's lifecycle, the filter of notices, Bronze, the roles of job, orchestrator and generator, the function.
     for place in ('"Prefix": "', '"prefix": "', "s3://<rawbucket>/", "arn:aws:s3:::<rawbucket>/"):

@@ -157,10 +157,14 @@ def test_totals_count_every_type_on_its_own_day() -> None:
     for each in events:
         bought = each["event_type"] == "purchase"
         one = DayTotals(
-            1,
-            *(int(each["event_type"] == kind) for kind in EVENT_TYPES),
-            each["quantity"] if bought else 0,
-            Decimal(each["quantity"] * each["price_cents"]).scaleb(-2) if bought else Decimal("0.00"),
+            events=1,
+            page_views=int(each["event_type"] == "page_view"),
+            add_to_carts=int(each["event_type"] == "add_to_cart"),
+            remove_from_carts=int(each["event_type"] == "remove_from_cart"),
+            purchases=int(bought),
+            searches=int(each["event_type"] == "search"),
+            items_sold=each["quantity"] if bought else 0,
+            revenue=Decimal(each["quantity"] * each["price_cents"]).scaleb(-2) if bought else Decimal("0.00"),
         )
         day = each["instant"].date().isoformat()
         expected[day] = expected.get(day, DayTotals()) + one

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.rules.contract import Column
-from event_pipeline.rules.query import GoldFileError, load_gold_table, load_gold_tables
+from event_pipeline.rules.query import GoldFileError, GoldTable, load_gold_table, load_gold_tables
 
 SOUND = """-- description: What people searched for.
 -- grain: search_query
@@ -24,7 +24,7 @@ SELECT 3
 """
 
 
-def load(tmp_path: Path, text: str) -> object:
+def load(tmp_path: Path, text: str) -> GoldTable:
     """Load a table from a text."""
     path = tmp_path / "search_terms.sql"
     path.write_text(text)
@@ -50,10 +50,10 @@ def test_a_sound_file_is_read_whole(tmp_path: Path) -> None:
 
 def test_the_version_follows_the_sql_that_makes_rows_and_not_the_words_around_it(tmp_path: Path) -> None:
     first = load(tmp_path, SOUND)
-    assert load(tmp_path, SOUND.replace("How often", "How many times")).version == first.version  # type: ignore[attr-defined]
-    assert load(tmp_path, SOUND.replace("SELECT 3", "SELECT 4")).version == first.version  # type: ignore[attr-defined]
+    assert load(tmp_path, SOUND.replace("How often", "How many times")).version == first.version
+    assert load(tmp_path, SOUND.replace("SELECT 3", "SELECT 4")).version == first.version
     for change in (("SELECT 1", "SELECT 7"), ("SELECT 2", "SELECT 7"), ("bigint", "int")):
-        assert load(tmp_path, SOUND.replace(*change)).version != first.version  # type: ignore[attr-defined]
+        assert load(tmp_path, SOUND.replace(*change)).version != first.version
 
 
 @pytest.mark.parametrize(

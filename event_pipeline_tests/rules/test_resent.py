@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -81,7 +82,7 @@ def revenue_of(table: pa.Table) -> Decimal:
 # -- the sample
 
 
-def plain_order(row: dict[str, object]) -> int:
+def plain_order(row: dict[str, Any]) -> int:
     """The order of a record, calculated by hand."""
     mask = (1 << 64) - 1
 
@@ -97,7 +98,7 @@ def plain_order(row: dict[str, object]) -> int:
     mixed &= mask
     for shift in (32, 29):
         mixed = (mixed ^ mixed >> shift) * 0xBF58476D1CE4E5B9 & mask
-    return mixed >> 32
+    return int(mixed >> 32)
 
 
 def plain_entries(table: pa.Table) -> list[int]:

@@ -25,15 +25,19 @@ from hypothesis import strategies as st
 
 from event_pipeline.rules import certified
 from event_pipeline.rules.certified import split_certified
-from event_pipeline.rules.contract import EVENT_FIELDS, QUARANTINE_REASONS, Limits
+from event_pipeline.rules.contract import (
+    EVENT_FIELDS,
+    MAX_UNKNOWN_FIELD_CHARACTERS,
+    MAX_UNKNOWN_FIELDS,
+    OTHER_UNKNOWN_FIELDS,
+    QUARANTINE_REASONS,
+    Limits,
+)
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.json_object import split_object
 from event_pipeline.rules.record import Event, InstantRange, Rejection, judge, validate_record
 from event_pipeline.rules.validation import (
     EVENTS_SCHEMA,
-    MAX_UNKNOWN_FIELD_CHARACTERS,
-    MAX_UNKNOWN_FIELDS,
-    OTHER_UNKNOWN_FIELDS,
     QUARANTINE_SCHEMA,
     ValidatedObject,
     validate_object,

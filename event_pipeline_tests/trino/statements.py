@@ -51,6 +51,7 @@ class TrinoStatements(Statements):
         """Every query that Trino ran, with the database of its unqualified names; of UNLOAD the query inside."""
 
     def interrupt(self, execution_id: str) -> None:
+        """Stop the query that an execution runs, also one that has not begun."""
         with self._know_running:
             self._stopped.add(execution_id)
             query_id = self._running.get(execution_id)

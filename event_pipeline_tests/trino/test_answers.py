@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.base import Engine
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.generator import GeneratorOptions, Shape, generate
 from event_pipeline.reporting.answers import named_query
@@ -21,6 +21,7 @@ from event_pipeline_tests.engines.aws.pipeline import World
 from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR
 from event_pipeline_tests.pipeline import in_order, purchase, write_object
 from event_pipeline_tests.trino.server import MOST_STAGES, TrinoServer
+from event_pipeline_tests.trino.statements import TrinoStatements
 
 AROUND_MIDNIGHT = HourRange(Hour.parse("2025-12-07T23"), Hour.parse("2025-12-08T01"))
 DIRTY = GeneratorOptions(
@@ -86,11 +87,12 @@ def test_the_measures_of_many_days_are_planned_in_few_stages(
         measures = world.engine.reconcile(table, days)
         assert [each for each in measures if each.gold != each.silver] == []
         assert world.engine.grain_faults(table, days) == []
+    assert isinstance(aws.statements, TrinoStatements)
     for sql, database in aws.statements.read:
         assert trino.stages(sql, database) < MOST_STAGES, sql
 
 
-def assert_same(engine: AwsEngine, local: LocalEngine) -> None:
+def assert_same(engine: Engine, local: LocalEngine) -> None:
     own = ("fingerprint", "run_id", "committed_at")
     for table in HOUR_TABLES:
         columns = ", ".join(column.name for column in table.columns if column.name not in own)
@@ -103,7 +105,7 @@ def assert_same(engine: AwsEngine, local: LocalEngine) -> None:
         assert answers[0].num_rows
 
 
-def assert_checks_pass(engine: AwsEngine, hours: list[Hour]) -> None:
+def assert_checks_pass(engine: Engine, hours: list[Hour]) -> None:
     for hour in hours:
         commit = engine.hour_commits(HourRange.of([hour]))[hour]
         counted, account = engine.count_rows(commit), commit.account

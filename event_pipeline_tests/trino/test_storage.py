@@ -22,6 +22,7 @@ from event_pipeline_tests.engines.aws.pipeline import World
 from event_pipeline_tests.engines.aws.test_aws_hostile_sql import OF_ATHENA
 from event_pipeline_tests.pipeline import HOUR, purchase, rows, write_object
 from event_pipeline_tests.trino.server import MOST_STAGES, TrinoError, TrinoServer
+from event_pipeline_tests.trino.statements import TrinoStatements
 
 pytestmark = pytest.mark.trino
 
@@ -135,6 +136,7 @@ def test_hostile_statements_never_reach_trino(engine: AwsEngine, aws: EmulatedAw
     for sql in OF_ATHENA:
         with pytest.raises(QueryError):
             engine.query(sql)
+    assert isinstance(aws.statements, TrinoStatements)
     assert aws.statements.read == []
 
 

@@ -1,0 +1,1 @@
+"""The AWS engine over an emulated account."""

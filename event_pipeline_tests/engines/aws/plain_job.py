@@ -42,9 +42,9 @@ def main() -> None:
     plan = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     assert plan["token"] == arguments.token
     print(f"{len(plan['hours'])} hours planned", flush=True)
-    times = (timedelta(seconds=plan["limits"][f"max_{name}_seconds"]) for name in ("age", "lead"))
-    sizes = (plan["limits"][f"max_{name}"] for name in ("line_bytes", "object_bytes", "object_records"))
-    limits = Limits(*times, *sizes)
+    age, lead = (timedelta(seconds=plan["limits"][f"max_{name}_seconds"]) for name in ("age", "lead"))
+    sizes = {name: plan["limits"][name] for name in ("max_line_bytes", "max_object_bytes", "max_object_records")}
+    limits = Limits(age, lead, **sizes)
     failures = []
     for hour in plan["hours"]:
         try:

@@ -56,7 +56,7 @@ def test_a_failed_run_costs_too(aws: EmulatedAws, engine: AwsEngine, settings: S
     aws.kill_job_at("s3.PutObject", containing="manifest")
     with pytest.raises(PipelineError):
         silver(engine, HOUR)
-    assert [(entry.step, entry.cost.dpu_seconds) for entry in engine.costs(TWO_HOURS)] == [("silver", 180)]
+    assert [(entry.step, entry.cost.dpu_seconds) for entry in engine.costs(TWO_HOURS)] == [("silver", Decimal(180))]
 
 
 def test_queries_are_billed_for_ten_megabytes_at_least(settings: Settings, engine: AwsEngine) -> None:
@@ -79,7 +79,7 @@ def test_an_estimate_grows_with_the_raw_data(root: Path) -> None:
     assert Decimal("0.05") < day.cost.usd < Decimal("1")
     assert week.cost.usd > 6 * day.cost.usd
     nothing = estimate({}, 5, settings)
-    assert (nothing.glue_runs, nothing.cost.usd) == (0, 0)
+    assert (nothing.glue_runs, nothing.cost.usd) == (0, Decimal(0))
 
 
 @pytest.fixture

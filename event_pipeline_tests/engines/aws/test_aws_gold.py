@@ -248,7 +248,7 @@ def test_more_partitions_than_one_call_takes_are_repaired_in_batches(
 
 
 def test_a_partition_that_fails_alone_is_named(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
-    """moto gives item errors only for partitions that exist, so AWS's answer is planted."""
+    """Plant AWS's answer: moto gives item errors only for partitions that exist."""
     land(aws, settings, HOUR, 0, [event()])
     fault = {"PartitionValues": list(HOUR.partition_values), "ErrorDetail": {"ErrorCode": "InvalidInputException"}}
     catalog = engine._catalog

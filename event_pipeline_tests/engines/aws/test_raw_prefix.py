@@ -76,5 +76,5 @@ def test_notices_are_of_objects_below_the_prefix(
     engine = AwsEngine(settings)
     with caplog.at_level(logging.WARNING, NoticeQueue.__module__):
         taken = engine.take_notices(())
-    assert (taken.hours, len(taken.receipts)) == ({HOUR}, 2)
+    assert (taken.hours, len(taken.receipts)) == (frozenset({HOUR}), 2)
     assert f"{outside}, which is not read: {ELSEWHERE}" in caplog.text

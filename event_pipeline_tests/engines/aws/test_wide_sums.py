@@ -208,7 +208,8 @@ def money(engine: Engine, table: str) -> list[Decimal]:
     column, grain = MONEY[table]
     found = engine.query(f"SELECT {column} FROM gold.{table} ORDER BY event_date, {grain}")
     assert found.schema.types == [pa.decimal128(38, 2)]
-    return found.column(column).to_pylist()
+    sums: list[Decimal] = found.column(column).to_pylist()
+    return sums
 
 
 @on_both_engines
