@@ -40,10 +40,12 @@ nightly: $(VENV)/test.stamp ## Backfill 30 days through the real daemon, rehears
 smoke-aws: $(VENV)/test.stamp ## Check the AWS path on a real account, for a few cents: make smoke-aws ARGUMENTS="--help"
 	@$(BIN)/python -m event_pipeline_tests.smoke_aws $(ARGUMENTS)
 
-check: $(VENV)/check.stamp ## Lint, format and type checks
+check: $(VENV)/check.stamp ## Lint, format, type, SQL and spelling checks
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
+	@$(BIN)/sqlfluff lint --quiet event_pipeline/rules/gold
+	@$(BIN)/codespell
 
 audit: $(VENV)/test.stamp ## Ask an advisory source about every pinned version; 1: some are known, 3: nobody could be asked
 	@$(BIN)/python -m event_pipeline_tests.audit $(ARGUMENTS)

@@ -306,8 +306,8 @@ def stored(settings: Settings) -> Settings:
 )
 def test_other_content_in_raw_is_found(stored: Settings, before: bytes, after: bytes, differing: set[str]) -> None:
     replace_raw(stored, lambda lines: lines.replace(before, after))
-    whats = found_in_hours(stored)
-    assert all(any(what.startswith(each) for what in whats) for each in differing), whats
+    differences = found_in_hours(stored)
+    assert all(any(what.startswith(each) for what in differences) for each in differing), differences
 
 
 def rewrite(settings: Settings, table: str, change: Callable[[pa.Table], pa.Table], **options: Any) -> None:
@@ -355,8 +355,8 @@ def test_other_published_rows_are_found(
     clean: Settings, table: str, change: Callable[[pa.Table], pa.Table], differing: str
 ) -> None:
     rewrite(clean, table, change)
-    whats = found_in_hours(clean)
-    assert any(what.startswith(differing) for what in whats), whats
+    differences = found_in_hours(clean)
+    assert any(what.startswith(differing) for what in differences), differences
 
 
 @pytest.mark.parametrize(

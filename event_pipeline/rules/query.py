@@ -11,6 +11,8 @@ The file is all there is to a Gold table; asset, checks, catalog entry and docum
     -- section: fold        one event day, from `partials` (rows of all partials of the day); the columns above
     -- section: reconcile   from `gold_day` and `silver_totals` (one row: accounting.DayTotals): rows of
                             (measure, gold, silver); each pair must be equal
+
+A section ends with a semicolon, so that the file is SQL to other tools; it is not part of the section.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import re
 import shutil
 from contextlib import closing
 from datetime import date
@@ -114,29 +115,12 @@ def test_other_sql_makes_partials_and_days_again(engine: LocalEngine, root: Path
     assert engine.hours_behind(TABLES["conversion_funnel"]) == [HOUR]
 
 
-SIXTH = """-- description: What people searched for.
--- grain: search_query
--- columns:
---   search_query   string   What was searched for
---   searches       bigint   How often
-
--- section: partial
-SELECT event_date, search_query, CAST(COUNT(*) AS BIGINT) AS searches
-FROM silver_events WHERE event_type = 'search' GROUP BY event_date, search_query
-
--- section: fold
-SELECT search_query, CAST(SUM(searches) AS BIGINT) AS searches FROM partials GROUP BY search_query
-
--- section: reconcile
-SELECT 'searches' AS measure, (SELECT COALESCE(SUM(searches), 0) FROM gold_day) AS gold, searches AS silver
-FROM silver_totals
-"""
-
-
-def test_a_sixth_table_is_one_file(settings: Settings, root: Path, tmp_path: Path) -> None:
+def test_the_sixth_table_that_the_readme_adds_is_one_file(settings: Settings, root: Path, tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (sixth,) = re.findall(r"`event_pipeline/rules/gold/search_terms\.sql`:\n\n```sql\n(.*?)```", readme, re.DOTALL)
     folder = tmp_path / "gold"
     shutil.copytree(GOLD_FOLDER, folder)
-    (folder / "search_terms.sql").write_text(SIXTH)
+    (folder / "search_terms.sql").write_text(sixth)
     engine = LocalEngine(settings, folder)
     searches = [event(second=n, event_type="search", search_query=text) for n, text in enumerate(["b", "a", "b"])]
     write_object(root, HOUR, 0, searches)

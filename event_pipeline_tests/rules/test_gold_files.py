@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,11 @@ def test_a_sound_file_is_read_whole(tmp_path: Path) -> None:
     )
     assert (table.partial, table.fold, table.reconcile) == ("SELECT 1", "SELECT 2", "SELECT 3")
     assert table.table.full_name == "gold.search_terms"
+
+
+def test_a_section_may_end_with_a_semicolon(tmp_path: Path) -> None:
+    plain = load(tmp_path, SOUND)
+    assert load(tmp_path, re.sub(r"(SELECT \d)", r"\1;", SOUND)) == plain
 
 
 def test_the_version_follows_the_sql_that_makes_rows_and_not_the_words_around_it(tmp_path: Path) -> None:

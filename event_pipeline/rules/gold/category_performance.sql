@@ -22,7 +22,7 @@ SELECT
     CAST(SUM(CASE WHEN event_type = 'search' THEN 1 ELSE 0 END) AS BIGINT) AS searches,
     CAST(COALESCE(SUM(revenue), 0) AS DECIMAL(38, 2)) AS revenue
 FROM silver_events
-GROUP BY event_date, COALESCE(category, '(none)')
+GROUP BY event_date, COALESCE(category, '(none)');
 
 -- section: fold
 SELECT
@@ -36,7 +36,7 @@ SELECT
     CAST(SUM(revenue) AS DECIMAL(38, 2)) AS revenue
 FROM partials
 GROUP BY category
-ORDER BY category
+ORDER BY category;
 
 -- section: reconcile
 SELECT 'events' AS measure, (SELECT COALESCE(SUM(total_events), 0) FROM gold_day) AS gold, events AS silver
@@ -58,4 +58,4 @@ SELECT 'searches', (SELECT COALESCE(SUM(searches), 0) FROM gold_day), searches
 FROM silver_totals
 UNION ALL
 SELECT 'revenue', (SELECT COALESCE(SUM(revenue), 0) FROM gold_day), revenue
-FROM silver_totals
+FROM silver_totals;

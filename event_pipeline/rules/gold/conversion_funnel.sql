@@ -20,7 +20,7 @@ SELECT
     CAST(SUM(CASE WHEN event_type = 'purchase' THEN 1 ELSE 0 END) AS BIGINT) AS purchases
 FROM silver_events
 WHERE product_id IS NOT NULL
-GROUP BY event_date, product_id, category
+GROUP BY event_date, product_id, category;
 
 -- section: fold
 SELECT
@@ -42,7 +42,7 @@ FROM (
     FROM partials
     GROUP BY product_id, category
 ) AS products
-ORDER BY product_id, category
+ORDER BY product_id, category;
 
 -- section: reconcile
 SELECT 'views' AS measure, (SELECT COALESCE(SUM(views), 0) FROM gold_day) AS gold, page_views AS silver
@@ -52,4 +52,4 @@ SELECT 'add_to_carts', (SELECT COALESCE(SUM(add_to_carts), 0) FROM gold_day), ad
 FROM silver_totals
 UNION ALL
 SELECT 'purchases', (SELECT COALESCE(SUM(purchases), 0) FROM gold_day), purchases
-FROM silver_totals
+FROM silver_totals;

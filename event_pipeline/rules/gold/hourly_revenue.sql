@@ -16,7 +16,7 @@ SELECT
     CAST(SUM(quantity) AS BIGINT) AS items_sold
 FROM silver_events
 WHERE event_type = 'purchase'
-GROUP BY 1, 2
+GROUP BY 1, 2;
 
 -- section: fold
 -- In whole cents, because decimal division becomes floating point: (2a + b) // 2b is a / b rounded half up. In 128
@@ -41,7 +41,7 @@ FROM (
     FROM partials
     GROUP BY event_hour
 ) AS hours
-ORDER BY event_hour
+ORDER BY event_hour;
 
 -- section: reconcile
 SELECT 'revenue' AS measure, (SELECT COALESCE(SUM(total_revenue), 0) FROM gold_day) AS gold, revenue AS silver
@@ -51,4 +51,4 @@ SELECT 'purchases', (SELECT COALESCE(SUM(purchase_count), 0) FROM gold_day), pur
 FROM silver_totals
 UNION ALL
 SELECT 'items_sold', (SELECT COALESCE(SUM(items_sold), 0) FROM gold_day), items_sold
-FROM silver_totals
+FROM silver_totals;

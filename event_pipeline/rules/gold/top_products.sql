@@ -11,7 +11,7 @@
 SELECT event_date, product_id, category, CAST(COUNT(*) AS BIGINT) AS view_count
 FROM silver_events
 WHERE event_type = 'page_view'
-GROUP BY event_date, product_id, category
+GROUP BY event_date, product_id, category;
 
 -- section: fold
 SELECT view_rank, category_rank, product_id, category, view_count
@@ -31,7 +31,7 @@ FROM (
     ) AS products
 ) AS ranked
 WHERE view_rank <= 100 OR category_rank <= 10
-ORDER BY view_rank
+ORDER BY view_rank;
 
 -- section: reconcile
 -- Below 100 rows nothing was cut off, so all page views are here; above, they can only be fewer.
@@ -40,4 +40,4 @@ SELECT
     CASE WHEN listed.products < 100 THEN listed.views ELSE LEAST(listed.views, page_views) END AS gold,
     CASE WHEN listed.products < 100 THEN page_views ELSE listed.views END AS silver
 FROM silver_totals
-CROSS JOIN (SELECT COUNT(*) AS products, COALESCE(SUM(view_count), 0) AS views FROM gold_day) AS listed
+CROSS JOIN (SELECT COUNT(*) AS products, COALESCE(SUM(view_count), 0) AS views FROM gold_day) AS listed;

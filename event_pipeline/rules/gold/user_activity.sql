@@ -17,7 +17,7 @@ UNION ALL
 SELECT event_date, 'session' AS kind, session_id AS id, CAST(COUNT(*) AS BIGINT) AS events
 FROM silver_events
 GROUP BY event_date, session_id
-ORDER BY 1, 2, 3
+ORDER BY 1, 2, 3;
 
 -- section: fold
 SELECT
@@ -34,8 +34,8 @@ FROM (
         CAST(SUM(CASE WHEN kind = 'user' THEN events ELSE 0 END) AS BIGINT) AS total_events
     FROM (SELECT kind, id, SUM(events) AS events FROM partials GROUP BY kind, id) AS ids
     HAVING COUNT(*) > 0
-) AS day
+) AS day;
 
 -- section: reconcile
 SELECT 'events' AS measure, (SELECT COALESCE(SUM(total_events), 0) FROM gold_day) AS gold, events AS silver
-FROM silver_totals
+FROM silver_totals;
