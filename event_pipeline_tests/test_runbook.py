@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import pkgutil
@@ -71,20 +70,14 @@ SECTIONS = sections()
 
 
 def errors_for_people(kind: type[PipelineError] = PipelineError) -> Iterator[str]:
-    """Name every class of errors with a message for a person, in all modules that can be imported here."""
+    """Name every class of errors with a message for a person, in all modules."""
     if kind is PipelineError:
         for module in pkgutil.walk_packages(event_pipeline.__path__, "event_pipeline."):
-            if not module.name.startswith("event_pipeline.engines.aws") or find_boto3():
-                importlib.import_module(module.name)
+            importlib.import_module(module.name)
     if kind.__module__.startswith("event_pipeline."):
         yield kind.__name__
     for each in kind.__subclasses__():
         yield from errors_for_people(each)
-
-
-def find_boto3() -> bool:
-    """Tell whether the packages of the AWS path are installed."""
-    return importlib.util.find_spec("boto3") is not None and importlib.util.find_spec("sqlglot") is not None
 
 
 def test_every_alert_and_every_error_for_people_has_its_section() -> None:

@@ -183,16 +183,11 @@ def destroy(
 
 def _open(name: str, region: str | None, wait_minutes: int = 1) -> Stack:
     """Return the stack of a name; nothing is called yet."""
-    try:
-        import boto3
+    import boto3
 
-        from event_pipeline.engines.aws.clients import Aws
-        from event_pipeline.infrastructure.stack import Stack
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"event-pipeline stack needs the package {error.name}: install the project with its `aws` extra, "
-            "`pip install 'event-pipeline[aws]'`, in a checkout `.venv/bin/pip install -c constraints.txt -e '.[aws]'`"
-        ) from error
+    from event_pipeline.engines.aws.clients import Aws
+    from event_pipeline.infrastructure.stack import Stack
+
     # Buckets and the like are what a deployment finds out: the environment that names them is not needed yet.
     given = region or load_settings(env=Environment.LOCAL).aws_region or boto3.Session().region_name
     if not given:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from event_pipeline.engines.base import Engine, PipelineError
+from event_pipeline.engines.base import Engine
 from event_pipeline.engines.document import Document
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.rules.query import GOLD_FOLDER, load_gold_tables
@@ -14,19 +12,14 @@ from event_pipeline.settings import Environment, Settings
 
 
 def open_engine(settings: Settings, gold_folder: Path = GOLD_FOLDER) -> Engine:
-    """Return the engine of EVENT_PIPELINE_ENV; opening one reads and calls nothing.
-
-    Raises:
-        PipelineError: the packages of the AWS path are not installed.
-    """
+    """Return the engine of EVENT_PIPELINE_ENV; opening one reads and calls nothing."""
     match settings.env:
         case Environment.LOCAL:
             from event_pipeline.engines.local import LocalEngine
 
             return LocalEngine(settings, gold_folder)
         case Environment.AWS:
-            with _aws_packages():
-                from event_pipeline.engines.aws import AwsEngine
+            from event_pipeline.engines.aws import AwsEngine
 
             return AwsEngine(settings, gold_folder)
 
@@ -36,17 +29,12 @@ def open_pipeline(settings: Settings, gold_folder: Path = GOLD_FOLDER) -> Pipeli
 
     Raises:
         GoldFileError: a Gold table's file does not have the layout.
-        PipelineError: the packages of the AWS path are not installed.
     """
     return Pipeline(open_engine(settings, gold_folder), load_gold_tables(gold_folder), settings)
 
 
 def open_document(settings: Settings, name: str) -> Document:
-    """Return a small document of the data folder or the lake bucket; opening one reads and calls nothing.
-
-    Raises:
-        PipelineError: the packages of the AWS path are not installed.
-    """
+    """Return a small document of the data folder or the lake bucket; opening one reads and calls nothing."""
     match settings.env:
         case Environment.LOCAL:
             from event_pipeline.engines.local.document import LocalDocument
@@ -54,10 +42,9 @@ def open_document(settings: Settings, name: str) -> Document:
 
             return LocalDocument(Layout(settings.root), name, settings.lock_timeout_seconds)
         case Environment.AWS:
-            with _aws_packages():
-                from event_pipeline.engines.aws.clients import Aws
-                from event_pipeline.engines.aws.document import BucketDocument
-                from event_pipeline.engines.aws.storage import Bucket
+            from event_pipeline.engines.aws.clients import Aws
+            from event_pipeline.engines.aws.document import BucketDocument
+            from event_pipeline.engines.aws.storage import Bucket
 
             return BucketDocument(Bucket(Aws(settings), settings.lake_bucket), name)
 
@@ -66,21 +53,8 @@ def publish_to_topic(settings: Settings, subject: str, text: str, message_id: st
     """Send one message to the SNS topic of the settings, whichever engine they name.
 
     Raises:
-        PipelineError: SNS did not take it, or the packages of the AWS path are not installed.
+        PipelineError: SNS did not take it.
     """
-    with _aws_packages():
-        from event_pipeline.engines.aws.topic import Topic
+    from event_pipeline.engines.aws.topic import Topic
 
     Topic(settings, settings.alert_topic_arn).publish(subject, text, message_id)
-
-
-@contextmanager
-def _aws_packages() -> Iterator[None]:
-    """Say how to install what the import in the block misses."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise PipelineError(
-            f"EVENT_PIPELINE_ENV=aws and SNS need the package {error.name}: install the project with its `aws` extra, "
-            "`pip install 'event-pipeline[aws]'`, in a checkout `.venv/bin/pip install -c constraints.txt -e '.[aws]'`"
-        ) from error

@@ -214,17 +214,17 @@ def test_nobody_listening_is_an_error_without_the_address(receiver: Receiver) ->
     assert "s3cr3t" not in str(refused.value)
 
 
-def test_a_topic_without_the_packages_of_aws_is_tried_again_like_any_channel(
+def test_a_topic_that_cannot_be_reached_is_tried_again_like_any_channel(
     root: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "event_pipeline.engines.aws.topic", None)
+    environment = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     desk = Desk(root, receiver, alert_topic_arn="arn:aws:sns:eu-central-1:123456789012:alerts")
     told = desk.look(FINDING)
     assert [channel for channel, _ in told.delivered.sent] == ["log", "webhook"]
     assert told.delivered.failed[0][0] == "sns"
-    assert "`aws` extra" in told.delivered.failed[0][1]
+    assert "sns:Publish" in told.delivered.failed[0][1]
 
 
 def test_slack_gets_blocks_with_escaped_text_and_links() -> None:
