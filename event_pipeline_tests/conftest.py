@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import botocore.session
 import hypothesis
 import pytest
-from botocore.loaders import JSONFileLoader
+from botocore.loaders import Loader, create_loader
 
+from event_pipeline.engines.aws import athena, glue_job
+from event_pipeline.infrastructure import stack
 from event_pipeline.settings import PREFIX, Settings, load_settings
 from event_pipeline_tests.command import Run, run_command
 
@@ -28,10 +31,26 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _service_models_are_read_once() -> Iterator[None]:
-    """Keep what botocore reads for every new session: the models of a few services are megabytes of JSON."""
+    """Let all botocore sessions of the process share what they find and read: megabytes of JSON, 400 folders."""
+    kept: dict[str | None, dict[Any, Any]] = {}
+
+    def create(search_path: str | None = None) -> Loader:
+        loader = create_loader(search_path)
+        # A session's clients share these models, too; what botocore adds to a model it adds when it reads it.
+        loader._cache = kept.setdefault(search_path, {})
+        return loader
+
     with pytest.MonkeyPatch.context() as patched:
-        read = JSONFileLoader().load_file
-        patched.setattr(JSONFileLoader, "load_file", staticmethod(functools.cache(read)))
+        patched.setattr(botocore.session, "create_loader", create)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _emulated_aws_is_asked_often() -> Iterator[None]:
+    """Ask an emulated AWS, which is done in a moment, more often than AWS, where a job takes a minute to start."""
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (athena, glue_job, stack):
+            patched.setattr(module, "_FIRST_POLL_SECONDS", 0.05)
         yield
 
 

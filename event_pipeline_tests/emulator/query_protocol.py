@@ -8,14 +8,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-import botocore.session
-
+from event_pipeline_tests.emulator.request_parameters import service_model
 from event_pipeline_tests.emulator.wire import Answer, Call
 
 
 def query_operation(service: str, operation: str, work: Callable[[dict[str, Any]], Any]) -> Callable[[Call], Answer]:
     """Return an operation of the endpoint that does its `work` on parameters and answers with what that returns."""
-    model = botocore.session.Session().get_service_model(service).operation_model(operation)
+    model = service_model(service).operation_model(operation)
 
     def answer(call: Call) -> Answer:
         form = dict(parse_qsl(call.body.decode(), keep_blank_values=True))

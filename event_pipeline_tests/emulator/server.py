@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import tempfile
 import threading
@@ -57,6 +58,11 @@ _POLL_SECONDS = 0.02
 
 _one_at_a_time = threading.Lock()
 
+_moto = DomainDispatcherApplication(create_backend_app)
+"""Keeps nothing of an account, only the application of each service it was asked for: tests share what that costs."""
+# It lists moto's folders for each request.
+_moto.get_backend_for_host = functools.cache(_moto.get_backend_for_host)  # type: ignore[method-assign]
+
 
 class EmulatedAws:
     """An empty AWS account for the length of a `with` block; moto's state is the process's, so one at a time.
@@ -100,6 +106,7 @@ class EmulatedAws:
         self.requests: RequestLog
         """Every request that reached the endpoint."""
         self.statements: Statements
+        self._session: boto3.Session
         self._clients: dict[str, Any] = {}
         self._making_clients = threading.Lock()
 
@@ -142,8 +149,9 @@ class EmulatedAws:
         self._folder = Path(
             opened.enter_context(tempfile.TemporaryDirectory("", "emulated-aws-", ignore_cleanup_errors=True))
         )
-        moto_endpoint = _serve(DomainDispatcherApplication(create_backend_app), 0, "moto", opened)
+        moto_endpoint = _serve(_moto, 0, "moto", opened)
         _reset_moto(moto_endpoint)
+        self._session = boto3.Session(CLIENT_KEY, "emulated", region_name=self.region)
         self.judge = Judge(self.region)
         self.inside = inside = Inside(moto_endpoint, self.region, self.judge)
         files = self._folder / "files"
@@ -167,7 +175,7 @@ class EmulatedAws:
         self._stacks = CloudFormation(DEFAULT_ACCOUNT_ID, self.region, self.client)
         opened.callback(self._check_jobs_stayed)
         front = Front(
-            DomainDispatcherApplication(create_backend_app),
+            _moto,
             self.region,
             own=self._operations(inside),
             checks={
@@ -271,9 +279,8 @@ class EmulatedAws:
         """Return boto3's client of a service, pointed here; it tries nothing twice."""
         with self._making_clients:
             if service not in self._clients:
-                session = boto3.Session(CLIENT_KEY, "emulated", region_name=self.region)
                 config = Config(retries={"total_max_attempts": 1})
-                self._clients[service] = session.client(service, endpoint_url=self.endpoint, config=config)
+                self._clients[service] = self._session.client(service, endpoint_url=self.endpoint, config=config)
         return self._clients[service]
 
     def create_resources(self, settings: Settings | None = None) -> None:
