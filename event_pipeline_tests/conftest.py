@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import botocore.session
 import hypothesis
 import pytest
 from botocore.loaders import Loader, create_loader
+from xdist.scheduler import LoadScopeScheduling
 
 from event_pipeline.engines.aws import athena, glue_job
 from event_pipeline.infrastructure import stack
@@ -20,6 +22,28 @@ from event_pipeline_tests.command import Run, run_command
 # Deadlines measure the machine, and a failure must come back when it is looked into.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tests")
+
+
+class ModulesThatShare(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives tests to workers one by one, those of a module with a fixture for all of them together.
+
+    xdist's own `--dist loadgroup` groups nothing under pytest 9.2 (pytest-xdist's issue 1386).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module, _, _ = nodeid.partition("::")
+        return module if self._shares(self.config.rootpath / module) else nodeid
+
+    @staticmethod
+    @functools.cache
+    def _shares(module: Path) -> bool:
+        return 'scope="module"' in module.read_text(encoding="utf-8")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModulesThatShare | None:
+    """Have a costly fixture of a module made by one worker, not by each."""
+    return ModulesThatShare(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.fixture(autouse=True)

@@ -28,20 +28,19 @@ _PLAIN_NAMES = {
 def page(outcome: Outcome, start: int, size: int) -> dict[str, Any]:
     """Return one page of GetQueryResults. A SELECT's first row is its header; other statements have none."""
     columns = [_column_info(field) for field in outcome.table.schema]
-    rows: list[list[str | None]] = [list(outcome.table.column_names)] if outcome.header else []
-    rows += _texts(outcome.table)
-    end = start + size
+    headers, end = int(outcome.header), start + size
+    rows: list[list[str | None]] = [list(outcome.table.column_names)] if outcome.header and start == 0 else []
+    first = max(start - headers, 0)
+    rows += _texts(outcome.table.slice(first, end - headers - first))
     answer: dict[str, Any] = {
         "ResultSet": {
-            "Rows": [
-                {"Data": [{} if text is None else {"VarCharValue": text} for text in row]} for row in rows[start:end]
-            ],
+            "Rows": [{"Data": [{} if text is None else {"VarCharValue": text} for text in row]} for row in rows],
             "ResultSetMetadata": {"ColumnInfo": columns},
         }
     }
     if outcome.update_count is not None:
         answer["UpdateCount"] = outcome.update_count
-    if end < len(rows):
+    if end < outcome.table.num_rows + headers:
         answer["NextToken"] = str(end)
     return answer
 
@@ -100,6 +99,8 @@ def _athena_type(arrow: pa.DataType) -> tuple[str, int, int]:
 
 
 def _text(value: Any, arrow: pa.DataType) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
