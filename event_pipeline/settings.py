@@ -63,6 +63,20 @@ class BuildMode(StrEnum):
     EVERY_OBJECT = "every_object"
 
 
+class SilverBuilderKind(StrEnum):
+    """What builds Silver on AWS."""
+
+    GLUE = "glue"
+    POOL = "pool"
+
+
+class SqlKind(StrEnum):
+    """What runs the SQL of Gold on AWS."""
+
+    ATHENA = "athena"
+    DUCKDB = "duckdb"
+
+
 class WorkerType(StrEnum):
     """Size of a Glue worker: G.1X is one DPU (4 vCPU, 16 GB), G.2X two, and so on."""
 
@@ -297,6 +311,14 @@ class Settings(BaseSettings):
     )
     database_prefix: Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]{0,63})?$")] = Field(
         default="", description="AWS: put before the names of the databases, so that one account can hold two pipelines"
+    )
+    builder: SilverBuilderKind = Field(
+        default=SilverBuilderKind.GLUE,
+        description="AWS: what builds Silver: glue, a run of the Glue job, or pool, processes on the host of Dagster",
+    )
+    sql: SqlKind = Field(
+        default=SqlKind.ATHENA,
+        description="AWS: what makes and checks Gold: athena, or duckdb on the host of Dagster",
     )
     glue_job: str = Field(default="event-pipeline-silver", description="AWS: name of the Glue job that builds Silver")
     glue_worker_type: WorkerType = Field(default=WorkerType.G_1X, description="AWS: size of a worker of the Glue job")

@@ -16,7 +16,7 @@ from event_pipeline.reporting.role_needs import Need, needs_of_analysts, needs_o
 from event_pipeline.rules.contract import HOUR_TABLES, Table
 from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.rules.query import GoldTable
-from event_pipeline.settings import PREFIX, Settings
+from event_pipeline.settings import PREFIX, Settings, SilverBuilderKind
 
 DEPLOY = "`event-pipeline stack deploy` brings it up to date; `event-pipeline stack status` shows the stack"
 GLUE_VERSIONS = ("5.1", "5.0")
@@ -47,7 +47,8 @@ def account_checks(settings: Settings, gold_tables: Sequence[GoldTable]) -> Iter
     for gold in gold_tables:
         table = gold.table
         yield f"table {table.full_name}", lambda each=table: _table(aws, each, made_later=True)  # type: ignore[misc]
-    yield "Glue job", lambda: _job(aws)
+    if settings.builder is SilverBuilderKind.GLUE:
+        yield "Glue job", lambda: _job(aws)
     yield "Athena workgroup", lambda: _workgroup(aws)
     yield "permissions", lambda: _permissions(aws)
     for subject, role, needs in _roles(settings):
@@ -159,8 +160,9 @@ def _workgroup(aws: Aws) -> Finding:
 
 def _roles(settings: Settings) -> tuple[tuple[str, str, Needs], ...]:
     """Return the roles that settings name: subject, ARN and what it needs."""
+    job_role = settings.glue_job_role_arn if settings.builder is SilverBuilderKind.GLUE else ""
     return (
-        ("role of the Glue job", settings.glue_job_role_arn, needs_of_the_job),
+        ("role of the Glue job", job_role, needs_of_the_job),
         ("role of the Dagster process", settings.orchestrator_role_arn, needs_of_the_orchestrator),
         ("role of analysts", settings.analyst_role_arn, needs_of_analysts),
     )

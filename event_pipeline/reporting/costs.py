@@ -13,7 +13,7 @@ from event_pipeline.engines.aws.costs import Estimate, StepCost
 from event_pipeline.engines.base import Cost
 from event_pipeline.reporting.terminal import QUIET
 from event_pipeline.rules.hour import Hour, HourRange
-from event_pipeline.settings import Settings
+from event_pipeline.settings import Settings, SilverBuilderKind
 
 HOURS_SHOWN = 48
 """Hours of the table, the newest; the sums are over all."""
@@ -45,12 +45,18 @@ def print_estimate(estimate: Estimate, settings: Settings, console: Console) -> 
     console.print(
         f"{estimate.hours:,} hours with {estimate.objects:,} raw objects, {estimate.raw_bytes / 1e9:,.2f} GB stored"
     )
-    console.print(
-        f"would start {estimate.glue_runs:,} Glue runs of {settings.glue_workers} x {settings.glue_worker_type} "
-        f"workers, about {estimate.glue_minutes:,.0f} minutes together, and about {estimate.queries:,} Athena queries"
-    )
+    console.print(f"would start {_glue_runs(estimate, settings)} and about {estimate.queries:,} Athena queries")
     console.print(f"and cost about {usd(estimate.cost.usd)}. Nothing was started.")
     console.print(price_note(settings), style=QUIET)
+
+
+def _glue_runs(estimate: Estimate, settings: Settings) -> str:
+    if settings.builder is SilverBuilderKind.POOL:
+        return "no Glue run (the host of Dagster builds)"
+    return (
+        f"{estimate.glue_runs:,} Glue runs of {settings.glue_workers} x {settings.glue_worker_type} workers, about "
+        f"{estimate.glue_minutes:,.0f} minutes together,"
+    )
 
 
 def total(costs: Iterable[Cost]) -> Cost:

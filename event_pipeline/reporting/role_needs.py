@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from event_pipeline.rules.hour import RAW_ROOT
-from event_pipeline.settings import Settings
+from event_pipeline.settings import Settings, SilverBuilderKind
 
 Need = tuple[Sequence[str], str]
 """Actions, and the ARN that all of them are needed on."""
@@ -53,7 +53,8 @@ def needs_of_the_orchestrator(settings: Settings, partition: str, account: str) 
     for bucket in (settings.lake_bucket, settings.artifacts_bucket):
         yield ("s3:ListBucketMultipartUploads",), f"{s3}:{bucket}"
     runs = ("glue:GetJob", "glue:StartJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:BatchStopJobRun")
-    yield runs, f"{glue}:job/{settings.glue_job}"
+    if settings.builder is SilverBuilderKind.GLUE:
+        yield runs, f"{glue}:job/{settings.glue_job}"
     # Athena asks for it with every query, whatever databases the query names.
     yield ("glue:GetDatabase",), f"{glue}:database/default"
     reads = ("glue:GetTable", "glue:GetPartition", "glue:GetPartitions")

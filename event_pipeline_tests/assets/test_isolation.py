@@ -20,6 +20,7 @@ from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.local import LocalEngine, silver
 from event_pipeline.engines.local.decoded import ObjectReport, ObjectTask
 from event_pipeline.engines.local.gold import GoldRefresher
+from event_pipeline.engines.local.raw import FileSource
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.materializing import (
@@ -284,7 +285,8 @@ MARKER = "marker"
 
 def die_over_the_marker(task: ObjectTask) -> ObjectReport:
     """Judge an object in a worker; be killed over the hour's marked object, as by the kernel when memory is short."""
-    if task.path.parent.joinpath(MARKER).exists():
+    assert isinstance(task.source, FileSource)
+    if task.source.path.parent.joinpath(MARKER).exists():
         os.kill(os.getpid(), signal.SIGKILL)
     return ORIGINAL(task)
 

@@ -23,6 +23,7 @@ from event_pipeline.automation.schedules import hourly_schedule
 from event_pipeline.automation.sensors import new_raw_objects_sensor
 from event_pipeline.engines.local import LocalEngine, silver
 from event_pipeline.engines.local.decoded import ObjectReport, ObjectTask
+from event_pipeline.engines.local.raw import FileSource, unreadable
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.reporting.backfills import print_backfills
 from event_pipeline.reporting.build_summary import outcome_line, print_findings
@@ -92,7 +93,8 @@ def bad(hours: HourRange, root: Path, monkeypatch: pytest.MonkeyPatch) -> Hour:
 
     def refused(task: ObjectTask) -> ObjectReport:
         if task.hour == failing:
-            raise silver._unreadable(task.path, task.listed, PermissionError(13, "Permission denied"))
+            assert isinstance(task.source, FileSource)
+            raise unreadable(task.source.path, task.listed, PermissionError(13, "Permission denied"))
         return original(task)
 
     monkeypatch.setattr(silver, "validate_to_scratch", refused)

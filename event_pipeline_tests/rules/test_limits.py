@@ -150,7 +150,7 @@ from pathlib import Path
 from event_pipeline.engines.local import silver
 from event_pipeline.engines.local.decoded import ObjectTask
 from event_pipeline.engines.local.layout import Layout
-from event_pipeline.engines.local.raw import describe
+from event_pipeline.engines.local.raw import FileSource, describe
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour
 
@@ -195,7 +195,7 @@ with gzip.open(path, "wb", compresslevel=1) as stored:
             for _ in range(100):
                 stored.write((GOOD + b'"search_query": "a"}\\n') * 20_000)
 task = ObjectTask(
-    path, describe("key", path.stat()), hour, Limits(), folder / "rows.arrow", folder / "quarantine.arrow"
+    FileSource(path, describe("key", path.stat())), hour, Limits(), folder / "rows.arrow", folder / "quarantine.arrow"
 )
 report = silver.validate_to_scratch(task)
 judged = peak_kilobytes()

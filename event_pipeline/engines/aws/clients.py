@@ -188,6 +188,11 @@ class Aws:
             sum(counted.get(f"s3.{operation}", 0) for operation in _READS),
         )
 
+    def note(self, request: str, times: int) -> None:
+        """Count requests `service.Operation` that other processes sent for this one."""
+        with self._lock:
+            self.requests[request] += times
+
     def client(self, service: str, *, once: bool = False) -> Any:
         """Return boto3's client of a service; `once` gives one that tries nothing again."""
         with self._lock:

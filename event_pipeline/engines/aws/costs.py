@@ -18,7 +18,7 @@ from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import Cost
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.hour import Hour, HourRange
-from event_pipeline.settings import Settings
+from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind
 
 LEAST_BYTES_PER_QUERY = 10_000_000
 LEAST_SECONDS_PER_GLUE_RUN = 60
@@ -38,6 +38,8 @@ _PARTIAL_SHARE_OF_SILVER = 0.35
 _CHECK_QUERIES_PER_HOUR = 1
 _QUERIES_PER_TABLE_AND_HOUR = 5
 """A partial, the fold of its day, and the checks and the preview of that day."""
+_COPIES_PER_TABLE_AND_HOUR = 30
+"""With DuckDB: Silver of the hour, and the partials of a day and of its neighbours, copied for one refresh."""
 _WRITES_PER_HOUR = 90
 """LIST and PUT requests of one landing hour in all steps, Glue's and Athena's own among them."""
 
@@ -176,16 +178,26 @@ def estimate(listings: Mapping[Hour, RawListing], gold_tables: int, settings: Se
         _GLUE_START_SECONDS + math.ceil(_bytes(batch) / cores / _RAW_BYTES_PER_CORE_SECOND) for batch in with_objects
     ]
     seconds = [max(LEAST_SECONDS_PER_GLUE_RUN, each) for each in seconds]
+    if settings.builder is SilverBuilderKind.POOL:
+        with_objects, seconds = [], []
     dpu_seconds = Decimal(sum(seconds) * dpus)
     partial = int(raw_bytes / max(1, len(listed)) * _SILVER_BYTES_PER_RAW_BYTE * _PARTIAL_SHARE_OF_SILVER)
     partials = gold_tables * len(listed)
     queries = len(listed) * _CHECK_QUERIES_PER_HOUR + partials * _QUERIES_PER_TABLE_AND_HOUR
+    reads = 0
+    if settings.builder is SilverBuilderKind.POOL:
+        reads += sum(len(listing.objects) for listing in listed)
+    if settings.sql is SqlKind.DUCKDB:
+        # What is left to Athena is the preview of a table; checks and folds read copies of the files.
+        queries, partial = partials, 0
+        reads += partials * _COPIES_PER_TABLE_AND_HOUR
     billed = partials * max(partial, LEAST_BYTES_PER_QUERY) + (queries - partials) * LEAST_BYTES_PER_QUERY
     writes = len(listed) * _WRITES_PER_HOUR
     usd = (
         glue_usd(settings, dpu_seconds)
         + Decimal(billed) / _TB * settings.price_athena_tb
         + Decimal(writes) / 1000 * settings.price_s3_1000_writes
+        + Decimal(reads) / 1000 * settings.price_s3_1000_reads
     )
     return Estimate(
         hours=len(listed),
@@ -194,7 +206,7 @@ def estimate(listings: Mapping[Hour, RawListing], gold_tables: int, settings: Se
         glue_runs=len(with_objects),
         glue_minutes=Decimal(sum(seconds)) / 60,
         queries=queries,
-        cost=Cost(usd, dpu_seconds, partials * partial, queries, writes),
+        cost=Cost(usd, dpu_seconds, partials * partial, queries, writes + reads),
     )
 
 

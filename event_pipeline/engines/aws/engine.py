@@ -15,12 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlglot import exp
 
+from event_pipeline.engines.aws import duckdb_sql
 from event_pipeline.engines.aws.athena import Athena
+from event_pipeline.engines.aws.athena_sql import AthenaSql
 from event_pipeline.engines.aws.catalog import Entry, GlueCatalog, hour_values_of
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.commits import CommitStore
 from event_pipeline.engines.aws.costs import CostStore, Estimate, Meter, StepCost, estimate, shared
 from event_pipeline.engines.aws.digests import RawDigests
+from event_pipeline.engines.aws.glue_builder import GlueBuilder
 from event_pipeline.engines.aws.glue_job import GlueJob, JobHooks
 from event_pipeline.engines.aws.gold import (
     GoldRefresher,
@@ -31,15 +34,18 @@ from event_pipeline.engines.aws.gold import (
 )
 from event_pipeline.engines.aws.housekeeping import Housekeeper
 from event_pipeline.engines.aws.notices import NoticeQueue
+from event_pipeline.engines.aws.pool_builder import PoolBuilder
 from event_pipeline.engines.aws.raw import RawStore
 from event_pipeline.engines.aws.repair import PartitionRepair, shows
 from event_pipeline.engines.aws.silver import SilverBuilder
-from event_pipeline.engines.aws.storage import Bucket, RangeFile, split_url
+from event_pipeline.engines.aws.sql import Sql
+from event_pipeline.engines.aws.storage import Bucket, RangeFile, StoredObject, split_url
 from event_pipeline.engines.base import (
     GoldRefresh,
     Leftover,
     Measure,
     PartitionChange,
+    PassingFaultError,
     PipelineError,
     Progress,
     RawNotices,
@@ -48,6 +54,7 @@ from event_pipeline.engines.base import (
     SilverBuild,
     StorageError,
 )
+from event_pipeline.engines.builder import Builder
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import (
     ShownPartial,
@@ -72,7 +79,7 @@ from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENT
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
 from event_pipeline.rules.silver_files import OtherColumnsError, read_rows
-from event_pipeline.settings import Settings
+from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind
 
 _SILENT_HOOKS = JobHooks()
 _MOST_LOOKS = 5
@@ -161,11 +168,26 @@ class AwsEngine:
         allow_fewer_objects: bool = False,
         progress: Progress,
     ) -> Iterator[SilverBuild]:
-        """Build and commit the hours that need it, all of them in one Glue run."""
+        """Build and commit the hours that need it, all of them in one go."""
         builder = SilverBuilder(
-            self, self._aws, self._settings, self._raw, self._lake, self._commits, self._costs, self._job, self._clock
+            self,
+            self._aws,
+            self._settings,
+            self._raw,
+            self._lake,
+            self._commits,
+            self._costs,
+            self._builder(),
+            self._clock,
         )
-        return builder.build(hours, force, allow_fewer_objects, self._hooks, progress)
+        return builder.build(hours, force, allow_fewer_objects, progress)
+
+    def _builder(self) -> Builder:
+        match self._settings.builder:
+            case SilverBuilderKind.GLUE:
+                return GlueBuilder(self._settings, self._lake, self._commits, self._job, self._hooks)
+            case SilverBuilderKind.POOL:
+                return PoolBuilder(self._aws, self._settings, self._lake)
 
     # -- partition repair
 
@@ -200,14 +222,24 @@ class AwsEngine:
     ) -> GoldRefresh:
         """Rebuild the partials of the hours that changed, then fold every day they touch."""
         meter = Meter(self._aws, self._settings)
-        refresher = GoldRefresher(table, self._settings, self._lake, self._catalog, self._commits, self._athena, meter)
-        refreshed = refresher.refresh(hours, force, progress)
+        with self._gold_sql(meter) as sql:
+            refresher = GoldRefresher(table, self._settings, self._lake, self._catalog, self._commits, sql)
+            refreshed = refresher.refresh(hours, force, progress)
         cost = meter.cost()
         if refreshed.partial_rows or refreshed.day_rows:
             run_id, share = new_run_id(), shared(cost, len(hours))
             for hour in hours:
                 self._costs.write(StepCost(hour, gold_table(table.name), run_id, share))
         return replace(refreshed, cost=cost)
+
+    @contextmanager
+    def _gold_sql(self, meter: Meter) -> Iterator[Sql]:
+        match self._settings.sql:
+            case SqlKind.ATHENA:
+                yield AthenaSql(self._athena, meter, self._catalog, self._lake, self._settings)
+            case SqlKind.DUCKDB:
+                with duckdb_sql.opened(self._settings, self._lake) as sql:
+                    yield sql
 
     def hours_behind(self, table: GoldTable, hours: HourRange | None = None) -> list[Hour]:
         """Return the registered hours that a Gold table does not show yet."""
@@ -246,11 +278,8 @@ class AwsEngine:
         entry = self._catalog.entry(table.full_name, hour.hive_path)
         if entry is None:
             return
-        name, prefix = split_url(f"{entry.location.rstrip('/')}/")
-        bucket = Bucket(self._aws, name)
-        for each in bucket.list(prefix):
-            if each.size == 0 or each.key.rpartition("/")[2].startswith(("_", ".")):
-                continue  # Athena passes over them as well
+        bucket = Bucket(self._aws, split_url(entry.location)[0])
+        for each in self._shown_objects(entry):
             try:
                 yield from read_rows(pa.PythonFile(RangeFile(bucket, each.key, each.size)), table)
             except (OtherColumnsError, pa.ArrowException, OSError) as error:
@@ -270,7 +299,9 @@ class AwsEngine:
         return faults or self._reading_faults(commit)
 
     def _reading_faults(self, commit: HourCommit) -> list[str]:
-        """Count every table's partition by one query, as an analyst would."""
+        """Count every table's partition, as an analyst would."""
+        if self._settings.sql is SqlKind.DUCKDB:
+            return self._reading_faults_by_duckdb(commit)
         where = hour_values_of([commit.hour])
         counts = " UNION ALL ".join(
             f"SELECT '{table.full_name}' AS name, COUNT(*) AS found FROM {table.full_name} WHERE {where}"
@@ -290,8 +321,40 @@ class AwsEngine:
                 )
         return faults
 
+    def _reading_faults_by_duckdb(self, commit: HourCommit) -> list[str]:
+        faults, partition = list[str](), commit.hour.hive_path
+        with duckdb_sql.opened(self._settings, self._lake) as sql:
+            for table in HOUR_TABLES:
+                expected = sum(file.rows for file in commit.files_of(table.full_name))
+                try:
+                    found = sql.rows(table, partition, self._shown_keys(table.full_name, partition))
+                except PassingFaultError:
+                    raise
+                except PipelineError as error:
+                    faults.append(f"{table.full_name}: {partition} cannot be read: {error}")
+                    continue
+                if found != expected:
+                    faults.append(f"{table.full_name}: {partition} has {found:,} rows, committed were {expected:,}")
+        return faults
+
+    def _shown_keys(self, table: str, partition: str) -> list[str]:
+        """Return the keys of the lake's files that the catalog shows for a partition."""
+        entry = self._catalog.entry(table, partition)
+        return [each.key for each in self._shown_objects(entry)] if entry else []
+
+    def _shown_objects(self, entry: Entry) -> list[StoredObject]:
+        """List what is below a partition's location, but for what Athena passes over as well."""
+        name, prefix = split_url(f"{entry.location.rstrip('/')}/")
+        listed = Bucket(self._aws, name).list(prefix)
+        return [each for each in listed if each.size and not each.key.rpartition("/")[2].startswith(("_", "."))]
+
     def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
         """Return the grain values that stand more than once in the published days."""
+        if self._settings.sql is SqlKind.DUCKDB:
+            name = gold_table(table.name)
+            keys = {day_partition(day): self._shown_keys(name, day_partition(day)) for day in days}
+            with duckdb_sql.opened(self._settings, self._lake) as sql:
+                return sql.grain_faults(table, keys)
         return self._rows(grain_faults_query(table, days)).to_pylist() if days else []
 
     def reconcile(self, table: GoldTable, days: Sequence[date]) -> list[Measure]:
@@ -302,7 +365,7 @@ class AwsEngine:
             shown = {day: self._catalog.entry(gold_table(table.name), day_partition(day)) for day in left}
             totals = {day: self._folded_totals(table, day, entry) for day, entry in shown.items()}
             compared = {day: of_day for day, of_day in totals.items() if of_day is not None}
-            rows = [row for query in reconcile_queries(table, compared) for row in measures(self._rows(query))]
+            rows = self._measured(table, compared, shown)
             # A day that was folded anew while its rows were read may be of either fold: it is read again.
             left = [
                 day
@@ -313,6 +376,21 @@ class AwsEngine:
             if not left:
                 break
         return sorted(found, key=lambda measure: measure.day)
+
+    def _measured(
+        self, table: GoldTable, totals: Mapping[date, DayTotals], shown: Mapping[date, Entry | None]
+    ) -> list[Measure]:
+        if self._settings.sql is SqlKind.ATHENA:
+            return [row for query in reconcile_queries(table, totals) for row in measures(self._rows(query))]
+        with duckdb_sql.opened(self._settings, self._lake) as sql:
+            return [
+                measure
+                for day, of_day in totals.items()
+                if (entry := shown[day])
+                for measure in sql.reconcile(
+                    table, day, entry.partition, [each.key for each in self._shown_objects(entry)], of_day
+                )
+            ]
 
     def _folded_totals(self, table: GoldTable, day: date, shown: Entry | None) -> DayTotals | None:
         window, name = window_of(day, self._settings.event_time_limits), partial_table(table.name)

@@ -22,6 +22,7 @@ from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.aws.costs import LEAST_SECONDS_PER_GLUE_RUN
 from event_pipeline.engines.aws.storage import Bucket, split_url
 from event_pipeline.engines.base import PassingFaultError, PipelineError, Progress
+from event_pipeline.engines.builder import HourInput
 from event_pipeline.engines.decisions import new_run_id
 from event_pipeline.rules.accounting import RawListing, fingerprint
 from event_pipeline.rules.contract import Limits
@@ -72,15 +73,6 @@ class JobHooks:
     """Called once before a run is started, and not for one that is found: further arguments, `--name` -> value."""
     started: Callable[[str, str], None] = lambda run_id, logs: None
     """Called with the id of the run that is waited for and the link to its logs."""
-
-
-@dataclass(frozen=True, slots=True)
-class HourInput:
-    """What one landing hour is built from."""
-
-    listing: RawListing
-    open_at: datetime | None
-    """An instant at which the hour was not over yet, which its commit record will bear; None when it is over."""
 
 
 @dataclass(frozen=True, slots=True)

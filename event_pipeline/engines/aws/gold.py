@@ -1,4 +1,4 @@
-"""Refreshes one Gold table by Athena: partials of landing hours, then folds of event days, each to a fresh prefix.
+"""Refreshes one Gold table on AWS: partials of landing hours, then folds of event days, each to a fresh prefix.
 
 Published by compare-and-swap on the commit record, shown by a partition change after it. A fold reads the day's
 record before it reads which partials there are; when another process has published the day by the time it is done,
@@ -7,7 +7,6 @@ it folds again from what is there then. So two hours that fold one day cannot lo
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -17,24 +16,21 @@ from typing import Any, TypeVar, cast
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from sqlglot import exp
 
 from event_pipeline.engines.aws import layout
-from event_pipeline.engines.aws.athena import Athena
 from event_pipeline.engines.aws.catalog import (
     PARTIALS_DATABASE,
     Entry,
     GlueCatalog,
     differences_of,
     entries_of,
-    hour_values_of,
 )
 from event_pipeline.engines.aws.commits import CommitStore, OvertakenError, Published
-from event_pipeline.engines.aws.costs import Meter
-from event_pipeline.engines.aws.storage import Bucket, StoredObject
-from event_pipeline.engines.base import GoldRefresh, Measure, PassingFaultError, Progress, QueryError, StorageError
-from event_pipeline.engines.commit import DataFile, DayCommit, PartialCommit
+from event_pipeline.engines.aws.sql import Source, Sql, Written, sql_type
+from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.engines.base import GoldRefresh, Measure, PassingFaultError, Progress, QueryError
+from event_pipeline.engines.commit import DataFile, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import (
     attempt,
     commit_time,
@@ -49,20 +45,13 @@ from event_pipeline.engines.decisions import (
     unregistered_silver,
     window_of,
 )
-from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_relations
+from event_pipeline.engines.dialect import parse_query
 from event_pipeline.rules.accounting import DayTotals
-from event_pipeline.rules.arrow import arrow_type
 from event_pipeline.rules.contract import HOUR_TABLES, LANDING_HOUR_COLUMNS, SILVER_EVENTS, Column, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
-from event_pipeline.rules.silver_files import PARQUET_OPTIONS
 from event_pipeline.settings import Settings
 
-_MOST_UNLOADS = 3
-"""Attempts at one query whose target holds other files than its manifest names."""
-_COMPACTED_BYTES = 64 << 20
-"""Files of UNLOAD that are together no larger become one; larger ones are worth a request each."""
-_COMPACTED_NAME = "rows.parquet"
 _MOST_FOLDS = 10
 """Attempts at one day while other processes fold it, too."""
 _SECONDS_BETWEEN_FOLDS = 0.2
@@ -78,8 +67,7 @@ _GLUE_TYPES = {
     "DATE": "date",
     "TIMESTAMP": "timestamp",
 }
-_SQL_TYPES = {"string": "VARCHAR", "int": "INTEGER"}
-
+_Kind = TypeVar("_Kind", HourCommit, PartialCommit, DayCommit)
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -94,18 +82,16 @@ class GoldRefresher:
         lake: Bucket,
         catalog: GlueCatalog,
         commits: CommitStore,
-        athena: Athena,
-        meter: Meter,
+        sql: Sql,
     ) -> None:
         self._table = table
         self._settings = settings
         self._lake = lake
         self._catalog = catalog
         self._commits = commits
-        self._athena = athena
-        self._meter = meter
+        self._sql = sql
         self._partials = partials_table(table)
-        self._sizes: list[int] = []
+        self._bytes_out = 0
         self._hours: Sequence[Hour] = ()
         self._read_partials: dict[str, PartialCommit] = {}
 
@@ -126,8 +112,8 @@ class GoldRefresher:
             done.day_rows,
             tuple(done.unchanged_days),
             done.failures,
-            self._meter.bytes_scanned,
-            sum(self._sizes),
+            self._sql.bytes_in,
+            self._bytes_out,
             time.monotonic() - started,
         )
 
@@ -169,13 +155,13 @@ class GoldRefresher:
     def _side_by_side(
         self, work: Callable[[_Item], _Result], items: Sequence[_Item]
     ) -> Iterator[tuple[_Item, _Result]]:
-        pool = ThreadPoolExecutor(self._settings.athena_queries_at_once)
+        pool = ThreadPoolExecutor(self._sql.at_once)
         try:
             yield from zip(items, pool.map(work, items), strict=True)
         except Exception:
             raise
         except BaseException:
-            self._athena.stop_all()
+            self._sql.stop_all()
             raise
         finally:
             # After an interrupt the queries that run are waited for, and the others not begun.
@@ -189,8 +175,8 @@ class GoldRefresher:
         if silver is None:
             raise unregistered_silver(name, hour)
         published = self._commits.partial(name, hour)
-        silver = self._committed_silver(hour, silver)
-        made = (silver.run_id, self._table.version)
+        built = self._committed_silver(hour, silver)
+        made = (built.run_id, self._table.version)
         if (
             not force
             and published.commit is not None
@@ -200,31 +186,41 @@ class GoldRefresher:
             if self._differs(published.commit, present):
                 self._show_partial(hour)
             return None
-        silver_rows = _select(SILVER_EVENTS, hour_values_of([hour]))
-        rows = with_relations(parse_query(self._table.partial), {"silver_events": silver_rows})
-        run_id, files, tables = self._unload(
-            rows, partial_table(name), self._partials.columns, lambda run: layout.partial_run(name, hour, run)
+        source = Source(SILVER_EVENTS, {hour: built.files_of(SILVER_EVENTS.full_name)})
+        written = self._write(
+            self._table.partial,
+            {"silver_events": source},
+            partial_table(name),
+            self._partials.columns,
+            lambda run: layout.partial_run(name, hour, run),
         )
         days: dict[str, int] = {}
-        for table in tables:
+        for table in written.content:
             for counted in pc.value_counts(table.column("event_date")).to_pylist():
                 day = str(counted["values"])
                 days[day] = days.get(day, 0) + counted["counts"]
         commit = PartialCommit(
-            name, hour, run_id, commit_time(), silver.run_id, self._table.version, dict(sorted(days.items())), files
+            name,
+            hour,
+            written.run_id,
+            commit_time(),
+            built.run_id,
+            self._table.version,
+            dict(sorted(days.items())),
+            written.files,
         )
         try:
             self._commits.publish(commit, published.etag)
         except OvertakenError:
             # Somebody made the same partial from the same Silver, or from newer: either way theirs may stand.
             other = self._commits.partial(name, hour).commit
-            if other is None or other.silver_run_id != silver.run_id:
+            if other is None or other.silver_run_id != built.run_id:
                 raise
         self._show_partial(hour)
-        return sum(file.rows for file in files)
+        return sum(file.rows for file in commit.files)
 
-    def _committed_silver(self, hour: Hour, present: Entry) -> Entry:
-        """Return the partition of an hour's Silver as its commit record says; where it shows another one, show that.
+    def _committed_silver(self, hour: Hour, present: Entry) -> HourCommit:
+        """Return the commit record of an hour; where the partition of its Silver shows something else, show that.
 
         Athena reads what the partition says, whatever became of it.
         """
@@ -232,11 +228,13 @@ class GoldRefresher:
         if commit is None or commit.retired_at is not None:
             raise unregistered_silver(self._table.name, hour)
         if not self._differs(commit, present):
-            return present
+            return commit
         for table in HOUR_TABLES:
             self._catalog.ensure(table)
         shown = self._show_newest(lambda: self._commits.hour(hour))
-        return next(entry for entry in shown if entry.table == SILVER_EVENTS.full_name)
+        if shown.retired_at is not None:
+            raise unregistered_silver(self._table.name, hour)
+        return shown
 
     def _differs(self, commit: layout.Commit, present: Entry | None) -> bool:
         """Tell whether a partition shows something else than a commit record says."""
@@ -249,18 +247,20 @@ class GoldRefresher:
         name = self._table.name
         self._show_newest(lambda: self._commits.partial(name, hour))
 
-    def _show_newest(self, read: Callable[[], Published[Any]]) -> list[Entry]:
-        """Register what a commit record says, again for as long as it is replaced meanwhile; return what is shown."""
-        shown, etag = list[Entry](), None
+    def _show_newest(self, read: Callable[[], Published[_Kind]]) -> _Kind:
+        """Register what a commit record says, again for as long as it is replaced meanwhile; return the one shown."""
+        shown: Published[_Kind] = Published(None, None)
         for _ in range(_MOST_FOLDS):
             published = read()
-            if published.commit is None or published.etag == etag:
-                return shown
-            shown, etag = entries_of(published.commit, self._lake.url("")), published.etag
-            self._catalog.show(shown)
+            if shown.commit is not None and published.etag in (None, shown.etag):
+                return shown.commit
+            if published.commit is None:
+                raise PassingFaultError("a commit record vanished while it was registered: run again")
+            shown = published
+            self._catalog.show(entries_of(published.commit, self._lake.url("")))
+        assert shown.commit is not None
         raise PassingFaultError(
-            f"{shown[0].table} {shown[0].partition}: published again {_MOST_FOLDS} times while it was registered: run "
-            "again"
+            f"{layout.commit_key(shown.commit)}: published again {_MOST_FOLDS} times while it was registered: run again"
         )
 
     # -- folds
@@ -281,27 +281,34 @@ class GoldRefresher:
     def _try_to_fold(self, day: date, force: bool) -> int | None:
         name = self._table.name
         published = self._commits.day(name, day)
-        partials = self._partials_of(day, published.commit)
+        commits = self._partials_of(day, published.commit)
+        partials = {hour.hive_path: commit.run_id for hour, commit in commits.items()}
         entry = self._catalog.entry(gold_table(name), day_partition(day))
         folded = is_folded(published.commit, entry.run_id if entry else None, partials, self._table.version)
         if not force and folded and published.commit and not self._commits.missing_files(published.commit):
             return None
         run_id, files = new_run_id(), tuple[DataFile, ...]()
-        if partials:
-            hours = [Hour.of_hive_path(path) for path in partials]
-            condition = f"event_date = DATE '{day}' AND {hour_values_of(hours)}"
-            source = _select(self._partials, condition, partition_columns=False)
-            fold = with_relations(parse_query(self._table.fold), {"partials": source})
-            run_id, files, _ = self._unload(
-                fold, gold_table(name), self._table.columns, lambda run: layout.day_run(name, day, run)
+        if commits:
+            source = Source(
+                self._partials,
+                {hour: commit.files for hour, commit in commits.items()},
+                day,
             )
+            written = self._write(
+                self._table.fold,
+                {"partials": source},
+                gold_table(name),
+                self._table.columns,
+                lambda run: layout.day_run(name, day, run),
+            )
+            run_id, files = written.run_id, written.files
         commit = DayCommit(name, day, run_id, commit_time(), self._table.version, partials, files)
         self._commits.publish(commit, published.etag)
         self._show_newest(lambda: self._commits.day(name, day))
         return sum(file.rows for file in files)
 
-    def _partials_of(self, day: date, published: DayCommit | None) -> dict[str, str]:
-        """Return what a day is to be folded from: landing hour -> run id of its partial."""
+    def _partials_of(self, day: date, published: DayCommit | None) -> dict[Hour, PartialCommit]:
+        """Return what a day is to be folded from, in order: landing hour -> its partial."""
         name, window = self._table.name, window_of(day, self._settings.event_time_limits)
         entries = {entry.partition: entry for entry in self._catalog.entries(partial_table(name), window)}
         # Hours outside the window were built under wider limits; the last fold knows them. A partition that was lost
@@ -312,7 +319,19 @@ class GoldRefresher:
         for path, commit in commits.items():
             if self._differs(commit, entries.get(path)):
                 self._show_partial(commit.hour)
-        return {path: commit.run_id for path, commit in sorted(commits.items()) if str(day) in commit.days}
+        return {commit.hour: commit for _, commit in sorted(commits.items()) if str(day) in commit.days}
+
+    def _write(
+        self,
+        section: str,
+        sources: Mapping[str, Source],
+        table: str,
+        columns: Sequence[Column],
+        prefix_of: Callable[[str], str],
+    ) -> Written:
+        written = self._sql.write(section, sources, table, columns, prefix_of)
+        self._bytes_out += sum(file.size for file in written.files)
+        return written
 
     def _committed_partials(self, paths: Set[str], entries: Mapping[str, Entry]) -> dict[str, PartialCommit]:
         """Return the commit records of some hours' partials, by Hive path: what a partition says may be damaged.
@@ -332,79 +351,6 @@ class GoldRefresher:
         with ThreadPoolExecutor(_READERS) as readers:
             found = zip(sorted(paths), readers.map(read, sorted(paths)), strict=True)
             return {path: commit for path, commit in found if commit is not None}
-
-    # -- files
-
-    def _unload(
-        self, query: exp.Query, table: str, columns: Sequence[Column], prefix_of: Callable[[str], str]
-    ) -> tuple[str, tuple[DataFile, ...], list[pa.Table]]:
-        """Run a query into a prefix of its own; return the run id, and the files with their content, which is small.
-
-        A partition shows every file below its location. So where other files are found than the manifest names, the
-        prefix is left to housekeeping, and the query runs again into another one.
-
-        Raises:
-            PassingFaultError: other files were found every time.
-            StorageError: a file's columns or types are not the declared ones.
-        """
-        typed = rename_databases(_typed(query, columns), lambda database: self._catalog.database(f"{database}."))
-        select = render(typed, "athena")
-        odd = list[str]()
-        for _ in range(_MOST_UNLOADS):
-            run_id = new_run_id()
-            target = self._lake.url(prefix_of(run_id))
-            statement = f"UNLOAD ({select}) TO '{target}' WITH (format = 'PARQUET', compression = 'ZSTD')"
-            execution = self._athena.run(statement, self._meter, token=run_id)
-            stored = list(self._lake.list(prefix_of(run_id)))
-            odd = sorted({self._lake.url(each.key) for each in stored} ^ self._athena.written(execution))
-            if not odd:
-                return self._compacted(run_id, stored, table, columns, prefix_of)
-        raise PassingFaultError(
-            f"{table}: {_MOST_UNLOADS} times, other files were found than Athena says that UNLOAD wrote (the last time "
-            f"{len(odd)}, first: {odd[0]}); nothing was published: run again"
-        )
-
-    def _compacted(
-        self,
-        run_id: str,
-        stored: Sequence[StoredObject],
-        table: str,
-        columns: Sequence[Column],
-        prefix_of: Callable[[str], str],
-    ) -> tuple[str, tuple[DataFile, ...], list[pa.Table]]:
-        """Read what UNLOAD wrote, and put small files together to one, in a prefix of its own.
-
-        UNLOAD writes about as many files as Athena has writers, however few rows there are, and every fold of a day
-        reads the files of up to 200 hours. One PUT saves all of them as many GETs as there are files more.
-        """
-        files, tables = [], []
-        for each in stored:
-            found = self._lake.read(each.key)
-            if found is None:
-                raise PassingFaultError(f"{self._lake.url(each.key)}: it vanished while it was read")
-            try:
-                # Athena may write timestamps as INT96, which has nanoseconds; its own have milliseconds.
-                content = pq.read_table(pa.BufferReader(found[0]), coerce_int96_timestamp_unit="ms")
-            except (pa.ArrowException, OSError) as error:
-                raise StorageError(f"{self._lake.url(each.key)}: Athena's file cannot be read: {error}") from error
-            _check_columns(self._lake.url(each.key), content.schema, columns)
-            files.append(_data_file(table, each.key, content.num_rows, found[0]))
-            tables.append(content)
-        if len(files) > 1 and sum(file.size for file in files) <= _COMPACTED_BYTES:
-            run_id, tables = new_run_id(), [pa.concat_tables(tables)]
-            sink = pa.BufferOutputStream()
-            pq.write_table(tables[0], sink, **PARQUET_OPTIONS)
-            body, key = sink.getvalue().to_pybytes(), f"{prefix_of(run_id)}{_COMPACTED_NAME}"
-            self._lake.write(key, body)
-            # Nobody was ever told of them. Where this breaks off, they are an abandoned build for housekeeping.
-            self._lake.delete(file.path for file in files)
-            files = [_data_file(table, key, tables[0].num_rows, body)]
-        self._sizes += [file.size for file in files]
-        return run_id, tuple(files), tables
-
-
-def _data_file(table: str, key: str, rows: int, body: bytes) -> DataFile:
-    return DataFile(table, key, rows, len(body), hashlib.sha256(body).hexdigest())
 
 
 def hours_behind(table: GoldTable, catalog: GlueCatalog, settings: Settings, hours: HourRange | None) -> list[Hour]:
@@ -506,11 +452,6 @@ def measures(rows: pa.Table) -> list[Measure]:
     return [Measure(row["day"], row["measure"], _plain(row["gold"]), _plain(row["silver"])) for row in rows.to_pylist()]
 
 
-def sql_type(glue_type: str) -> str:
-    """Return the SQL name of a Glue type, as DuckDB and Athena both read it."""
-    return _SQL_TYPES.get(glue_type, glue_type.upper())
-
-
 def _plain(value: Any) -> Any:
     return int(value) if value is not None and value == int(value) and value.as_tuple().exponent == 0 else value
 
@@ -518,28 +459,6 @@ def _plain(value: Any) -> Any:
 def _of_days(days: Sequence[date]) -> str:
     among = ", ".join(f"DATE '{day}'" for day in days)
     return f"event_date IN ({among})" if days else "FALSE"
-
-
-def _select(table: Table, condition: str, *, partition_columns: bool = True) -> exp.Query:
-    columns = table.columns + (table.partition_columns if partition_columns else ())
-    names = ", ".join(column.name for column in columns)
-    return parse_query(f"SELECT {names} FROM {table.full_name} WHERE {condition}")
-
-
-def _typed(query: exp.Query, columns: Sequence[Column]) -> exp.Query:
-    """Cast every column to its declared type, because UNLOAD writes what the query gives."""
-    inner = query.copy()
-    # Athena may drop the order of a subquery: it belongs to the outermost SELECT, whose columns are the same.
-    order = inner.args.pop("order", None)
-    relations = inner.args.pop("with_", None)
-    outer = exp.select(
-        *(f"CAST({column.name} AS {sql_type(column.type)}) AS {column.name}" for column in columns), dialect="duckdb"
-    ).from_(inner.subquery("typed"))
-    if order is not None:
-        outer.set("order", order)
-    if relations is not None:
-        outer.set("with_", relations)
-    return outer
 
 
 def _inlined(query: exp.Query, relations: Mapping[str, exp.Query]) -> exp.Query:
@@ -551,18 +470,3 @@ def _inlined(query: exp.Query, relations: Mapping[str, exp.Query]) -> exp.Query:
         return node
 
     return cast(exp.Query, query.transform(inline))
-
-
-def _check_columns(place: str, schema: pa.Schema, columns: Sequence[Column]) -> None:
-    found = [(field.name, _without_large(field.type)) for field in schema]
-    declared = [(column.name, arrow_type(column.type)) for column in columns]
-    if found != declared:
-        wrong = [f"{name} {type}" for name, type in found if (name, type) not in declared]
-        raise StorageError(
-            f"{place}: the query wrote {', '.join(wrong) or 'other columns'}, declared are "
-            f"{', '.join(f'{column.name} {column.type}' for column in columns)}: nothing was published"
-        )
-
-
-def _without_large(type: pa.DataType) -> pa.DataType:
-    return pa.string() if pa.types.is_large_string(type) else type

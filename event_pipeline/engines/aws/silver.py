@@ -1,6 +1,6 @@
-"""Builds landing hours by the Glue job and publishes them: one run for all hours, one commit record for each.
+"""Has landing hours built and publishes them: one piece of work for all hours, one commit record for each.
 
-The job writes files and a manifest and publishes nothing. Here the manifest is held to the plan and the
+The builder (`engines/builder.py`) writes files and publishes nothing. Here what it built is held to the plan and the
 conservation law, the ledger is written beside the files, and the commit record is replaced by compare-and-swap.
 """
 
@@ -17,7 +17,6 @@ from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.commits import CommitStore, OvertakenError, Published
 from event_pipeline.engines.aws.costs import CostStore, Meter, StepCost, shared
-from event_pipeline.engines.aws.glue_job import GlueJob, HourInput, JobHooks, JobRun
 from event_pipeline.engines.aws.metrics import put_quarantined_shares
 from event_pipeline.engines.aws.raw import RawStore
 from event_pipeline.engines.aws.storage import Bucket
@@ -30,7 +29,8 @@ from event_pipeline.engines.base import (
     SilverOutcome,
     StorageError,
 )
-from event_pipeline.engines.commit import CommitRecordError, DataFile, HourCommit
+from event_pipeline.engines.builder import Builder, Built, HourInput
+from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.decisions import (
     build_reason,
     check_law,
@@ -76,7 +76,7 @@ class _Due:
 
 
 class SilverBuilder:
-    """Decides which hours to build, has the job build them and publishes what it built."""
+    """Decides which hours to build, has them built and publishes what was built."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class SilverBuilder:
         lake: Bucket,
         commits: CommitStore,
         costs: CostStore,
-        job: GlueJob,
+        builder: Builder,
         clock: Callable[[], datetime],
     ) -> None:
         self._engine = engine
@@ -97,13 +97,13 @@ class SilverBuilder:
         self._lake = lake
         self._commits = commits
         self._costs = costs
-        self._job = job
+        self._builder = builder
         self._clock = clock
 
     def build(
-        self, hours: Sequence[Hour], force: bool, allow_fewer_objects: bool, hooks: JobHooks, progress: Progress
+        self, hours: Sequence[Hour], force: bool, allow_fewer_objects: bool, progress: Progress
     ) -> Iterator[SilverBuild]:
-        """Build and commit the hours that need it in one run of the job; leave the others as they are.
+        """Build and commit the hours that need it in one go; leave the others as they are.
 
         An hour that fails, is refused or cannot be published keeps no other one back.
 
@@ -117,31 +117,28 @@ class SilverBuilder:
         kept, due = self._decide(hours, force, allow_fewer_objects, failures)
         yield from kept
         put_quarantined_shares(self._aws, self._settings, kept, self._clock(), progress)
-        manifests: dict[Hour, HourCommit] = {}
-        run: JobRun | None = None
-        with_objects = [each for each in due if each.listing.objects]
-        if with_objects:
-            manifests, run, faults = self._run_job([each.input for each in with_objects], force, hooks, progress)
-            failures |= faults
-        if run is not None:
-            meter.glue_run(run.dpu_seconds)
+        built = Built({}, {}, new_run_id())
+        if with_objects := [each.input for each in due if each.listing.objects]:
+            built = self._builder.build(with_objects, force=force, progress=progress)
+            failures |= built.failures
+            meter.glue_run(built.dpu_seconds)
         builds = []
         for each in due:
             if each.hour in failures:
                 continue
             # One hour that cannot be published keeps no other one back; of a single one the cost is kept, too.
             try:
-                builds.append(self._publish(each, manifests.get(each.hour) or self._empty(each.input), progress))
-                self._drop_decoded(each)
+                builds.append(self._publish(each, built.commits.get(each.hour) or self._empty(each.input), progress))
+                if each.closes or (self._settings.builds_open_hours and not each.input.open_at):
+                    self._builder.published(each.hour)
             except Exception as error:
                 failures[each.hour] = failure_of(error)
         put_quarantined_shares(self._aws, self._settings, builds, self._clock(), progress)
         cost = shared(meter.cost(), len(due))
         for each in due:
-            self._costs.write(StepCost(each.hour, SILVER_STEP, run.id if run else new_run_id(), cost))
-        details = {"glue_run": run.id, "glue_logs": run.logs} if run else {}
+            self._costs.write(StepCost(each.hour, SILVER_STEP, built.build_id, cost))
         seconds = (time.monotonic() - started) / max(1, len(due))
-        yield from (replace(build, seconds=seconds, cost=cost, details=details) for build in builds)
+        yield from (replace(build, seconds=seconds, cost=cost, details=built.details) for build in builds)
         if failures and len(hours) == 1:
             raise next(iter(failures.values()))
         raise_failures(failures)
@@ -176,89 +173,11 @@ class SilverBuilder:
         open_at = None if hour.is_closed(now) else commit_time(now)
         return _Due(HourInput(listing, open_at), published, build_reason(state, force))
 
-    def _run_job(
-        self, inputs: Sequence[HourInput], force: bool, hooks: JobHooks, progress: Progress
-    ) -> tuple[dict[Hour, HourCommit], JobRun | None, dict[Hour, PipelineError]]:
-        """Return the manifests that stand, by hour, the run that was waited for, and why each other hour has none."""
-        token = self._job.token(inputs)
-        run = self._job.find(token)
-        left: dict[Hour, HourCommit] = {}
-        faults: dict[Hour, PipelineError] = {}
-        if run is not None and not run.is_active and not force:
-            # An orchestrator died between the run's end and the commit: what the run left is taken as it is. Why it
-            # built others not is forgotten: they are tried again.
-            left = self._manifests(run, inputs, {})
-            inputs = [each for each in inputs if each.listing.hour not in left]
-            if left:
-                progress(f"{run.id}: took {len(left)} hours that an earlier run had built")
-            if not inputs:
-                return left, run, {}
-        if run is None or not run.is_active:
-            run = self._job.start(self._job.token(inputs), inputs, hooks, progress)
-        else:
-            progress(f"run {run.id} works on these hours already: waiting for it")
-        run = self._job.wait(run, hooks, progress)
-        found = left | self._manifests(run, inputs, faults)
-        lost = [
-            each.listing.hour for each in inputs if each.listing.hour not in found and each.listing.hour not in faults
-        ]
-        if lost and run.state != "SUCCEEDED":
-            said = self._job.hour_failures(run)
-            faults |= {hour: said.get(hour) or self._job.failure(run) for hour in lost}
-        elif lost:
-            fault = StorageError(
-                f"run {run.id} of {self._settings.glue_job} succeeded and left no manifest for "
-                f"{', '.join(map(str, lost))}; nothing of them was published; logs: {run.logs}"
-            )
-            faults |= dict.fromkeys(lost, fault)
-        return found, run, faults
-
-    def _manifests(
-        self, run: JobRun, inputs: Sequence[HourInput], faults: dict[Hour, PipelineError]
-    ) -> dict[Hour, HourCommit]:
-        """Read what a run built, hours whose files are all there and whose input is what is listed.
-
-        Why a manifest cannot be read is put into `faults`.
-        """
-        planned = self._job.planned(run)
-        found = {}
-        for listing in (each.listing for each in inputs):
-            run_id, fingerprint = planned.get(listing.hour, ("", ""))
-            if fingerprint != listing.fingerprint:
-                continue
-            try:
-                manifest = self._manifest(listing.hour, run_id)
-                if manifest is not None and not self._commits.missing_files(manifest):
-                    found[listing.hour] = manifest
-            except PipelineError as fault:
-                faults[listing.hour] = fault
-        return found
-
-    def _manifest(self, hour: Hour, run_id: str) -> HourCommit | None:
-        key = f"{layout.hour_run(hour, run_id)}{layout.MANIFEST}"
-        stored = self._lake.read(key)
-        if stored is None:
-            return None
-        try:
-            manifest = HourCommit.from_json(stored[0].decode("utf-8", "replace"))
-        except CommitRecordError as error:
-            raise StorageError(f"{self._lake.url(key)}: {error}; nothing was published") from error
-        if (manifest.hour, manifest.run_id) != (hour, run_id):
-            raise StorageError(
-                f"{self._lake.url(key)}: is of {manifest.hour}, run {manifest.run_id}; nothing was published"
-            )
-        return manifest
-
     def _empty(self, empty: HourInput) -> HourCommit:
         """Return the build of an hour without raw objects, which needs no job."""
         rules_version = self._settings.event_time_limits.rules_version
         committed_at = empty.open_at or commit_time()
         return HourCommit(empty.listing.hour, new_run_id(), committed_at, rules_version, HourAccount((), {}), ())
-
-    def _drop_decoded(self, due: _Due) -> None:
-        """Remove what was decoded while an hour was open, once it is published whole."""
-        if due.closes or (self._settings.builds_open_hours and not due.input.open_at):
-            self._lake.delete(each.key for each in self._lake.list(layout.decoded(due.hour)))
 
     def _publish(self, due: _Due, manifest: HourCommit, progress: Progress) -> SilverBuild:
         """Hold a manifest to its plan and the law, write the ledger, and publish the hour.
@@ -271,9 +190,9 @@ class SilverBuilder:
         hour, rules_version = due.hour, self._settings.event_time_limits.rules_version
         if (manifest.fingerprint, manifest.rules_version) != (due.listing.fingerprint, rules_version):
             raise StorageError(
-                f"{hour}: the job built other input or used other rules (fingerprint {manifest.fingerprint}, rules "
+                f"{hour}: other input was built, or by other rules (fingerprint {manifest.fingerprint}, rules "
                 f"{manifest.rules_version}) than was planned ({due.listing.fingerprint}, {rules_version}): deploy the "
-                "job's packages of this version; nothing was published"
+                "Glue job's packages of this version; nothing was published"
             )
         silver, quarantine = (manifest.files_of(table.full_name) for table in (SILVER_EVENTS, SILVER_QUARANTINE))
         check_law(hour, manifest.account, _rows(silver), _rows(quarantine))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, HTTPClientError
@@ -16,6 +17,7 @@ from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.base import PassingFaultError
 
 _DELETES_PER_CALL = 1_000
+_COPY_BYTES = 1 << 20
 _NOT_FOUND = ("NoSuchKey", "404", "NotFound")
 _CONDITION_FAILED = ("PreconditionFailed", "412")
 _CONFLICT = ("ConditionalRequestConflict", "409")
@@ -80,6 +82,49 @@ class Bucket:
             Range=f"bytes={first}-{first + size - 1}",
         )
         return self._body(answer, key)
+
+    def stream(self, key: str, etag: str, first: int = 0) -> Any:
+        """Open an object that still has an etag, from position `first` on; None when it has not, or is gone.
+
+        What is returned is botocore's body: read it, and close it.
+        """
+        condition: dict[str, Any] = {"Range": f"bytes={first}-"} if first else {}
+        try:
+            answer = self._aws.call(
+                "s3",
+                "get_object",
+                self.url(key),
+                expected=(*_NOT_FOUND, *_CONDITION_FAILED),
+                Bucket=self.name,
+                Key=f"{self.prefix}{key}",
+                IfMatch=f'"{etag}"',
+                **condition,
+            )
+        except ExpectedError:
+            return None
+        return answer["Body"]
+
+    def download(self, key: str, path: Path) -> bool:
+        """Copy an object to a file; it is never in memory as a whole. False when there is no such object.
+
+        Raises:
+            PassingFaultError: the answer broke off.
+        """
+        try:
+            answer = self._aws.call(
+                "s3", "get_object", self.url(key), expected=_NOT_FOUND, Bucket=self.name, Key=f"{self.prefix}{key}"
+            )
+        except ExpectedError:
+            return False
+        with path.open("wb") as file:
+            while chunk := self._chunk(answer, key):
+                file.write(chunk)
+        return True
+
+    def upload(self, key: str, path: Path) -> None:
+        """Write a file as an object, whatever stood there; it is never in memory as a whole."""
+        with path.open("rb") as body:
+            self._aws.call("s3", "put_object", self.url(key), Bucket=self.name, Key=f"{self.prefix}{key}", Body=body)
 
     def size(self, key: str) -> int | None:
         """Return the size of an object in bytes; None when there is no such object."""
@@ -146,8 +191,11 @@ class Bucket:
                 )
 
     def _body(self, answer: dict[str, Any], key: str) -> bytes:
+        return self._chunk(answer, key, None)
+
+    def _chunk(self, answer: dict[str, Any], key: str, size: int | None = _COPY_BYTES) -> bytes:
         try:
-            return bytes(answer["Body"].read())
+            return bytes(answer["Body"].read(size))
         except (BotoCoreError, HTTPClientError, HTTPError, OSError) as error:
             raise PassingFaultError(f"s3:GetObject on {self.url(key)}: the answer broke off ({error})") from error
 

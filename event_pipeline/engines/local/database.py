@@ -41,7 +41,7 @@ def connect(
         PipelineError: as `faults_explained` raises.
         KeyboardInterrupt: a query was interrupted.
     """
-    with _spill_folder(scratch) as folder, faults_explained(files):
+    with own_folder(scratch) as folder, faults_explained(files):
         config: dict[str, str | bool | int | float | list[str]] = {
             "threads": threads,
             "memory_limit": f"{memory_mb}MB",
@@ -188,8 +188,8 @@ def _files(table: Table, files: Sequence[RegisteredFile]) -> str:
 
 
 @contextmanager
-def _spill_folder(scratch: Path) -> Iterator[Path | None]:
-    """Yield a folder to spill into, which DuckDB makes when it needs it; None where nothing can be written.
+def own_folder(scratch: Path) -> Iterator[Path | None]:
+    """Yield a folder for this process alone, which whoever needs it makes; None where nothing can be written.
 
     A lock beside it says that its process is alive: what a killed one left is removed by the next.
     """

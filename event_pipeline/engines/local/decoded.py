@@ -16,7 +16,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from event_pipeline.engines.local.layout import Layout, file_digest, make_folder, sync_file, sync_folder
+from event_pipeline.engines.builder import RawSource
+from event_pipeline.engines.local.layout import Layout, make_folder, sync_file, sync_folder
 from event_pipeline.rules.accounting import DayTotals, ObjectAccount, RawObject, decoded_name
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.duplicates import InstantOrder
@@ -31,14 +32,18 @@ _REPORT = "report.json"
 class ObjectTask:
     """One raw object to validate, and the scratch files that take the result."""
 
-    path: Path
-    listed: RawObject
+    source: RawSource
     hour: Hour
     limits: Limits
     rows: Path
     """SCRATCH_SCHEMA."""
     quarantine: Path
     """QUARANTINE_SCHEMA; missing when there are none."""
+
+    @property
+    def listed(self) -> RawObject:
+        """The object as it was listed."""
+        return self.source.listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,7 @@ class DecodedObjects:
             fields = json.loads((entry / _REPORT).read_text(encoding="utf-8"))
             if any((entry / name).stat().st_size != size for name, size in fields["sizes"].items()):
                 return None
-            # Key, time and size can be the same with other bytes; to digest an object costs 1 % of decoding it.
-            if file_digest(task.path) != fields["account"]["sha256"]:
+            if not task.source.has_digest(fields["account"]["sha256"]):
                 return None
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
             return None

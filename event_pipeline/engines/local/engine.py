@@ -80,7 +80,7 @@ class LocalEngine:
         self._decoded = DecodedObjects(self._layout, settings.event_time_limits.rules_version)
         self._builder = SilverBuilder(
             self._layout,
-            self._raw,
+            self._raw.source,
             self._decoded,
             settings.event_time_limits,
             settings.workers,

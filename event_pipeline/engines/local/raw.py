@@ -6,12 +6,15 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from event_pipeline.engines.base import StorageError
-from event_pipeline.engines.local.layout import storage_faults
+from event_pipeline.engines.base import PassingFaultError, PipelineError, StorageError
+from event_pipeline.engines.decisions import PASSING_ERRNOS
+from event_pipeline.engines.local.layout import file_digest, storage_faults
 from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, implausible, misplaced, plausible_part
 
@@ -92,9 +95,9 @@ class RawStore:
         with storage_faults(path):
             return open_regular(path)
 
-    def path(self, key: str) -> Path:
-        """Where the stored bytes of one object lie."""
-        return self._folder / key
+    def source(self, listed: RawObject) -> FileSource:
+        """Return what reads the stored bytes of one object."""
+        return FileSource(self._folder / listed.key, listed)
 
     def _check_folder(self) -> None:
         """See that the raw folder can be read: without it every object would seem to be lost."""
@@ -187,6 +190,55 @@ class RawStore:
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """The stored bytes of a raw object that is a file; `engines.builder.RawSource`."""
+
+    path: Path
+    listed: RawObject
+
+    @contextmanager
+    def reading(self) -> Iterator[BinaryIO]:
+        """Open the stored bytes for a block, at whose end they must still be what was listed."""
+        try:
+            with open_regular(self.path) as stored:
+                yield stored
+                now = describe(self.listed.key, os.fstat(stored.fileno()))
+            replaced = describe(self.listed.key, self.path.stat()) != self.listed or now != self.listed
+        except FileNotFoundError:
+            replaced = True
+        except OSError as error:
+            raise unreadable(self.path, self.listed, error) from error
+        if replaced:
+            raise PassingFaultError(f"{self.listed.key} was replaced or removed while it was read: list the hour again")
+
+    def has_digest(self, sha256: str) -> bool:
+        """Tell whether it has these bytes: key, time and size can be the same with others.
+
+        To digest an object costs 1 % of decoding it.
+        """
+        return file_digest(self.path) == sha256
+
+
+def unreadable(path: Path, listed: RawObject, error: OSError) -> PipelineError:
+    """Say which object cannot be read, why, and what makes it readable."""
+    cause = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in PASSING_ERRNOS:
+        return PassingFaultError(
+            f"{listed.key}: cannot be read just now ({cause}): the disk or the network below {path} failed; when it "
+            "goes on, copy the object anew or move it away. Nothing of this hour was published"
+        )
+    remedies = {
+        errno.EACCES: "let the user of the pipeline read it (owner and mode of the file and its folders)",
+        errno.EPERM: "let the user of the pipeline read it (owner and mode of the file and its folders)",
+        errno.ELOOP: "the links lead nowhere: put the object itself there",
+    }
+    remedy = remedies.get(error.errno or 0, "make it readable")
+    return StorageError(
+        f"{listed.key}: cannot be opened ({cause}): {remedy}, or move it away. Nothing of this hour was published"
+    )
 
 
 def open_regular(path: Path) -> BinaryIO:

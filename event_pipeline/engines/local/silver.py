@@ -7,7 +7,6 @@ Memory holds some batches of one object per process, never an object, however la
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import signal
@@ -26,13 +25,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from event_pipeline.engines.base import ExhaustedError, PassingFaultError, PipelineError, Progress, StorageError
+from event_pipeline.engines.base import ExhaustedError, Progress
+from event_pipeline.engines.builder import RawSource
 from event_pipeline.engines.commit import DataFile, HourCommit
-from event_pipeline.engines.decisions import PASSING_ERRNOS, check_law, commit_time, new_run_id
+from event_pipeline.engines.decisions import check_law, commit_time, new_run_id
 from event_pipeline.engines.local.database import connect
 from event_pipeline.engines.local.decoded import DecodedObjects, ObjectReport, ObjectTask
 from event_pipeline.engines.local.layout import Layout, make_folder, storage_faults
-from event_pipeline.engines.local.raw import RawStore, describe, open_regular
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject, add_days
 from event_pipeline.rules.contract import (
     HOUR_LEDGER,
@@ -87,14 +86,14 @@ class SilverBuilder:
     def __init__(
         self,
         layout: Layout,
-        raw: RawStore,
+        source: Callable[[RawObject], RawSource],
         decoded: DecodedObjects,
         limits: Limits,
         workers: int,
         duckdb_memory_mb: int,
     ) -> None:
         self._layout = layout
-        self._raw = raw
+        self._source = source
         self._decoded = decoded
         self._limits = limits
         self._workers = workers
@@ -156,8 +155,7 @@ class SilverBuilder:
         hour = listing.hour
         tasks = [
             ObjectTask(
-                self._raw.path(each.key),
-                each,
+                self._source(each),
                 hour,
                 self._limits,
                 scratch / f"rows-{number}.arrow",
@@ -291,23 +289,16 @@ def validate_to_scratch(task: ObjectTask) -> ObjectReport:
 
     Raises:
         PassingFaultError: the object is no longer what was listed.
+        StorageError: it cannot be read.
     """
     listed = task.listed
     try:
-        with open_regular(task.path) as stored, _ScratchFiles(task) as scratch:
+        with task.source.reading() as stored, _ScratchFiles(task) as scratch:
             account = judge_stored_object(
                 stored, scratch, key=listed.key, etag=listed.etag, size=listed.size, hour=task.hour, limits=task.limits
             )
-            now = describe(listed.key, os.fstat(stored.fileno()))
-        replaced = describe(listed.key, task.path.stat()) != listed or now != listed
-    except FileNotFoundError:
-        replaced = True
     except _ScratchError as fault:
         raise fault.error from fault
-    except OSError as error:
-        raise _unreadable(task.path, listed, error) from error
-    if replaced:
-        raise PassingFaultError(f"{listed.key} was replaced or removed while it was read: list the hour again")
     if account.unreadable:
         # Nothing of it is half read: what came before the fault goes.
         with pa.OSFile(str(task.rows), "wb") as file, pa.ipc.new_file(file, SCRATCH_SCHEMA):
@@ -375,25 +366,6 @@ class _ScratchFiles:
         file = self._files.enter_context(pa.OSFile(str(path), "wb"))
         options = pa.ipc.IpcWriteOptions(compression=compression)
         return self._files.enter_context(pa.ipc.new_file(file, schema, options=options))
-
-
-def _unreadable(path: Path, listed: RawObject, error: OSError) -> PipelineError:
-    """Say which object cannot be read, why, and what makes it readable."""
-    cause = os.strerror(error.errno) if error.errno else str(error)
-    if error.errno in PASSING_ERRNOS:
-        return PassingFaultError(
-            f"{listed.key}: cannot be read just now ({cause}): the disk or the network below {path} failed; when it "
-            "goes on, copy the object anew or move it away. Nothing of this hour was published"
-        )
-    remedies = {
-        errno.EACCES: "let the user of the pipeline read it (owner and mode of the file and its folders)",
-        errno.EPERM: "let the user of the pipeline read it (owner and mode of the file and its folders)",
-        errno.ELOOP: "the links lead nowhere: put the object itself there",
-    }
-    remedy = remedies.get(error.errno or 0, "make it readable")
-    return StorageError(
-        f"{listed.key}: cannot be opened ({cause}): {remedy}, or move it away. Nothing of this hour was published"
-    )
 
 
 @contextmanager

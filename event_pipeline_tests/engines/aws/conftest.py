@@ -10,12 +10,15 @@ import pytest
 
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.settings import Settings, load_settings
+from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind, load_settings
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws import plain_job
 from event_pipeline_tests.engines.aws.pipeline import World
 
 AWS = "aws"
+AWS_BY_HOST = "aws by its host"
+BY_HOST = {"builder": SilverBuilderKind.POOL, "sql": SqlKind.DUCKDB, "workers": 1}
+"""Settings with which the host of Dagster builds Silver and Gold; S3 and the Glue catalog stay what they are."""
 AWS_WITH_SPARK = pytest.param("aws with spark", marks=pytest.mark.spark)
 
 
@@ -52,10 +55,12 @@ def engine(settings: Settings) -> AwsEngine:
     return AwsEngine(settings)
 
 
-@pytest.fixture(params=["local", AWS, AWS_WITH_SPARK])
+@pytest.fixture(params=["local", AWS, AWS_BY_HOST, AWS_WITH_SPARK])
 def world(request: pytest.FixtureRequest, root: Path) -> World:
     """One engine with its raw objects, so that one test body runs over all of them."""
     if request.param == "local":
         return World(LocalEngine(load_settings(root=root, workers=1)), root, None)
     settings: Settings = request.getfixturevalue("settings")
+    if request.param == AWS_BY_HOST:
+        settings = settings.model_copy(update=BY_HOST)
     return World(AwsEngine(settings), root, (request.getfixturevalue("aws"), settings.raw_bucket))

@@ -85,7 +85,7 @@ def test_a_fold_reads_one_file_of_each_hour(aws: EmulatedAws, engine: AwsEngine,
 def test_files_that_are_large_together_stay_as_they_are(
     aws: EmulatedAws, engine: AwsEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("event_pipeline.engines.aws.gold._COMPACTED_BYTES", 0)
+    monkeypatch.setattr("event_pipeline.engines.aws.athena_sql._COMPACTED_BYTES", 0)
     expected = many_products(aws, engine, settings)
     engine.refresh_gold(FUNNEL, [HOUR], progress=lambda _: None)
     assert len(keys(aws, settings, "runs/partials/conversion_funnel/")) > 1
