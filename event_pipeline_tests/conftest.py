@@ -12,7 +12,7 @@ import botocore.session
 import hypothesis
 import pytest
 from botocore.loaders import Loader, create_loader
-from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # xdist has no types
+from xdist.scheduler import LoadScopeScheduling
 
 from event_pipeline.engines.aws import athena, glue_job
 from event_pipeline.infrastructure import stack
