@@ -19,20 +19,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from event_pipeline import shipped
-from event_pipeline.automation.building import BackfillError, NotBuildableError
 from event_pipeline.commands import housekeeping, quarantine, stack
 from event_pipeline.commands.alerts import alerts_app
 from event_pipeline.commands.backfill import backfill_app
 from event_pipeline.commands.memory import memory_bounded
 from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
-from event_pipeline.engines.base import (
-    PassingFaultError,
+from event_pipeline.engines.open import open_engine, open_pipeline
+from event_pipeline.errors import (
+    BackfillError,
+    NotBuildableError,
     PipelineError,
     QueryError,
     RefusedError,
     StorageError,
+    TransientError,
 )
-from event_pipeline.engines.open import open_engine, open_pipeline
 from event_pipeline.generator.options import GeneratorOptions, GeneratorOptionsError, Shape
 from event_pipeline.infrastructure.errors import StackOptionError
 from event_pipeline.reporting.results import ResultFormat
@@ -71,7 +72,7 @@ EXIT_CODES = {
 
 _CODE_OF_ERROR: tuple[tuple[type[Exception], ExitCode], ...] = (
     (RefusedError, ExitCode.REFUSED),
-    (PassingFaultError, ExitCode.BUSY),
+    (TransientError, ExitCode.BUSY),
     (StorageError, ExitCode.STORAGE),
     (QueryError, ExitCode.USAGE),
     (NotBuildableError, ExitCode.USAGE),

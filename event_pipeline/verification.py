@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from event_pipeline.engines.base import Engine, StorageError
+from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState, as_built, input_state
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import DayTotals, HourAccount, RawListing, RawObject, dollars_of
 from event_pipeline.rules.contract import (
     EVENT_DATE,

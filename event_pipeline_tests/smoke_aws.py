@@ -33,7 +33,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.clients import Aws
-from event_pipeline.engines.base import Cost, PipelineError, SilverOutcome
+from event_pipeline.engines.base import Cost, SilverOutcome
+from event_pipeline.errors import PipelineError
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.infrastructure.deployment import Hooks, Wanted, deploy, destroy
 from event_pipeline.infrastructure.environment import environment

@@ -20,9 +20,9 @@ from event_pipeline import cli
 from event_pipeline.automation import runs
 from event_pipeline.cli import EXIT_CODES, main
 from event_pipeline.commands.options import ExitCode
-from event_pipeline.engines.base import LockTimeoutError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
+from event_pipeline.errors import LockTimeoutError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.command import Run

@@ -14,7 +14,7 @@ import event_pipeline
 PACKAGE = "event_pipeline"
 FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"rules"}),),
-    (frozenset({"settings"}), frozenset({"generator"}), frozenset({"shipped"})),
+    (frozenset({"errors"}), frozenset({"settings"}), frozenset({"generator"}), frozenset({"shipped"})),
     (frozenset({"engines"}),),
     (
         frozenset({"assets"}),

@@ -26,9 +26,9 @@ import event_pipeline
 from event_pipeline.alerts.conditions import AlertKind
 from event_pipeline.automation.runs import prepare_instance
 from event_pipeline.cli import main
-from event_pipeline.engines.base import PipelineError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.pipeline import build, event, silent, write_object

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from event_pipeline import verification
-from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
+from event_pipeline.errors import StorageError
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.reporting.terminal import output
 from event_pipeline.reporting.verification_table import print_verification

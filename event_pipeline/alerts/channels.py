@@ -18,8 +18,8 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from event_pipeline.alerts.conditions import Severity
 from event_pipeline.alerts.messages import Message, as_slack, as_text
-from event_pipeline.engines.base import PipelineError
 from event_pipeline.engines.open import publish_to_topic
+from event_pipeline.errors import DeliveryError
 from event_pipeline.rules.printable import printable
 from event_pipeline.settings import Settings
 
@@ -30,15 +30,6 @@ _ANSWER_CHARACTERS = 200
 """Of it, what is quoted."""
 _SHORTEST_SECRET = 6
 """A part of an address as short as `api` says nothing about the others, and occurs in any answer."""
-
-
-class DeliveryError(PipelineError):
-    """A channel did not take a message; it is tried again later. The message never holds the webhook's address."""
-
-    def __init__(self, message: str, retry_after_seconds: float = 0) -> None:
-        super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
-        """What the receiver asked for."""
 
 
 class Channel(Protocol):

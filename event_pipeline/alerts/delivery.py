@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from event_pipeline.alerts.channels import Channel, DeliveryError, names_of
+from event_pipeline.alerts.channels import Channel, names_of
 from event_pipeline.alerts.state import AlertState, ChannelTrouble, Outgoing, Seen, advance
-from event_pipeline.engines.base import PassingFaultError, PipelineError
 from event_pipeline.engines.document import Document
+from event_pipeline.errors import DeliveryError, PipelineError, TransientError
 from event_pipeline.settings import Settings
 
 ALERTS_DOCUMENT = "alerts.json"
@@ -143,11 +143,11 @@ def _change(document: Document, change: Callable[[AlertState], AlertState]) -> A
     """Replace the state by what a function makes of it, again from the start when another process was faster.
 
     Raises:
-        PassingFaultError: others were faster every time.
+        TransientError: others were faster every time.
     """
     for _ in range(_ATTEMPTS):
         present = document.read()
         state = change(AlertState.from_json(present[0] if present else None))
         if document.replace(state.to_json(), present[1] if present else None):
             return state
-    raise PassingFaultError(f"{document.place}: other processes replaced it {_ATTEMPTS} times meanwhile: look again")
+    raise TransientError(f"{document.place}: other processes replaced it {_ATTEMPTS} times meanwhile: look again")

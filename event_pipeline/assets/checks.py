@@ -15,8 +15,9 @@ import dagster as dg
 
 from event_pipeline.assets.presentation import markdown_table, quoted
 from event_pipeline.assets.results import BLOCKING_CHECKS, Verdict
-from event_pipeline.engines.base import Engine, Measure, PassingFaultError, PipelineError, RowCounts, StorageError
+from event_pipeline.engines.base import Engine, Measure, RowCounts
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import HourAccount, RawListing
 from event_pipeline.rules.framing import objects_text, remedies, wrongly_framed
 from event_pipeline.rules.hour import Hour, HourRange
@@ -136,7 +137,7 @@ def silver_verdicts(
     """Judge the committed build of one hour; reads the committed files.
 
     Raises:
-        PassingFaultError: they cannot be read just now, which says nothing about the hour.
+        TransientError: they cannot be read just now, which says nothing about the hour.
     """
     return {
         "conservation_law": _conservation_law(engine, commit),
@@ -152,11 +153,11 @@ def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
     """Judge what a query sees of one hour.
 
     Raises:
-        PassingFaultError: the catalog cannot be asked just now, which says nothing about the hour.
+        TransientError: the catalog cannot be asked just now, which says nothing about the hour.
     """
     try:
         faults = engine.partition_faults(hour)
-    except PassingFaultError:
+    except TransientError:
         raise
     except (PipelineError, OSError) as fault:
         return {"partition_readable": Verdict(False, quoted(str(fault)))}
@@ -168,7 +169,7 @@ def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
 
 
 def gold_verdicts(
-    engine: Engine, table: GoldTable, days: Sequence[date], passing: dict[date, PassingFaultError]
+    engine: Engine, table: GoldTable, days: Sequence[date], passing: dict[date, TransientError]
 ) -> dict[date, dict[str, Verdict]]:
     """Judge the published rows of each event day; rows of a day that cannot be read fail the checks of that day.
 
@@ -183,7 +184,7 @@ def gold_verdicts(
         if len(days) > 1:
             each_alone = (gold_verdicts(engine, table, [day], passing) for day in days)
             return {day: verdicts for found in each_alone for day, verdicts in found.items()}
-        if isinstance(fault, PassingFaultError):
+        if isinstance(fault, TransientError):
             passing[days[0]] = fault
             return {}
         return {days[0]: dict.fromkeys(GOLD_CHECKS, Verdict(False, quoted(str(fault))))}
@@ -213,7 +214,7 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
         return Verdict(not lost, left, {"records": account.records, "unaccounted": sum(e.unaccounted for e in lost)})
     try:
         rows = engine.count_rows(commit)
-    except PassingFaultError:
+    except TransientError:
         raise
     except (PipelineError, OSError) as fault:
         return Verdict(False, quoted(str(fault)))

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from event_pipeline.engines.base import LockTimeoutError, PassingFaultError, PipelineError, failed_hours_text
 from event_pipeline.engines.decisions import PASSING_ERRNOS
+from event_pipeline.errors import LockTimeoutError, PipelineError, TransientError, failed_hours_text
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable, printable_lines
 
@@ -32,7 +32,7 @@ def faults_explained(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
     """
     try:
         yield
-    except PassingFaultError as fault:
+    except TransientError as fault:
         raise _retry_or_failure(context, printable(str(fault)), {FAULT_CLASS: type(fault).__name__}) from _shown(fault)
     except PipelineError as fault:
         raise dg.Failure(printable(str(fault)), {FAULT_CLASS: type(fault).__name__}, allow_retries=False) from None
@@ -60,7 +60,7 @@ def retry_passing(
     passing = {
         hour: str(error)
         for hour, error in failures.items()
-        if isinstance(error, PassingFaultError) and not (healthy and isinstance(error, LockTimeoutError))
+        if isinstance(error, TransientError) and not (healthy and isinstance(error, LockTimeoutError))
     }
     if passing and context.retry_number < BACKOFF.max_retries:
         retry = _retry_or_failure(context, printable(failed_hours_text(passing)))

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from event_pipeline.engines.base import Engine, PipelineError
+from event_pipeline.engines.base import Engine
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.printable import printable
 from event_pipeline.settings import Environment, Settings
 

@@ -16,8 +16,9 @@ from event_pipeline.assets.presentation import OWNERS, file_reference, markdown_
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.assets.silver import PARTITIONS
-from event_pipeline.engines.base import Engine, GoldRefresh, PassingFaultError, PipelineError
+from event_pipeline.engines.base import Engine, GoldRefresh
 from event_pipeline.engines.decisions import isolated
+from event_pipeline.errors import PipelineError, TransientError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable
 from event_pipeline.rules.query import GoldTable, load_gold_tables
@@ -88,7 +89,7 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings) -> dg.AssetsDe
                 with isolated([*hours, *earlier], hour, failures):
                     if hour not in failures:
                         days[hour] = engine.touched_days(table, hour)
-            passing = dict[date, PassingFaultError]()
+            passing = dict[date, TransientError]()
             asked = sorted({day for touched in days.values() for day in touched})
             verdicts = gold_verdicts(engine, table, asked, passing)
             for hour, touched in list(days.items()):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from event_pipeline.assets.faults import FAULT_CLASS
-from event_pipeline.engines.base import PipelineError
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable
 

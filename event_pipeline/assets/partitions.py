@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from event_pipeline.assets.isolation import HourFailure, failed_before
-from event_pipeline.engines.base import HoursFailedError, PipelineError
+from event_pipeline.errors import HoursFailedError, PipelineError
 from event_pipeline.rules.hour import PARTITION_KEY_FORMAT, Hour
 from event_pipeline.settings import Settings
 

@@ -12,9 +12,10 @@ from event_pipeline.assets.partitions import backfill_policy, hours_of_run, land
 from event_pipeline.assets.presentation import OWNERS
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
-from event_pipeline.engines.base import Engine, PipelineError
+from event_pipeline.engines.base import Engine
 from event_pipeline.engines.decisions import isolated
 from event_pipeline.engines.state import as_built
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.contract import EVENT_FIELDS
 from event_pipeline.rules.hour import RAW_ROOT, Hour

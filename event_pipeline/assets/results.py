@@ -28,7 +28,7 @@ from dagster._core.execution.plan.execute_step import _get_output_asset_events
 from event_pipeline.assets.faults import FAULT_CLASS, retry_passing
 from event_pipeline.assets.isolation import HourFailure, has_later_steps, note_failed_hours, observation
 from event_pipeline.assets.presentation import described, plain_metadata
-from event_pipeline.engines.base import PipelineError, failed_hours_text
+from event_pipeline.errors import BlockedError, PipelineError, failed_hours_text
 from event_pipeline.rules.hour import Hour, HourRange, hours_text
 from event_pipeline.rules.printable import printable
 
@@ -48,10 +48,6 @@ HourEvent = (
 
 BLOCKING_CHECKS = frozenset(("conservation_law", "partition_readable"))
 """Checks that keep an hour from the steps that follow."""
-
-
-class BlockedError(PipelineError):
-    """A blocking check failed in an hour: the steps that follow leave it out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,15 +23,10 @@ from event_pipeline.assets.presentation import OWNERS, column_schema, markdown_t
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.raw import RAW_EVENTS
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
-from event_pipeline.engines.base import (
-    Engine,
-    PartitionChange,
-    PipelineError,
-    SilverBuild,
-    SilverOutcome,
-)
+from event_pipeline.engines.base import Engine, PartitionChange, SilverBuild, SilverOutcome
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import isolated
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable

@@ -25,9 +25,10 @@ from event_pipeline.alerts.conditions import (
 from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, Told, load_state, tell
 from event_pipeline.alerts.state import AlertState, Seen
 from event_pipeline.automation.dagster_storage import RunState, run_state, storage_faults
-from event_pipeline.engines.base import BrokenLawError, Engine, PassingFaultError, PipelineError, StorageError
+from event_pipeline.engines.base import Engine
 from event_pipeline.engines.open import open_document
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.errors import BrokenLawError, PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Environment, Settings
@@ -86,7 +87,7 @@ def look(
         day_digest = _digest(pipeline.engine, settings, state, facts)
     except (PipelineError, OSError) as error:
         patience = timedelta(minutes=settings.alert_freshness_minutes)
-        passing = isinstance(error, PassingFaultError) and state.looked_at and now - state.looked_at < patience
+        passing = isinstance(error, TransientError) and state.looked_at and now - state.looked_at < patience
         return Look(Seen(now, [] if passing else [cannot_look(error)], complete=False), lambda present: present)
     reports = [*backfill_reports(facts.backfills), *day_digest]
 

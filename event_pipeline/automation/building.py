@@ -8,23 +8,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from event_pipeline.automation.dagster_storage import storage_faults
-from event_pipeline.engines.base import PipelineError
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
+from event_pipeline.errors import NotBuildableError
 from event_pipeline.rules.accounting import UnmatchedKey
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from event_pipeline.automation.runs import RangeOutcome
-
-
-class BackfillError(PipelineError):
-    """A backfill is not known, or not in a state in which that can be done to it."""
-
-
-class NotBuildableError(PipelineError):
-    """Hours that were asked for cannot be built: before the first partition, or not over yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from event_pipeline.automation.history import OldRun, forget_run, old_runs
-from event_pipeline.engines.base import Engine, Leftover, PassingFaultError
+from event_pipeline.engines.base import Engine, Leftover
+from event_pipeline.errors import TransientError
 from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def remove_housework(
         progress(f"{leftover.kind} {leftover.place}", len(gone) + len(kept))
         try:
             engine.remove(leftover)
-        except PassingFaultError as fault:
+        except TransientError as fault:
             kept.append(str(fault))
         else:
             gone.append(leftover)

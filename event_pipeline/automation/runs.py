@@ -19,7 +19,7 @@ from event_pipeline.automation.concurrency import set_pool_limits, taken_pools
 from event_pipeline.automation.jobs import HOURLY_PIPELINE, hourly_pipeline_job
 from event_pipeline.automation.resources import pipeline_resources
 from event_pipeline.automation.run_hours import close_abandoned_runs, range_tags
-from event_pipeline.engines.base import StorageError
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, load_gold_tables
 from event_pipeline.settings import Settings

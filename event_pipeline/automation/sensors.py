@@ -18,9 +18,10 @@ from event_pipeline.automation.attempts import Attempts, attempts, ranges_of, re
 from event_pipeline.automation.due import why_waiting
 from event_pipeline.automation.run_hours import hours_under_way, range_request
 from event_pipeline.automation.sensor_cursor import Cursor, Request
-from event_pipeline.engines.base import Engine, PipelineError, RawNotices
+from event_pipeline.engines.base import Engine, RawNotices
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import AUTOMATIC_STATES, HourSituation
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.printable import printable
 from event_pipeline.rules.query import GoldTable

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from event_pipeline.commands.options import ExitCode
+from event_pipeline.errors import PipelineError
 from event_pipeline.reporting.terminal import PrintableFormatter, messages, output
 from event_pipeline.settings import Settings, load_settings
 
@@ -56,7 +57,6 @@ def test() -> None:
     from event_pipeline.alerts.channels import channels_of
     from event_pipeline.alerts.delivery import Delivered
     from event_pipeline.alerts.messages import trial_message
-    from event_pipeline.engines.base import PipelineError
     from event_pipeline.reporting.alerts import print_delivered
 
     loaded = load_settings()

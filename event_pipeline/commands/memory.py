@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from event_pipeline.engines.base import LimitError
+from event_pipeline.errors import LimitError
 
 _HEADROOM_MB = 1_024
 """What the process may take beside DuckDB: Python, pyarrow, and rows on their way to the output."""

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
-from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.open import open_engine
+from event_pipeline.errors import StorageError
 from event_pipeline.reporting.results import ResultFormat
 from event_pipeline.reporting.terminal import messages, output, progress, quiet_when_reader_leaves
 from event_pipeline.rules.contract import QUARANTINE_REASONS

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from event_pipeline.commands.options import ExitCode, UsageError
-from event_pipeline.infrastructure.errors import DataLossRefusedError, StackOptionError
+from event_pipeline.errors import DataLossRefusedError
+from event_pipeline.infrastructure.errors import StackOptionError
 from event_pipeline.reporting.terminal import FAULT, ProgressView, messages, output, progress
 from event_pipeline.settings import PREFIX, Environment, load_settings
 

@@ -1,20 +1,4 @@
-"""What the assets, checks and commands ask of an engine, the types it answers with, and its errors.
-
-PipelineError
-├── PassingFaultError       may work in a moment: retried with backoff
-│   └── LockTimeoutError    another process builds the same hour or day
-├── RefusedError            would lose data: needs an explicit word from a person
-│   └── FewerObjectsError   raw objects of a published hour are gone
-├── BrokenLawError          records in and out of an hour do not add up: nothing is published
-├── ExhaustedError          a process ran out of memory, or was killed, over one object or hour
-├── StorageError            disk full, read-only, not permitted, damaged; the message names the path
-│   └── LayoutVersionError  the data folder was written by another version
-├── NotPublishedError       a step needs what an earlier one has not published yet
-├── LimitError              more memory, time, result or room for spilling is needed than the settings allow
-├── HoursFailedError        some hours failed, each by itself; all others were worked through
-├── UnexpectedError         a fault of the program in one hour; it keeps no other hour back
-└── QueryError              SQL that cannot be run; the message is the engine's own
-"""
+"""What the assets, checks and commands ask of an engine, and the types that it answers with."""
 
 from __future__ import annotations
 
@@ -27,83 +11,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.errors import PipelineError, StorageError
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.contract import Table
-from event_pipeline.rules.hour import Hour, HourRange, hours_text
+from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-class PipelineError(Exception):
-    """A fault that a person can act on; the message says what, where and what to do next."""
-
-
-class PassingFaultError(PipelineError):
-    """May work in a moment: retried with backoff."""
-
-
-class LockTimeoutError(PassingFaultError):
-    """Another process held the same hour or day for longer than the lock timeout."""
-
-
-class RefusedError(PipelineError):
-    """The step would lose data and needs an explicit word from a person."""
-
-
-class FewerObjectsError(RefusedError):
-    """Raw objects that a published hour was built from are gone; a rebuild would lose their records."""
-
-
-class BrokenLawError(PipelineError):
-    """Records in and out of an hour do not add up; nothing was published."""
-
-
-class ExhaustedError(PipelineError):
-    """A process ran out of memory or was killed while it worked on one object or hour, also when it was tried again."""
-
-
-class StorageError(PipelineError):
-    """The disk is full or read-only, access is denied, or a file is damaged."""
-
-
-class LayoutVersionError(StorageError):
-    """The data folder was written by another version of the pipeline."""
-
-
-class NotPublishedError(PipelineError):
-    """A step needs what an earlier step has not published yet."""
-
-
-class LimitError(PipelineError):
-    """More memory, time, result or room for spilling is needed than the settings allow; the message names which."""
-
-
-class UnexpectedError(PipelineError):
-    """A fault of the program itself while one hour was worked on; its cause is the error that was raised."""
-
-
-class HoursFailedError(PipelineError):
-    """Some of several hours failed, each by itself; all the others were worked through before this is raised."""
-
-    def __init__(self, failures: Mapping[Hour, PipelineError]) -> None:
-        self.failures = dict(failures)
-        """Hour -> why it failed."""
-        super().__init__(failed_hours_text({hour: str(error) for hour, error in failures.items()}))
-
-
-class QueryError(PipelineError):
-    """SQL that cannot be run."""
-
-
-def failed_hours_text(reasons: Mapping[Hour, str]) -> str:
-    """Return one message that names every hour that failed with its reason; equal reasons are said once."""
-    hours_of: dict[str, list[Hour]] = {}
-    for hour, reason in sorted(reasons.items()):
-        hours_of.setdefault(reason.removeprefix(f"{hour}: "), []).append(hour)
-    named = ((str(hours[0]) if len(hours) == 1 else hours_text(hours), reason) for reason, hours in hours_of.items())
-    return "; ".join(f"{which}: {reason}" for which, reason in named)
 
 
 Progress = Callable[[str], None]
@@ -322,7 +237,7 @@ class Engine(Protocol):
         Raises:
             FewerObjectsError: the hour lost raw objects since its commit, and `allow_fewer_objects` is False.
             BrokenLawError: records in and out do not add up.
-            PipelineError: as listed at the top of this module.
+            PipelineError: of one of the other kinds in `event_pipeline.errors`.
             HoursFailedError: of several hours some failed, for reasons as above.
         """
 
@@ -402,7 +317,7 @@ class Engine(Protocol):
         """Remove one of them. What is gone already is no fault, so a removal that broke off is simply repeated.
 
         Raises:
-            PassingFaultError: another process works on it.
+            TransientError: another process works on it.
             StorageError: it cannot be removed.
         """
 

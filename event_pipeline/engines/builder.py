@@ -9,8 +9,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import BinaryIO, Protocol
 
-from event_pipeline.engines.base import PipelineError, Progress
+from event_pipeline.engines.base import Progress
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.accounting import RawListing, RawObject
 from event_pipeline.rules.hour import Hour
 
@@ -35,7 +36,7 @@ class RawSource(Protocol):
         """Open the stored bytes for a block.
 
         Raises:
-            PassingFaultError: the object is not, or no longer at the end of the block, what was listed.
+            TransientError: the object is not, or no longer at the end of the block, what was listed.
             StorageError: it cannot be read.
         """
 

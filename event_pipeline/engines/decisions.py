@@ -15,22 +15,20 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
-from event_pipeline.engines.base import (
+from event_pipeline.engines.base import PartitionAction, PartitionChange, Progress
+from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
+from event_pipeline.engines.state import HourState, lost_objects
+from event_pipeline.errors import (
     BrokenLawError,
     ExhaustedError,
     FewerObjectsError,
     HoursFailedError,
     NotPublishedError,
-    PartitionAction,
-    PartitionChange,
-    PassingFaultError,
     PipelineError,
-    Progress,
     StorageError,
+    TransientError,
     UnexpectedError,
 )
-from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
-from event_pipeline.engines.state import HourState, lost_objects
 from event_pipeline.rules.accounting import DayTotals, HourAccount, RawListing
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour, HourRange
@@ -63,7 +61,7 @@ def failure_of(error: Exception) -> PipelineError:
         return error
     failure: PipelineError
     if isinstance(error, OSError):
-        failure = PassingFaultError(str(error)) if error.errno in PASSING_ERRNOS else StorageError(str(error))
+        failure = TransientError(str(error)) if error.errno in PASSING_ERRNOS else StorageError(str(error))
     elif isinstance(error, MemoryError):
         failure = ExhaustedError(f"out of memory{f' ({error})' if str(error) else ''}: give the process more memory")
     else:

@@ -10,8 +10,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
-from event_pipeline.engines.base import QueryError
 from event_pipeline.engines.statement import check_text
+from event_pipeline.errors import QueryError
 
 _TERMINAL_CODE = re.compile(r"\x1b\[\d*m")
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from event_pipeline.engines.base import Engine, PipelineError, StorageError
+from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.errors import PipelineError, StorageError
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from event_pipeline.engines.base import QueryError
+from event_pipeline.errors import QueryError
 
 
 def check_text(sql: str) -> None:

@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from event_pipeline.engines.aws.clients import ExpectedError
-from event_pipeline.engines.base import PassingFaultError
-from event_pipeline.infrastructure.errors import DataLossRefusedError, StackError, StackOptionError
+from event_pipeline.errors import DataLossRefusedError, StackError, TransientError
+from event_pipeline.infrastructure.errors import StackOptionError
 from event_pipeline.infrastructure.shipment import GENERATOR_KEY, KEY_PARAMETERS, Shipment, pack
 from event_pipeline.infrastructure.stack import ChangeSet, Event, Operation, ShowEvent, Stack, StackState
 from event_pipeline.infrastructure.template import Template
@@ -57,7 +57,7 @@ def deploy(stack: Stack, template: Template, wanted: Wanted, approve: Approve, h
     Raises:
         StackOptionError: a parameter is not one of the template's, or not one that people set.
         StackError: CloudFormation refused or failed; the message names the first resource that did.
-        PassingFaultError: it takes longer than the wait.
+        TransientError: it takes longer than the wait.
     """
     _check_parameters(template, wanted.parameters)
     state = settle(stack, hooks)
@@ -85,12 +85,12 @@ def compare(stack: Stack, template: Template, wanted: Wanted) -> ChangeSet | Non
 
     Raises:
         StackError: the stack is in a state that `deploy` has to mend first.
-        PassingFaultError: an operation is under way.
+        TransientError: an operation is under way.
     """
     _check_parameters(template, wanted.parameters)
     state = stack.read()
     if state is not None and state.is_busy:
-        raise PassingFaultError(f"stack {stack.name} is {state.status}: try again when that is over")
+        raise TransientError(f"stack {stack.name} is {state.status}: try again when that is over")
     if state is not None and (_must_be_deleted(state) or state.status == "UPDATE_ROLLBACK_FAILED"):
         raise StackError(f"stack {stack.name} is {state.status}: `event-pipeline stack deploy` mends that first")
     parameters = {**wanted.parameters, **_pack(state, wanted).parameters()}
@@ -110,7 +110,7 @@ def destroy(
     Raises:
         DataLossRefusedError: the stack would delete its data with itself, and `delete_data` is False.
         StackError: something could not be deleted.
-        PassingFaultError: it takes longer than the wait.
+        TransientError: it takes longer than the wait.
     """
     state = stack.read()
     if state is not None and state.is_busy:
@@ -168,7 +168,7 @@ def settle(stack: Stack, hooks: Hooks) -> StackState | None:
                 raise stack.failure(state, "continuing the rollback of")
         else:
             return state
-    raise PassingFaultError(f"stack {stack.name} does not come to rest: somebody else is changing it")
+    raise TransientError(f"stack {stack.name} does not come to rest: somebody else is changing it")
 
 
 def _must_be_deleted(state: StackState) -> bool:

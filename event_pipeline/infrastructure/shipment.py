@@ -20,7 +20,7 @@ from event_pipeline.engines.aws.packaging import (
     wheel_prefix,
 )
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.infrastructure.errors import StackError
+from event_pipeline.errors import StackError
 
 SCRIPT_KEY = "GlueScriptKey"
 PACKAGE_KEY = "GluePackageKey"

@@ -14,8 +14,7 @@ from typing import Any
 
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import PassingFaultError
-from event_pipeline.infrastructure.errors import StackError
+from event_pipeline.errors import StackError, TransientError
 
 CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM")
 """The template makes roles: CloudFormation wants to hear that the caller knows."""
@@ -251,7 +250,7 @@ class Stack:
                     return None
                 raise StackError(f"{self._place}: CloudFormation cannot work out the change: {reason}")
             if time.monotonic() > deadline:
-                raise PassingFaultError(
+                raise TransientError(
                     f"{self._place}: the change set {name} was still {status} after {_CHANGE_SET_SECONDS} s: try again"
                 )
             time.sleep(wait)
@@ -301,7 +300,7 @@ class Stack:
         """Wait until no operation is under way, showing each of its steps, and return the stack as it is then.
 
         Raises:
-            PassingFaultError: it took longer than the wait; CloudFormation works on.
+            TransientError: it took longer than the wait; CloudFormation works on.
         """
         deadline, wait = time.monotonic() + self._wait_minutes * 60, _FIRST_POLL_SECONDS
         while True:
@@ -316,7 +315,7 @@ class Stack:
                 self._show_new(stack_id, show)
                 return state
             if time.monotonic() > deadline:
-                raise PassingFaultError(
+                raise TransientError(
                     f"{self._place} is still {state.status} after {self._wait_minutes} minutes; CloudFormation works "
                     "on: give the same command again and it waits for it, --wait-minutes says how long"
                 )

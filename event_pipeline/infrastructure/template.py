@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from event_pipeline import shipped
-from event_pipeline.infrastructure.errors import StackError
+from event_pipeline.errors import StackError
 from event_pipeline.shipped import shipped_file
 
 TEMPLATE = shipped_file(shipped.TEMPLATE)

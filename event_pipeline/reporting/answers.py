@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.engines.base import Engine, QueryError
+from event_pipeline.engines.base import Engine
+from event_pipeline.errors import QueryError
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import QUIET
 from event_pipeline.rules.contract import HOUR_TABLES, Column

@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.automation.dagster_storage import RunState, check_home, latest_run_states, limit_faults_of_home
-from event_pipeline.engines.base import Engine, PartitionChange, PipelineError, StorageError
+from event_pipeline.engines.base import Engine, PartitionChange
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
+from event_pipeline.errors import PipelineError, StorageError
 from event_pipeline.reporting.findings import Finding, Level
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING, printable_text
 from event_pipeline.rules.framing import wrongly_framed

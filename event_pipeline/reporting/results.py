@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.engines.base import QueryError, ResultStream
+from event_pipeline.engines.base import ResultStream
+from event_pipeline.errors import QueryError
 from event_pipeline.reporting.tables import fits
 from event_pipeline.reporting.terminal import QUIET, messages, output
 from event_pipeline.rules.printable import json_escaped, printable

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.automation.dagster_storage import RunState
-from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
+from event_pipeline.errors import StorageError
 from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
 from event_pipeline.reporting.unmatched import unmatched_lines
 from event_pipeline.rules.accounting import UnmatchedKey

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from event_pipeline.alerts.channels import DeliveryError, WebhookChannel, channels_of
+from event_pipeline.alerts.channels import WebhookChannel, channels_of
 from event_pipeline.alerts.conditions import AlertKind, Finding, Severity
 from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, Told, load_state, tell
 from event_pipeline.alerts.messages import Event, alert_message, as_slack, as_text
 from event_pipeline.alerts.state import Seen
-from event_pipeline.engines.base import PipelineError
 from event_pipeline.engines.open import open_document
+from event_pipeline.errors import DeliveryError, PipelineError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.alerts.facts import NOW

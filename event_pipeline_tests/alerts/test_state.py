@@ -9,7 +9,7 @@ import pytest
 from event_pipeline.alerts.conditions import AlertKind, Finding, Report, Severity, cannot_look
 from event_pipeline.alerts.messages import Event, Message
 from event_pipeline.alerts.state import AlertState, Seen, advance
-from event_pipeline.engines.base import StorageError
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.alerts.facts import NOW

@@ -11,8 +11,8 @@ import dagster as dg
 import pytest
 
 from event_pipeline.assets import faults
-from event_pipeline.engines.base import BrokenLawError, LockTimeoutError, PassingFaultError, StorageError
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.errors import BrokenLawError, LockTimeoutError, StorageError, TransientError
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings
@@ -44,7 +44,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        PassingFaultError("the store asks to slow down"),
+        TransientError("the store asks to slow down"),
         LockTimeoutError("another process builds 2025-12-07T22"),
         OSError(errno.EIO, "Input/output error", "/data/raw"),
     ],
@@ -65,7 +65,7 @@ def test_a_passing_fault_is_tried_again(
 def test_a_fault_that_does_not_pass_is_given_up_with_its_message(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    engine = FaultyEngine(settings, PassingFaultError("the store asks to slow down"), times=100)
+    engine = FaultyEngine(settings, TransientError("the store asks to slow down"), times=100)
     result = materialize(settings, instance, one(HOUR), engine=engine, assets=["raw_events"])
 
     assert failure(result) == "the store asks to slow down (given up after 4 attempts)"
@@ -82,7 +82,7 @@ class BusyEngine(LocalEngine):
         def ask(*arguments: Any) -> Any:
             if left[0]:
                 left[0] -= 1
-                raise PassingFaultError("the store asks to slow down")
+                raise TransientError("the store asks to slow down")
             return answer(*arguments)
 
         setattr(self, question, ask)

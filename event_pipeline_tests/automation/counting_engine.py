@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from event_pipeline.engines.base import PassingFaultError, RawNotices, StorageError
+from event_pipeline.engines.base import RawNotices
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.errors import StorageError, TransientError
 from event_pipeline.rules.accounting import HourAccount, ObjectAccount, RawListing, RawObject
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
@@ -73,7 +74,7 @@ class CountingEngine:
             self.fail_at_listing -= 1
             if self.fail_at_listing == 0:
                 self.fail_at_listing = None
-                raise PassingFaultError("s3:ListObjectsV2: SlowDown")
+                raise TransientError("s3:ListObjectsV2: SlowDown")
         found = {hour: tuple(sorted(each.values())) for hour in hours if (each := self._objects.get(hour))}
         self.listed += sum(map(len, found.values()))
         return {hour: RawListing(hour, objects) for hour, objects in found.items()}

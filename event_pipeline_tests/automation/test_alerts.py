@@ -17,11 +17,12 @@ from event_pipeline.automation.alert_sensor import alerts_sensor
 from event_pipeline.automation.alerting import look
 from event_pipeline.automation.run_hours import range_tags
 from event_pipeline.definitions import build_definitions
-from event_pipeline.engines.base import Engine, LockTimeoutError, StorageError
+from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.errors import LockTimeoutError, StorageError
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings

@@ -16,8 +16,9 @@ from event_pipeline.automation.runs import prepare_instance
 from event_pipeline.cli import main
 from event_pipeline.commands.options import ExitCode
 from event_pipeline.definitions import build_definitions
-from event_pipeline.engines.base import Engine, Leftover, LockTimeoutError
+from event_pipeline.engines.base import Engine, Leftover
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.errors import LockTimeoutError
 from event_pipeline.settings import Settings
 from event_pipeline_tests.engines.test_local_housekeeping import age
 from event_pipeline_tests.materializing import QUIET, materialize, materialized_hours, one, one_gold_table

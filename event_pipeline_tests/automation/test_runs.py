@@ -19,8 +19,8 @@ import pytest
 from event_pipeline.automation.run_hours import PROCESS_TAG, hours_of_tags
 from event_pipeline.automation.runs import DAGSTER_YAML, FailedCheck, RangeOutcome, prepare_instance, run_range
 from event_pipeline.definitions import build_definitions
-from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.materializing import ASSETS, GOLD, materialized_hours, one, one_gold_table

@@ -18,8 +18,8 @@ from event_pipeline.automation.run_hours import PROCESS_TAG, hours_of_tags, proc
 from event_pipeline.automation.sensor_cursor import Cursor
 from event_pipeline.automation.sensors import new_raw_objects_sensor
 from event_pipeline.definitions import build_definitions
-from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables

@@ -21,8 +21,8 @@ from event_pipeline.automation.jobs import hourly_pipeline_job
 from event_pipeline.automation.run_hours import hours_of_tags
 from event_pipeline.automation.sensor_cursor import MOST_CURSOR_BYTES, Cursor, Request
 from event_pipeline.automation.sensors import NOTICED_DAYS_AT_ONCE, new_raw_objects_sensor
-from event_pipeline.engines.base import PassingFaultError
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.errors import TransientError
 from event_pipeline.rules.accounting import RawObject
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
@@ -267,7 +267,7 @@ def test_a_noticed_day_is_looked_at_until_nothing_waits_in_it(year: Year) -> Non
 
 def test_a_queue_that_fails_stops_nothing(year: Year, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(done_with: object) -> None:
-        raise PassingFaultError("sqs:ReceiveMessage: denied")
+        raise TransientError("sqs:ReceiveMessage: denied")
 
     monkeypatch.setattr(year.engine, "take_notices", fails)
     year.engine.land(YEAR.last, 99)
@@ -315,7 +315,7 @@ def test_a_listing_that_fails_half_way_moves_nothing_and_loses_nothing(year: Yea
         quick.engine.land(hour, 99)
     for listing in (1, 2, 20):
         quick.engine.fail_at_listing = listing
-        with pytest.raises(PassingFaultError, match="SlowDown"):
+        with pytest.raises(TransientError, match="SlowDown"):
             quick.look()
         assert quick.cursor == before
 

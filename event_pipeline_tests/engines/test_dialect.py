@@ -12,9 +12,9 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from event_pipeline.engines.base import QueryError
 from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_relations, with_star_named
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.errors import QueryError
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.hour import Hour, HourRange

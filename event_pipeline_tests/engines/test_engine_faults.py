@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.assets.checks import partition_verdicts, silver_verdicts
-from event_pipeline.engines.base import Engine, PipelineError, QueryError, StorageError
+from event_pipeline.engines.base import Engine
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.errors import PipelineError, QueryError, StorageError
 from event_pipeline.rules.query import GoldFileError, load_gold_table, load_gold_tables
 from event_pipeline.settings import Settings
 from event_pipeline_tests.pipeline import HOUR, build, purchase, rows, silent, write_object

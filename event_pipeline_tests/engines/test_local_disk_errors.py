@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from event_pipeline.engines.base import PassingFaultError, StorageError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.layout import storage_faults
+from event_pipeline.errors import StorageError, TransientError
 from event_pipeline_tests.pipeline import HOUR, build, event, rows, write_object
 
 
@@ -26,9 +26,9 @@ from event_pipeline_tests.pipeline import HOUR, build, event, rows, write_object
         (errno.EACCES, StorageError, "check owner and mode"),
         (errno.EPERM, StorageError, "check owner and mode"),
         (errno.EMFILE, StorageError, "ulimit -n"),
-        (errno.ENFILE, PassingFaultError, "fs.file-max"),
-        (errno.EIO, PassingFaultError, "the disk failed"),
-        (errno.ESTALE, PassingFaultError, "mounted"),
+        (errno.ENFILE, TransientError, "fs.file-max"),
+        (errno.EIO, TransientError, "the disk failed"),
+        (errno.ESTALE, TransientError, "mounted"),
         (errno.ENAMETOOLONG, StorageError, "too long"),
         (errno.ELOOP, StorageError, "links"),
         (errno.ENOTDIR, StorageError, "a file stands where a folder is needed"),
@@ -66,8 +66,8 @@ def test_too_many_open_files_are_named_where_the_catalog_cannot_be_opened(engine
     ("name", "kind", "says"),
     [
         ("SQLITE_FULL", StorageError, "the disk is full"),
-        ("SQLITE_IOERR_WRITE", PassingFaultError, "the disk is full or failed"),
-        ("SQLITE_BUSY", PassingFaultError, "busy"),
+        ("SQLITE_IOERR_WRITE", TransientError, "the disk is full or failed"),
+        ("SQLITE_BUSY", TransientError, "busy"),
         ("SQLITE_READONLY", StorageError, "cannot be written"),
         ("SQLITE_CORRUPT", StorageError, "event-pipeline repair"),
     ],

@@ -15,8 +15,9 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from event_pipeline.engines.base import Engine, GoldRefresh, NotPublishedError
+from event_pipeline.engines.base import Engine, GoldRefresh
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.errors import NotPublishedError
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables

@@ -22,11 +22,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
-from event_pipeline.engines.base import FewerObjectsError, LeftoverKind, LockTimeoutError
+from event_pipeline.engines.base import LeftoverKind
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
+from event_pipeline.errors import FewerObjectsError, LockTimeoutError
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, SettingsError, load_settings

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from event_pipeline.engines.base import LockTimeoutError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.catalog import Catalog
 from event_pipeline.engines.local.commits import CommitStore
 from event_pipeline.engines.local.layout import Layout
+from event_pipeline.errors import LockTimeoutError
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.materializing import one_gold_table

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from event_pipeline.automation.building import NotBuildableError, plan_build
+from event_pipeline.automation.building import plan_build
 from event_pipeline.engines.base import SilverBuild
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local import silver as silver_module
 from event_pipeline.engines.local.decoded import ObjectReport, ObjectTask
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
+from event_pipeline.errors import NotBuildableError
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import BuildMode, Settings, load_settings

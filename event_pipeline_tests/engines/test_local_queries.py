@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from event_pipeline.engines.base import PipelineError, QueryError, SilverBuild, StorageError
+from event_pipeline.engines.base import SilverBuild
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.errors import PipelineError, QueryError, StorageError
 from event_pipeline.rules.contract import HOUR_TABLES, Table
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings

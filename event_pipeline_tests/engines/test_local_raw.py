@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import RAW_LAYOUT, Hour
 from event_pipeline.settings import Settings
 from event_pipeline_tests.pipeline import HOUR, build, event, rows, write_object

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from event_pipeline.engines.base import LeftoverKind, NotPublishedError, PartitionChange, StorageError
+from event_pipeline.engines.base import LeftoverKind, PartitionChange
 from event_pipeline.engines.local import LocalEngine, layout
+from event_pipeline.errors import NotPublishedError, StorageError
 from event_pipeline.rules.hour import HourRange
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
 

@@ -12,16 +12,16 @@ from typing import Any, BinaryIO
 import pyarrow.parquet as pq
 import pytest
 
-from event_pipeline.engines.base import (
+from event_pipeline.engines.base import SilverOutcome
+from event_pipeline.engines.local import LocalEngine, silver
+from event_pipeline.errors import (
     BrokenLawError,
     FewerObjectsError,
     LayoutVersionError,
     LockTimeoutError,
-    PassingFaultError,
-    SilverOutcome,
     StorageError,
+    TransientError,
 )
-from event_pipeline.engines.local import LocalEngine, silver
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.rules.accounting import ObjectAccount
 from event_pipeline.rules.hour import Hour
@@ -199,7 +199,7 @@ def test_an_object_replaced_while_it_is_read_is_a_passing_fault(
         return judge_stored_object(stored, sink, **named)
 
     monkeypatch.setattr(silver, "judge_stored_object", replaced_meanwhile)
-    with pytest.raises(PassingFaultError, match=key):
+    with pytest.raises(TransientError, match=key):
         build(engine, [HOUR])
     assert engine.hour_commit(HOUR) is None
     assert not any((root / "lake" / "runs").rglob("*.parquet"))

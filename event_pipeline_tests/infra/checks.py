@@ -30,6 +30,8 @@ MOST_BYTES = 1_000_000
 
 DECIDED_BY_THE_ORCHESTRATOR = {
     "aws_account": "named by every ARN of the outputs",
+    "builder": "who computes, at any time",
+    "sql": "who computes, at any time",
     "glue_wait_minutes": "how long a process waits",
     "athena_queries_at_once": "how many queries a process starts",
     "athena_timeout_seconds": "how long a process waits",

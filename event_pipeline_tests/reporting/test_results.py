@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pytest
 
-from event_pipeline.engines.base import QueryError
+from event_pipeline.errors import QueryError
 from event_pipeline.reporting import results
 from event_pipeline.reporting.results import print_table, write_csv, write_json
 from event_pipeline.reporting.terminal import output

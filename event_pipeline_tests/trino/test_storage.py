@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.base import QueryError
+from event_pipeline.errors import QueryError
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.emulator.conftest import DATABASE, Account, make_account

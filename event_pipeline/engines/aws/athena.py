@@ -20,11 +20,8 @@ from event_pipeline.engines.aws.athena_failures import query_failure, shown, sta
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.aws.costs import Meter
 from event_pipeline.engines.aws.storage import Bucket, split_url
-from event_pipeline.engines.base import (
-    LimitError,
-    PassingFaultError,
-    ResultStream,
-)
+from event_pipeline.engines.base import ResultStream
+from event_pipeline.errors import LimitError, TransientError
 from event_pipeline.settings import PREFIX, Settings
 
 _FIRST_POLL_SECONDS = 0.1
@@ -76,7 +73,7 @@ class Athena:
         Raises:
             QueryError: Athena refuses the statement.
             StorageError: data or permissions are wrong.
-            PassingFaultError: Athena was too busy, or the statement took longer than the timeout.
+            TransientError: Athena was too busy, or the statement took longer than the timeout.
         """
         execution_id = self._start(sql, token or uuid.uuid4().hex)
         self._waited_for.add(execution_id)
@@ -116,7 +113,7 @@ class Athena:
         Raises:
             QueryError: Athena refuses the statement.
             StorageError: data or permissions are wrong.
-            PassingFaultError: Athena was too busy, or the statement took longer than the timeout.
+            TransientError: Athena was too busy, or the statement took longer than the timeout.
         """
         with self.stream(sql, meter) as result:
             return result.read_all()
@@ -128,7 +125,7 @@ class Athena:
         Raises:
             QueryError: Athena refuses the statement.
             StorageError: data or permissions are wrong.
-            PassingFaultError: Athena was too busy, or the statement took longer than the timeout.
+            TransientError: Athena was too busy, or the statement took longer than the timeout.
             LimitError: the result is larger than it may be.
         """
         execution = self.run(sql, meter)
@@ -185,7 +182,7 @@ class Athena:
                 return Execution(execution_id, scanned, manifest)
             if time.monotonic() > deadline:
                 self._stop(execution_id)
-                raise PassingFaultError(
+                raise TransientError(
                     f"Athena query {execution_id} was still {state} after {self._settings.athena_timeout_seconds} s "
                     f"and was stopped: run again, or raise {PREFIX}ATHENA_TIMEOUT_SECONDS: "
                     f"{shown(execution.get('Query', ''))}"

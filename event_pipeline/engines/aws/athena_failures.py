@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from event_pipeline.engines.base import LimitError, PassingFaultError, PipelineError, QueryError, StorageError
+from event_pipeline.errors import LimitError, PipelineError, QueryError, StorageError, TransientError
 from event_pipeline.settings import PREFIX
 
 
@@ -127,7 +127,7 @@ def query_failure(execution: Mapping[str, Any]) -> PipelineError:
     statement = shown(execution.get("Query", ""))
     match meaning(status["State"], reason, error):
         case Meaning.PASSING:
-            return PassingFaultError(f"{text}: run again")
+            return TransientError(f"{text}: run again")
         case Meaning.DENIED:
             # Athena's own words for it name no permission.
             action = " (s3:PutObject)" if "when writing output to url" in reason else ""

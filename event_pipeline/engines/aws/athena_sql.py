@@ -14,10 +14,10 @@ from event_pipeline.engines.aws.catalog import GlueCatalog, hour_values_of
 from event_pipeline.engines.aws.costs import Meter
 from event_pipeline.engines.aws.sql import Source, Written, check_columns, typed
 from event_pipeline.engines.aws.storage import Bucket, StoredObject
-from event_pipeline.engines.base import PassingFaultError, StorageError
 from event_pipeline.engines.commit import DataFile
 from event_pipeline.engines.decisions import new_run_id
 from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_relations
+from event_pipeline.errors import StorageError, TransientError
 from event_pipeline.rules.contract import Column
 from event_pipeline.rules.silver_files import PARQUET_OPTIONS
 from event_pipeline.settings import Settings
@@ -74,7 +74,7 @@ class AthenaSql:
             odd = sorted({self._lake.url(each.key) for each in stored} ^ self._athena.written(execution))
             if not odd:
                 return self._compacted(run_id, stored, table, columns, prefix_of)
-        raise PassingFaultError(
+        raise TransientError(
             f"{table}: {_MOST_UNLOADS} times, other files were found than Athena says that UNLOAD wrote (the last time "
             f"{len(odd)}, first: {odd[0]}); nothing was published: run again"
         )
@@ -96,7 +96,7 @@ class AthenaSql:
         for each in stored:
             found = self._lake.read(each.key)
             if found is None:
-                raise PassingFaultError(f"{self._lake.url(each.key)}: it vanished while it was read")
+                raise TransientError(f"{self._lake.url(each.key)}: it vanished while it was read")
             try:
                 # Athena may write timestamps as INT96, which has nanoseconds; its own have milliseconds.
                 content = pq.read_table(pa.BufferReader(found[0]), coerce_int96_timestamp_unit="ms")

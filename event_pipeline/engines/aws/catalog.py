@@ -17,10 +17,10 @@ from typing import Any
 
 from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
-from event_pipeline.engines.base import PassingFaultError, PipelineError, StorageError
 from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import day_partition, gold_table, partial_table
 from event_pipeline.engines.leftovers import shown_tables
+from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_LEDGER, LANDING_HOUR_COLUMNS, SILVER_EVENTS, Column, Table
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
@@ -193,7 +193,7 @@ class GlueCatalog:
             self._create(table)
             present = self._table(name)
         if present is None:
-            raise PassingFaultError(f"glue:CreateTable {name}: it was made and is not there yet: run again")
+            raise TransientError(f"glue:CreateTable {name}: it was made and is not there yet: run again")
         if table.database == PARTIALS_DATABASE and _columns(present) != _columns(table_input(table, "")):
             present = self._update(name, table_input(table, self._location(table)))
         elif wider := widened_input(table, present):
@@ -275,7 +275,7 @@ class GlueCatalog:
                     found[entry.partition] = entry
                 left = answer.get("UnprocessedKeys") or []
                 if len(left) == len(waiting):
-                    raise PassingFaultError(f"glue:BatchGetPartition on {table}: {len(left)} partitions stay unread")
+                    raise TransientError(f"glue:BatchGetPartition on {table}: {len(left)} partitions stay unread")
                 waiting = left
         return found
 
@@ -411,7 +411,7 @@ class GlueCatalog:
             f"{_path(table, first.get(values_key, []))}: {code}: {detail.get('ErrorMessage', '')}; run again, or "
             "`event-pipeline repair` finishes it"
         )
-        kind: type[PipelineError] = PassingFaultError if code in _PASSING_ITEM_CODES else StorageError
+        kind: type[PipelineError] = TransientError if code in _PASSING_ITEM_CODES else StorageError
         raise kind(message)
 
 

@@ -24,7 +24,7 @@ from botocore.exceptions import (
     SSOError,
 )
 
-from event_pipeline.engines.base import PassingFaultError, PipelineError, StorageError
+from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.settings import PREFIX, Settings
 
 _ATTEMPTS = 6
@@ -146,7 +146,7 @@ class Aws:
 
         Raises:
             ExpectedError: the service refused with one of the `expected` codes.
-            PassingFaultError: it may work in a moment.
+            TransientError: it may work in a moment.
             StorageError: it will not: permissions, credentials, region or the resource itself are wrong.
         """
         try:
@@ -166,7 +166,7 @@ class Aws:
 
         Raises:
             ExpectedError: the service refused with one of the `expected` codes.
-            PassingFaultError: it may work in a moment.
+            TransientError: it may work in a moment.
             StorageError: it will not.
         """
         try:
@@ -241,11 +241,9 @@ class Aws:
         if isinstance(error, NoRegionError):
             return StorageError(f"{text}no region: set {PREFIX}AWS_REGION")
         if isinstance(error, EndpointConnectionError):
-            return PassingFaultError(
-                f"{text}{error}: check the network and {PREFIX}AWS_REGION={self.settings.aws_region}"
-            )
+            return TransientError(f"{text}{error}: check the network and {PREFIX}AWS_REGION={self.settings.aws_region}")
         if isinstance(error, HTTPClientError):
-            return PassingFaultError(f"{text}no answer after {_ATTEMPTS} attempts ({error})")
+            return TransientError(f"{text}no answer after {_ATTEMPTS} attempts ({error})")
         return StorageError(f"{text}{error}")
 
     def _explain_refusal(self, error: ClientError, call: str, text: str) -> PipelineError:
@@ -255,7 +253,7 @@ class Aws:
         said = f"{code}: {message}" if message and message != code else code
         region = self.settings.aws_region
         if code in _PASSING_CODES or status >= 500:
-            return PassingFaultError(f"{text}{said} (after {_ATTEMPTS} attempts with backoff)")
+            return TransientError(f"{text}{said} (after {_ATTEMPTS} attempts with backoff)")
         if code in _EXPIRED_CODES:
             return StorageError(f"{text}the AWS credentials have expired ({said}): log in again and run again")
         if code in _CLOCK_CODES or (code in _CREDENTIAL_CODES and message.startswith(_SAYS_OF_CLOCKS)):

@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 
 from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import PassingFaultError, StorageError
 from event_pipeline.engines.commit import CommitRecordError, DayCommit, HourCommit, PartialCommit
+from event_pipeline.errors import OvertakenError, StorageError
 from event_pipeline.rules.hour import Hour, HourRange
 
 _Kind = TypeVar("_Kind", HourCommit, PartialCommit, DayCommit)
@@ -20,10 +20,6 @@ _FEW_COMMITS = 300
 """Up to so many commits have their runs listed one by one."""
 _FEW_HOURS = 48
 """Up to so many hours are read one by one; above, the listing tells first which of them there are."""
-
-
-class OvertakenError(PassingFaultError):
-    """Another process published the same hour or day since its record was read; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.digests import raw_digests
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import RawObject
 from event_pipeline.rules.hour import Hour
 

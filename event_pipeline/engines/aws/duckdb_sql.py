@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from event_pipeline.engines.aws.pool_builder import HOST_FOLDER
 from event_pipeline.engines.aws.sql import Source, Written, check_columns, typed
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import Measure, StorageError
+from event_pipeline.engines.base import Measure
 from event_pipeline.engines.commit import DataFile
 from event_pipeline.engines.decisions import new_run_id
 from event_pipeline.engines.dialect import parse_query, render
@@ -27,6 +27,7 @@ from event_pipeline.engines.local.database import connect, duckdb_type, faults_e
 from event_pipeline.engines.local.gold import grain_faults, reconcile
 from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile
 from event_pipeline.engines.local.layout import Layout, file_digest, storage_faults
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import Column, Table
 from event_pipeline.rules.query import GoldTable

@@ -45,14 +45,11 @@ from event_pipeline.engines.base import (
     Leftover,
     Measure,
     PartitionChange,
-    PassingFaultError,
-    PipelineError,
     Progress,
     RawNotices,
     ResultStream,
     RowCounts,
     SilverBuild,
-    StorageError,
 )
 from event_pipeline.engines.builder import Builder
 from event_pipeline.engines.commit import HourCommit
@@ -74,6 +71,7 @@ from event_pipeline.engines.dialect import (
     render,
     with_star_named,
 )
+from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
@@ -328,7 +326,7 @@ class AwsEngine:
                 expected = sum(file.rows for file in commit.files_of(table.full_name))
                 try:
                     found = sql.rows(table, partition, self._shown_keys(table.full_name, partition))
-                except PassingFaultError:
+                except TransientError:
                     raise
                 except PipelineError as error:
                     faults.append(f"{table.full_name}: {partition} cannot be read: {error}")

@@ -8,10 +8,11 @@ from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.commits import CommitStore
 from event_pipeline.engines.aws.glue_job import GlueJob, JobHooks, JobRun
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import PipelineError, Progress, StorageError
+from event_pipeline.engines.base import Progress
 from event_pipeline.engines.builder import Built, HourInput
 from event_pipeline.engines.commit import CommitRecordError, HourCommit
 from event_pipeline.engines.decisions import new_run_id
+from event_pipeline.errors import PipelineError, StorageError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
 

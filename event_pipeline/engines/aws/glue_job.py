@@ -21,9 +21,10 @@ from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.aws.costs import LEAST_SECONDS_PER_GLUE_RUN
 from event_pipeline.engines.aws.storage import Bucket, split_url
-from event_pipeline.engines.base import PassingFaultError, PipelineError, Progress
+from event_pipeline.engines.base import Progress
 from event_pipeline.engines.builder import HourInput
 from event_pipeline.engines.decisions import new_run_id
+from event_pipeline.errors import PipelineError, TransientError
 from event_pipeline.rules.accounting import RawListing, fingerprint
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour
@@ -140,7 +141,7 @@ class GlueJob:
         """Write a plan and start a run for it, waiting while Glue has no room.
 
         Raises:
-            PassingFaultError: Glue had no room for too long.
+            TransientError: Glue had no room for too long.
             StorageError: the job is missing, or starting it is not permitted.
         """
         planned = [PlannedHour(each, new_run_id()) for each in inputs]
@@ -168,13 +169,13 @@ class GlueJob:
                 )
             except ExpectedError as refusal:
                 if time.monotonic() > deadline:
-                    raise PassingFaultError(
+                    raise TransientError(
                         f"glue:StartJobRun on {self._name}: no room for {settings.glue_wait_minutes} minutes "
                         f"({refusal}): wait for the other runs, or raise {PREFIX}GLUE_WAIT_MINUTES or the job's "
                         "concurrency"
                     ) from refusal
                 progress(f"{self._name}: no room for a run now, asking again in {wait:.0f} s ({refusal.code})")
-            except PassingFaultError:
+            except TransientError:
                 # Whether the call did its work is unknown: StartJobRun has no token of its own, so look for the run.
                 failed += 1
                 if run := self._appeared(token, plan):
@@ -198,7 +199,7 @@ class GlueJob:
                 return self.run(run_id, expected=(_UNKNOWN,))
             except ExpectedError as error:
                 if time.monotonic() > deadline:
-                    raise PassingFaultError(
+                    raise TransientError(
                         f"glue:GetJobRun on {self._name}: run {run_id} was started and is still unknown after "
                         f"{UNSEEN_SECONDS:g} s ({error}): run again, which finds it by its token"
                     ) from error
@@ -221,7 +222,7 @@ class GlueJob:
         """Wait until a run has ended, whatever its end, and return it; an interrupt stops the run.
 
         Raises:
-            PassingFaultError: it waited for capacity for too long and was stopped.
+            TransientError: it waited for capacity for too long and was stopped.
         """
         try:
             hooks.started(run.id, run.logs)
@@ -248,7 +249,7 @@ class GlueJob:
                 return now
             if time.monotonic() > deadline:
                 self.stop(run.id)
-                raise PassingFaultError(
+                raise TransientError(
                     f"{self._name}: run {run.id} was still {now.state} after {settings.glue_wait_minutes} + "
                     f"{settings.glue_timeout_minutes} minutes and was stopped: raise {PREFIX}GLUE_WAIT_MINUTES or "
                     f"{PREFIX}GLUE_TIMEOUT_MINUTES; logs: {run.logs}"
@@ -318,11 +319,11 @@ class GlueJob:
             case "STOPPED":
                 return PipelineError(f"{text}{said}: somebody stopped it; run again to build the hours{logs}")
             case "EXPIRED":
-                return PassingFaultError(f"{text}{said}: Glue had no capacity for it in time{logs}")
+                return TransientError(f"{text}{said}: Glue had no capacity for it in time{logs}")
             case "ERROR":
-                return PassingFaultError(f"{text}{said}: Glue itself failed{logs}")
+                return TransientError(f"{text}{said}: Glue itself failed{logs}")
         if any(message in run.error for message in _PASSING_MESSAGES):
-            return PassingFaultError(f"{text}{said}{logs}")
+            return TransientError(f"{text}{said}{logs}")
         return PipelineError(f"{text}{said}{logs}")
 
     @property

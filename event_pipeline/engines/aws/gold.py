@@ -26,10 +26,10 @@ from event_pipeline.engines.aws.catalog import (
     differences_of,
     entries_of,
 )
-from event_pipeline.engines.aws.commits import CommitStore, OvertakenError, Published
+from event_pipeline.engines.aws.commits import CommitStore, Published
 from event_pipeline.engines.aws.sql import Source, Sql, Written, sql_type
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import GoldRefresh, Measure, PassingFaultError, Progress, QueryError
+from event_pipeline.engines.base import GoldRefresh, Measure, Progress
 from event_pipeline.engines.commit import DataFile, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import (
     attempt,
@@ -46,6 +46,7 @@ from event_pipeline.engines.decisions import (
     window_of,
 )
 from event_pipeline.engines.dialect import parse_query
+from event_pipeline.errors import OvertakenError, QueryError, TransientError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_TABLES, LANDING_HOUR_COLUMNS, SILVER_EVENTS, Column, Table
 from event_pipeline.rules.hour import Hour, HourRange
@@ -255,11 +256,11 @@ class GoldRefresher:
             if shown.commit is not None and published.etag in (None, shown.etag):
                 return shown.commit
             if published.commit is None:
-                raise PassingFaultError("a commit record vanished while it was registered: run again")
+                raise TransientError("a commit record vanished while it was registered: run again")
             shown = published
             self._catalog.show(entries_of(published.commit, self._lake.url("")))
         assert shown.commit is not None
-        raise PassingFaultError(
+        raise TransientError(
             f"{layout.commit_key(shown.commit)}: published again {_MOST_FOLDS} times while it was registered: run again"
         )
 
@@ -273,7 +274,7 @@ class GoldRefresher:
             except OvertakenError:
                 # Another hour folded the day at the same time. Its partial is in the catalog by now.
                 time.sleep(_SECONDS_BETWEEN_FOLDS)
-        raise PassingFaultError(
+        raise TransientError(
             f"gold.{self._table.name} {day_partition(day)}: overtaken {_MOST_FOLDS} times by other processes that fold "
             "the same day: run again"
         )

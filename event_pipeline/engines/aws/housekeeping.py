@@ -14,7 +14,7 @@ from event_pipeline.engines.aws.catalog import Entry, GlueCatalog
 from event_pipeline.engines.aws.commits import CommitStore
 from event_pipeline.engines.aws.repair import PartitionRepair
 from event_pipeline.engines.aws.storage import Bucket, StoredObject
-from event_pipeline.engines.base import Leftover, LeftoverKind, PassingFaultError
+from event_pipeline.engines.base import Leftover, LeftoverKind
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import day_of, gold_table, partial_table
 from event_pipeline.engines.leftovers import (
@@ -28,6 +28,7 @@ from event_pipeline.engines.leftovers import (
     retired,
     retired_day,
 )
+from event_pipeline.errors import TransientError
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GoldTable
@@ -122,7 +123,7 @@ class Housekeeper:
         table, day = day_of_leftover(leftover)
         published = self._commits.day(table, day)
         if published.commit is None:
-            raise PassingFaultError(f"{leftover.place}: its commit record vanished meanwhile: look again")
+            raise TransientError(f"{leftover.place}: its commit record vanished meanwhile: look again")
         commit = published.commit
         if not is_retired_day(commit):
             self._commits.publish(retired_day(commit), published.etag)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from event_pipeline.engines.aws.clients import Aws
-from event_pipeline.engines.base import PipelineError, Progress, SilverBuild, SilverOutcome
+from event_pipeline.engines.base import Progress, SilverBuild, SilverOutcome
+from event_pipeline.errors import PipelineError
 from event_pipeline.settings import PREFIX, Settings
 
 QUARANTINED_SHARE = "QuarantinedShare"

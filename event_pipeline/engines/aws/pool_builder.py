@@ -22,13 +22,14 @@ from urllib3.exceptions import HTTPError
 from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import PassingFaultError, PipelineError, Progress
+from event_pipeline.engines.base import Progress
 from event_pipeline.engines.builder import Built, HourInput
 from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.decisions import failure_of, new_run_id
 from event_pipeline.engines.local.decoded import DecodedObjects
 from event_pipeline.engines.local.layout import Layout, storage_faults
 from event_pipeline.engines.local.silver import SilverBuilder, Validate
+from event_pipeline.errors import PipelineError, TransientError
 from event_pipeline.rules.accounting import RawObject
 from event_pipeline.rules.contract import HOUR_LEDGER
 from event_pipeline.rules.hour import Hour
@@ -88,7 +89,7 @@ class _ObjectStream(io.RawIOBase):
             except (BotoCoreError, HTTPClientError, HTTPError, OSError) as error:
                 self._broken += 1
                 if self._broken == _READS:
-                    raise PassingFaultError(
+                    raise TransientError(
                         f"s3:GetObject on {self._bucket.url(self._listed.key)}: the answer broke off {_READS} times "
                         f"({error})"
                     ) from error
@@ -106,9 +107,7 @@ class _ObjectStream(io.RawIOBase):
     def _open(self) -> Any:
         body = self._bucket.stream(self._listed.key, self._listed.etag, self._position)
         if body is None:
-            raise PassingFaultError(
-                f"{self._listed.key} was replaced or removed while it was read: list the hour again"
-            )
+            raise TransientError(f"{self._listed.key} was replaced or removed while it was read: list the hour again")
         return body
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import BinaryIO
 
 from event_pipeline.engines.aws.storage import Bucket, StoredObject
-from event_pipeline.engines.base import StorageError
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, misplaced, plausible_part
 

@@ -17,7 +17,7 @@ from event_pipeline.engines.aws.catalog import PARTIALS_DATABASE, Entry, GlueCat
 from event_pipeline.engines.aws.commits import CommitStore, Published
 from event_pipeline.engines.aws.gold import partials_table
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import PartitionAction, PartitionChange, PassingFaultError, StorageError
+from event_pipeline.engines.base import PartitionAction, PartitionChange
 from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import (
     FILES_GONE,
@@ -31,6 +31,7 @@ from event_pipeline.engines.decisions import (
     not_published,
     partial_table,
 )
+from event_pipeline.errors import StorageError, TransientError
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
@@ -77,7 +78,7 @@ class PartitionRepair:
         Raises:
             NotPublishedError: an hour has neither a commit record nor a partition.
             StorageError: committed files are gone, or a Glue table has other columns.
-            PassingFaultError: its commit record was replaced again and again meanwhile.
+            TransientError: its commit record was replaced again and again meanwhile.
         """
         self._ensure_hour_tables()
         silver = self._catalog.get(SILVER_EVENTS.full_name, [hour.hive_path for hour in hours])
@@ -207,7 +208,7 @@ class PartitionRepair:
             published = now
         if not subjects:
             return list(changes.values())
-        raise PassingFaultError(
+        raise TransientError(
             f"{subjects[0].places[0][1]}: published again {_MOST_LOOKS} times while it was registered: run again"
         )
 

@@ -15,20 +15,12 @@ from datetime import datetime
 
 from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.clients import Aws
-from event_pipeline.engines.aws.commits import CommitStore, OvertakenError, Published
+from event_pipeline.engines.aws.commits import CommitStore, Published
 from event_pipeline.engines.aws.costs import CostStore, Meter, StepCost, shared
 from event_pipeline.engines.aws.metrics import put_quarantined_shares
 from event_pipeline.engines.aws.raw import RawStore
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import (
-    Engine,
-    PassingFaultError,
-    PipelineError,
-    Progress,
-    SilverBuild,
-    SilverOutcome,
-    StorageError,
-)
+from event_pipeline.engines.base import Engine, Progress, SilverBuild, SilverOutcome
 from event_pipeline.engines.builder import Builder, Built, HourInput
 from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.decisions import (
@@ -43,6 +35,7 @@ from event_pipeline.engines.decisions import (
     why_kept,
 )
 from event_pipeline.engines.state import as_built, input_state, lost_objects
+from event_pipeline.errors import OvertakenError, PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import HourAccount, RawListing
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour
@@ -208,7 +201,7 @@ class SilverBuilder:
         except OvertakenError:
             other = self._commits.hour(hour)
             if other.etag == due.published.etag:
-                raise PassingFaultError(f"{hour}: S3 took no commit record just now: run again") from None
+                raise TransientError(f"{hour}: S3 took no commit record just now: run again") from None
             if other.commit and (other.commit.fingerprint, other.commit.rules_version) == (
                 commit.fingerprint,
                 rules_version,

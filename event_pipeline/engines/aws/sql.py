@@ -10,8 +10,8 @@ from typing import Protocol
 import pyarrow as pa
 from sqlglot import exp
 
-from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.commit import DataFile
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.arrow import arrow_type
 from event_pipeline.rules.contract import Column, Table
 from event_pipeline.rules.hour import Hour
@@ -75,7 +75,7 @@ class Sql(Protocol):
         Raises:
             QueryError: the SQL cannot be run.
             StorageError: a file cannot be read, or has other columns than are declared.
-            PassingFaultError: it may work in a moment.
+            TransientError: it may work in a moment.
         """
 
     def stop_all(self) -> None:

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, HTTPClientError
 from urllib3.exceptions import HTTPError
 
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
-from event_pipeline.engines.base import PassingFaultError
+from event_pipeline.errors import TransientError
 
 _DELETES_PER_CALL = 1_000
 _COPY_BYTES = 1 << 20
@@ -108,7 +108,7 @@ class Bucket:
         """Copy an object to a file; it is never in memory as a whole. False when there is no such object.
 
         Raises:
-            PassingFaultError: the answer broke off.
+            TransientError: the answer broke off.
         """
         try:
             answer = self._aws.call(
@@ -147,7 +147,7 @@ class Bucket:
         and that was sent again counts as done: what stands there then is what was to be written.
 
         Raises:
-            PassingFaultError: other requests on the key were under way each time.
+            TransientError: other requests on the key were under way each time.
         """
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": f'"{replaces}"'}
         for attempt in range(_CONFLICTS):
@@ -169,7 +169,7 @@ class Bucket:
                 present = self.read(key)
                 return present is not None and present[0] == body
             return True
-        raise PassingFaultError(
+        raise TransientError(
             f"s3:PutObject on {self.url(key)}: other requests on it were under way {_CONFLICTS} times: run again"
         )
 
@@ -186,7 +186,7 @@ class Bucket:
                 Delete={"Objects": [{"Key": f"{self.prefix}{key}"} for key in batch], "Quiet": True},
             )
             for fault in answer.get("Errors", []):
-                raise PassingFaultError(
+                raise TransientError(
                     f"s3:DeleteObjects on {self.whole().url(fault['Key'])}: {fault.get('Code')}: {fault.get('Message')}"
                 )
 
@@ -197,7 +197,7 @@ class Bucket:
         try:
             return bytes(answer["Body"].read(size))
         except (BotoCoreError, HTTPClientError, HTTPError, OSError) as error:
-            raise PassingFaultError(f"s3:GetObject on {self.url(key)}: the answer broke off ({error})") from error
+            raise TransientError(f"s3:GetObject on {self.url(key)}: the answer broke off ({error})") from error
 
 
 class RangeFile(io.RawIOBase):

@@ -13,7 +13,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from event_pipeline.engines.base import PassingFaultError, PipelineError, StorageError
 from event_pipeline.engines.commit import DataFile, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import (
     ShownPartial,
@@ -26,6 +25,7 @@ from event_pipeline.engines.decisions import (
 from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.engines.local.lake_files import RegisteredFile
 from event_pipeline.engines.local.layout import storage_faults
+from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
@@ -103,7 +103,7 @@ class Catalog:
         """Open one transaction; `complete` refuses a catalog that is lost or not filled yet.
 
         Raises:
-            PassingFaultError: another process removed the catalog, or is about to rebuild it.
+            TransientError: another process removed the catalog, or is about to rebuild it.
             StorageError: it is damaged.
         """
         if complete and not self.path.exists():
@@ -126,8 +126,8 @@ class Catalog:
         except sqlite3.Error as error:
             raise self._explain(error) from error
 
-    def _lost(self) -> PassingFaultError:
-        return PassingFaultError(
+    def _lost(self) -> TransientError:
+        return TransientError(
             f"{self.path}: the catalog was removed or replaced while it was used: run again, it is rebuilt from the "
             "commit records"
         )
@@ -135,11 +135,11 @@ class Catalog:
     def _explain(self, error: sqlite3.Error) -> Exception:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return PassingFaultError(f"{self.path}: the catalog is busy for over {_BUSY_TIMEOUT_SECONDS:g} s")
+            return TransientError(f"{self.path}: the catalog is busy for over {_BUSY_TIMEOUT_SECONDS:g} s")
         if name.startswith("SQLITE_FULL"):
             return StorageError(f"{self.path}: the disk is full: make room and run again; what was published stays")
         if name.startswith("SQLITE_IOERR"):
-            return PassingFaultError(
+            return TransientError(
                 f"{self.path}: the disk is full or failed ({error}): make room, or see the system's log for the device"
             )
         if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):

@@ -7,9 +7,9 @@ from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
-from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.commit import CommitRecordError, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.local.layout import Layout, publish, storage_faults
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import Hour, HourRange
 
 Commit = HourCommit | PartialCommit | DayCommit

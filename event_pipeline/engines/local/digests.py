@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from event_pipeline.engines.base import StorageError
 from event_pipeline.engines.digests import raw_digests
 from event_pipeline.engines.local.layout import Layout, publish, storage_faults
 from event_pipeline.engines.local.raw import RawStore, describe
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import RawObject
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.stored_bytes import sha256_of

@@ -17,14 +17,12 @@ from event_pipeline.engines.base import (
     Leftover,
     Measure,
     PartitionChange,
-    PipelineError,
     Progress,
     RawNotices,
     ResultStream,
     RowCounts,
     SilverBuild,
     SilverOutcome,
-    StorageError,
 )
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import (
@@ -51,6 +49,7 @@ from event_pipeline.engines.local.raw import RawStore
 from event_pipeline.engines.local.repair import PartitionRepair, difference
 from event_pipeline.engines.local.silver import SilverBuilder, Validate
 from event_pipeline.engines.state import HourState, as_built, input_state, lost_objects
+from event_pipeline.errors import PipelineError, StorageError
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from event_pipeline.engines.base import Leftover, LeftoverKind, PassingFaultError
+from event_pipeline.engines.base import Leftover, LeftoverKind
 from event_pipeline.engines.decisions import gold_table
 from event_pipeline.engines.leftovers import (
     PASSING_GRACE,
@@ -32,6 +32,7 @@ from event_pipeline.engines.local.commits import Commit, CommitStore
 from event_pipeline.engines.local.database import DUCKDB_SCRATCH
 from event_pipeline.engines.local.layout import Layout, day_lock, storage_faults
 from event_pipeline.engines.local.repair import PartitionRepair
+from event_pipeline.errors import TransientError
 from event_pipeline.rules.contract import SILVER_EVENTS
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
@@ -135,7 +136,7 @@ class Housekeeper:
         with self._layout.lock(day_lock(table, day), self._settings.lock_timeout_seconds):
             commit = self._commits.day(table, day)
             if commit is None:
-                raise PassingFaultError(f"{leftover.place}: its commit record vanished meanwhile: look again")
+                raise TransientError(f"{leftover.place}: its commit record vanished meanwhile: look again")
             if not is_retired_day(commit):
                 commit = retired_day(commit)
                 self._commits.publish(commit)

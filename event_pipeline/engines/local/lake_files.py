@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from fsspec.spec import AbstractFileSystem
 
-from event_pipeline.engines.base import StorageError
+from event_pipeline.errors import StorageError
 
 _PROTOCOL = "lake"
 _ADDRESS = re.compile(rf"{_PROTOCOL}://[^\s'\"]*?([0-9a-f]+)\.parquet")

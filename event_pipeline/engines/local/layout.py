@@ -25,8 +25,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from event_pipeline.engines.base import LayoutVersionError, LockTimeoutError, PassingFaultError, StorageError
 from event_pipeline.engines.commit import DataFile
+from event_pipeline.errors import LayoutVersionError, LockTimeoutError, StorageError, TransientError
 from event_pipeline.rules.hour import Hour
 
 LAYOUT_VERSION = 1
@@ -62,7 +62,7 @@ def storage_faults(place: Path | str) -> Iterator[None]:
 
     Raises:
         StorageError: instead of the OSError. An OSError without a known cause goes through.
-        PassingFaultError: instead of one that may be gone in a moment.
+        TransientError: instead of one that may be gone in a moment.
     """
     try:
         yield
@@ -70,7 +70,7 @@ def storage_faults(place: Path | str) -> Iterator[None]:
         remedy = _REMEDIES.get(error.errno or 0)
         if remedy is None:
             raise
-        kind = PassingFaultError if error.errno in _PASSING else StorageError
+        kind = TransientError if error.errno in _PASSING else StorageError
         raise kind(f"{error.filename or place}: {remedy} ({os.strerror(error.errno or 0)})") from error
 
 

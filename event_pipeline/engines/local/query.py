@@ -20,10 +20,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from event_pipeline.engines.base import LimitError, QueryError, ResultStream
+from event_pipeline.engines.base import ResultStream
 from event_pipeline.engines.local.database import explained, quoted, relation
 from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile, address
 from event_pipeline.engines.statement import check_text
+from event_pipeline.errors import LimitError, QueryError
 from event_pipeline.rules.contract import Table
 
 _READ_NODES = frozenset(("SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE", "RECURSIVE_CTE_NODE"))

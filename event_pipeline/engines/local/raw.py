@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from event_pipeline.engines.base import PassingFaultError, PipelineError, StorageError
 from event_pipeline.engines.decisions import PASSING_ERRNOS
 from event_pipeline.engines.local.layout import file_digest, storage_faults
+from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, implausible, misplaced, plausible_part
 
@@ -212,7 +212,7 @@ class FileSource:
         except OSError as error:
             raise unreadable(self.path, self.listed, error) from error
         if replaced:
-            raise PassingFaultError(f"{self.listed.key} was replaced or removed while it was read: list the hour again")
+            raise TransientError(f"{self.listed.key} was replaced or removed while it was read: list the hour again")
 
     def has_digest(self, sha256: str) -> bool:
         """Tell whether it has these bytes: key, time and size can be the same with others.
@@ -226,7 +226,7 @@ def unreadable(path: Path, listed: RawObject, error: OSError) -> PipelineError:
     """Say which object cannot be read, why, and what makes it readable."""
     cause = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in PASSING_ERRNOS:
-        return PassingFaultError(
+        return TransientError(
             f"{listed.key}: cannot be read just now ({cause}): the disk or the network below {path} failed; when it "
             "goes on, copy the object anew or move it away. Nothing of this hour was published"
         )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from event_pipeline.engines.base import PartitionAction, PartitionChange, StorageError
+from event_pipeline.engines.base import PartitionAction, PartitionChange
 from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.decisions import (
     FILES_GONE,
@@ -34,6 +34,7 @@ from event_pipeline.engines.decisions import (
 from event_pipeline.engines.local.catalog import Catalog, Place, Rows, day_of_partition, hour_of_partition, rows_of
 from event_pipeline.engines.local.commits import Commit, CommitStore
 from event_pipeline.engines.local.layout import Layout, day_lock, partial_lock, storage_faults, sync_file
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
 

@@ -25,13 +25,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from event_pipeline.engines.base import ExhaustedError, Progress
+from event_pipeline.engines.base import Progress
 from event_pipeline.engines.builder import RawSource
 from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.decisions import check_law, commit_time, new_run_id
 from event_pipeline.engines.local.database import connect
 from event_pipeline.engines.local.decoded import DecodedObjects, ObjectReport, ObjectTask
 from event_pipeline.engines.local.layout import Layout, make_folder, storage_faults
+from event_pipeline.errors import ExhaustedError
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject, add_days
 from event_pipeline.rules.contract import (
     HOUR_LEDGER,
@@ -125,7 +126,7 @@ class SilverBuilder:
 
         Raises:
             BrokenLawError: records in and out do not add up.
-            PassingFaultError: an object changed while it was read.
+            TransientError: an object changed while it was read.
             StorageError: the disk is full or read-only.
         """
         run_id = new_run_id()
@@ -288,7 +289,7 @@ def validate_to_scratch(task: ObjectTask) -> ObjectReport:
     """Validate one raw object and leave its rows in the task's scratch files.
 
     Raises:
-        PassingFaultError: the object is no longer what was listed.
+        TransientError: the object is no longer what was listed.
         StorageError: it cannot be read.
     """
     listed = task.listed

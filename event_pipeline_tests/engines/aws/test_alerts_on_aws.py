@@ -19,9 +19,10 @@ from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.costs import CostStore, StepCost
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import Cost, PipelineError
+from event_pipeline.engines.base import Cost
 from event_pipeline.engines.open import open_document, publish_to_topic
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import EmulatedAws

@@ -12,7 +12,7 @@ import pytest
 
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.athena_failures import query_failure, start_refusal
-from event_pipeline.engines.base import LimitError, PassingFaultError, PipelineError, QueryError, StorageError
+from event_pipeline.errors import LimitError, PipelineError, QueryError, StorageError, TransientError
 from event_pipeline_tests.emulator import AwsError, EmulatedAws
 
 GLUE_DENIED = (
@@ -54,20 +54,20 @@ FAILED = [
     ("PERMISSION_DENIED: Access Denied: Cannot select from columns [price] in table events", 2, 1, StorageError),
     ("Permission error", 2, 1500, StorageError),
     # what may be over in a moment
-    (S3_BUSY, 2, 1403, PassingFaultError),
-    ("HIVE_METASTORE_ERROR: Rate exceeded (Service: AWSGlue; Status Code: 400)", 2, 1401, PassingFaultError),
-    ("Query failed due to Amazon Athena throttling", 2, 1404, PassingFaultError),
-    ("Query exhausted resources at this scale factor", 2, 6, PassingFaultError),
+    (S3_BUSY, 2, 1403, TransientError),
+    ("HIVE_METASTORE_ERROR: Rate exceeded (Service: AWSGlue; Status Code: 400)", 2, 1401, TransientError),
+    ("Query failed due to Amazon Athena throttling", 2, 1404, TransientError),
+    ("Query exhausted resources at this scale factor", 2, 6, TransientError),
     ("Amazon Athena experienced an internal error while executing this query. Please try submitting the query again "
-     "and if the issue reoccurs, contact AWS support for further assistance.", 1, 300, PassingFaultError),
-    ("GENERIC_INTERNAL_ERROR: null", 1, 200, PassingFaultError),
-    ("HIVE_WRITER_CLOSE_ERROR: Error committing write to Hive", 1, 235, PassingFaultError),
-    ("Internal service error", 3, 9999, PassingFaultError),
-    ("TOO_MANY_REQUESTS_FAILED: Encountered too many errors talking to a worker node", 1, 217, PassingFaultError),
-    ("PAGE_TRANSPORT_TIMEOUT: Encountered too many errors talking to a worker node", 2, 1000, PassingFaultError),
-    ("Exceeded reserved capacity limit. Insufficient capacity to execute this query.", 2, 1602, PassingFaultError),
-    ("HIVE_FILESYSTEM_ERROR: Incorrect fileSize 1234567 for file", 2, 1001, PassingFaultError),
-    (GONE, 2, 1302, PassingFaultError),
+     "and if the issue reoccurs, contact AWS support for further assistance.", 1, 300, TransientError),
+    ("GENERIC_INTERNAL_ERROR: null", 1, 200, TransientError),
+    ("HIVE_WRITER_CLOSE_ERROR: Error committing write to Hive", 1, 235, TransientError),
+    ("Internal service error", 3, 9999, TransientError),
+    ("TOO_MANY_REQUESTS_FAILED: Encountered too many errors talking to a worker node", 1, 217, TransientError),
+    ("PAGE_TRANSPORT_TIMEOUT: Encountered too many errors talking to a worker node", 2, 1000, TransientError),
+    ("Exceeded reserved capacity limit. Insufficient capacity to execute this query.", 2, 1602, TransientError),
+    ("HIVE_FILESYSTEM_ERROR: Incorrect fileSize 1234567 for file", 2, 1001, TransientError),
+    (GONE, 2, 1302, TransientError),
     # what must be asked for in smaller pieces
     ("QUERY_HAS_TOO_MANY_STAGES: Number of stages in the query (161) exceeds the allowed maximum (150). If the query "
      "contains multiple aggregates with DISTINCT over different columns, please set the "
@@ -111,8 +111,8 @@ def test_a_failed_query_is_the_fault_that_its_text_and_type_say(
     ("reason", "expected"),
     [
         (GLUE_DENIED, StorageError),
-        (S3_BUSY, PassingFaultError),
-        ("Query exhausted resources at this scale factor", PassingFaultError),
+        (S3_BUSY, TransientError),
+        ("Query exhausted resources at this scale factor", TransientError),
         ("SYNTAX_ERROR: line 1:8: mismatched input", QueryError),
     ],
 )
@@ -122,7 +122,7 @@ def test_the_text_alone_is_enough(reason: str, expected: type[PipelineError]) ->
 
 def test_what_athena_calls_retryable_is_a_passing_fault() -> None:
     error = {"ErrorCategory": 2, "ErrorType": 1009, "Retryable": True}
-    assert type(query_failure(ended("FAILED", "Query failed", error))) is PassingFaultError
+    assert type(query_failure(ended("FAILED", "Query failed", error))) is TransientError
 
 
 def test_a_failure_without_any_words_is_still_told() -> None:
@@ -159,9 +159,9 @@ def test_a_refused_start_is_told_by_its_message(message: str, expected: type[Pip
     [
         ("AccessDeniedException", "You are not authorized to perform: athena:StartQueryExecution", 400, StorageError),
         ("TooManyRequestsException", "You have exceeded the limit for the number of queries you can run", 400,
-         PassingFaultError),
-        ("ThrottlingException", "Rate exceeded", 400, PassingFaultError),
-        ("InternalServerException", "Internal server error", 500, PassingFaultError),
+         TransientError),
+        ("ThrottlingException", "Rate exceeded", 400, TransientError),
+        ("InternalServerException", "Internal server error", 500, TransientError),
         ("ExpiredTokenException", "The security token included in the request is expired", 400, StorageError),
         ("UnrecognizedClientException", "The security token included in the request is invalid.", 400, StorageError),
         ("InvalidRequestException", "line 1:8: mismatched input 'FROM'", 400, QueryError),
@@ -187,7 +187,7 @@ def test_exceptions_of_the_api_are_told_apart(
     ("reason", "expected"),
     [
         (LAKE_FORMATION, StorageError),
-        (S3_BUSY, PassingFaultError),
+        (S3_BUSY, TransientError),
         (
             "QUERY_HAS_TOO_MANY_STAGES: Number of stages in the query (161) exceeds the allowed maximum (150)",
             LimitError,

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from event_pipeline.cli import app
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.costs import Meter, estimate
-from event_pipeline.engines.base import PipelineError
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.open import open_engine
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.accounting import RawListing, RawObject
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables

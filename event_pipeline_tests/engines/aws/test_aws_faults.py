@@ -10,7 +10,7 @@ import pytest
 from event_pipeline.engines.aws import AwsEngine, glue_job
 from event_pipeline.engines.aws.clients import PERMITTED_AS, Aws
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import PassingFaultError, StorageError
+from event_pipeline.errors import StorageError, TransientError
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, SettingsError, load_settings
 from event_pipeline_tests.emulator import AwsError, EmulatedAws, Fault
@@ -78,7 +78,7 @@ def test_a_service_that_stays_busy_is_a_passing_fault_and_a_rerun_heals(
     land(aws, settings, HOUR, 0, [event()])
     aws.fail_next(operation, Fault.THROTTLED, None, caller="client")
     name = operation.replace(".", ":")
-    with pytest.raises(PassingFaultError, match=rf"{name} on .* \(after 2 attempts with backoff\)"):
+    with pytest.raises(TransientError, match=rf"{name} on .* \(after 2 attempts with backoff\)"):
         everything(AwsEngine(settings))
     aws.faults.clear()
     everything(AwsEngine(settings))
@@ -164,7 +164,7 @@ def test_a_conditional_put_that_always_meets_another_request_is_a_passing_fault(
     bucket = Bucket(Aws(settings), settings.lake_bucket)
     conflict = AwsError("ConditionalRequestConflict", "The conditional request cannot succeed due to a conflict", 409)
     aws.fail_next("s3.PutObject", conflict, None)
-    with pytest.raises(PassingFaultError, match=r"PutObject on s3://.*/a: other requests .* were under way 6 times"):
+    with pytest.raises(TransientError, match=r"PutObject on s3://.*/a: other requests .* were under way 6 times"):
         bucket.replace("a", b"1", None)
     aws.faults.clear()
     assert bucket.replace("a", b"1", None)
@@ -230,7 +230,7 @@ def test_an_endpoint_that_nobody_answers_at_is_a_passing_fault(
 ) -> None:
     monkeypatch.setattr("event_pipeline.engines.aws.clients._ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(PassingFaultError, match="check the network and EVENT_PIPELINE_AWS_REGION=eu-central-1"):
+    with pytest.raises(TransientError, match="check the network and EVENT_PIPELINE_AWS_REGION=eu-central-1"):
         AwsEngine(settings).hour_commit(HOUR)
 
 

@@ -10,14 +10,8 @@ import pytest
 
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.catalog import GlueCatalog
-from event_pipeline.engines.base import (
-    GoldRefresh,
-    NotPublishedError,
-    PassingFaultError,
-    PipelineError,
-    QueryError,
-    StorageError,
-)
+from event_pipeline.engines.base import GoldRefresh
+from event_pipeline.errors import NotPublishedError, PipelineError, QueryError, StorageError, TransientError
 from event_pipeline.rules.accounting import UnmatchedKey
 from event_pipeline.rules.hour import RAW_LAYOUT, Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_table, load_gold_tables
@@ -129,7 +123,7 @@ def test_a_query_that_fails_in_passing_leaves_nothing_visible_and_the_next_refre
         after_effect=after_effect,
         containing=prefix,
     )
-    with pytest.raises(PassingFaultError, match="exhausted resources"):
+    with pytest.raises(TransientError, match="exhausted resources"):
         refresh(engine, USERS, HOUR)
     assert unique_users(engine) == []
     assert engine.hours_behind(USERS) == [HOUR]
@@ -143,7 +137,7 @@ def test_a_query_that_is_still_running_after_the_timeout_is_stopped(
     land(aws, settings, HOUR, 0, [event()])
     silver(engine, HOUR)
     hurried = AwsEngine(settings.model_copy(update={"athena_timeout_seconds": 0}))
-    with pytest.raises(PassingFaultError, match="after 0 s and was stopped.*EVENT_PIPELINE_ATHENA_TIMEOUT_SECONDS"):
+    with pytest.raises(TransientError, match="after 0 s and was stopped.*EVENT_PIPELINE_ATHENA_TIMEOUT_SECONDS"):
         refresh(hurried, USERS, HOUR)
     assert aws.requests.of("athena.StopQueryExecution")
 
@@ -255,7 +249,7 @@ def test_a_partition_that_fails_alone_is_named(aws: EmulatedAws, engine: AwsEngi
     with pytest.raises(StorageError, match=rf"BatchCreatePartition.*1 partitions failed.*{HOUR.hive_path}"):
         catalog._raise_item_errors({"Errors": [fault]}, "BatchCreatePartition", "silver.events", "PartitionValues")
     fault["ErrorDetail"] = {"ErrorCode": "InternalServiceException"}
-    with pytest.raises(PassingFaultError):
+    with pytest.raises(TransientError):
         catalog._raise_item_errors({"Errors": [fault]}, "BatchCreatePartition", "silver.events", "PartitionValues")
 
 

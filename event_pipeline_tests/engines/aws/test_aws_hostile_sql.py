@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.base import QueryError
+from event_pipeline.errors import QueryError
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.hostile_sql import statements
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.base import LeftoverKind, PipelineError
+from event_pipeline.engines.base import LeftoverKind
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings

@@ -9,9 +9,9 @@ import pytest
 
 from event_pipeline.assets.isolation import failures_of
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.base import HoursFailedError, PassingFaultError, PipelineError
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
+from event_pipeline.errors import HoursFailedError, PipelineError, TransientError
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings
@@ -64,7 +64,7 @@ def test_an_object_that_s3_does_not_give_costs_its_own_hour_alone(
     assert hours == HEALTHY
     assert list(failures) == [BAD]
     assert re.search(f"{BAD}: .*{key}.*{said}.*; logs: https://", str(failures[BAD])), failures
-    assert isinstance(failures[BAD], PassingFaultError) is (kind == "gone")
+    assert isinstance(failures[BAD], TransientError) is (kind == "gone")
     if spark and kind != "gone":
         assert re.search("let the job's role read it|restore it", str(failures[BAD]))
     engine.register_hours(HEALTHY)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.base import LeftoverKind, PipelineError, SilverBuild
+from event_pipeline.engines.base import LeftoverKind, SilverBuild
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.settings import BuildMode, Settings
 from event_pipeline_tests import oracle

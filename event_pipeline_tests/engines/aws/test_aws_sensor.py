@@ -19,7 +19,7 @@ from event_pipeline.automation.sensor_cursor import Cursor
 from event_pipeline.automation.sensors import new_raw_objects_sensor
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.notices import CALLS_AT_ONCE, MESSAGES_PER_CALL, keys_of
-from event_pipeline.engines.base import StorageError
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings

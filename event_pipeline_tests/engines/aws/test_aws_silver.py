@@ -13,15 +13,8 @@ import pytest
 
 from event_pipeline.engines.aws import AwsEngine, glue_job
 from event_pipeline.engines.aws.glue_job import GlueJob
-from event_pipeline.engines.base import (
-    BrokenLawError,
-    HoursFailedError,
-    PassingFaultError,
-    PipelineError,
-    SilverBuild,
-    SilverOutcome,
-    StorageError,
-)
+from event_pipeline.engines.base import SilverBuild, SilverOutcome
+from event_pipeline.errors import BrokenLawError, HoursFailedError, PipelineError, StorageError, TransientError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import AwsError, EmulatedAws, Fault
@@ -190,7 +183,7 @@ def test_a_run_that_stays_unknown_is_a_passing_fault_that_names_it(
     monkeypatch.setattr(glue_job, "UNSEEN_SECONDS", 0.3)
     land(aws, settings, HOUR, 0, [event()])
     aws.fail_next("glue.GetJobRun", AwsError("EntityNotFoundException", "Job Run not found"), None)
-    with pytest.raises(PassingFaultError, match=r"run jr_\w+ was started and is still unknown after 0.3 s"):
+    with pytest.raises(TransientError, match=r"run jr_\w+ was started and is still unknown after 0.3 s"):
         build(engine, HOUR)
     aws.faults.clear()
     (built,) = build(AwsEngine(settings), HOUR)
@@ -236,7 +229,7 @@ def test_a_build_gives_up_when_glue_has_no_room_for_too_long(aws: EmulatedAws, s
     land(aws, settings, HOUR, 0, [event()])
     engine = AwsEngine(settings.model_copy(update={"glue_wait_minutes": 0}))
     aws.fail_next("glue.StartJobRun", AwsError("ConcurrentRunsExceededException", "Concurrent runs exceeded"), None)
-    with pytest.raises(PassingFaultError, match="no room for 0 minutes.*EVENT_PIPELINE_GLUE_WAIT_MINUTES"):
+    with pytest.raises(TransientError, match="no room for 0 minutes.*EVENT_PIPELINE_GLUE_WAIT_MINUTES"):
         build(engine, HOUR)
 
 
@@ -244,10 +237,10 @@ def test_a_build_gives_up_when_glue_has_no_room_for_too_long(aws: EmulatedAws, s
     ("state", "message", "kind", "said"),
     [
         ("FAILED", "ValueError: bad plan", PipelineError, "ended FAILED: ValueError: bad plan"),
-        ("FAILED", "Resource unavailable", PassingFaultError, "ended FAILED: Resource unavailable"),
-        ("ERROR", "Internal", PassingFaultError, "Glue itself failed"),
+        ("FAILED", "Resource unavailable", TransientError, "ended FAILED: Resource unavailable"),
+        ("ERROR", "Internal", TransientError, "Glue itself failed"),
         ("TIMEOUT", "", PipelineError, "after 5 minutes.*EVENT_PIPELINE_GLUE_TIMEOUT_MINUTES"),
-        ("EXPIRED", "", PassingFaultError, "no capacity"),
+        ("EXPIRED", "", TransientError, "no capacity"),
         ("STOPPED", "", PipelineError, "somebody stopped it"),
     ],
 )
@@ -264,7 +257,7 @@ def test_a_run_that_ends_badly_publishes_nothing_and_the_next_one_heals(
     aws.fail_next_run(state, message)
     with pytest.raises(kind, match=said) as failed:
         build(engine, HOUR)
-    assert isinstance(failed.value, PassingFaultError) is (kind is PassingFaultError)
+    assert isinstance(failed.value, TransientError) is (kind is TransientError)
     assert "https://eu-central-1.console.aws.amazon.com/cloudwatch" in str(failed.value)
     assert engine.hour_commit(HOUR) is None
     (built,) = silver(engine, HOUR)
@@ -334,7 +327,7 @@ def test_an_object_that_is_replaced_while_the_job_reads_is_a_passing_fault(
         held.wait_until_reached()
         land(aws, settings, HOUR, 0, [event(), purchase(second=1)])
         held.release()
-        with pytest.raises(PassingFaultError, match="was replaced or removed while it was read"):
+        with pytest.raises(TransientError, match="was replaced or removed while it was read"):
             building.result(60)
     silver(engine, HOUR)
     assert seen(engine) == 2
@@ -369,7 +362,7 @@ def test_a_slower_orchestrator_does_not_overwrite_a_newer_build(
         land(aws, settings, HOUR, 5, [event(second=300)])
         (newer,) = build(AwsEngine(settings), HOUR)
         slow.release()
-        with pytest.raises(PassingFaultError, match="another process published it meanwhile"):
+        with pytest.raises(TransientError, match="another process published it meanwhile"):
             building.result(60)
     assert engine.hour_commit(HOUR) == newer.commit
     silver(engine, HOUR)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.base import PassingFaultError, StorageError
+from event_pipeline.errors import StorageError, TransientError
 from event_pipeline.rules.query import load_gold_table, load_gold_tables
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import EmulatedAws, Fault
@@ -62,7 +62,7 @@ def test_strays_every_time_are_a_passing_fault_that_the_next_refresh_heals(
 ) -> None:
     expected = many_products(aws, engine, settings)
     aws.leave_orphans(3)
-    with pytest.raises(PassingFaultError, match=r"partials\.conversion_funnel: 3 times, other files were found.*s3://"):
+    with pytest.raises(TransientError, match=r"partials\.conversion_funnel: 3 times, other files were found.*s3://"):
         engine.refresh_gold(FUNNEL, [HOUR], progress=lambda _: None)
     assert views(engine) == {}
     engine.refresh_gold(FUNNEL, [HOUR], progress=lambda _: None)

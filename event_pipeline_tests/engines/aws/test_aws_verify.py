@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.base import StorageError
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.contract import SILVER_EVENTS
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings

@@ -21,15 +21,8 @@ from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.costs import estimate
 from event_pipeline.engines.aws.pool_builder import HOST_FOLDER
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import (
-    HoursFailedError,
-    LeftoverKind,
-    PassingFaultError,
-    PipelineError,
-    SilverBuild,
-    SilverOutcome,
-    StorageError,
-)
+from event_pipeline.engines.base import LeftoverKind, SilverBuild, SilverOutcome
+from event_pipeline.errors import HoursFailedError, PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import RawListing, RawObject
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
@@ -182,7 +175,7 @@ def test_an_object_that_is_replaced_while_it_waits_to_be_read_is_not_mixed_up(
     land(aws, settings, HOUR, 5, [event(user_id="u_replaced")])
     held.release()
     thread.join()
-    assert [type(each) for each in failures] == [PassingFaultError]
+    assert [type(each) for each in failures] == [TransientError]
     assert "was replaced or removed while it was read" in str(failures[0])
     assert engine.hour_commit(HOUR) is None
     build(engine, [HOUR])

@@ -28,8 +28,8 @@ from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.costs import Meter
 from event_pipeline.engines.aws.glue_job import GlueJob
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import PipelineError
 from event_pipeline.engines.open import publish_to_topic
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
