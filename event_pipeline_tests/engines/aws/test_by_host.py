@@ -84,6 +84,19 @@ def test_neither_a_glue_run_nor_a_query_is_needed_until_somebody_asks(
     assert_agrees_with_oracle(engine, settings.root)
 
 
+def test_processes_of_the_host_read_their_objects_themselves(
+    aws: EmulatedAws, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("event_pipeline.engines.local.silver.POOL_WORTH_BYTES", 0)
+    engine = AwsEngine(settings.model_copy(update={"workers": 2}))
+    hours = [HOUR, HOUR.plus(1)]
+    for hour in hours:
+        land_two_objects(aws, settings, hour)
+    build(engine, hours)
+    assert_agrees_with_oracle(engine, settings.root)
+    assert left_on_host(settings) == []
+
+
 def test_its_files_have_the_types_of_glues_and_athenas(aws: EmulatedAws, settings: Settings) -> None:
     land_two_objects(aws, settings)
     found = []
