@@ -132,6 +132,9 @@ def test_the_plan_of_a_backfill_says_what_it_costs_and_starts_nothing(
     assert "missing raw 1 nothing landed: 1 hour (2025-12-07T23)" in said
     assert "would start 1 Glue runs of 3 x G.1X workers" in said
     assert "USD. Nothing was started." in said
+    monkeypatch.setenv("EVENT_PIPELINE_BUILDER", "pool")
+    by_host = CliRunner().invoke(app, ["backfill", "--from", str(HOUR), "--to", str(HOUR.plus(2)), "--plan"])
+    assert "would start no Glue run (the host of Dagster builds) and about" in " ".join(by_host.output.split())
     assert command.requests.of("glue.StartJobRun") == []
 
 

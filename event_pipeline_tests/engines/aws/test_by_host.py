@@ -23,6 +23,8 @@ from event_pipeline.engines.aws.pool_builder import HOST_FOLDER
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import LeftoverKind, SilverBuild, SilverOutcome
 from event_pipeline.errors import HoursFailedError, PipelineError, StorageError, TransientError
+from event_pipeline.reporting.aws_doctor import account_checks
+from event_pipeline.reporting.role_needs import needs_of_the_orchestrator
 from event_pipeline.rules.accounting import RawListing, RawObject
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
@@ -316,6 +318,15 @@ def test_an_open_hour_decodes_only_what_is_new(aws: EmulatedAws, settings: Setti
     assert left_on_host(settings) == []
     build(engine, [HOUR])
     assert_agrees_with_oracle(engine, settings.root)
+
+
+def test_the_doctor_asks_for_no_glue_job_and_for_no_right_to_run_one(settings: Settings) -> None:
+    asked = settings.model_copy(update={"glue_job_role_arn": "arn:aws:iam::123456789012:role/job"})
+    names = [name for name, _ in account_checks(asked, load_gold_tables())]
+    assert "Athena workgroup" in names
+    assert [name for name in names if "Glue" in name] == []
+    needs = needs_of_the_orchestrator(settings, "aws", "123456789012")
+    assert "glue:StartJobRun" not in {action for actions, _ in needs for action in actions}
 
 
 def test_silver_with_other_bytes_than_were_committed_makes_no_gold(
