@@ -39,7 +39,7 @@ from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.infrastructure.deployment import Hooks, Wanted, deploy, destroy
 from event_pipeline.infrastructure.environment import environment
 from event_pipeline.infrastructure.errors import StackOptionError
-from event_pipeline.infrastructure.stack import Event, Stack, StackState
+from event_pipeline.infrastructure.stack import Stack, StackEvent, StackState
 from event_pipeline.infrastructure.template import load_template
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
@@ -481,7 +481,7 @@ def say(line: str) -> None:
     print(f"           {line}", flush=True)
 
 
-def show(event: Event) -> None:
+def show(event: StackEvent) -> None:
     """Print a step of CloudFormation's that ended."""
     if not event.status.endswith("_IN_PROGRESS"):
         say(f"{event.status} {event.resource}" + (f": {event.reason}" if event.reason else ""))

@@ -19,8 +19,8 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.alerts.conditions import AlertKind, Finding, Severity
-from event_pipeline.alerts.messages import Event, alert_message, as_text
+from event_pipeline.alerts.conditions import AlertFinding, AlertKind, Severity
+from event_pipeline.alerts.messages import AlertEvent, alert_message, as_text
 from event_pipeline.assets.presentation import code_span, described, markdown_table, quoted
 from event_pipeline.reporting.terminal import PrintableFormatter, messages, output, print_error
 from event_pipeline.rules.hour import HourRange
@@ -151,10 +151,10 @@ def test_logs_hold_visible_characters() -> None:
 
 
 def test_alerts_are_composed_of_visible_lines(settings: Settings) -> None:
-    finding = Finding(
+    finding = AlertFinding(
         AlertKind.QUARANTINE_SHARE, Severity.WARNING, "title\nforged", {"x\nforged": "\x1b[31m"}, "advice", "s"
     )
-    message = alert_message("id", Event.RAISED, finding, ("note\nforged",), settings, HOUR.start)
+    message = alert_message("id", AlertEvent.RAISED, finding, ("note\nforged",), settings, HOUR.start)
     text = as_text(message)
     assert_harmless(text)
     assert not any(line.startswith("forged") for line in text.split("\n"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -115,6 +116,16 @@ def place(room: str) -> tuple[int, frozenset[str]]:
 
 def test_every_module_has_a_room() -> None:
     assert {name for name in sources() if not room_of(name)} == {PACKAGE}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """But for those of the two engines that are the same step on disk and on AWS."""
+    places: dict[str, set[str]] = {}
+    for module, source in sources().items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, set()).add(re.sub(r"[.]engines[.](local|aws)[.].*", ".engine", module))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
 def test_imports_go_down_only() -> None:

@@ -133,7 +133,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AlertFinding:
     """One thing that is wrong now, with every hour or run that shares the cause."""
 
     kind: AlertKind
@@ -166,7 +166,7 @@ class Report:
     """Undelivered reports under this name are replaced by this one."""
 
 
-def find(facts: Facts, settings: Settings) -> list[Finding]:
+def find(facts: Facts, settings: Settings) -> list[AlertFinding]:
     """Return what is wrong by the facts: at most one finding of each kind."""
     found = (
         _freshness(facts, settings),
@@ -185,9 +185,9 @@ def find(facts: Facts, settings: Settings) -> list[Finding]:
     return [finding for finding in found if finding]
 
 
-def cannot_look(error: Exception) -> Finding:
+def cannot_look(error: Exception) -> AlertFinding:
     """Return the finding that nothing can be said, because data folder, buckets or Dagster cannot be read."""
-    return Finding(
+    return AlertFinding(
         AlertKind.CANNOT_LOOK,
         Severity.CRITICAL,
         "The pipeline's data cannot be read, so nobody watches it",
@@ -232,7 +232,7 @@ def shortened(text: str) -> str:
     return line if len(line) <= ERROR_CHARACTERS else line[: ERROR_CHARACTERS - 1] + "…"
 
 
-def _freshness(facts: Facts, settings: Settings) -> Finding | None:
+def _freshness(facts: Facts, settings: Settings) -> AlertFinding | None:
     newest, limit = facts.newest_published, timedelta(minutes=settings.alert_freshness_minutes)
     waiting = [hour for hour, state in facts.states.items() if state not in PUBLISHED_STATES]
     landed = [hour for hour in waiting if facts.objects.get(hour)]
@@ -249,7 +249,7 @@ def _freshness(facts: Facts, settings: Settings) -> Finding | None:
         cause = "no raw objects have landed since"
         advice = "ask the producer: the pipeline has built everything it was given"
     said = f"the newest is {newest}, which ended {age} ago" if newest else f"nothing is published, for {age}"
-    return Finding(
+    return AlertFinding(
         AlertKind.FRESHNESS,
         Severity.CRITICAL,
         f"No hour published for {age} (limit {_span(limit.total_seconds())})",
@@ -260,7 +260,7 @@ def _freshness(facts: Facts, settings: Settings) -> Finding | None:
     )
 
 
-def _volume(facts: Facts, settings: Settings) -> Finding | None:
+def _volume(facts: Facts, settings: Settings) -> AlertFinding | None:
     """Hold each hour to its band: the unbroken row of odd hours up to now, and odd ones published since the last look.
 
     An odd hour further back does not heal any more, so once normal hours follow it, the alert is over.
@@ -284,7 +284,7 @@ def _volume(facts: Facts, settings: Settings) -> Finding | None:
     told = [hour for hour in odd if hour in row or facts.records_before.get(hour) != counts[hour]]
     if not told:
         return None
-    return Finding(
+    return AlertFinding(
         AlertKind.VOLUME,
         Severity.WARNING,
         f"Unusual number of records in {hours_text(told)}",
@@ -306,7 +306,7 @@ def _counts(facts: Facts) -> dict[Hour, int]:
     return counts
 
 
-def _quarantine_share(facts: Facts, settings: Settings) -> Finding | None:
+def _quarantine_share(facts: Facts, settings: Settings) -> AlertFinding | None:
     limit, details = settings.quarantine_error_share, {}
     for hour, commit in facts.commits.items():
         account = commit.account
@@ -325,7 +325,7 @@ def _quarantine_share(facts: Facts, settings: Settings) -> Finding | None:
     )
 
 
-def _unreadable_objects(facts: Facts, settings: Settings) -> Finding | None:
+def _unreadable_objects(facts: Facts, settings: Settings) -> AlertFinding | None:
     details = {}
     for hour, commit in facts.commits.items():
         unreadable = commit.account.unreadable
@@ -343,7 +343,7 @@ def _unreadable_objects(facts: Facts, settings: Settings) -> Finding | None:
     )
 
 
-def _damaged_commit_record(facts: Facts) -> Finding | None:
+def _damaged_commit_record(facts: Facts) -> AlertFinding | None:
     return _about_hours(
         AlertKind.DAMAGED_COMMIT_RECORD,
         Severity.CRITICAL,
@@ -353,7 +353,7 @@ def _damaged_commit_record(facts: Facts) -> Finding | None:
     )
 
 
-def _object_framing(facts: Facts) -> Finding | None:
+def _object_framing(facts: Facts) -> AlertFinding | None:
     details, found = dict[Hour, str](), list[WronglyFramed]()
     for hour, commit in facts.commits.items():
         before = facts.commits.get(hour.plus(-1))
@@ -369,7 +369,7 @@ def _object_framing(facts: Facts) -> Finding | None:
     )
 
 
-def _conservation_law(facts: Facts) -> Finding | None:
+def _conservation_law(facts: Facts) -> AlertFinding | None:
     details = dict[Hour, str]()
     run_id = None
     for run in facts.failed_runs:
@@ -397,7 +397,7 @@ def _conservation_law(facts: Facts) -> Finding | None:
     )
 
 
-def _lost_objects(facts: Facts) -> Finding | None:
+def _lost_objects(facts: Facts) -> AlertFinding | None:
     lost = [hour for hour, state in facts.states.items() if state is HourState.SHRUNK and facts.objects.get(hour)]
     return _about_hours(
         AlertKind.LOST_OBJECTS,
@@ -411,7 +411,7 @@ def _lost_objects(facts: Facts) -> Finding | None:
     )
 
 
-def _sent_again(facts: Facts) -> Finding | None:
+def _sent_again(facts: Facts) -> AlertFinding | None:
     """Name the later one of two hours that hold the same records: that is where they were sent again."""
     accounts, details = {hour: commit.account for hour, commit in facts.commits.items()}, dict[Hour, str]()
     for hour in accounts:
@@ -427,7 +427,7 @@ def _sent_again(facts: Facts) -> Finding | None:
     )
 
 
-def _few_objects(facts: Facts, settings: Settings) -> Finding | None:
+def _few_objects(facts: Facts, settings: Settings) -> AlertFinding | None:
     """Hold hours that have objects, and whose grace is over, to the expected number: silence is another condition."""
     expected, details = settings.expected_objects, dict[Hour, str]()
     for hour in facts.states:
@@ -445,14 +445,14 @@ def _few_objects(facts: Facts, settings: Settings) -> Finding | None:
     )
 
 
-def _unmatched_keys(facts: Facts) -> Finding | None:
+def _unmatched_keys(facts: Facts) -> AlertFinding | None:
     by_reason: dict[str, list[str]] = {}
     for each in facts.unmatched:
         by_reason.setdefault(each.reason, []).append(each.key)
     if not by_reason:
         return None
     count = len(facts.unmatched)
-    return Finding(
+    return AlertFinding(
         AlertKind.UNMATCHED_KEYS,
         Severity.WARNING,
         f"{count:,} key{'s' if count > 1 else ''} below events/ {'are' if count > 1 else 'is'} not read",
@@ -462,7 +462,7 @@ def _unmatched_keys(facts: Facts) -> Finding | None:
     )
 
 
-def _run_failed(facts: Facts) -> Finding | None:
+def _run_failed(facts: Facts) -> AlertFinding | None:
     runs = [run for run in facts.failed_runs if not run.breaks_law]
     if not runs:
         return None
@@ -474,7 +474,7 @@ def _run_failed(facts: Facts) -> Finding | None:
         # By hours, not by run: the same hours that fail again are nothing new.
         about = hours_text(run.hours) if run.hours else f"job {run.job}"
         details.setdefault(about, f"run {run.run_id[:8]}: {shortened(run.error)}")
-    return Finding(
+    return AlertFinding(
         AlertKind.RUN_FAILED,
         Severity.CRITICAL,
         f"Runs failed and are not tried again: {where}",
@@ -493,12 +493,12 @@ def _about_hours(
     details: Mapping[Hour, str],
     advice: str,
     run_id: str | None = None,
-) -> Finding | None:
+) -> AlertFinding | None:
     if not details:
         return None
     hours = sorted(details)
     subjects = {str(hour): details[hour] for hour in hours}
-    return Finding(kind, severity, f"{what} {hours_text(hours)}", subjects, advice, kind, str(hours[-1]), run_id)
+    return AlertFinding(kind, severity, f"{what} {hours_text(hours)}", subjects, advice, kind, str(hours[-1]), run_id)
 
 
 def _span(seconds: float) -> str:

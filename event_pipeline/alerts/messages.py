@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from event_pipeline.alerts.conditions import AlertKind, Finding, Report, Severity
+from event_pipeline.alerts.conditions import AlertFinding, AlertKind, Report, Severity
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable
 from event_pipeline.settings import Settings
@@ -26,7 +26,7 @@ _SYMBOLS = {
 }
 
 
-class Event(StrEnum):
+class AlertEvent(StrEnum):
     """What a message says of its alert."""
 
     RAISED = "raised"
@@ -43,7 +43,7 @@ class Message:
     message_id: str
     """Stable: a receiver that gets it twice can tell."""
     kind: AlertKind
-    event: Event
+    event: AlertEvent
     severity: Severity
     title: str
     lines: tuple[str, ...]
@@ -54,7 +54,7 @@ class Message:
 
 
 def alert_message(
-    message_id: str, event: Event, finding: Finding, notes: tuple[str, ...], settings: Settings, at: datetime
+    message_id: str, event: AlertEvent, finding: AlertFinding, notes: tuple[str, ...], settings: Settings, at: datetime
 ) -> Message:
     """Compose what is said of an alert; `notes` stand below the numbers.
 
@@ -68,10 +68,10 @@ def alert_message(
         message_id,
         finding.kind,
         event,
-        Severity.INFO if event is Event.RESOLVED else finding.severity,
+        Severity.INFO if event is AlertEvent.RESOLVED else finding.severity,
         printable(finding.title),
         tuple(printable(line) for line in (*lines, *notes) if line),
-        "" if event is Event.RESOLVED else finding.advice,
+        "" if event is AlertEvent.RESOLVED else finding.advice,
         _links(settings, finding.section, finding.hour, finding.run_id),
         at,
     )
@@ -85,7 +85,7 @@ def report_message(report: Report, settings: Settings, at: datetime) -> Message:
     return Message(
         report.report_id,
         report.kind,
-        Event.REPORT,
+        AlertEvent.REPORT,
         report.severity,
         printable(report.title),
         tuple(map(printable, report.lines)),
@@ -100,7 +100,7 @@ def trial_message(settings: Settings, at: datetime) -> Message:
     return Message(
         f"test-{at:%Y%m%dT%H%M%S%fZ}",
         AlertKind.DAILY_DIGEST,
-        Event.TEST,
+        AlertEvent.TEST,
         Severity.INFO,
         "This is a test: alerts of the event pipeline arrive here",
         ("Nothing is wrong.",),
@@ -121,7 +121,7 @@ def as_text(message: Message) -> str:
 
 def as_slack(message: Message) -> dict[str, Any]:
     """Write a message as Slack's incoming webhooks take it; others read `text`, which says the same."""
-    symbol = ":white_check_mark:" if message.event is Event.RESOLVED else _SYMBOLS[message.severity]
+    symbol = ":white_check_mark:" if message.event is AlertEvent.RESOLVED else _SYMBOLS[message.severity]
     headline = f"{message.event.capitalize()}: {message.title}"
     blocks: list[dict[str, Any]] = [
         {

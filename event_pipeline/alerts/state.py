@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter, ValidationError
 
-from event_pipeline.alerts.conditions import AlertKind, Finding, Report
-from event_pipeline.alerts.messages import Event, Message, alert_message, report_message
+from event_pipeline.alerts.conditions import AlertFinding, AlertKind, Report
+from event_pipeline.alerts.messages import AlertEvent, Message, alert_message, report_message
 from event_pipeline.rules.hour import Hour, InvalidHourError
 from event_pipeline.settings import Settings
 
@@ -34,7 +34,7 @@ class OpenAlert:
     """One alert that was raised and is not resolved."""
 
     alert_id: str
-    finding: Finding
+    finding: AlertFinding
     """As it was found last."""
     raised_at: datetime
     told: tuple[str, ...]
@@ -117,7 +117,7 @@ class Seen:
     """What one look found."""
 
     now: datetime
-    findings: Sequence[Finding]
+    findings: Sequence[AlertFinding]
     reports: Sequence[Report] = ()
     complete: bool = True
     """False when something could not be read: what was not found is unknown then, and stays as it is."""
@@ -165,20 +165,22 @@ def settling(times_resolved: int, settings: Settings) -> timedelta:
     return min(timedelta(minutes=doubled), LONGEST_SETTLING)
 
 
-def _raise(finding: Finding, settings: Settings, now: datetime) -> tuple[OpenAlert, Message]:
+def _raise(finding: AlertFinding, settings: Settings, now: datetime) -> tuple[OpenAlert, Message]:
     alert_id = f"{finding.kind}-{now:%Y%m%dT%H%M%SZ}"
-    message = alert_message(f"{alert_id}/1", Event.RAISED, finding, (), settings, now)
+    message = alert_message(f"{alert_id}/1", AlertEvent.RAISED, finding, (), settings, now)
     return OpenAlert(alert_id, finding, now, tuple(finding.subjects), 1, now), message
 
 
-def _keep(alert: OpenAlert, finding: Finding, settings: Settings, now: datetime) -> tuple[OpenAlert, Message | None]:
+def _keep(
+    alert: OpenAlert, finding: AlertFinding, settings: Settings, now: datetime
+) -> tuple[OpenAlert, Message | None]:
     new = [subject for subject in finding.subjects if subject not in alert.told]
     wait = min(timedelta(minutes=int(settings.alert_update_minutes * 2 ** min(alert.messages - 1, 10))), LONGEST_WAIT)
     if not new or now < alert.told_at + wait:
         return replace(alert, finding=finding, clear_since=None), None
     number = alert.messages + 1
     notes = (f"{len(new)} more since the last message, open since {alert.raised_at:%Y-%m-%d %H:%M} UTC",)
-    message = alert_message(f"{alert.alert_id}/{number}", Event.GROWN, finding, notes, settings, now)
+    message = alert_message(f"{alert.alert_id}/{number}", AlertEvent.GROWN, finding, notes, settings, now)
     kept = replace(alert, finding=finding, clear_since=None, told=(*alert.told, *new), messages=number, told_at=now)
     return kept, message
 
@@ -194,7 +196,7 @@ def _resolution(alert: OpenAlert, settings: Settings, now: datetime) -> Message:
             f"or older than the {settings.alert_hours} hours that alerts are about: see `event-pipeline status`"
         )
     number = alert.messages + 1
-    return alert_message(f"{alert.alert_id}/{number}", Event.RESOLVED, alert.finding, tuple(notes), settings, now)
+    return alert_message(f"{alert.alert_id}/{number}", AlertEvent.RESOLVED, alert.finding, tuple(notes), settings, now)
 
 
 def _lies_before(subject: str, hour: Hour) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from event_pipeline.assets.presentation import markdown_table, quoted
-from event_pipeline.assets.results import BLOCKING_CHECKS, Verdict
+from event_pipeline.assets.results import BLOCKING_CHECKS, CheckVerdict
 from event_pipeline.engines.base import Engine, Measure, RowCounts
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.errors import PipelineError, StorageError, TransientError
@@ -85,7 +85,7 @@ def check_specs(
     ]
 
 
-def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict[str, Verdict]:
+def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict[str, CheckVerdict]:
     """Judge what was listed for one hour."""
     found, expected, unmatched = len(listing.objects), settings.expected_objects, listing.unmatched
     if not listing.hour.is_closed(now):
@@ -93,13 +93,13 @@ def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict
     else:
         described = f"{found} objects" if found == expected else f"{found} objects, {expected} expected"
     return {
-        "expected_objects": Verdict(
+        "expected_objects": CheckVerdict(
             found == expected or not listing.hour.is_closed(now),
             described,
             {"objects": found, "expected": expected},
             WARN,
         ),
-        "unmatched_keys": Verdict(
+        "unmatched_keys": CheckVerdict(
             not unmatched,
             f"{len(unmatched):,} keys below the hour are not read" if unmatched else "All keys match",
             {
@@ -133,7 +133,7 @@ class Neighbours:
 
 def silver_verdicts(
     engine: Engine, commit: HourCommit, settings: Settings, neighbours: Neighbours
-) -> dict[str, Verdict]:
+) -> dict[str, CheckVerdict]:
     """Judge the committed build of one hour; reads the committed files.
 
     Raises:
@@ -149,7 +149,7 @@ def silver_verdicts(
     }
 
 
-def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
+def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, CheckVerdict]:
     """Judge what a query sees of one hour.
 
     Raises:
@@ -160,9 +160,9 @@ def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
     except TransientError:
         raise
     except (PipelineError, OSError) as fault:
-        return {"partition_readable": Verdict(False, quoted(str(fault)))}
+        return {"partition_readable": CheckVerdict(False, quoted(str(fault)))}
     return {
-        "partition_readable": Verdict(
+        "partition_readable": CheckVerdict(
             not faults, "; ".join(map(quoted, faults)) or "Registered and readable", {"faults": len(faults)}
         )
     }
@@ -170,7 +170,7 @@ def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, Verdict]:
 
 def gold_verdicts(
     engine: Engine, table: GoldTable, days: Sequence[date], passing: dict[date, TransientError]
-) -> dict[date, dict[str, Verdict]]:
+) -> dict[date, dict[str, CheckVerdict]]:
     """Judge the published rows of each event day; rows of a day that cannot be read fail the checks of that day.
 
     A day that cannot be judged just now has no verdicts; why is put into `passing`.
@@ -187,7 +187,7 @@ def gold_verdicts(
         if isinstance(fault, TransientError):
             passing[days[0]] = fault
             return {}
-        return {days[0]: dict.fromkeys(GOLD_CHECKS, Verdict(False, quoted(str(fault))))}
+        return {days[0]: dict.fromkeys(GOLD_CHECKS, CheckVerdict(False, quoted(str(fault))))}
     return {
         day: {
             "grain_unique": _grain_unique(faults[day]),
@@ -197,27 +197,29 @@ def gold_verdicts(
     }
 
 
-def joined(verdicts: Sequence[Verdict]) -> Verdict:
+def joined(verdicts: Sequence[CheckVerdict]) -> CheckVerdict:
     """Join the results of the days that an hour touches into the hour's: the first that failed speaks."""
     failed = [verdict for verdict in verdicts if not verdict.passed]
     if failed:
         description = "; ".join(verdict.description for verdict in failed)
-        return Verdict(False, description, failed[0].metadata, failed[0].severity)
-    return verdicts[0] if verdicts else Verdict(True, "The hour holds no events")
+        return CheckVerdict(False, description, failed[0].metadata, failed[0].severity)
+    return verdicts[0] if verdicts else CheckVerdict(True, "The hour holds no events")
 
 
-def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
+def _conservation_law(engine: Engine, commit: HourCommit) -> CheckVerdict:
     account = commit.account
     lost = [each for each in account.objects if each.unaccounted]
     if commit.retired_at is not None:
         left = f"Past its retention since {commit.retired_at:%Y-%m-%d}: the ledger is left of {account.records} records"
-        return Verdict(not lost, left, {"records": account.records, "unaccounted": sum(e.unaccounted for e in lost)})
+        return CheckVerdict(
+            not lost, left, {"records": account.records, "unaccounted": sum(e.unaccounted for e in lost)}
+        )
     try:
         rows = engine.count_rows(commit)
     except TransientError:
         raise
     except (PipelineError, OSError) as fault:
-        return Verdict(False, quoted(str(fault)))
+        return CheckVerdict(False, quoted(str(fault)))
     expected = RowCounts(account.silver_rows, account.quarantined, account.quarantined_by_reason)
     numbers = [
         ("Silver rows", expected.silver_rows, rows.silver_rows),
@@ -232,7 +234,7 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
         for name, recorded, held in numbers
         if recorded != held
     ]
-    return Verdict(
+    return CheckVerdict(
         not faults,
         _joined(faults)
         or (
@@ -247,9 +249,9 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> Verdict:
     )
 
 
-def _unreadable_objects(account: HourAccount) -> Verdict:
+def _unreadable_objects(account: HourAccount) -> CheckVerdict:
     unreadable = account.unreadable
-    return Verdict(
+    return CheckVerdict(
         not unreadable,
         _joined(f"{quoted(each.key)}: {quoted(each.unreadable or '')}" for each in unreadable)
         or f"All {len(account.objects)} objects were read",
@@ -260,9 +262,9 @@ def _unreadable_objects(account: HourAccount) -> Verdict:
     )
 
 
-def _object_framing(commit: HourCommit, neighbours: Neighbours) -> Verdict:
+def _object_framing(commit: HourCommit, neighbours: Neighbours) -> CheckVerdict:
     found = wrongly_framed(commit.account, neighbours.accounts.get(commit.hour.plus(-1)))
-    return Verdict(
+    return CheckVerdict(
         not found,
         f"{objects_text(found, _OBJECTS_DESCRIBED)}. What to do: {remedies(found)}"
         if found
@@ -274,14 +276,14 @@ def _object_framing(commit: HourCommit, neighbours: Neighbours) -> Verdict:
     )
 
 
-def _quarantine_share(account: HourAccount, settings: Settings) -> Verdict:
+def _quarantine_share(account: HourAccount, settings: Settings) -> CheckVerdict:
     share = account.quarantined / account.records if account.records else 0.0
     warn, error = settings.quarantine_warn_share, settings.quarantine_error_share
     reasons = sorted(account.quarantined_by_reason.items(), key=lambda each: (-each[1], each[0]))
     description = f"{account.quarantined} of {account.records} records are quarantined ({share:.2%})"
     if share > warn:
         description += f", above {error if share > error else warn:.2%}; most of them {reasons[0][0]}"
-    return Verdict(
+    return CheckVerdict(
         share <= warn,
         description,
         {
@@ -294,9 +296,9 @@ def _quarantine_share(account: HourAccount, settings: Settings) -> Verdict:
     )
 
 
-def _unknown_fields(account: HourAccount) -> Verdict:
+def _unknown_fields(account: HourAccount) -> CheckVerdict:
     fields = account.unknown_fields
-    return Verdict(
+    return CheckVerdict(
         not fields,
         _joined((f"{quoted(name)} in {records} records" for name, records in fields.items()), ", ")
         or "No unknown fields",
@@ -305,11 +307,11 @@ def _unknown_fields(account: HourAccount) -> Verdict:
     )
 
 
-def _sent_again(commit: HourCommit, neighbours: Neighbours) -> Verdict:
+def _sent_again(commit: HourCommit, neighbours: Neighbours) -> CheckVerdict:
     damaged = [fault for hour, fault in neighbours.damaged.items() if hour in compared_with(commit.hour)]
     faults = [f"{len(damaged)} hours near it cannot be compared: {quoted(str(damaged[0]))}"] if damaged else []
     found = neighbours_sent_again(commit.hour, {**neighbours.accounts, commit.hour: commit.account})
-    return Verdict(
+    return CheckVerdict(
         not found and not faults,
         "; ".join([*([described(found)] if found else []), *faults])
         or f"No other hour within {NEIGHBOUR_DAYS} days holds the same records",
@@ -335,8 +337,8 @@ def _sent_again(commit: HourCommit, neighbours: Neighbours) -> Verdict:
     )
 
 
-def _grain_unique(faults: Sequence[Mapping[str, Any]]) -> Verdict:
-    return Verdict(
+def _grain_unique(faults: Sequence[Mapping[str, Any]]) -> CheckVerdict:
+    return CheckVerdict(
         not faults,
         f"{len(faults)} grain values stand more than once" if faults else "Every row is named by its grain",
         {
@@ -346,9 +348,9 @@ def _grain_unique(faults: Sequence[Mapping[str, Any]]) -> Verdict:
     )
 
 
-def _equals_silver(measures: Sequence[Measure]) -> Verdict:
+def _equals_silver(measures: Sequence[Measure]) -> CheckVerdict:
     unequal = [each for each in measures if each.gold != each.silver]
-    return Verdict(
+    return CheckVerdict(
         not unequal,
         "; ".join(f"{each.day} {each.name}: {each.gold} in Gold, {each.silver} in Silver" for each in unequal)
         or ("Adds up to Silver" if measures else MOVED),

@@ -51,7 +51,7 @@ BLOCKING_CHECKS = frozenset(("conservation_law", "partition_readable"))
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CheckVerdict:
     """What one check found in one hour."""
 
     passed: bool
@@ -65,7 +65,7 @@ class HourResult:
     """What a run says about one hour of an asset."""
 
     metadata: Mapping[str, Any]
-    verdicts: Mapping[str, Verdict]
+    verdicts: Mapping[str, CheckVerdict]
     """Check name -> what it found; every check of the asset."""
     data_version: str | None = None
     """Equal exactly when the hour's data is the same; None leaves it to Dagster."""

@@ -18,7 +18,7 @@ from event_pipeline.settings import PREFIX, Environment, load_settings
 
 if TYPE_CHECKING:
     from event_pipeline.infrastructure.deployment import Hooks, Wanted
-    from event_pipeline.infrastructure.stack import ChangeSet, Event, Stack, StackState
+    from event_pipeline.infrastructure.stack import ChangeSet, Stack, StackEvent, StackState
 
 stack_app = typer.Typer(
     name="stack",
@@ -251,7 +251,7 @@ class _Talk:
         else:
             self._view.note(line)
 
-    def show(self, event: Event) -> None:
+    def show(self, event: StackEvent) -> None:
         """Show a step of CloudFormation's."""
         from event_pipeline.reporting.stack import event_line
 

@@ -11,7 +11,7 @@ from event_pipeline.engines.aws.clients import ExpectedError
 from event_pipeline.errors import DataLossRefusedError, StackError, TransientError
 from event_pipeline.infrastructure.errors import StackOptionError
 from event_pipeline.infrastructure.shipment import GENERATOR_KEY, KEY_PARAMETERS, Shipment, pack
-from event_pipeline.infrastructure.stack import ChangeSet, Event, Operation, ShowEvent, Stack, StackState
+from event_pipeline.infrastructure.stack import ChangeSet, Operation, ShowEvent, Stack, StackEvent, StackState
 from event_pipeline.infrastructure.template import Template
 
 ARTIFACTS_BUCKET = "ArtifactsBucket"
@@ -102,7 +102,7 @@ def compare(stack: Stack, template: Template, wanted: Wanted) -> ChangeSet | Non
 
 def destroy(
     stack: Stack, approve: Callable[[StackState, bool], None], hooks: Hooks, *, delete_data: bool
-) -> list[Event]:
+) -> list[StackEvent]:
     """Delete the stack and return the steps that skipped a resource that is still there. Data stays unless asked.
 
     `approve` gets the stack and whether its data goes, too; it returns when that may be done.
@@ -134,7 +134,7 @@ def destroy(
     return [event for event in _deleted(stack, state, hooks) if _is_there(stack, event)]
 
 
-def _is_there(stack: Stack, event: Event) -> bool:
+def _is_there(stack: Stack, event: StackEvent) -> bool:
     if event.type != "AWS::S3::Bucket":
         return True
     name = event.physical_id
@@ -175,7 +175,7 @@ def _must_be_deleted(state: StackState) -> bool:
     return state.status == "DELETE_FAILED" or (state.was_never_made and state.status != "REVIEW_IN_PROGRESS")
 
 
-def _deleted(stack: Stack, state: StackState, hooks: Hooks) -> list[Event]:
+def _deleted(stack: Stack, state: StackState, hooks: Hooks) -> list[StackEvent]:
     """Wait for a deletion and return the steps that skipped a resource."""
     ended = _wait(stack, state.id, hooks)
     if ended.status != "DELETE_COMPLETE":

@@ -98,7 +98,7 @@ class ChangeSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StackEvent:
     """One step of an operation."""
 
     id: str
@@ -121,7 +121,7 @@ class Event:
         return self.status.endswith("_FAILED") and self.type != _STACK and not self.reason.startswith(_CANCELLED)
 
 
-ShowEvent = Callable[[Event], None]
+ShowEvent = Callable[[StackEvent], None]
 
 
 class Stack:
@@ -334,7 +334,7 @@ class Stack:
                 self._token_ended = True
             show(event)
 
-    def last_operation(self, stack_id: str) -> list[Event]:
+    def last_operation(self, stack_id: str) -> list[StackEvent]:
         """Return the steps of the last operation, first one first."""
         steps = []
         for event in self._events(stack_id):
@@ -361,12 +361,12 @@ class Stack:
             f"{first.reason} -- {_remedy(first.reason)}. {_WAY_OUT}"
         )
 
-    def _events(self, stack_id: str) -> Iterator[Event]:
+    def _events(self, stack_id: str) -> Iterator[StackEvent]:
         """Yield every event, newest first."""
         pages = self.aws.pages("cloudformation", "describe_stack_events", self._place, StackName=stack_id)
         for page in pages:
             for each in page["StackEvents"]:
-                yield Event(
+                yield StackEvent(
                     each["EventId"],
                     each.get("LogicalResourceId", ""),
                     each.get("ResourceType", ""),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from event_pipeline.alerts.conditions import Finding, Severity
+from event_pipeline.alerts.conditions import AlertFinding, Severity
 from event_pipeline.alerts.delivery import Delivered
 from event_pipeline.alerts.messages import RUNBOOK, SUBJECTS_SHOWN
 from event_pipeline.alerts.state import AlertState
@@ -17,7 +17,7 @@ from event_pipeline.settings import Settings
 _STYLES = {Severity.CRITICAL: FAULT, Severity.WARNING: WARNING, Severity.INFO: NOTE}
 
 
-def print_findings(findings: Sequence[Finding], state: AlertState, settings: Settings, console: Console) -> None:
+def print_findings(findings: Sequence[AlertFinding], state: AlertState, settings: Settings, console: Console) -> None:
     """Print what holds now, since when it has been told, and what the channels have not taken yet."""
     for finding in findings:
         alert = state.alerts.get(finding.kind)

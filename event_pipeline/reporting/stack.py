@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from event_pipeline.infrastructure.shipment import KEY_PARAMETERS
-from event_pipeline.infrastructure.stack import Change, ChangeSet, Event, Operation, StackState
+from event_pipeline.infrastructure.stack import Change, ChangeSet, Operation, StackEvent, StackState
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
 
@@ -43,7 +43,7 @@ def _fate(change: Change) -> str:
     return known.get(change.replacement, change.replacement)
 
 
-def event_line(event: Event) -> str:
+def event_line(event: StackEvent) -> str:
     """Return one step of CloudFormation's as a line."""
     return f"{event.status}  {event.resource} ({event.type})" + (f": {event.reason}" if event.reason else "")
 
@@ -74,7 +74,7 @@ def _print_pairs(title: str, pairs: Sequence[tuple[str, str]], console: Console)
         console.print(lay_out(("name", "value"), pairs, left=("name", "value"), title=title))
 
 
-def print_left_behind(kept: Sequence[Event], console: Console) -> None:
+def print_left_behind(kept: Sequence[StackEvent], console: Console) -> None:
     """Say what a removed stack left, and how to use it or get rid of it."""
     if not kept:
         console.print("nothing is left behind", style=GOOD)

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 from event_pipeline.alerts.conditions import (
+    AlertFinding,
     AlertKind,
     DayFacts,
     Facts,
     FailedRun,
-    Finding,
     FinishedBackfill,
     Severity,
     backfill_reports,
@@ -33,7 +33,7 @@ HOUR = Hour.parse("2025-12-07T22")
 SETTINGS = load_settings(expected_objects=1)
 
 
-def found(given: Facts) -> dict[AlertKind, Finding]:
+def found(given: Facts) -> dict[AlertKind, AlertFinding]:
     """Findings by kind."""
     return {finding.kind: finding for finding in find(given, SETTINGS)}
 

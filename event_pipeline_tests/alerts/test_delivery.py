@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from event_pipeline.alerts.channels import WebhookChannel, channels_of
-from event_pipeline.alerts.conditions import AlertKind, Finding, Severity
+from event_pipeline.alerts.conditions import AlertFinding, AlertKind, Severity
 from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, Told, load_state, tell
-from event_pipeline.alerts.messages import Event, alert_message, as_slack, as_text
+from event_pipeline.alerts.messages import AlertEvent, alert_message, as_slack, as_text
 from event_pipeline.alerts.state import Seen
 from event_pipeline.engines.open import open_document
 from event_pipeline.errors import DeliveryError, PipelineError
@@ -23,7 +23,7 @@ from event_pipeline_tests.alerts.facts import NOW
 from event_pipeline_tests.receiver import DRIP, DROP, ECHO, SILENT, Receiver
 
 HOUR = Hour.parse("2025-12-07T22")
-FINDING = Finding(
+FINDING = AlertFinding(
     AlertKind.QUARANTINE_SHARE,
     Severity.CRITICAL,
     "More than 5.00% of the records quarantined in 1 hour (2025-12-07T22)",
@@ -46,7 +46,7 @@ class Desk:
         self.document = open_document(self.settings, ALERTS_DOCUMENT)
         self.now = NOW
 
-    def look(self, *findings: Finding, after: timedelta = timedelta(0)) -> Told:
+    def look(self, *findings: AlertFinding, after: timedelta = timedelta(0)) -> Told:
         self.now += after
         channels = channels_of(self.settings, LOG)
         return tell(
@@ -207,7 +207,7 @@ def test_a_process_that_dies_while_it_delivers_costs_one_repeat_under_the_same_i
 
 def test_nobody_listening_is_an_error_without_the_address(receiver: Receiver) -> None:
     address = urlsplit("http://127.0.0.1:1/services/s3cr3t")
-    message = alert_message("id/1", Event.RAISED, FINDING, (), load_settings(), NOW)
+    message = alert_message("id/1", AlertEvent.RAISED, FINDING, (), load_settings(), NOW)
     with pytest.raises(DeliveryError) as refused:
         WebhookChannel(address, 1).send(message)
     assert "ConnectionRefusedError" in str(refused.value)
@@ -229,7 +229,7 @@ def test_a_topic_that_cannot_be_reached_is_tried_again_like_any_channel(
 
 def test_slack_gets_blocks_with_escaped_text_and_links() -> None:
     settings = load_settings(dagster_url="https://dagster.example/", runbook_url="https://docs.example/runbook")
-    slack = as_slack(alert_message("q/1", Event.RAISED, FINDING, (), settings, NOW))
+    slack = as_slack(alert_message("q/1", AlertEvent.RAISED, FINDING, (), settings, NOW))
 
     header, section, context = slack["blocks"]
     assert header["text"]["text"].startswith(":red_circle: Raised: More than 5.00% of the records quarantined")
@@ -248,7 +248,7 @@ def test_slack_gets_blocks_with_escaped_text_and_links() -> None:
 
 
 def test_a_message_as_text_says_it_all_in_its_first_line() -> None:
-    message = alert_message("q/1", Event.RAISED, FINDING, (), load_settings(), NOW)
+    message = alert_message("q/1", AlertEvent.RAISED, FINDING, (), load_settings(), NOW)
     assert as_text(message).splitlines() == [
         "[critical, raised] More than 5.00% of the records quarantined in 1 hour (2025-12-07T22)",
         "  2025-12-07T22: 9.00%: 9 of 100 records, most <not_json> & co (9)",

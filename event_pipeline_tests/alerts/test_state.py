@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from event_pipeline.alerts.conditions import AlertKind, Finding, Report, Severity, cannot_look
-from event_pipeline.alerts.messages import Event, Message
+from event_pipeline.alerts.conditions import AlertFinding, AlertKind, Report, Severity, cannot_look
+from event_pipeline.alerts.messages import AlertEvent, Message
 from event_pipeline.alerts.state import AlertState, Seen, advance
 from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import Hour, HourRange
@@ -37,16 +37,16 @@ class Watch:
         return [each.message for each in self.state.outbox if each.message.message_id not in before]
 
 
-def unreadable(hours: tuple[Hour, ...]) -> Finding:
+def unreadable(hours: tuple[Hour, ...]) -> AlertFinding:
     """A finding about some hours."""
     subjects = {str(hour): "1 object" for hour in hours}
     kind = AlertKind.UNREADABLE_OBJECTS
-    return Finding(kind, Severity.WARNING, f"{len(hours)} hours", subjects, "ask", kind, str(hours[-1]))
+    return AlertFinding(kind, Severity.WARNING, f"{len(hours)} hours", subjects, "ask", kind, str(hours[-1]))
 
 
 def test_an_alert_is_told_once_while_it_stays_as_it_is() -> None:
     watch = Watch()
-    assert [each.event for each in watch.look(HOUR)] == [Event.RAISED]
+    assert [each.event for each in watch.look(HOUR)] == [AlertEvent.RAISED]
     assert [watch.look(HOUR, minutes=60) for _ in range(48)] == [[]] * 48
 
 
@@ -56,7 +56,7 @@ def test_an_alert_is_resolved_when_its_cause_has_been_gone_for_a_while() -> None
     assert watch.look(minutes=9) == []
     assert watch.look(minutes=1) == []
     (resolved,) = watch.look()
-    assert (resolved.event, resolved.severity, resolved.advice) == (Event.RESOLVED, Severity.INFO, "")
+    assert (resolved.event, resolved.severity, resolved.advice) == (AlertEvent.RESOLVED, Severity.INFO, "")
     assert resolved.lines[-1] == "open from 2025-12-08 02:30 to 2025-12-08 02:31 UTC"
     assert (raised.message_id, resolved.message_id) == (
         "unreadable_objects-20251208T023000Z/1",
@@ -71,7 +71,7 @@ def test_an_alert_that_grows_is_told_again_after_waits_that_double() -> None:
     for count in range(1, 201):
         events += watch.look(*HourRange(HOUR, HOUR.plus(count)), minutes=60)
     # Raised; an hour later; 2, 4, 8, 16 and then 24 hours after the last one.
-    assert [each.event for each in events] == [Event.RAISED] + [Event.GROWN] * 12
+    assert [each.event for each in events] == [AlertEvent.RAISED] + [AlertEvent.GROWN] * 12
     assert events[1].lines[-1] == "1 more since the last message, open since 2025-12-08 02:30 UTC"
     assert "and 195 more" not in events[1].lines
 
@@ -88,7 +88,7 @@ def test_a_cause_that_comes_and_goes_makes_few_messages() -> None:
     for minute in range(24 * 60):
         told += watch.look(*[HOUR] if minute % 12 == 0 else [])
     # Settling takes 10 minutes once, then 20: what comes back every 12 minutes stays open.
-    assert [each.event for each in told] == [Event.RAISED, Event.RESOLVED, Event.RAISED]
+    assert [each.event for each in told] == [AlertEvent.RAISED, AlertEvent.RESOLVED, AlertEvent.RAISED]
 
 
 def test_hours_too_old_to_be_looked_at_are_not_called_healed() -> None:
@@ -112,7 +112,7 @@ def test_what_cannot_be_read_is_raised_and_leaves_other_alerts_as_they_are() -> 
     assert set(watch.state.alerts) == {AlertKind.UNREADABLE_OBJECTS, AlertKind.CANNOT_LOOK}
     watch.look(HOUR, minutes=10)
     (resolved,) = watch.look(HOUR)
-    assert (resolved.kind, resolved.event) == (AlertKind.CANNOT_LOOK, Event.RESOLVED)
+    assert (resolved.kind, resolved.event) == (AlertKind.CANNOT_LOOK, AlertEvent.RESOLVED)
 
 
 def test_a_message_that_was_not_delivered_is_replaced_by_the_newer_one_about_the_same_alert() -> None:
@@ -121,7 +121,7 @@ def test_a_message_that_was_not_delivered_is_replaced_by_the_newer_one_about_the
     watch.look(minutes=10)
     watch.look()
     (waiting,) = watch.state.outbox
-    assert waiting.message.event is Event.RESOLVED
+    assert waiting.message.event is AlertEvent.RESOLVED
     assert waiting.message.lines[0] == "2025-12-07T22: 1 object"
 
 
@@ -139,7 +139,7 @@ def test_losing_the_state_costs_one_repeat() -> None:
     watch = Watch()
     watch.look(HOUR)
     watch.state = AlertState()
-    assert [each.event for each in watch.look(HOUR)] == [Event.RAISED]
+    assert [each.event for each in watch.look(HOUR)] == [AlertEvent.RAISED]
     assert watch.look(HOUR) == []
 
 

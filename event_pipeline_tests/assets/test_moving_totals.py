@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.assets.checks import MOVED, gold_verdicts
-from event_pipeline.assets.results import Verdict
+from event_pipeline.assets.results import CheckVerdict
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.gold import GoldRefresher
 from event_pipeline.rules.hour import Hour
@@ -35,7 +35,7 @@ def silver(engine: LocalEngine, hour: Hour) -> None:
     engine.register_hours([hour])
 
 
-def verdict(engine: LocalEngine, table: GoldTable) -> Verdict:
+def verdict(engine: LocalEngine, table: GoldTable) -> CheckVerdict:
     """What the check finds of the day."""
     return gold_verdicts(engine, table, [DAY], {})[DAY]["equals_silver"]
 

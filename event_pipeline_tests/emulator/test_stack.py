@@ -16,7 +16,7 @@ from event_pipeline.cli import main
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.infrastructure.deployment import Hooks, Wanted, deploy
-from event_pipeline.infrastructure.stack import ChangeSet, Event, Stack
+from event_pipeline.infrastructure.stack import ChangeSet, Stack, StackEvent
 from event_pipeline.infrastructure.template import load_template
 from event_pipeline.reporting.doctor import examine
 from event_pipeline.reporting.findings import Level
@@ -357,7 +357,7 @@ def test_a_deployment_that_was_left_is_waited_for_and_goes_on(aws: EmulatedAws, 
     wanted, said = Wanted({}, None, root / "wheels"), list[str]()
     held = aws.hold_next("glue.CreateJob")
 
-    def leave(event: Event) -> None:
+    def leave(event: StackEvent) -> None:
         raise KeyboardInterrupt
 
     def approve(change_set: ChangeSet) -> None:

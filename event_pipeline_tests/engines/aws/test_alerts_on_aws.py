@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from event_pipeline.alerts.channels import channels_of
-from event_pipeline.alerts.conditions import AlertKind, Finding, Severity
+from event_pipeline.alerts.conditions import AlertFinding, AlertKind, Severity
 from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, load_state, tell
 from event_pipeline.alerts.state import AlertState, Seen
 from event_pipeline.automation.alerting import look
@@ -28,7 +28,7 @@ from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import EmulatedAws
 
 NOW = datetime(2025, 12, 8, 2, 30, tzinfo=UTC)
-FINDING = Finding(
+FINDING = AlertFinding(
     AlertKind.LOST_OBJECTS,
     Severity.WARNING,
     "Raw objects of published hours are gone in 1 hour — “2025-12-07T22”\nand more",
