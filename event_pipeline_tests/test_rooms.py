@@ -13,6 +13,7 @@ import pytest
 import event_pipeline
 
 PACKAGE = "event_pipeline"
+CHECKOUT = Path(event_pipeline.__file__).parents[1]
 FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"rules"}),),
     (frozenset({"errors"}), frozenset({"settings"}), frozenset({"generator"}), frozenset({"shipped"})),
@@ -116,6 +117,25 @@ def place(room: str) -> tuple[int, frozenset[str]]:
 
 def test_every_module_has_a_room() -> None:
     assert {name for name in sources() if not room_of(name)} == {PACKAGE}
+
+
+def test_contributing_draws_the_floors() -> None:
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    drawn = text.split("## Where things go")[1].split("```text\n")[1].split("```")[0]
+    floors = [{room for rooms in floor for room in rooms} for floor in reversed(FLOORS)]
+    assert [set(line.split()) for line in drawn.splitlines()] == floors
+
+
+def test_the_readme_names_every_room() -> None:
+    layout = (CHECKOUT / "README.md").read_text(encoding="utf-8").split("## Layout")[1].split("```")[1]
+    named = set(re.findall(r"^  (\w+)(?:/|[.]py) ", layout, re.MULTILINE))
+    assert named == {room for floor in FLOORS for rooms in floor for room in rooms}
+
+
+@pytest.mark.parametrize("room", sorted({name.split(".")[1] for name in sources() if name.count(".") > 1}))
+def test_a_room_says_what_does_not_belong_there(room: str) -> None:
+    said = ast.get_docstring(ast.parse(sources()[f"{PACKAGE}.{room}"])) or ""
+    assert "Not here: " in said
 
 
 def test_no_two_classes_have_one_name() -> None:

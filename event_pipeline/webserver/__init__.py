@@ -2,4 +2,5 @@
 
 `python -m event_pipeline.webserver` is `dagster-webserver` with the guard; `event_pipeline.webserver.dev` is
 `dagster dev` with it. Dagster itself is imported by those two alone: they are processes of their own.
+Not here: pages of our own; Dagster has them all.
 """
