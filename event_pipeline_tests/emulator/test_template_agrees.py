@@ -134,7 +134,7 @@ def answers() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             return
 
     with HTTPServer(("127.0.0.1", 0), Taker) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/", received
         server.shutdown()

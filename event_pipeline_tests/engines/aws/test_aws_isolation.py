@@ -41,37 +41,42 @@ def key(aws: EmulatedAws, settings: Settings) -> str:
     return [land(aws, settings, hour, 0, [event(hour), purchase(hour, 1)]) for hour in HOURS][1]
 
 
-def built(engine: AwsEngine) -> tuple[list[Hour], dict[Hour, PipelineError]]:
-    """Build the range; return the hours that were built, and those that failed."""
+def built(engine: AwsEngine, wanted: HourRange = HOURS) -> tuple[list[Hour], dict[Hour, PipelineError]]:
+    """Build a range; return the hours that were built, and those that failed."""
     hours, failures = list[Hour](), dict[Hour, PipelineError]()
     try:
-        for build in engine.build_silver(list(HOURS), progress=lambda _: None):
+        for build in engine.build_silver(list(wanted), progress=lambda _: None):
             hours.append(build.commit.hour)
     except HoursFailedError as failed:
         failures = failed.failures
     return hours, failures
 
 
-@pytest.mark.parametrize("kind", UNREADABLE)
 @pytest.mark.parametrize("spark", [False, pytest.param(True, marks=pytest.mark.spark)])
-def test_an_object_that_s3_does_not_give_costs_its_own_hour_alone(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings, key: str, kind: str, spark: bool
+def test_objects_that_s3_does_not_give_cost_their_own_hours_alone(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, spark: bool
 ) -> None:
-    answer, said = UNREADABLE[kind]
-    aws.fail_next("s3.GetObject", answer, None, containing=key, caller="job")
-    hours, failures = built(engine)
+    hours = HourRange(HOUR, HOUR.plus(len(UNREADABLE) + 2))
+    keys = {hour: land(aws, settings, hour, 0, [event(hour), purchase(hour, 1)]) for hour in hours}
+    first, *bad, last = hours
+    kinds = dict(zip(bad, UNREADABLE, strict=True))
+    for hour, kind in kinds.items():
+        aws.fail_next("s3.GetObject", UNREADABLE[kind][0], None, containing=keys[hour], caller="job")
+    found, failures = built(engine, hours)
 
-    assert hours == HEALTHY
-    assert list(failures) == [BAD]
-    assert re.search(f"{BAD}: .*{key}.*{said}.*; logs: https://", str(failures[BAD])), failures
-    assert isinstance(failures[BAD], TransientError) is (kind == "gone")
-    if spark and kind != "gone":
-        assert re.search("let the job's role read it|restore it", str(failures[BAD]))
-    engine.register_hours(HEALTHY)
+    assert found == [first, last]
+    assert sorted(failures) == bad
+    for hour, kind in kinds.items():
+        said = str(failures[hour])
+        assert re.search(f"{hour}: .*{keys[hour]}.*{UNREADABLE[kind][1]}.*; logs: https://", said), said
+        assert isinstance(failures[hour], TransientError) is (kind == "gone")
+        if spark and kind != "gone":
+            assert re.search("let the job's role read it|restore it", said)
+    engine.register_hours([first, last])
     assert engine.query("SELECT count(*) AS n FROM silver.events").to_pylist() == [{"n": 4}]
     aws.faults.clear()
-    again, failures = built(engine)
-    assert (sorted(again), failures) == (list(HOURS), {})
+    again, failures = built(engine, hours)
+    assert (sorted(again), failures) == (list(hours), {})
 
 
 def test_a_damaged_commit_record_costs_its_own_hour_alone(
