@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from event_pipeline import cli
 from event_pipeline.automation import runs
 from event_pipeline.cli import EXIT_CODES, main
+from event_pipeline.commands import dev
 from event_pipeline.commands.options import ExitCode
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
@@ -658,4 +658,4 @@ def test_dev_starts_dagster_over_the_same_data(run: Run, root: Path, monkeypatch
     assert environment["DAGSTER_HOME"] == str(root / "dagster")
     assert environment["EVENT_PIPELINE_ROOT"] == str(root)
     assert (root / "dagster" / "dagster.yaml").is_file()
-    assert cli.WORKSPACE.is_file()
+    assert dev.WORKSPACE.is_file()

@@ -25,8 +25,8 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
         frozenset({"infrastructure"}),
     ),
     (frozenset({"automation"}),),
-    (frozenset({"reporting"}),),
-    (frozenset({"definitions"}), frozenset({"commands"}), frozenset({"webserver"})),
+    (frozenset({"reporting"}), frozenset({"webserver"})),
+    (frozenset({"definitions"}), frozenset({"commands"})),
     (frozenset({"cli"}),),
 )
 """From the ground up; a module imports its own room and what lies on lower floors."""

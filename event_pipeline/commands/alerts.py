@@ -14,10 +14,10 @@ from event_pipeline.errors import PipelineError
 from event_pipeline.reporting.terminal import PrintableFormatter, messages, output
 from event_pipeline.settings import Settings, load_settings
 
-alerts_app = typer.Typer(invoke_without_command=True)
+commands = typer.Typer(name="alerts", invoke_without_command=True)
 
 
-@alerts_app.callback()
+@commands.callback()
 def alerts(
     context: typer.Context,
     send: Annotated[
@@ -51,7 +51,7 @@ def alerts(
         raise typer.Exit(ExitCode.NOT_HELD)
 
 
-@alerts_app.command()
+@commands.command()
 def test() -> None:
     """Send a test message through every channel that is set, and say which took it. Ends with 1 when one did not."""
     from event_pipeline.alerts.channels import channels_of

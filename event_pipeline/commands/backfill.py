@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from event_pipeline.automation.backfills import BackfillPlan
 
-backfill_app = typer.Typer(no_args_is_help=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+commands = typer.Typer(name="backfill", no_args_is_help=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the backfill, as `backfill status` shows it.")]
 
 
-@backfill_app.callback(invoke_without_command=True)
+@commands.callback(invoke_without_command=True)
 def backfill(
     context: typer.Context,
     first: FromOption = None,
@@ -59,7 +59,7 @@ def backfill(
     _start(planned, settings)
 
 
-@backfill_app.command()
+@commands.command()
 def status(
     backfill_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One backfill; without it, all.")] = None,
 ) -> None:
@@ -73,7 +73,7 @@ def status(
     print_backfills(found, output())
 
 
-@backfill_app.command()
+@commands.command()
 def pause(backfill_id: IdArgument) -> None:
     """Take queued runs back; those that run go on to their end."""
     from event_pipeline.automation.backfills import pause_backfill
@@ -86,7 +86,7 @@ def pause(backfill_id: IdArgument) -> None:
     )
 
 
-@backfill_app.command()
+@commands.command()
 def resume(backfill_id: IdArgument) -> None:
     """Go on with a paused, cancelled or failed backfill: exactly the hours that are still due."""
     from event_pipeline.automation.backfills import hours_to_resume
@@ -99,7 +99,7 @@ def resume(backfill_id: IdArgument) -> None:
         _start(planned, settings, backfill_id)
 
 
-@backfill_app.command()
+@commands.command()
 def cancel(backfill_id: IdArgument) -> None:
     """Take queued runs back and stop those that run; hours that are committed stay."""
     from event_pipeline.automation.backfills import cancel_backfill

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from event_pipeline.infrastructure.deployment import Hooks, Wanted
     from event_pipeline.infrastructure.stack import ChangeSet, Stack, StackEvent, StackState
 
-stack_app = typer.Typer(
+commands = typer.Typer(
     name="stack",
     help="Create, update, look at and remove what the pipeline needs on AWS: one CloudFormation stack.",
     no_args_is_help=True,
@@ -61,7 +61,7 @@ LOSE_DATA = "lose data"
 """What a person types when a change may end data."""
 
 
-@stack_app.command()
+@commands.command()
 def deploy(
     name: NameOption = DEFAULT_NAME,
     region: RegionOption = None,
@@ -101,7 +101,7 @@ def deploy(
     sys.stdout.write(exports)
 
 
-@stack_app.command()
+@commands.command()
 def diff(
     name: NameOption = DEFAULT_NAME,
     region: RegionOption = None,
@@ -123,7 +123,7 @@ def diff(
         print_change_set(change_set, name, stack.aws.settings.aws_region, output())
 
 
-@stack_app.command()
+@commands.command()
 def status(name: NameOption = DEFAULT_NAME, region: RegionOption = None) -> None:
     """Show where the stack stands, its outputs, and whether it runs the code of this checkout."""
     from event_pipeline.infrastructure.shipment import stale_keys
@@ -143,7 +143,7 @@ def status(name: NameOption = DEFAULT_NAME, region: RegionOption = None) -> None
         raise typer.Exit(ExitCode.NOT_HELD)
 
 
-@stack_app.command()
+@commands.command()
 def destroy(
     name: NameOption = DEFAULT_NAME,
     region: RegionOption = None,

@@ -1,0 +1,48 @@
+"""`event-pipeline dev`: the Dagster UI and daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from event_pipeline import shipped
+from event_pipeline.reporting.terminal import WARNING, messages
+from event_pipeline.settings import load_settings
+from event_pipeline.shipped import shipped_file
+
+WORKSPACE = shipped_file(shipped.WORKSPACE_YAML)
+"""The code location: the same for every way in which the UI is started."""
+
+
+def dev(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address that the Dagster UI listens at.")] = "127.0.0.1",
+) -> None:
+    """Start the Dagster UI and daemon over the same data; Ctrl-C ends both."""
+    from event_pipeline.automation.dagster_storage import storage_faults
+    from event_pipeline.automation.resources import place
+    from event_pipeline.automation.runs import prepare_instance
+    from event_pipeline.webserver.guard import exposure_warning, is_loopback
+
+    loaded = load_settings()
+    with storage_faults(loaded.dagster_home):
+        prepare_instance(loaded).dispose()
+    # The data folder stands in the environment, absolute: Dagster starts processes of its own, in other folders.
+    environment = os.environ | {
+        "DAGSTER_HOME": str(loaded.dagster_home),
+        "EVENT_PIPELINE_ROOT": str(loaded.root.absolute()),
+    }
+    # Dagster would announce its successor of this command. -P, and the same for its processes: no module is imported
+    # from the folder in which somebody happens to be.
+    environment["PYTHONSAFEPATH"] = "1"
+    command = [sys.executable, "-P", "-W", "ignore:Function `dev_command`", "-m", "event_pipeline.webserver.dev"]
+    command += ["-w", str(WORKSPACE), "-h", host, "-p", str(port)]
+    console = messages()
+    console.print(f"Dagster UI: http://{f'[{host}]' if ':' in host else host}:{port} over {place(loaded)}")
+    if not is_loopback(host):
+        console.print(exposure_warning(host), style=WARNING)
+    # Replaced, not started: signals reach Dagster itself, which stops its processes in order.
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted

@@ -1,0 +1,98 @@
+"""`event-pipeline generate`: synthetic raw objects for the data folder."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import count
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from event_pipeline.commands.options import UsageError
+from event_pipeline.engines.open import open_engine
+from event_pipeline.generator.options import GeneratorOptions, Shape
+from event_pipeline.reporting.terminal import messages, output, progress
+from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.settings import Environment, Settings, load_settings
+
+if TYPE_CHECKING:
+    from event_pipeline.generator import GeneratedObject
+
+
+def generate(
+    start: Annotated[str | None, typer.Option(metavar="HOUR", help="First hour, UTC: 2025-12-07T00.")] = None,
+    hours: Annotated[int, typer.Option(min=1, max=8784, help="Hours to write.")] = 1,
+    events_per_file: Annotated[int, typer.Option(help="Records of every object.")] = 5000,
+    files_per_hour: Annotated[int, typer.Option(help="Objects of every hour.")] = 12,
+    seed: Annotated[int, typer.Option(help="Equal arguments write equal bytes; another seed, other events.")] = 7,
+    shape: Annotated[Shape, typer.Option(help="original: all uniform. realistic: days, sessions, funnels.")] = (
+        Shape.ORIGINAL
+    ),
+    bad_share: Annotated[float, typer.Option(help="Share of records that break a rule, 0 to 1.")] = 0,
+    duplicate_share: Annotated[float, typer.Option(help="Share of records that repeat an earlier one.")] = 0,
+    late_share: Annotated[float, typer.Option(help="Share of records that belong to another hour.")] = 0,
+    broken_objects: Annotated[int, typer.Option(help="Objects that cannot be read, of all that are written.")] = 0,
+    live: Annotated[bool, typer.Option("--live", help="Write one object now and then one every few seconds.")] = False,
+    every: Annotated[int, typer.Option(metavar="SECONDS", help="With --live: seconds between two objects.")] = 5,
+    objects: Annotated[
+        int | None, typer.Option("--count", metavar="N", help="With --live: objects to write; else there is no end.")
+    ] = None,
+    if_empty: Annotated[bool, typer.Option("--if-empty", help="Do nothing when there are raw objects.")] = False,
+) -> None:
+    """Write synthetic raw objects below <root>/raw, byte-identical for equal arguments."""
+    options = GeneratorOptions(
+        events_per_file, files_per_hour, seed, shape, bad_share, duplicate_share, late_share, broken_objects
+    )
+    settings = load_settings()
+    if if_empty and open_engine(settings).list_raw_hours():
+        messages().print(f"{_raw_place(settings)} holds raw objects already: nothing generated")
+        return
+    if live:
+        if start is not None:
+            raise UsageError("--live writes objects of the present: leave --start out")
+        _generate_live(settings, options, every, objects)
+    elif start is None:
+        raise UsageError("--start is missing: --start 2025-12-07T00 begins with that hour, --live writes now")
+    else:
+        _generate_hours(settings, options, Hour.parse(start), hours)
+
+
+def _raw_place(settings: Settings) -> str:
+    """Say where the engine of the settings looks for raw objects."""
+    if settings.env is Environment.AWS:
+        return f"s3://{settings.raw_bucket}/{settings.raw_prefix}"
+    return str(settings.raw_folder)
+
+
+def _generate_hours(settings: Settings, options: GeneratorOptions, first: Hour, hours: int) -> None:
+    from event_pipeline.generator import generate
+    from event_pipeline.reporting.generated import print_generated, print_not_read
+
+    if first < settings.first_partition or first.start > datetime.now(UTC):
+        raise UsageError(
+            f"--start {first}: allowed is from the first partition {settings.first_partition} "
+            f"(EVENT_PIPELINE_FIRST_PARTITION) to the present hour {Hour.containing(datetime.now(UTC))}"
+        )
+    folder = settings.raw_folder
+    landing_hours = HourRange(first, first.plus(hours))
+    with progress(total=len(landing_hours) * options.files_per_hour) as view:
+        written = count(1)
+
+        def show(made: GeneratedObject) -> None:
+            view.step(f"writing raw objects of {Hour.containing(made.landed)}", next(written))
+
+        totals = generate(folder, landing_hours, options, show)
+    print_generated(totals, folder, output())
+    print_not_read(settings, folder, messages())
+
+
+def _generate_live(settings: Settings, options: GeneratorOptions, every: int, objects: int | None) -> None:
+    from event_pipeline.generator import generate_live
+    from event_pipeline.reporting.generated import object_line, print_generated, print_not_read
+
+    folder = settings.raw_folder
+    with progress() as view:
+        view.step(f"one raw object every {every} s into {folder}; Ctrl-C ends it")
+        totals = generate_live(folder, every, options, objects, lambda made: view.note(object_line(made)))
+    print_generated(totals, folder, output())
+    print_not_read(settings, folder, messages())

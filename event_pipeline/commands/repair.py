@@ -1,0 +1,15 @@
+"""`event-pipeline repair`: the catalog shows what is committed."""
+
+from __future__ import annotations
+
+from event_pipeline.commands.options import FromOption, ToOption, hour_range
+from event_pipeline.engines.open import open_engine
+from event_pipeline.reporting.terminal import output
+from event_pipeline.settings import load_settings
+
+
+def repair(first: FromOption = None, end: ToOption = None) -> None:
+    """Make the catalog agree with the commit records, of a range or of everything, and say what changed."""
+    from event_pipeline.reporting.repair import print_changes
+
+    print_changes(open_engine(load_settings()).repair(hour_range(first, end)), output())

@@ -1,0 +1,48 @@
+"""`event-pipeline status`: how far every landing hour has come."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from event_pipeline.commands.options import FromOption, ToOption, hour_range
+from event_pipeline.engines.open import open_pipeline
+from event_pipeline.reporting.terminal import output, quiet_when_reader_leaves
+from event_pipeline.settings import load_settings
+
+
+class StatusFormat(StrEnum):
+    """How the status is written."""
+
+    GRID = "grid"
+    JSON = "json"
+
+
+def status(
+    first: FromOption = None,
+    end: ToOption = None,
+    status_format: Annotated[StatusFormat, typer.Option("--format", help="grid for people, json for programs.")] = (
+        StatusFormat.GRID
+    ),
+) -> None:
+    """Show where every landing hour stands: raw objects, commit record, catalog, Gold and Dagster's last run."""
+    from event_pipeline.automation.dagster_storage import latest_run_states
+    from event_pipeline.reporting.status import print_status, read_status, status_as_json
+
+    settings = load_settings()
+    shown = read_status(
+        open_pipeline(settings),
+        datetime.now(UTC),
+        hour_range(first, end),
+        latest_run_states(settings.dagster_home),
+    )
+    with quiet_when_reader_leaves():
+        if status_format is StatusFormat.JSON:
+            sys.stdout.write(json.dumps(status_as_json(shown), indent=1).replace("\x7f", "\\u007f") + "\n")
+        else:
+            print_status(shown, output())
