@@ -30,6 +30,8 @@ def aws(monkeypatch: pytest.MonkeyPatch, root: Path) -> Iterator[EmulatedAws]:
     # Other tests run the script itself: here its starts of Spark would take most of the time.
     plain = replace(script_artifact(), content=Path(plain_job.__file__).read_bytes())
     monkeypatch.setattr(shipment, "script_artifact", lambda: plain)
+    # A result still has several pages; the oracle reads all of it twice.
+    monkeypatch.setattr(smoke_aws, "DIRTY", replace(smoke_aws.DIRTY, events_per_file=400))
     monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(root))
     with EmulatedAws() as account:
         for name, value in account.environment().items():
