@@ -307,6 +307,8 @@ class AwsEngine:
         )
         try:
             found = {row["name"]: row["found"] for row in self.query(counts).to_pylist()}
+        except TransientError:
+            raise
         except PipelineError as error:
             return [f"{commit.hour.hive_path} cannot be read: {error}"]
         faults = []

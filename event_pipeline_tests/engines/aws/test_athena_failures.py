@@ -14,6 +14,8 @@ from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.athena_failures import query_failure, start_refusal
 from event_pipeline.errors import LimitError, PipelineError, QueryError, StorageError, TransientError
 from event_pipeline_tests.emulator import AwsError, EmulatedAws
+from event_pipeline_tests.engines.aws.pipeline import silver
+from event_pipeline_tests.pipeline import HOUR
 
 GLUE_DENIED = (
     "Insufficient permissions to execute the query. User: arn:aws:sts::123456789012:assumed-role/orchestrator/x is not "
@@ -205,6 +207,14 @@ def test_the_engine_tells_failures_of_queries_apart(
 def test_a_query_that_athena_queues_again_by_itself_ends_well(aws: EmulatedAws, engine: AwsEngine) -> None:
     aws.fail_next_query("Query exhausted resources", retryable=True, system=True, queued_again=True)
     assert engine.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
+
+
+def test_a_count_that_fails_in_passing_says_nothing_of_the_partition(aws: EmulatedAws, engine: AwsEngine) -> None:
+    silver(engine, HOUR)
+    aws.fail_next_query("Query exhausted resources", retryable=True, system=True)
+    with pytest.raises(TransientError):
+        engine.partition_faults(HOUR)
+    assert engine.partition_faults(HOUR) == []
 
 
 def ended(state: str, reason: str | None, error: dict[str, Any] | None) -> dict[str, Any]:
