@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
@@ -12,21 +11,18 @@ from sqlglot import exp
 from event_pipeline.engines.aws.athena import Athena
 from event_pipeline.engines.aws.catalog import GlueCatalog, hour_values_of
 from event_pipeline.engines.aws.costs import Meter
-from event_pipeline.engines.aws.sql import Source, Written, check_columns, typed
+from event_pipeline.engines.aws.sql import ROWS_NAME, Source, Written, check_columns, data_file, stored_file, typed
 from event_pipeline.engines.aws.storage import Bucket, StoredObject
-from event_pipeline.engines.commit import DataFile
 from event_pipeline.engines.decisions import new_run_id
 from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_relations
 from event_pipeline.errors import StorageError, TransientError
 from event_pipeline.rules.contract import Column
-from event_pipeline.rules.silver_files import PARQUET_OPTIONS
 from event_pipeline.settings import Settings
 
 _MOST_UNLOADS = 3
 """Attempts at one query whose target holds other files than its manifest names."""
 _COMPACTED_BYTES = 64 << 20
 """Files of UNLOAD that are together no larger become one; larger ones are worth a request each."""
-_COMPACTED_NAME = "rows.parquet"
 
 
 class AthenaSql:
@@ -103,22 +99,15 @@ class AthenaSql:
             except (pa.ArrowException, OSError) as error:
                 raise StorageError(f"{self._lake.url(each.key)}: Athena's file cannot be read: {error}") from error
             check_columns(self._lake.url(each.key), content.schema, columns)
-            files.append(_data_file(table, each.key, content.num_rows, found[0]))
+            files.append(data_file(table, each.key, content.num_rows, found[0]))
             tables.append(content)
         if len(files) > 1 and sum(file.size for file in files) <= _COMPACTED_BYTES:
             run_id, tables = new_run_id(), [pa.concat_tables(tables)]
-            sink = pa.BufferOutputStream()
-            pq.write_table(tables[0], sink, **PARQUET_OPTIONS)
-            body, key = sink.getvalue().to_pybytes(), f"{prefix_of(run_id)}{_COMPACTED_NAME}"
-            self._lake.write(key, body)
+            compacted = stored_file(self._lake, table, f"{prefix_of(run_id)}{ROWS_NAME}", tables[0])
             # Nobody was ever told of them. Where this breaks off, they are an abandoned build for housekeeping.
             self._lake.delete(file.path for file in files)
-            files = [_data_file(table, key, tables[0].num_rows, body)]
+            files = [compacted]
         return Written(run_id, tuple(files), tables)
-
-
-def _data_file(table: str, key: str, rows: int, body: bytes) -> DataFile:
-    return DataFile(table, key, rows, len(body), hashlib.sha256(body).hexdigest())
 
 
 def _select(source: Source) -> exp.Query:

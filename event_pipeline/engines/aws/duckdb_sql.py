@@ -5,7 +5,6 @@ Files of the lake never change, so each is copied once for all that one refresh 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -13,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from event_pipeline.engines.aws.pool_builder import HOST_FOLDER
-from event_pipeline.engines.aws.sql import Source, Written, check_columns, typed
+from event_pipeline.engines.aws.sql import ROWS_NAME, Source, Written, check_columns, stored_file, typed
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import Measure
 from event_pipeline.engines.commit import DataFile
@@ -31,7 +28,6 @@ from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import Column, Table
 from event_pipeline.rules.query import GoldTable
-from event_pipeline.rules.silver_files import PARQUET_OPTIONS
 from event_pipeline.settings import Settings
 
 
@@ -93,11 +89,7 @@ class DuckDbSql:
         run_id = new_run_id()
         if not rows.num_rows:
             return Written(run_id, (), ())
-        sink = pa.BufferOutputStream()
-        pq.write_table(rows, sink, **PARQUET_OPTIONS)
-        body, key = sink.getvalue().to_pybytes(), f"{prefix_of(run_id)}rows.parquet"
-        self._lake.write(key, body)
-        file = DataFile(table, key, rows.num_rows, len(body), hashlib.sha256(body).hexdigest())
+        file = stored_file(self._lake, table, f"{prefix_of(run_id)}{ROWS_NAME}", rows)
         return Written(run_id, (file,), (rows,))
 
     # -- checks of what the catalog shows

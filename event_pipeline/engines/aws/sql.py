@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from sqlglot import exp
 
+from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.commit import DataFile
 from event_pipeline.errors import StorageError
 from event_pipeline.rules.arrow import arrow_type
 from event_pipeline.rules.contract import Column, Table
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.silver_files import PARQUET_OPTIONS
 
+ROWS_NAME = "rows.parquet"
+"""The one file of what was written here rather than by Athena."""
 _SQL_TYPES = {"string": "VARCHAR", "int": "INTEGER"}
 
 
@@ -101,6 +107,20 @@ def typed(query: exp.Query, columns: Sequence[Column]) -> exp.Query:
     if relations is not None:
         outer.set("with_", relations)
     return outer
+
+
+def stored_file(lake: Bucket, table: str, key: str, rows: pa.Table) -> DataFile:
+    """Write rows to one Parquet file of the lake and describe it for a commit record."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, **PARQUET_OPTIONS)
+    body = sink.getvalue().to_pybytes()
+    lake.write(key, body)
+    return data_file(table, key, rows.num_rows, body)
+
+
+def data_file(table: str, key: str, rows: int, body: bytes) -> DataFile:
+    """Describe a file of these bytes for a commit record."""
+    return DataFile(table, key, rows, len(body), hashlib.sha256(body).hexdigest())
 
 
 def check_columns(place: str, schema: pa.Schema, columns: Sequence[Column]) -> None:
