@@ -10,31 +10,18 @@ import pytest
 
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.generator import GeneratorOptions, Shape, generate
+from event_pipeline.generator import generate
 from event_pipeline.reporting.answers import named_query
 from event_pipeline.rules.contract import HOUR_TABLES
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.emulator import EmulatedAws
-from event_pipeline_tests.engines.aws.pipeline import World
+from event_pipeline_tests.engines.aws.pipeline import AROUND_MIDNIGHT, DIRTY, World
 from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR
 from event_pipeline_tests.pipeline import in_order, purchase, write_object
 from event_pipeline_tests.trino.server import MOST_STAGES, TrinoServer
 from event_pipeline_tests.trino.statements import TrinoStatements
-
-AROUND_MIDNIGHT = HourRange(Hour.parse("2025-12-07T23"), Hour.parse("2025-12-08T01"))
-DIRTY = GeneratorOptions(
-    events_per_file=150,
-    files_per_hour=4,
-    seed=11,
-    shape=Shape.REALISTIC,
-    bad_share=0.2,
-    duplicate_share=0.15,
-    late_share=0.2,
-    broken_objects=3,
-)
-
 
 pytestmark = pytest.mark.trino
 

@@ -8,11 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from event_pipeline.engines.base import Engine, SilverBuild
-from event_pipeline.rules.hour import Hour
+from event_pipeline.generator import GeneratorOptions, Shape
+from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings
 from event_pipeline_tests import oracle
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.pipeline import assert_agrees_with_oracle, build, write_object
+
+AROUND_MIDNIGHT = HourRange(Hour.parse("2025-12-07T23"), Hour.parse("2025-12-08T01"))
+DIRTY = GeneratorOptions(
+    events_per_file=150,
+    files_per_hour=4,
+    seed=11,
+    shape=Shape.REALISTIC,
+    bad_share=0.2,
+    duplicate_share=0.15,
+    late_share=0.2,
+    broken_objects=3,
+)
+"""Hours of two days with everything that can be wrong with records and objects."""
 
 
 @dataclass

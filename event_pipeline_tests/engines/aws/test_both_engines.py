@@ -18,7 +18,7 @@ import pytest
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.base import SilverOutcome
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.generator import GeneratorOptions, Shape, generate
+from event_pipeline.generator import generate
 from event_pipeline.reporting.answers import named_query
 from event_pipeline.rules.contract import HOUR_TABLES
 from event_pipeline.rules.framing import wrongly_framed
@@ -28,21 +28,10 @@ from event_pipeline.rules.resent import SentAgain, neighbours_sent_again
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.conftest import AWS, AWS_WITH_SPARK
-from event_pipeline_tests.engines.aws.pipeline import World
+from event_pipeline_tests.engines.aws.pipeline import AROUND_MIDNIGHT, DIRTY, World
 from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR
 from event_pipeline_tests.pipeline import HOUR, event, in_order, purchase, rows, write_object
 
-AROUND_MIDNIGHT = HourRange(Hour.parse("2025-12-07T23"), Hour.parse("2025-12-08T01"))
-DIRTY = GeneratorOptions(
-    events_per_file=150,
-    files_per_hour=4,
-    seed=11,
-    shape=Shape.REALISTIC,
-    bad_share=0.2,
-    duplicate_share=0.15,
-    late_share=0.2,
-    broken_objects=3,
-)
 JUST_AFTER_MIDNIGHT = AROUND_MIDNIGHT.last
 YESTERDAY, TODAY = Hour.parse("2025-12-07T10"), Hour.parse("2025-12-08T10")
 
