@@ -96,9 +96,9 @@ def test_the_link_to_the_logs_is_of_the_partition_and_of_the_group_that_the_job_
     update = {name: job[name] for name in ("Role", "Command", "GlueVersion", "NonOverridableArguments")}
     prefix = {"--custom-logGroup-prefix": "/own/prefix"}
     glue.update_job(JobName=settings.glue_job, JobUpdate={**update, "DefaultArguments": prefix})
+    aws.unseen_for(0)
     held = aws.hold_next_run()
     glue.start_job_run(JobName=settings.glue_job, Arguments={"--plan": "s3://none/none", "--token": "t"})
-    aws.unseen_for(0)
     engine = AwsEngine(settings)
     job_of_settings = GlueJob(engine._aws, settings.model_copy(update={"aws_region": region}), *[engine._artifacts] * 2)
     held.wait_until_reached()
