@@ -32,7 +32,7 @@ def build_definitions(
     """
     settings = settings or load_settings()
     gold_tables = load_gold_tables(gold_folder)
-    assets = pipeline_assets(settings, gold_folder)
+    assets = pipeline_assets(settings, gold_folder, engine.place.kinds if engine else None)
     hourly_pipeline = hourly_pipeline_job(assets)
     housekeeping = housekeeping_job(settings)
     return dg.Definitions(

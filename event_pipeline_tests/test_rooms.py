@@ -44,6 +44,11 @@ THIRD_PARTY = {
 }
 """What a room may import from outside the standard library; the rooms that are not named choose for themselves."""
 
+KNOW_PLACES = {"settings", "infrastructure", "engines", f"{PACKAGE}.commands.stack"}
+"""Rooms and modules that may name Environment.AWS: they define, deploy or are the places to run."""
+USE_ENGINES = {"infrastructure", "engines", f"{PACKAGE}.commands.stack"}
+"""Rooms and modules that may import from inside of an engine."""
+
 
 def sources() -> dict[str, str]:
     """Source of every module of the package, by dotted name."""
@@ -146,6 +151,45 @@ def test_no_two_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, set()).add(re.sub(r"[.]engines[.](local|aws)[.].*", ".engine", module))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def knowledge_of_places(modules: Mapping[str, str]) -> list[str]:
+    """Return every module that tests for AWS, or imports an engine's inside, and should ask the engine instead."""
+    inside = (f"{PACKAGE}.engines.aws", f"{PACKAGE}.engines.local")
+    faults = []
+    for name, source in sorted(modules.items()):
+        if not {name, room_of(name)} & KNOW_PLACES and "Environment.AWS" in expressions(source):
+            faults.append(f"{name} names Environment.AWS")
+        if not {name, room_of(name)} & USE_ENGINES:
+            faults += [f"{name} imports {target}" for target in imported(source) if target.startswith(inside)]
+    return faults
+
+
+def expressions(source: str) -> set[str]:
+    """Return every attribute that a source names, as it is written."""
+    return {ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)}
+
+
+def test_what_a_place_alone_knows_is_asked_of_the_engine() -> None:
+    assert knowledge_of_places(sources()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "caught"),
+    [
+        ("reporting.answers", "on_aws = settings.env is Environment.AWS", True),
+        ("commands.cost", "def f():\n    from event_pipeline.engines.aws import AwsEngine", True),
+        ("reporting.doctor", "import event_pipeline.engines.local.layout", True),
+        ("alerts.facts", "if TYPE_CHECKING:\n    from event_pipeline.engines.aws.costs import StepCost", True),
+        ("commands.stack", "from event_pipeline.engines.aws.clients import Aws", False),
+        ("infrastructure.account", "from event_pipeline.engines.aws.clients import Aws", False),
+        ("infrastructure.environment", "said = Environment.AWS.value", False),
+        ("engines.place", "match settings.env:\n    case Environment.AWS:\n        pass", False),
+        ("reporting.answers", "from event_pipeline.engines.place import place_of", False),
+    ],
+)
+def test_a_room_that_knows_places_is_caught(module: str, source: str, caught: bool) -> None:
+    assert bool(knowledge_of_places({f"{PACKAGE}.{module}": source})) == caught
 
 
 def test_imports_go_down_only() -> None:

@@ -18,6 +18,7 @@ from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.assets.silver import PARTITIONS
 from event_pipeline.engines.base import Engine, GoldRefresh
 from event_pipeline.engines.decisions import isolated
+from event_pipeline.engines.place import AssetKinds
 from event_pipeline.errors import PipelineError, TransientError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable
@@ -38,16 +39,16 @@ class GoldConfig(dg.Config):
     force: bool = Field(default=False, description="Make partials and days again even if nothing has changed")
 
 
-def gold_assets(settings: Settings, folder: Path) -> list[dg.AssetsDefinition]:
+def gold_assets(settings: Settings, folder: Path, kinds: AssetKinds) -> list[dg.AssetsDefinition]:
     """Return one asset per `.sql` file of a folder.
 
     Raises:
         GoldFileError: a file does not have the layout.
     """
-    return [_gold_asset(table, folder / f"{table.name}.sql", settings) for table in load_gold_tables(folder)]
+    return [_gold_asset(table, folder / f"{table.name}.sql", settings, kinds) for table in load_gold_tables(folder)]
 
 
-def _gold_asset(table: GoldTable, path: Path, settings: Settings) -> dg.AssetsDefinition:
+def _gold_asset(table: GoldTable, path: Path, settings: Settings, kinds: AssetKinds) -> dg.AssetsDefinition:
     partitions = landing_hours(settings)
     grain = ", ".join(("event_date", *table.grain))
 
@@ -59,7 +60,7 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings) -> dg.AssetsDe
             "a landing hour aggregates that hour alone and folds every event day it touches."
         ),
         group_name="gold",
-        kinds={"duckdb", "parquet"},
+        kinds=set(kinds.gold),
         owners=OWNERS,
         pool=gold_pool(table.name),
         partitions_def=partitions,

@@ -14,6 +14,7 @@ from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.decisions import isolated
+from event_pipeline.engines.place import AssetKinds
 from event_pipeline.engines.state import as_built
 from event_pipeline.errors import PipelineError
 from event_pipeline.rules.accounting import RawListing
@@ -24,14 +25,14 @@ from event_pipeline.settings import Settings
 RAW_EVENTS = "raw_events"
 
 
-def raw_events_asset(settings: Settings) -> dg.AssetsDefinition:
+def raw_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefinition:
     """Return the asset `raw_events`."""
     partitions = landing_hours(settings)
 
     @dg.asset(
         name=RAW_EVENTS,
         group_name="bronze",
-        kinds={"json"},
+        kinds=set(kinds.raw),
         owners=OWNERS,
         partitions_def=partitions,
         backfill_policy=backfill_policy(settings),

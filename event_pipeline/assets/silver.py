@@ -26,6 +26,7 @@ from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.engines.base import Engine, PartitionChange, SilverBuild, SilverOutcome
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.decisions import isolated
+from event_pipeline.engines.place import AssetKinds
 from event_pipeline.errors import PipelineError
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour
@@ -47,7 +48,7 @@ class SilverConfig(dg.Config):
     )
 
 
-def silver_events_asset(settings: Settings) -> dg.AssetsDefinition:
+def silver_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefinition:
     """Return the asset `silver_events`."""
     partitions = landing_hours(settings)
 
@@ -55,7 +56,7 @@ def silver_events_asset(settings: Settings) -> dg.AssetsDefinition:
         name=SILVER,
         deps=[RAW_EVENTS],
         group_name="silver",
-        kinds={"python", "parquet"},
+        kinds=set(kinds.silver),
         owners=OWNERS,
         pool=SILVER_POOL,
         partitions_def=partitions,
@@ -81,7 +82,7 @@ def silver_events_asset(settings: Settings) -> dg.AssetsDefinition:
         `silver_partitions` registers them. Materializing an hour whose input and rules are unchanged does
         nothing. An hour that lost raw objects is not replaced unless the run's config allows it.
         """
-        with faults_explained(context), glue_runs_followed(context, engine, settings) as followed:
+        with faults_explained(context), glue_runs_followed(context, engine) as followed:
             hours, earlier = hours_left(context)
             builds, failures = dict[Hour, SilverBuild](), dict[Hour, PipelineError]()
             try:
@@ -112,7 +113,7 @@ def silver_events_asset(settings: Settings) -> dg.AssetsDefinition:
     return silver_events
 
 
-def silver_partitions_asset(settings: Settings) -> dg.AssetsDefinition:
+def silver_partitions_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefinition:
     """Return the asset `silver_partitions`."""
     partitions = landing_hours(settings)
 
@@ -120,7 +121,7 @@ def silver_partitions_asset(settings: Settings) -> dg.AssetsDefinition:
         name=PARTITIONS,
         deps=[SILVER],
         group_name="silver",
-        kinds={"table"},
+        kinds=set(kinds.partitions),
         owners=OWNERS,
         pool=SILVER_POOL,
         partitions_def=partitions,

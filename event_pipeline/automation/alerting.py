@@ -31,7 +31,7 @@ from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.errors import BrokenLawError, PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.hour import Hour, HourRange
-from event_pipeline.settings import Environment, Settings
+from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterEvent, DagsterInstance, DagsterRun
@@ -287,17 +287,12 @@ def _digest(engine: Engine, settings: Settings, state: AlertState, facts: Facts)
         unreadable=sum(len(each.unreadable) for each in accounts.values()),
         revenue=landed.revenue,
         missing=tuple(hour for hour in hours if hour not in accounts and hour >= settings.first_partition),
-        cost=_cost(engine, settings, hours),
+        cost=_cost(engine, hours),
     )
     found = {finding.kind.value for finding in find(facts, settings)}
     return [digest(str(day), totals, sorted(found | {kind.value for kind in state.alerts}))]
 
 
-def _cost(engine: Engine, settings: Settings, hours: HourRange) -> Decimal | None:
-    if settings.env is not Environment.AWS:
-        return None
-    from event_pipeline.engines.aws import AwsEngine
-
-    if not isinstance(engine, AwsEngine):
-        return None
-    return sum((step.cost.usd for step in engine.costs(hours)), Decimal(0))
+def _cost(engine: Engine, hours: HourRange) -> Decimal | None:
+    steps = engine.costs(hours)
+    return None if steps is None else sum((step.cost.usd for step in steps), Decimal(0))

@@ -10,9 +10,10 @@ from event_pipeline.assets.progress import HourProgress, silent
 from event_pipeline.automation.run_hours import process_tag
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.open import open_engine
+from event_pipeline.engines.place import place_of
 from event_pipeline.rules.printable import printable
 from event_pipeline.rules.query import GOLD_FOLDER
-from event_pipeline.settings import Environment, Settings
+from event_pipeline.settings import Settings
 
 
 def pipeline_resources(
@@ -22,6 +23,7 @@ def pipeline_resources(
     progress: HourProgress = silent,
 ) -> dict[str, dg.ResourceDefinition]:
     """Return the resources by key; without an engine, that of the settings is opened in each run's process."""
+    place = engine.place if engine else place_of(settings)
 
     def opened(context: dg.InitResourceContext) -> Engine:
         if context.run and context.instance:
@@ -30,15 +32,8 @@ def pipeline_resources(
         return engine or open_engine(settings, gold_folder)
 
     return {
-        "engine": dg.ResourceDefinition(opened, description=printable(f"Reads and writes {place(settings)}")),
+        "engine": dg.ResourceDefinition(opened, description=printable(f"Reads and writes {place.stores}")),
         "progress": dg.ResourceDefinition.hardcoded_resource(
             progress, description="Takes progress lines in the process that runs"
         ),
     }
-
-
-def place(settings: Settings) -> str:
-    """Say where the engine of the settings has its data."""
-    if settings.env is Environment.AWS:
-        return f"s3://{settings.lake_bucket}, in region {settings.aws_region}"
-    return f"the data folder {settings.root.absolute()}"

@@ -14,7 +14,7 @@ from event_pipeline.commands.options import FromOption, ToOption, UsageError, ho
 from event_pipeline.engines.open import open_pipeline
 from event_pipeline.reporting.terminal import WARNING, messages, output
 from event_pipeline.rules.hour import HourRange
-from event_pipeline.settings import Environment, Settings, load_settings
+from event_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -114,18 +114,17 @@ def _planned(settings: Settings, hours: HourRange) -> BackfillPlan:
     """Print what a backfill of some hours would do and cost, and return it."""
     from event_pipeline.automation.backfills import measured_speed, plan_backfill
     from event_pipeline.reporting.backfills import print_plan, print_time
+    from event_pipeline.reporting.costs import print_estimate
 
+    pipeline = open_pipeline(settings)
     with _storage(settings) as instance:
-        planned = plan_backfill(open_pipeline(settings), instance, datetime.now(UTC), hours)
+        planned = plan_backfill(pipeline, instance, datetime.now(UTC), hours)
         speed = measured_speed(instance)
     print_plan(planned, settings, output())
     if not planned.to_build:
         output().print("Nothing to build.")
-    elif settings.env is Environment.AWS:
-        from event_pipeline.engines.aws import AwsEngine
-        from event_pipeline.reporting.costs import print_estimate
-
-        print_estimate(AwsEngine(settings).estimate(planned.to_build), settings, output())
+    elif estimate := pipeline.engine.estimate(planned.to_build):
+        print_estimate(estimate, settings, output())
     else:
         print_time(planned, speed, output())
     return planned

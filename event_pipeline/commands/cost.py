@@ -9,8 +9,7 @@ import typer
 
 from event_pipeline.commands.options import FromOption, ToOption, UsageError, hour_range
 from event_pipeline.reporting.terminal import output
-from event_pipeline.rules.query import load_gold_tables
-from event_pipeline.settings import Environment, load_settings
+from event_pipeline.settings import load_settings
 
 
 def cost(
@@ -24,16 +23,20 @@ def cost(
     hours, loaded = hour_range(first, end), load_settings()
     if hours is None:
         raise UsageError("--from and --to are missing: say which landing hours")
-    if loaded.env is not Environment.AWS:
-        raise UsageError(f"nothing is billed with EVENT_PIPELINE_ENV={loaded.env}: costs are those of aws")
-    from event_pipeline.engines.aws import AwsEngine
-    from event_pipeline.engines.pipeline import Pipeline
+    from event_pipeline.engines.open import open_pipeline
     from event_pipeline.engines.state import DUE_STATES
     from event_pipeline.reporting.costs import print_costs, print_estimate
 
-    engine = AwsEngine(loaded)
-    if not dry_run:
-        print_costs(engine.costs(hours), hours, loaded, output())
-        return
-    states = Pipeline(engine, load_gold_tables(), loaded).states(datetime.now(UTC), hours)
-    print_estimate(engine.estimate([hour for hour in hours if states[hour] in DUE_STATES]), loaded, output())
+    pipeline = open_pipeline(loaded)
+    if dry_run:
+        states = pipeline.states(datetime.now(UTC), hours)
+        estimate = pipeline.engine.estimate([hour for hour in hours if states[hour] in DUE_STATES])
+        if estimate is not None:
+            print_estimate(estimate, loaded, output())
+            return
+    else:
+        entries = pipeline.engine.costs(hours)
+        if entries is not None:
+            print_costs(entries, hours, loaded, output())
+            return
+    raise UsageError(f"nothing is billed with EVENT_PIPELINE_ENV={loaded.env}: costs are those of aws")

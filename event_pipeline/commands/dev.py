@@ -23,8 +23,8 @@ def dev(
 ) -> None:
     """Start the Dagster UI and daemon over the same data; Ctrl-C ends both."""
     from event_pipeline.automation.dagster_storage import storage_faults
-    from event_pipeline.automation.resources import place
     from event_pipeline.automation.runs import prepare_instance
+    from event_pipeline.engines.place import place_of
     from event_pipeline.webserver.guard import exposure_warning, is_loopback
 
     loaded = load_settings()
@@ -41,7 +41,7 @@ def dev(
     command = [sys.executable, "-P", "-W", "ignore:Function `dev_command`", "-m", "event_pipeline.webserver.dev"]
     command += ["-w", str(WORKSPACE), "-h", host, "-p", str(port)]
     console = messages()
-    console.print(f"Dagster UI: http://{f'[{host}]' if ':' in host else host}:{port} over {place(loaded)}")
+    console.print(f"Dagster UI: http://{f'[{host}]' if ':' in host else host}:{port} over {place_of(loaded).stores}")
     if not is_loopback(host):
         console.print(exposure_warning(host), style=WARNING)
     # Replaced, not started: signals reach Dagster itself, which stops its processes in order.

@@ -10,10 +10,11 @@ import typer
 
 from event_pipeline.commands.options import UsageError
 from event_pipeline.engines.open import open_engine
+from event_pipeline.engines.place import place_of
 from event_pipeline.generator.options import GeneratorOptions, Shape
 from event_pipeline.reporting.terminal import messages, output, progress
 from event_pipeline.rules.hour import Hour, HourRange
-from event_pipeline.settings import Environment, Settings, load_settings
+from event_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from event_pipeline.generator import GeneratedObject
@@ -45,7 +46,7 @@ def generate(
     )
     settings = load_settings()
     if if_empty and open_engine(settings).list_raw_hours():
-        messages().print(f"{_raw_place(settings)} holds raw objects already: nothing generated")
+        messages().print(f"{place_of(settings).raw} holds raw objects already: nothing generated")
         return
     if live:
         if start is not None:
@@ -55,13 +56,6 @@ def generate(
         raise UsageError("--start is missing: --start 2025-12-07T00 begins with that hour, --live writes now")
     else:
         _generate_hours(settings, options, Hour.parse(start), hours)
-
-
-def _raw_place(settings: Settings) -> str:
-    """Say where the engine of the settings looks for raw objects."""
-    if settings.env is Environment.AWS:
-        return f"s3://{settings.raw_bucket}/{settings.raw_prefix}"
-    return str(settings.raw_folder)
 
 
 def _generate_hours(settings: Settings, options: GeneratorOptions, first: Hour, hours: int) -> None:
@@ -83,7 +77,7 @@ def _generate_hours(settings: Settings, options: GeneratorOptions, first: Hour, 
 
         totals = generate(folder, landing_hours, options, show)
     print_generated(totals, folder, output())
-    print_not_read(settings, folder, messages())
+    print_not_read(place_of(settings), messages())
 
 
 def _generate_live(settings: Settings, options: GeneratorOptions, every: int, objects: int | None) -> None:
@@ -95,4 +89,4 @@ def _generate_live(settings: Settings, options: GeneratorOptions, every: int, ob
         view.step(f"one raw object every {every} s into {folder}; Ctrl-C ends it")
         totals = generate_live(folder, every, options, objects, lambda made: view.note(object_line(made)))
     print_generated(totals, folder, output())
-    print_not_read(settings, folder, messages())
+    print_not_read(place_of(settings), messages())

@@ -11,11 +11,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.finding import Finding
+from event_pipeline.engines.place import Place
 from event_pipeline.errors import PipelineError, StorageError
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.contract import Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
+from event_pipeline.settings import SilverBuilderKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,6 +43,59 @@ class Cost:
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What one step used for one landing hour."""
+
+    hour: Hour
+    step: str
+    """`silver`, or a Gold table as `gold.<name>`."""
+    run_id: str
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What building some landing hours would start, and about what it would cost."""
+
+    builder: SilverBuilderKind
+    hours: int
+    objects: int
+    raw_bytes: int
+    glue_runs: int
+    glue_minutes: Decimal
+    """Of all runs one after the other."""
+    queries: int
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFolder:
+    """Where a job that works elsewhere and whoever follows it leave messages for each other."""
+
+    s3_client: Any
+    """boto3's."""
+    bucket: str
+    prefix: str
+    """Ends with a slash; nothing else is below it."""
+    delete: Callable[[], None]
+    """Deletes all that is below it.
+
+    Raises:
+        PipelineError: it cannot be listed or deleted.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class JobFollower:
+    """Somebody who follows the jobs that an engine starts elsewhere; the engine knows nothing of Dagster."""
+
+    arguments: Callable[[MessageFolder], Mapping[str, str]]
+    """Called once before a job is started, and not for one that is found: further arguments, `--name` -> value."""
+    started: Callable[[str, str], None]
+    """Called with the id of the run that is waited for and the link to its logs."""
 
 
 class SilverOutcome(StrEnum):
@@ -181,6 +237,25 @@ class ResultStream:
 
 class Engine(Protocol):
     """One place the pipeline runs on. Calls are idempotent and may run beside themselves."""
+
+    @property
+    def place(self) -> Place:
+        """Say where the data is and what runs the assets; reads nothing."""
+
+    def examine(self) -> Iterator[Finding]:
+        """Look for damage of what this place alone has, and of what it publishes; changes nothing."""
+
+    def costs(self, hours: HourRange) -> list[StepCost] | None:
+        """Return what the steps of a range of landing hours used, as it was recorded; None where nothing is billed."""
+
+    def estimate(self, hours: Sequence[Hour]) -> Estimate | None:
+        """Return what building some hours would start and about cost; None where nothing is billed.
+
+        Lists raw objects and starts nothing.
+        """
+
+    def followed_by(self, follower: JobFollower) -> Engine:
+        """Return this engine with somebody who follows the jobs that it starts elsewhere."""
 
     def list_raw(self, hour: Hour) -> RawListing:
         """List the raw objects of an hour; reads no content. An hour without objects is an empty listing."""

@@ -26,9 +26,6 @@ _NOT_ELSEWHERE: tuple[tuple[type[exp.Expression], str], ...] = (
 )
 
 
-DATABASES = ("bronze", "silver", "gold", "ops")
-"""Databases of Athena that a person's query may read; the embedded engine has no bronze."""
-
 _CHANGING = (
     exp.Into,
     exp.DML,

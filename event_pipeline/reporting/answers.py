@@ -11,15 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.engines.base import Engine
+from event_pipeline.engines.place import Place
 from event_pipeline.errors import QueryError
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import QUIET
 from event_pipeline.rules.contract import HOUR_TABLES, Column
-from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.rules.query import GoldTable
-from event_pipeline.settings import Environment, Settings
-
-_FOLDERS = {"raw": "what landed, never changed", "lake": "Parquet files and commit records", "dagster": "runs"}
 
 ROWS_SHOWN = 12
 """Rows of one answer; a line below it says how to get the others."""
@@ -94,30 +91,10 @@ def _cell(column: Column, value: Any) -> Text:
     return Text(str(value))
 
 
-def print_places(settings: Settings, console: Console) -> None:
+def print_places(place: Place, console: Console) -> None:
     """Print where the data is and how to ask it more."""
-    on_aws = settings.env is Environment.AWS
-    where = f"S3 and Glue, region {settings.aws_region}" if on_aws else str(settings.root.absolute())
     console.print()
-    console.print(f"The data lies in {where}", style="bold")
-    for place, meaning in _places_on_aws(settings) if on_aws else _folders(settings):
-        console.print(Text.assemble(f"  {place}", (f"  {meaning}", QUIET)), soft_wrap=True)
+    console.print(f"The data lies in {place.name}", style="bold")
+    for part, meaning in place.parts:
+        console.print(Text.assemble(f"  {part}", (f"  {meaning}", QUIET)), soft_wrap=True)
     console.print('  event-pipeline query "SELECT * FROM ops.hour_ledger"   event-pipeline status', style=QUIET)
-
-
-def _folders(settings: Settings) -> list[tuple[str, str]]:
-    return [(str(settings.root.absolute() / name), meaning) for name, meaning in _FOLDERS.items()]
-
-
-def _places_on_aws(settings: Settings) -> list[tuple[str, str]]:
-    # It brings sqlglot along, which the embedded engine does without.
-    from event_pipeline.engines.dialect import DATABASES
-
-    databases = ", ".join(f"{settings.database_prefix}{name}" for name in DATABASES)
-    return [
-        (f"s3://{settings.raw_bucket}/{settings.raw_prefix}{RAW_ROOT}", "what landed, never changed"),
-        (f"s3://{settings.lake_bucket}/", "Parquet files and commit records"),
-        (f"s3://{settings.artifacts_bucket}/", "the Glue job's code and plans, results of queries"),
-        (f"Athena workgroup {settings.athena_workgroup}", f"asks the databases {databases}"),
-        (str(settings.dagster_home), "runs of Dagster, on this machine"),
-    ]

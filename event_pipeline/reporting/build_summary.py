@@ -39,7 +39,7 @@ def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeO
         else:
             console.print("Nothing to build: every closed hour is up to date.")
         print_newest_answers(engine, pipeline.gold_tables, console)
-        print_places(settings, console)
+        print_places(engine.place, console)
     finally:
         # What kept the run from publishing often keeps its answers from being read: the reason must not be lost.
         _print_left_hours(plan, settings.first_partition, messages())

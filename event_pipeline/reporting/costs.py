@@ -9,8 +9,7 @@ from decimal import Decimal
 from rich.console import Console
 from rich.table import Table
 
-from event_pipeline.engines.aws.costs import Estimate, StepCost
-from event_pipeline.engines.base import Cost
+from event_pipeline.engines.base import Cost, Estimate, StepCost
 from event_pipeline.reporting.terminal import QUIET
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings, SilverBuilderKind
@@ -51,7 +50,7 @@ def print_estimate(estimate: Estimate, settings: Settings, console: Console) -> 
 
 
 def _glue_runs(estimate: Estimate, settings: Settings) -> str:
-    if settings.builder is SilverBuilderKind.POOL:
+    if estimate.builder is SilverBuilderKind.POOL:
         return "no Glue run (the host of Dagster builds)"
     return (
         f"{estimate.glue_runs:,} Glue runs of {settings.glue_workers} x {settings.glue_worker_type} workers, about "

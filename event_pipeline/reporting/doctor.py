@@ -6,7 +6,7 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -15,16 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from event_pipeline.automation.dagster_storage import RunState, check_home, latest_run_states, limit_faults_of_home
-from event_pipeline.engines.base import Engine, PartitionChange
-from event_pipeline.engines.local.catalog import Catalog
-from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
-from event_pipeline.errors import PipelineError, StorageError
-from event_pipeline.reporting.findings import Finding, Level
+from event_pipeline.engines.base import Engine
+from event_pipeline.engines.finding import Finding, Level, guarded
+from event_pipeline.errors import StorageError
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING, printable_text
 from event_pipeline.rules.framing import wrongly_framed
 from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.rules.query import load_gold_tables
-from event_pipeline.settings import Environment, Settings
+from event_pipeline.settings import Settings
 from event_pipeline.shipped import SHIPPED_FILES, missing_files
 
 LOW_DISK_BYTES = 2 << 30
@@ -34,41 +32,24 @@ FULL_DISK_BYTES = 200 << 20
 
 
 def examine(settings: Settings, engine: Engine) -> list[Finding]:
-    """Look at the program, the data folder and Dagster's storage; changes nothing but a passing temporary file."""
-    layout = Layout(settings.root)
-    on_aws = settings.env is Environment.AWS
-    # On AWS this machine keeps Dagster's runs alone.
-    folder, subject = (settings.dagster_home, "folder of Dagster's runs") if on_aws else (layout.root, "data folder")
-    findings = [*_program(), _writable(folder, subject), _free_disk(folder)]
-    findings += _account(settings, engine) if on_aws else _data_folder(layout, engine)
-    findings.append(_guarded("Dagster", lambda: _dagster(settings)))
-    findings.append(_guarded("concurrency", lambda: _concurrency(settings)))
+    """Look at the program, the data and Dagster's storage; changes nothing but a passing temporary file."""
+    place = engine.place
+    findings = [*_program(), _writable(place.folder, place.folder_name), _free_disk(place.folder)]
+    if place.deployed:
+        findings += _account(settings)
+    findings.append(guarded("raw objects", lambda: _raw_objects(engine)))
+    findings.append(guarded("commit records", lambda: _commit_records(engine)))
+    findings += engine.examine()
+    findings.append(guarded("Dagster", lambda: _dagster(settings)))
+    findings.append(guarded("concurrency", lambda: _concurrency(settings)))
     return findings
 
 
-def _data_folder(layout: Layout, engine: Engine) -> list[Finding]:
-    """Look at what lies on this machine's disk."""
-    findings = [_guarded("data folder layout", lambda: _layout_version(layout))]
-    if findings[0].level is Level.FAIL:
-        return findings
-    findings.append(_guarded("raw objects", lambda: _raw_objects(engine)))
-    catalog = _guarded("catalog", lambda: _catalog(layout))
-    findings += [catalog, _guarded("commit records", lambda: _commit_records(engine))]
-    if catalog.level is Level.OK and findings[-1].level is Level.OK:
-        findings.append(_guarded("published builds", lambda: _published(engine, layout)))
-    return findings
+def _account(settings: Settings) -> list[Finding]:
+    # boto3 takes longer to load than the other findings take together.
+    from event_pipeline.infrastructure.account import account_checks
 
-
-def _account(settings: Settings, engine: Engine) -> list[Finding]:
-    """Look at what is deployed on AWS."""
-    # boto3 and what needs it are not installed everywhere.
-    from event_pipeline.reporting.aws_doctor import account_checks
-
-    findings = [_guarded(subject, check) for subject, check in account_checks(settings, load_gold_tables())]
-    findings.append(_guarded("raw objects", lambda: _raw_objects(engine)))
-    findings.append(_guarded("commit records", lambda: _commit_records(engine)))
-    findings.append(_guarded("published builds", lambda: _entries(engine)))
-    return findings
+    return [guarded(subject, check) for subject, check in account_checks(settings, load_gold_tables())]
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
@@ -81,13 +62,6 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
         if each.remedy:
             table.add_row("", "", printable_text(Text(each.remedy, style=styles[each.level])))
     console.print(table)
-
-
-def _guarded(subject: str, check: Callable[[], Finding]) -> Finding:
-    try:
-        return check()
-    except (PipelineError, OSError) as error:
-        return Finding(Level.FAIL, subject, str(error))
 
 
 def _program() -> Iterator[Finding]:
@@ -146,11 +120,6 @@ def _existing(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if each.exists())
 
 
-def _layout_version(layout: Layout) -> Finding:
-    layout.check_version()
-    return Finding(Level.OK, "data folder layout", f"version {LAYOUT_VERSION}")
-
-
 def _raw_objects(engine: Engine) -> Finding:
     listings = engine.list_raw_hours().values()
     objects, size = sum(len(each.objects) for each in listings), sum(each.raw_bytes for each in listings)
@@ -160,17 +129,6 @@ def _raw_objects(engine: Engine) -> Finding:
         found += f"; {len(unmatched):,} keys are not read, first: {unmatched[0]}"
         return Finding(Level.WARN, "raw objects", found, remedy)
     return Finding(Level.OK, "raw objects", found)
-
-
-def _catalog(layout: Layout) -> Finding:
-    if not layout.catalog.exists():
-        return Finding(Level.OK, "catalog", "not made yet; the first command that needs it makes it")
-    catalog = Catalog(layout.catalog)
-    if not catalog.is_complete():
-        remedy = "`event-pipeline repair` rebuilds it from the commit records"
-        return Finding(Level.FAIL, "catalog", f"{layout.catalog}: tables are missing", remedy)
-    catalog.check()
-    return Finding(Level.OK, "catalog", f"{layout.catalog} is sound")
 
 
 def _commit_records(engine: Engine) -> Finding:
@@ -186,55 +144,6 @@ def _commit_records(engine: Engine) -> Finding:
         found += f"; records of wrongly framed objects are lost in {hours_text(framed)}"
         return Finding(Level.WARN, "commit records", found, "`event-pipeline verify` names them, and what to do")
     return Finding(Level.OK, "commit records", found)
-
-
-def _published(engine: Engine, layout: Layout) -> Finding:
-    subject, commits, registered = "published builds", engine.hour_commits(), engine.registered_runs()
-    repair = "`event-pipeline repair` makes the catalog agree with the commit records"
-    uncommitted = [hour for hour in registered if hour not in commits]
-    if uncommitted:
-        return Finding(Level.FAIL, subject, f"no commit record stands behind {hours_text(uncommitted)}", repair)
-    gone = [
-        (hour, path)
-        for hour, commit in commits.items()
-        for path in (layout.lake / file.path for file in commit.files)
-        if not path.is_file()
-    ]
-    if gone:
-        hours = sorted({hour for hour, _ in gone})
-        remedy = "`event-pipeline run --force --from HOUR --to HOUR` builds them again from raw"
-        return Finding(Level.FAIL, subject, f"files of {hours_text(hours)} are gone, first: {gone[0][1]}", remedy)
-    kept = {hour: commit for hour, commit in commits.items() if commit.retired_at is None}
-    unregistered = [hour for hour, commit in kept.items() if registered.get(hour) != commit.run_id]
-    if unregistered:
-        return Finding(Level.FAIL, subject, f"queries do not see {hours_text(unregistered)}", repair)
-    if differing := engine.disagreements():
-        return Finding(Level.FAIL, subject, _named(differing), repair)
-    found = f"queries see all {len(kept):,} committed hours"
-    if len(kept) < len(commits):
-        found += f"; {len(commits) - len(kept):,} more are past their retention"
-    known = {commit.run_id for commit in commits.values()}
-    orphans = [run for run in layout.runs.glob("hours/*/*/*/*/*") if run.name not in known]
-    if orphans:
-        found += f"; {len(orphans):,} replaced or unfinished builds lie beside them (`event-pipeline housekeeping`)"
-    return Finding(Level.OK, subject, found)
-
-
-def _entries(engine: Engine) -> Finding:
-    """Compare the catalog with the commit records, as repair does."""
-    subject = "published builds"
-    if differing := engine.disagreements():
-        remedy = "`event-pipeline repair` makes the catalog agree with the commit records"
-        return Finding(Level.FAIL, subject, _named(differing), remedy)
-    return Finding(Level.OK, subject, "the catalog shows what the commit records say")
-
-
-def _named(differing: Sequence[PartitionChange]) -> str:
-    first = differing[0]
-    return (
-        f"{len(differing):,} catalog entries are not what the commit records say, first: {first.table} "
-        f"{first.partition}: {first.reason}"
-    )
 
 
 def _dagster(settings: Settings) -> Finding:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from rich.console import Console
 
+from event_pipeline.engines.place import Place
 from event_pipeline.generator import GeneratedObject, GeneratedTotals
 from event_pipeline.reporting.terminal import GOOD, WARNING
 from event_pipeline.rules.hour import RAW_ROOT
-from event_pipeline.settings import Environment, Settings
 
 
 def print_generated(totals: GeneratedTotals, folder: Path, console: Console) -> None:
@@ -38,13 +37,11 @@ def object_line(made: GeneratedObject) -> str:
     return f"{made.key}: {content}, {made.size:,} bytes"
 
 
-def print_not_read(settings: Settings, folder: Path, console: Console) -> None:
-    """Say that the pipeline on AWS does not read what the generator wrote here, and how it would."""
-    if settings.env is Environment.AWS:
-        raw = f"s3://{settings.raw_bucket}/{settings.raw_prefix}"
+def print_not_read(place: Place, console: Console) -> None:
+    """Say that the pipeline does not read what the generator wrote on this machine, and how it would."""
+    if place.upload:
         console.print(
-            f"EVENT_PIPELINE_ENV=aws reads {raw}{RAW_ROOT} and none of these files: upload them with "
-            f"aws s3 sync {shlex.quote(str(folder))} {raw}",
+            f"The pipeline reads {place.raw}{RAW_ROOT} and none of these files: upload them with {place.upload}",
             style=WARNING,
             soft_wrap=True,
         )

@@ -11,7 +11,7 @@ import pytest
 
 import event_pipeline
 from event_pipeline.engines.aws.clients import PERMITTED_AS
-from event_pipeline.reporting.role_needs import needs_of_analysts, needs_of_the_job, needs_of_the_orchestrator
+from event_pipeline.infrastructure.role_needs import needs_of_analysts, needs_of_the_job, needs_of_the_orchestrator
 from event_pipeline.settings import Settings
 from event_pipeline_tests.infra.checks import statements
 from event_pipeline_tests.infra.template import ACCOUNT, REGION, TEMPLATE, Template

@@ -9,13 +9,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from decimal import Decimal
 
 from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import Cost
+from event_pipeline.engines.base import Cost, Estimate, StepCost
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind
@@ -42,17 +42,6 @@ _COPIES_PER_TABLE_AND_HOUR = 30
 """With DuckDB: Silver of the hour, and the partials of a day and of its neighbours, copied for one refresh."""
 _WRITES_PER_HOUR = 90
 """LIST and PUT requests of one landing hour in all steps, Glue's and Athena's own among them."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepCost:
-    """What one step used for one landing hour."""
-
-    hour: Hour
-    step: str
-    """`silver`, or a Gold table as `gold.<name>`."""
-    run_id: str
-    cost: Cost
 
 
 class Meter:
@@ -149,20 +138,6 @@ class CostStore:
         return StepCost(hour, record["step"], record["run_id"], cost)
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What building some landing hours would start, and about what it would cost."""
-
-    hours: int
-    objects: int
-    raw_bytes: int
-    glue_runs: int
-    glue_minutes: Decimal
-    """Of all runs one after the other."""
-    queries: int
-    cost: Cost
-
-
 def estimate(listings: Mapping[Hour, RawListing], gold_tables: int, settings: Settings) -> Estimate:
     """Estimate from the raw listings what building these hours takes; starts and reads nothing."""
     listed: Sequence[RawListing] = list(listings.values())
@@ -200,6 +175,7 @@ def estimate(listings: Mapping[Hour, RawListing], gold_tables: int, settings: Se
         + Decimal(reads) / 1000 * settings.price_s3_1000_reads
     )
     return Estimate(
+        builder=settings.builder,
         hours=len(listed),
         objects=sum(len(listing.objects) for listing in listed),
         raw_bytes=raw_bytes,

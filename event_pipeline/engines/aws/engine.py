@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from event_pipeline.engines.aws.athena_sql import AthenaSql
 from event_pipeline.engines.aws.catalog import Entry, GlueCatalog, hour_values_of
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.commits import CommitStore
-from event_pipeline.engines.aws.costs import CostStore, Estimate, Meter, StepCost, estimate, shared
+from event_pipeline.engines.aws.costs import CostStore, Meter, estimate, shared
 from event_pipeline.engines.aws.digests import RawDigests
 from event_pipeline.engines.aws.glue_builder import GlueBuilder
 from event_pipeline.engines.aws.glue_job import GlueJob, JobHooks
@@ -41,15 +42,19 @@ from event_pipeline.engines.aws.silver import SilverBuilder
 from event_pipeline.engines.aws.sql import Sql
 from event_pipeline.engines.aws.storage import Bucket, RangeFile, StoredObject, split_url
 from event_pipeline.engines.base import (
+    Estimate,
     GoldRefresh,
+    JobFollower,
     Leftover,
     Measure,
+    MessageFolder,
     PartitionChange,
     Progress,
     RawNotices,
     ResultStream,
     RowCounts,
     SilverBuild,
+    StepCost,
 )
 from event_pipeline.engines.builder import Builder
 from event_pipeline.engines.commit import HourCommit
@@ -64,13 +69,14 @@ from event_pipeline.engines.decisions import (
     window_of,
 )
 from event_pipeline.engines.dialect import (
-    DATABASES,
     check_reads_only,
     parse_query,
     rename_databases,
     render,
     with_star_named,
 )
+from event_pipeline.engines.finding import Finding, entries_finding, guarded
+from event_pipeline.engines.place import DATABASES, Place, aws_place
 from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
@@ -80,6 +86,8 @@ from event_pipeline.rules.silver_files import OtherColumnsError, read_rows
 from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind
 
 _SILENT_HOOKS = JobHooks()
+_MESSAGES = "pipes/"
+"""Where Glue runs and those who follow them leave messages, in the artifacts bucket."""
 _MOST_LOOKS = 5
 """At a day that other processes fold while it is compared."""
 
@@ -109,11 +117,28 @@ class AwsEngine:
         self._job = GlueJob(self._aws, settings, self._artifacts, self._lake)
         self._hooks = _SILENT_HOOKS
 
-    def followed_by(self, hooks: JobHooks) -> AwsEngine:
+    @property
+    def place(self) -> Place:
+        """Name the buckets, the catalog and the workgroup."""
+        return aws_place(self._settings)
+
+    def followed_by(self, follower: JobFollower) -> AwsEngine:
         """Return this engine with somebody who follows its Glue runs."""
         engine = copy.copy(self)
-        engine._hooks = hooks
+        engine._hooks = JobHooks(lambda: follower.arguments(self._message_folder()), follower.started)
         return engine
+
+    def _message_folder(self) -> MessageFolder:
+        prefix = f"{_MESSAGES}{uuid.uuid4().hex}/"
+
+        def delete() -> None:
+            self._artifacts.delete([each.key for each in self._artifacts.list(prefix)])
+
+        return MessageFolder(self._aws.client("s3"), self._settings.artifacts_bucket, prefix, delete)
+
+    def examine(self) -> Iterator[Finding]:
+        """Compare the catalog with the commit records."""
+        yield guarded("published builds", lambda: entries_finding(self.disagreements()))
 
     # -- raw
 
@@ -473,7 +498,7 @@ class AwsEngine:
     def _rendered(self, query: exp.Query) -> str:
         return render(rename_databases(query, lambda database: self._catalog.database(f"{database}.")), "athena")
 
-    # -- beyond the protocol: what only AWS has
+    # -- costs
 
     def costs(self, hours: HourRange) -> list[StepCost]:
         """Return what the steps of a range of landing hours used, as it was recorded."""
@@ -487,18 +512,6 @@ class AwsEngine:
             len(load_gold_tables(self._gold_folder)),
             self._settings,
         )
-
-    def s3_client(self) -> Any:
-        """Return boto3's S3 client, for those who speak to a Glue run."""
-        return self._aws.client("s3")
-
-    def delete_artifacts(self, prefix: str) -> None:
-        """Delete every object below a prefix of the artifacts bucket.
-
-        Raises:
-            PipelineError: it cannot be listed or deleted.
-        """
-        self._artifacts.delete([each.key for each in self._artifacts.list(prefix)])
 
 
 def _run_of(entry: Entry | None) -> str | None:

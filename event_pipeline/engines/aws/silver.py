@@ -16,11 +16,11 @@ from datetime import datetime
 from event_pipeline.engines.aws import layout
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.commits import CommitStore, Published
-from event_pipeline.engines.aws.costs import CostStore, Meter, StepCost, shared
+from event_pipeline.engines.aws.costs import CostStore, Meter, shared
 from event_pipeline.engines.aws.metrics import put_quarantined_shares
 from event_pipeline.engines.aws.raw import RawStore
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import Engine, Progress, SilverBuild, SilverOutcome
+from event_pipeline.engines.base import Engine, Progress, SilverBuild, SilverOutcome, StepCost
 from event_pipeline.engines.builder import Builder, Built, HourInput
 from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.decisions import (

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from event_pipeline.engines.base import (
     GoldRefresh,
+    JobFollower,
     Leftover,
     Measure,
     PartitionChange,
@@ -34,12 +35,14 @@ from event_pipeline.engines.decisions import (
     raise_failures,
     why_kept,
 )
+from event_pipeline.engines.finding import Finding
 from event_pipeline.engines.leftovers import shown_tables
 from event_pipeline.engines.local.catalog import Catalog, hour_of_partition, rows_of
 from event_pipeline.engines.local.commits import CommitStore
 from event_pipeline.engines.local.database import REBUILD, connect, faults_explained, parquet, relation
 from event_pipeline.engines.local.decoded import DecodedObjects
 from event_pipeline.engines.local.digests import RawDigests
+from event_pipeline.engines.local.examination import examine
 from event_pipeline.engines.local.gold import GoldRefresher, grain_faults, reconcile
 from event_pipeline.engines.local.housekeeping import Housekeeper
 from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile
@@ -48,6 +51,7 @@ from event_pipeline.engines.local.query import judge, prepare, streamed
 from event_pipeline.engines.local.raw import RawStore
 from event_pipeline.engines.local.repair import PartitionRepair, difference
 from event_pipeline.engines.local.silver import SilverBuilder, Validate
+from event_pipeline.engines.place import Place, local_place
 from event_pipeline.engines.state import HourState, as_built, input_state, lost_objects
 from event_pipeline.errors import PipelineError, StorageError
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
@@ -85,6 +89,25 @@ class LocalEngine:
             settings.workers,
             settings.duckdb_memory_mb,
         )
+
+    @property
+    def place(self) -> Place:
+        """Name the data folder."""
+        return local_place(self._settings)
+
+    def examine(self) -> Iterator[Finding]:
+        """Look at the data folder, its catalog and its files."""
+        return examine(self, self._layout)
+
+    def costs(self, hours: HourRange) -> None:
+        """Return nothing: this machine bills nothing."""
+
+    def estimate(self, hours: Sequence[Hour]) -> None:
+        """Return nothing: this machine bills nothing."""
+
+    def followed_by(self, follower: JobFollower) -> LocalEngine:
+        """Return this engine: it starts no jobs elsewhere."""
+        return self
 
     # -- raw
 

@@ -17,9 +17,9 @@ from event_pipeline.alerts.state import AlertState, Seen
 from event_pipeline.automation.alerting import look
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.clients import Aws
-from event_pipeline.engines.aws.costs import CostStore, StepCost
+from event_pipeline.engines.aws.costs import CostStore
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import Cost
+from event_pipeline.engines.base import Cost, StepCost
 from event_pipeline.engines.open import open_document, publish_to_topic
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.errors import PipelineError

@@ -139,7 +139,7 @@ def test_a_listing_that_fails_half_way_moves_nothing_and_loses_nothing(
         if next(listings) == 3:
             aws.fail_next("s3.ListObjectsV2", Fault.ACCESS_DENIED)
 
-    watch.engine.s3_client().meta.events.register("before-send.s3.ListObjectsV2", deny_third)
+    watch.engine._aws.client("s3").meta.events.register("before-send.s3.ListObjectsV2", deny_third)
     with pytest.raises(StorageError, match="s3:ListObjectsV2 on .* denied"):
         watch.asks_for()
     assert watch.cursor is None

@@ -23,8 +23,8 @@ from event_pipeline.engines.aws.pool_builder import HOST_FOLDER
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import LeftoverKind, SilverBuild, SilverOutcome
 from event_pipeline.errors import HoursFailedError, PipelineError, StorageError, TransientError
-from event_pipeline.reporting.aws_doctor import account_checks
-from event_pipeline.reporting.role_needs import needs_of_the_orchestrator
+from event_pipeline.infrastructure.account import account_checks
+from event_pipeline.infrastructure.role_needs import needs_of_the_orchestrator
 from event_pipeline.rules.accounting import RawListing, RawObject
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables

@@ -15,11 +15,11 @@ import pytest
 from event_pipeline import verification
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.base import Engine, LeftoverKind
+from event_pipeline.engines.finding import Level
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.state import HourState, hour_situations
 from event_pipeline.errors import PipelineError, StorageError
-from event_pipeline.reporting.aws_doctor import account_checks
-from event_pipeline.reporting.findings import Level
+from event_pipeline.infrastructure.account import account_checks
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_table, load_gold_tables
 from event_pipeline.settings import Settings, load_settings

@@ -9,10 +9,15 @@ from typing import Any
 
 from event_pipeline.engines.aws.catalog import GlueCatalog, schema_faults, widened_input
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
+from event_pipeline.engines.finding import Finding, Level
 from event_pipeline.errors import PipelineError
+from event_pipeline.infrastructure.role_needs import (
+    Need,
+    needs_of_analysts,
+    needs_of_the_job,
+    needs_of_the_orchestrator,
+)
 from event_pipeline.infrastructure.shipment import GENERATOR_KEY, PACKAGE_KEY, SCRIPT_KEY, WHEEL_KEYS, stale_keys
-from event_pipeline.reporting.findings import Finding, Level
-from event_pipeline.reporting.role_needs import Need, needs_of_analysts, needs_of_the_job, needs_of_the_orchestrator
 from event_pipeline.rules.contract import HOUR_TABLES, Table
 from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.rules.query import GoldTable
