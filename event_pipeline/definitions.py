@@ -6,13 +6,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from event_pipeline.assets.pipeline import pipeline_assets
+from event_pipeline.assets.pipeline import hourly_pipeline_job, pipeline_assets
 from event_pipeline.automation.alert_sensor import alerts_sensor
 from event_pipeline.automation.housekeeping_job import housekeeping_job, housekeeping_schedule
-from event_pipeline.automation.jobs import hourly_pipeline_job, repair_partitions_job
-from event_pipeline.automation.resources import pipeline_resources
+from event_pipeline.automation.jobs import repair_partitions_job
 from event_pipeline.automation.schedules import hourly_schedule
 from event_pipeline.automation.sensors import new_raw_objects_sensor
+from event_pipeline.dagster_instance.resources import pipeline_resources
 from event_pipeline.engines.base import Engine
 from event_pipeline.rules.query import GOLD_FOLDER, load_gold_tables
 from event_pipeline.settings import Settings, load_settings

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.automation.run_hours import range_tags
+from event_pipeline.dagster_instance.run_hours import range_tags
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.base import Engine
 from event_pipeline.rules.hour import Hour, HourRange

@@ -16,10 +16,10 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from event_pipeline.automation.backfills import BACKFILL_TAG, BackfillState, BackfillStatus, backfill_statuses
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.open import open_pipeline
 from event_pipeline.generator import GeneratorOptions, generate
+from event_pipeline.operations.backfills import BACKFILL_TAG, BackfillState, BackfillStatus, backfill_statuses
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from event_pipeline.automation.run_hours import UNFINISHED
 from event_pipeline.automation.schedules import HOURLY_SCHEDULE
 from event_pipeline.automation.sensors import NEW_RAW_OBJECTS
+from event_pipeline.dagster_instance.run_hours import UNFINISHED
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.open import open_pipeline
 from event_pipeline.engines.state import HourState

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from event_pipeline.automation import runs
 from event_pipeline.cli import EXIT_CODES, main
 from event_pipeline.commands import dev
 from event_pipeline.commands.options import ExitCode
+from event_pipeline.dagster_instance.prepare import DAGSTER_YAML
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
 from event_pipeline.errors import LockTimeoutError
+from event_pipeline.operations import runs
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.command import Run
@@ -528,7 +529,7 @@ def test_a_damaged_dagster_storage_is_named(run: Run, built: Path) -> None:
     write_object(built, HOUR.plus(2), 0, [event(HOUR.plus(2))])
     home = load_settings(root=built).dagster_home
     (home / "history").mkdir(parents=True)
-    shutil.copyfile(runs.DAGSTER_YAML, home / "dagster.yaml")
+    shutil.copyfile(DAGSTER_YAML, home / "dagster.yaml")
     (home / "history" / "runs.db").write_bytes(b"garbage" * 1000)
     for arguments in (["status"], ["run"]):
         ended = run(*arguments)

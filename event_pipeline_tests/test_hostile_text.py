@@ -26,8 +26,8 @@ from event_pipeline.reporting.terminal import PrintableFormatter, messages, outp
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.printable import json_escaped, printable
 from event_pipeline.settings import Settings, load_settings
-from event_pipeline_tests.automation.conftest import _no_waiting_for_the_disk
 from event_pipeline_tests.command import Run
+from event_pipeline_tests.instances import _no_waiting_for_the_disk
 from event_pipeline_tests.materializing import materialize
 from event_pipeline_tests.pipeline import HOUR, event, write_object
 

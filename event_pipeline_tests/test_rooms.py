@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,14 +18,10 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"rules"}),),
     (frozenset({"errors"}), frozenset({"settings"}), frozenset({"generator"}), frozenset({"shipped"})),
     (frozenset({"engines"}),),
-    (
-        frozenset({"assets"}),
-        frozenset({"verification"}),
-        frozenset({"alerts"}),
-        frozenset({"infrastructure"}),
-    ),
-    (frozenset({"automation"}),),
-    (frozenset({"reporting"}), frozenset({"webserver"})),
+    (frozenset({"assets"}), frozenset({"infrastructure"})),
+    (frozenset({"dagster_instance"}),),
+    (frozenset({"operations"}), frozenset({"inspection"}), frozenset({"alerts"})),
+    (frozenset({"automation"}), frozenset({"reporting"}), frozenset({"webserver"})),
     (frozenset({"definitions"}), frozenset({"commands"})),
     (frozenset({"cli"}),),
 )
@@ -37,8 +33,11 @@ THIRD_PARTY = {
     "engines": {"boto3", "botocore", "duckdb", "filelock", "fsspec", "pyarrow", "sqlglot", "urllib3"},
     "assets": {"dagster", "dagster_aws", "pydantic"},  # dagster_aws for Dagster Pipes
     "infrastructure": {"yaml"},  # AWS is called through engines/aws
-    "alerts": {"pydantic"},
-    "automation": {"dagster", "pydantic", "sqlalchemy", "yaml"},
+    "dagster_instance": {"dagster", "sqlalchemy", "yaml"},
+    "operations": {"dagster"},
+    "inspection": {"pyarrow"},
+    "alerts": {"dagster", "pydantic"},
+    "automation": {"dagster", "pydantic"},
     "definitions": {"dagster"},
     "webserver": {"dagster", "dagster_webserver", "graphql"},
 }
@@ -143,6 +142,48 @@ def test_a_room_says_what_does_not_belong_there(room: str) -> None:
     assert "Not here: " in said
 
 
+BESIDE_THE_ROOMS = {"emulator", "glue_scripts", "infra", "trino"}
+"""Folders of tests of what is outside the package: the emulated account, the Glue job, the template, a real Trino."""
+
+
+def misplaced_tests(paths: Iterable[str]) -> list[str]:
+    """Return every file of tests that is not in the folder of its room; paths are relative to the tests' folder."""
+    folders = {name.split(".")[1] for name in sources() if name.count(".") > 1}
+    faults = []
+    for path in sorted(paths):
+        folder, _, name = path.partition("/")
+        if not name:
+            room = next((each for each in folders if folder == f"test_{each}.py"), "")
+            faults += [f"{path} belongs into {room}/"] if room else []
+        elif folder not in folders | BESIDE_THE_ROOMS:
+            faults.append(f"{path} is in no room's folder")
+    return faults
+
+
+def test_tests_are_in_the_folders_of_their_rooms() -> None:
+    folder = CHECKOUT / f"{PACKAGE}_tests"
+    assert misplaced_tests(path.relative_to(folder).as_posix() for path in folder.rglob("test_*.py")) == []
+
+
+def test_every_room_has_a_folder_of_tests() -> None:
+    rooms = {name.split(".")[1] for name in sources() if name.count(".") > 1}
+    assert {room for room in rooms if not any((CHECKOUT / f"{PACKAGE}_tests" / room).glob("**/test_*.py"))} == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "caught"),
+    [
+        ("test_webserver.py", True),
+        ("backfills/test_plan.py", True),
+        ("operations/test_backfills.py", False),
+        ("emulator/test_stack.py", False),
+        ("test_contract.py", False),
+    ],
+)
+def test_a_misplaced_test_is_caught(path: str, caught: bool) -> None:
+    assert bool(misplaced_tests([path])) == caught
+
+
 def test_no_two_classes_have_one_name() -> None:
     """But for those of the two engines that are the same step on disk and on AWS."""
     places: dict[str, set[str]] = {}
@@ -179,7 +220,7 @@ def test_what_a_place_alone_knows_is_asked_of_the_engine() -> None:
     [
         ("reporting.answers", "on_aws = settings.env is Environment.AWS", True),
         ("commands.cost", "def f():\n    from event_pipeline.engines.aws import AwsEngine", True),
-        ("reporting.doctor", "import event_pipeline.engines.local.layout", True),
+        ("inspection.doctor", "import event_pipeline.engines.local.layout", True),
         ("alerts.facts", "if TYPE_CHECKING:\n    from event_pipeline.engines.aws.costs import StepCost", True),
         ("commands.stack", "from event_pipeline.engines.aws.clients import Aws", False),
         ("infrastructure.account", "from event_pipeline.engines.aws.clients import Aws", False),
@@ -207,14 +248,17 @@ def test_imports_go_down_only() -> None:
         ("assets.gold", "import event_pipeline.automation.jobs", True),
         ("assets.gold", "import pyarrow as pa", True),
         ("assets.gold", "if TYPE_CHECKING:\n    from event_pipeline.cli import main", True),
-        ("assets.gold", "from event_pipeline.verification import verify", True),
-        ("automation.runs", "from event_pipeline.definitions import defs", True),
+        ("assets.gold", "from event_pipeline.inspection.verification import verify", True),
+        ("operations.runs", "from event_pipeline.definitions import defs", True),
+        ("operations.housekeeping", "from event_pipeline.automation.jobs import REPAIR_PARTITIONS", True),
+        ("alerts.facts", "from event_pipeline.operations.runs import run_range", True),
+        ("inspection.doctor", "from rich.console import Console", True),
         ("definitions", "from event_pipeline.cli import main", True),
         ("engines.base", "if TYPE_CHECKING:\n    import dagster", False),
         ("engines.base", "from event_pipeline.rules.hour import Hour", False),
         ("engines.state", "from event_pipeline.engines.base import Engine", False),
         ("assets.gold", "from event_pipeline.settings import Settings", False),
-        ("reporting.doctor", "from event_pipeline.automation.building import plan_build", False),
+        ("reporting.build_summary", "from event_pipeline.operations.building import BuildPlan", False),
         ("cli", "from event_pipeline import __version__", False),
     ],
 )

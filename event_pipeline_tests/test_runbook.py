@@ -24,8 +24,8 @@ from filelock import FileLock
 
 import event_pipeline
 from event_pipeline.alerts.conditions import AlertKind
-from event_pipeline.automation.runs import prepare_instance
 from event_pipeline.cli import main
+from event_pipeline.dagster_instance.prepare import prepare_instance
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
 from event_pipeline.errors import PipelineError

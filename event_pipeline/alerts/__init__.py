@@ -1,4 +1,4 @@
-"""Alerts: pure conditions over facts, what was raised before, and the channels that carry messages to people.
+"""Alerts: facts of the engine and of Dagster's runs, pure conditions over them, what was raised before, the channels.
 
-Not here: how the facts are gathered from Dagster (`automation/alerting.py`), and tables of alerts (`reporting/`).
+Not here: when to look (`automation/alert_sensor.py`), and tables of alerts (`reporting/`).
 """

@@ -1,9 +1,11 @@
-"""All assets of the pipeline, from raw objects to Gold."""
+"""All assets of the pipeline, from raw objects to Gold, and the job that takes landing hours through them."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -13,6 +15,11 @@ from event_pipeline.assets.silver import silver_events_asset, silver_partitions_
 from event_pipeline.engines.place import AssetKinds, place_of
 from event_pipeline.rules.query import GOLD_FOLDER
 from event_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+HOURLY_PIPELINE = "hourly_pipeline"
 
 
 def pipeline_assets(
@@ -35,3 +42,15 @@ def pipeline_assets(
             *gold_assets(settings, gold_folder, kinds),
         ]
         return [asset for asset in dg.with_source_code_references(assets) if isinstance(asset, dg.AssetsDefinition)]
+
+
+def hourly_pipeline_job(assets: Sequence[dg.AssetsDefinition]) -> UnresolvedAssetJobDefinition:
+    """Return the job that takes landing hours from raw objects to Gold."""
+    return dg.define_asset_job(
+        HOURLY_PIPELINE,
+        selection=dg.AssetSelection.assets(*assets),
+        description=(
+            "Takes a landing hour, or a range of them in one run, from raw objects through Silver to all Gold tables."
+        ),
+        executor_def=dg.in_process_executor,
+    )

@@ -1,4 +1,5 @@
-"""What starts runs and for which hours: jobs, schedule, sensor, and runs inside the process of the command line.
+"""What starts runs by itself: sensors, schedules, and the jobs besides the hourly one.
 
-Not here: what a run does (`assets/`), and whether an hour is due for its data (`engines/state.py`).
+Not here: what a run does (`assets/`), whether an hour is due for its data (`engines/state.py`), and what people start
+(`operations/`).
 """

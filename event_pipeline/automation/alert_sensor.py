@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from event_pipeline.alerts.channels import channels_of
-from event_pipeline.automation.alerting import look_and_tell
+from event_pipeline.alerts.look import look_and_tell
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.rules.printable import printable

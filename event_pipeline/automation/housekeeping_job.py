@@ -8,8 +8,8 @@ from pydantic import Field
 
 from event_pipeline.assets.faults import faults_explained
 from event_pipeline.assets.presentation import markdown_table
-from event_pipeline.automation.housekeeping import Housework, find_housework, remove_housework, summarize
 from event_pipeline.engines.base import Engine
+from event_pipeline.operations.housekeeping import Housework, find_housework, remove_housework, summarize
 from event_pipeline.rules.printable import printable
 from event_pipeline.settings import Settings
 

@@ -1,8 +1,7 @@
-"""The jobs: a landing hour all the way, and the repair of catalog partitions."""
+"""The job that repairs catalog partitions."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import dagster as dg
 from pydantic import Field
@@ -14,24 +13,8 @@ from event_pipeline.engines.base import Engine, PartitionAction
 from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 from event_pipeline.rules.printable import printable
 
-if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-
-HOURLY_PIPELINE = "hourly_pipeline"
 REPAIR_PARTITIONS = "repair_partitions"
 CHANGES_SHOWN = 200
-
-
-def hourly_pipeline_job(assets: Sequence[dg.AssetsDefinition]) -> "UnresolvedAssetJobDefinition":
-    """Return the job that takes landing hours from raw objects to Gold."""
-    return dg.define_asset_job(
-        HOURLY_PIPELINE,
-        selection=dg.AssetSelection.assets(*assets),
-        description=(
-            "Takes a landing hour, or a range of them in one run, from raw objects through Silver to all Gold tables."
-        ),
-        executor_def=dg.in_process_executor,
-    )
 
 
 class RepairConfig(dg.Config):

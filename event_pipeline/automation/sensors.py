@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from event_pipeline.automation.attempts import Attempts, attempts, ranges_of, retry_wait
 from event_pipeline.automation.due import why_waiting
-from event_pipeline.automation.run_hours import hours_under_way, range_request
 from event_pipeline.automation.sensor_cursor import Cursor, Request
+from event_pipeline.dagster_instance.attempts import Attempts, attempts, ranges_of, retry_wait
+from event_pipeline.dagster_instance.run_hours import hours_under_way, range_request
 from event_pipeline.engines.base import Engine, RawNotices
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import AUTOMATIC_STATES, HourSituation

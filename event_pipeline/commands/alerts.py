@@ -32,8 +32,8 @@ def alerts(
         return
     from event_pipeline.alerts.channels import channels_of
     from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, load_state, tell
-    from event_pipeline.automation.alerting import look
-    from event_pipeline.automation.dagster_storage import instance_if_there
+    from event_pipeline.alerts.look import look
+    from event_pipeline.dagster_instance.storage import instance_if_there
     from event_pipeline.engines.open import open_document, open_pipeline
     from event_pipeline.reporting.alerts import print_delivered, print_findings
 

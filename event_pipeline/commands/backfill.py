@@ -19,7 +19,7 @@ from event_pipeline.settings import Settings, load_settings
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-    from event_pipeline.automation.backfills import BackfillPlan
+    from event_pipeline.operations.backfills import BackfillPlan
 
 commands = typer.Typer(name="backfill", no_args_is_help=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -64,7 +64,7 @@ def status(
     backfill_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One backfill; without it, all.")] = None,
 ) -> None:
     """Show how backfills stand: hours left, and runs by what became of them."""
-    from event_pipeline.automation.backfills import backfill_statuses
+    from event_pipeline.operations.backfills import backfill_statuses
     from event_pipeline.reporting.backfills import print_backfills
 
     settings = load_settings()
@@ -76,7 +76,7 @@ def status(
 @commands.command()
 def pause(backfill_id: IdArgument) -> None:
     """Take queued runs back; those that run go on to their end."""
-    from event_pipeline.automation.backfills import pause_backfill
+    from event_pipeline.operations.backfills import pause_backfill
 
     with _storage(load_settings()) as instance:
         taken_back, running = pause_backfill(instance, backfill_id)
@@ -89,7 +89,7 @@ def pause(backfill_id: IdArgument) -> None:
 @commands.command()
 def resume(backfill_id: IdArgument) -> None:
     """Go on with a paused, cancelled or failed backfill: exactly the hours that are still due."""
-    from event_pipeline.automation.backfills import hours_to_resume
+    from event_pipeline.operations.backfills import hours_to_resume
 
     settings = load_settings()
     with _storage(settings) as instance:
@@ -102,7 +102,7 @@ def resume(backfill_id: IdArgument) -> None:
 @commands.command()
 def cancel(backfill_id: IdArgument) -> None:
     """Take queued runs back and stop those that run; hours that are committed stay."""
-    from event_pipeline.automation.backfills import cancel_backfill
+    from event_pipeline.operations.backfills import cancel_backfill
 
     with _storage(load_settings()) as instance:
         cancel_backfill(instance, backfill_id)
@@ -112,7 +112,7 @@ def cancel(backfill_id: IdArgument) -> None:
 
 def _planned(settings: Settings, hours: HourRange) -> BackfillPlan:
     """Print what a backfill of some hours would do and cost, and return it."""
-    from event_pipeline.automation.backfills import measured_speed, plan_backfill
+    from event_pipeline.operations.backfills import measured_speed, plan_backfill
     from event_pipeline.reporting.backfills import print_plan, print_time
     from event_pipeline.reporting.costs import print_estimate
 
@@ -131,7 +131,7 @@ def _planned(settings: Settings, hours: HourRange) -> BackfillPlan:
 
 
 def _start(planned: BackfillPlan, settings: Settings, resumed: str | None = None) -> None:
-    from event_pipeline.automation.backfills import start_backfill
+    from event_pipeline.operations.backfills import start_backfill
 
     with _storage(settings) as instance:
         backfill_id = start_backfill(planned, settings, instance, resumed)
@@ -143,7 +143,7 @@ def _start(planned: BackfillPlan, settings: Settings, resumed: str | None = None
 
 
 def _warn_without_daemon(instance: DagsterInstance) -> None:
-    from event_pipeline.automation.backfills import is_daemon_heard
+    from event_pipeline.operations.backfills import is_daemon_heard
 
     if not is_daemon_heard(instance):
         messages().print(
@@ -153,8 +153,8 @@ def _warn_without_daemon(instance: DagsterInstance) -> None:
 
 @contextmanager
 def _storage(settings: Settings) -> Iterator[DagsterInstance]:
-    from event_pipeline.automation.dagster_storage import storage_faults
-    from event_pipeline.automation.runs import prepare_instance
+    from event_pipeline.dagster_instance.prepare import prepare_instance
+    from event_pipeline.dagster_instance.storage import storage_faults
 
     with storage_faults(settings.dagster_home), prepare_instance(settings) as instance:
         yield instance

@@ -22,8 +22,8 @@ def dev(
     host: Annotated[str, typer.Option(help="Address that the Dagster UI listens at.")] = "127.0.0.1",
 ) -> None:
     """Start the Dagster UI and daemon over the same data; Ctrl-C ends both."""
-    from event_pipeline.automation.dagster_storage import storage_faults
-    from event_pipeline.automation.runs import prepare_instance
+    from event_pipeline.dagster_instance.prepare import prepare_instance
+    from event_pipeline.dagster_instance.storage import storage_faults
     from event_pipeline.engines.place import place_of
     from event_pipeline.webserver.guard import exposure_warning, is_loopback
 

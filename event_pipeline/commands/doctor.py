@@ -13,7 +13,8 @@ from event_pipeline.settings import load_settings
 def doctor() -> None:
     """Check program, data folder, catalog, commit records and Dagster's storage, and say how to mend what is wrong."""
     from event_pipeline.engines.finding import Level
-    from event_pipeline.reporting.doctor import examine, print_findings
+    from event_pipeline.inspection.doctor import examine
+    from event_pipeline.reporting.findings import print_findings
 
     loaded = load_settings()
     findings = examine(loaded, open_engine(loaded))

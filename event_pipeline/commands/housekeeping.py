@@ -22,8 +22,8 @@ def housekeeping(
 
     Safe beside builds and queries: what was replaced is kept for EVENT_PIPELINE_RUN_GRACE_DAYS for its readers.
     """
-    from event_pipeline.automation.dagster_storage import storage_faults
-    from event_pipeline.automation.housekeeping import find_housework, remove_housework
+    from event_pipeline.dagster_instance.storage import storage_faults
+    from event_pipeline.operations.housekeeping import find_housework, remove_housework
     from event_pipeline.reporting.housekeeping import print_housework
 
     settings, now = load_settings(), datetime.now(UTC)
@@ -31,7 +31,7 @@ def housekeeping(
     with ExitStack() as opened:
         instance = None
         if (settings.dagster_home / "dagster.yaml").is_file():
-            from event_pipeline.automation.runs import prepare_instance
+            from event_pipeline.dagster_instance.prepare import prepare_instance
 
             opened.enter_context(storage_faults(settings.dagster_home))
             instance = opened.enter_context(prepare_instance(settings))

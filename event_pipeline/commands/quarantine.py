@@ -95,8 +95,8 @@ def replay(
 
     Only hours that hold such records are touched. Says how many records left quarantine, and where they went.
     """
-    from event_pipeline.automation.replaying import compare_builds, plan_replay
-    from event_pipeline.automation.replaying import replay as build_again
+    from event_pipeline.operations.replaying import compare_builds, plan_replay
+    from event_pipeline.operations.replaying import replay as build_again
     from event_pipeline.reporting.build_summary import is_sound, outcome_line, print_findings
     from event_pipeline.reporting.quarantine import print_replay_plan, print_replay_result
 

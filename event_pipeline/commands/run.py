@@ -23,7 +23,7 @@ def run(
     ] = False,
 ) -> None:
     """Build hours through Dagster, raw to Gold, and print the answers. Without a range: every hour that is due."""
-    from event_pipeline.automation.building import build, plan_build
+    from event_pipeline.operations.building import build, plan_build
     from event_pipeline.reporting.build_summary import is_sound, outcome_line, print_summary
 
     hours = hour_range(first, end)

@@ -31,8 +31,9 @@ def status(
     ),
 ) -> None:
     """Show where every landing hour stands: raw objects, commit record, catalog, Gold and Dagster's last run."""
-    from event_pipeline.automation.dagster_storage import latest_run_states
-    from event_pipeline.reporting.status import print_status, read_status, status_as_json
+    from event_pipeline.dagster_instance.storage import latest_run_states
+    from event_pipeline.inspection.status import read_status
+    from event_pipeline.reporting.status import print_status, status_as_json
 
     settings = load_settings()
     shown = read_status(

@@ -20,8 +20,8 @@ def verify(first: FromOption = None, end: ToOption = None) -> None:
     objects cannot be recounted: they are named, and are no difference. Ends with 1 when something differs, or when raw
     objects that are not one JSON object a line hold records that nobody can read.
     """
+    from event_pipeline.inspection.verification import verify as recount
     from event_pipeline.reporting.verification_table import print_verification
-    from event_pipeline.verification import verify as recount
 
     settings, hours = load_settings(), hour_range(first, end)
     engine = open_engine(settings)

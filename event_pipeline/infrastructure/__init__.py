@@ -1,4 +1,4 @@
-"""The AWS account that the pipeline runs in: one CloudFormation stack, deployed, looked at and removed from here.
+"""The AWS account of the pipeline: one CloudFormation stack, what is shipped to it, and whether it is as expected.
 
 Not here: the calls that a build makes (`engines/aws/`), and the template itself (`infra/cloudformation/`).
 """

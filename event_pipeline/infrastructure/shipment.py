@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from event_pipeline.engines.aws.clients import Aws
-from event_pipeline.engines.aws.packaging import (
+from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.errors import StackError
+from event_pipeline.infrastructure.packaging import (
     WHEELS,
     Artifact,
     ForeignWheelError,
@@ -19,8 +21,6 @@ from event_pipeline.engines.aws.packaging import (
     wheel_artifacts,
     wheel_prefix,
 )
-from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.errors import StackError
 
 SCRIPT_KEY = "GlueScriptKey"
 PACKAGE_KEY = "GluePackageKey"

@@ -16,7 +16,7 @@ from event_pipeline.rules.hour import hours_text
 from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from event_pipeline.automation.backfills import BackfillPlan, BackfillStatus, MeasuredSpeed
+    from event_pipeline.operations.backfills import BackfillPlan, BackfillStatus, MeasuredSpeed
 
 
 def print_plan(plan: BackfillPlan, settings: Settings, console: Console) -> None:

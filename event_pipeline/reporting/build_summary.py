@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from event_pipeline.automation.building import BuildPlan
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.operations.building import BuildPlan
 from event_pipeline.reporting.answers import print_newest_answers, print_places
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
@@ -19,7 +19,7 @@ from event_pipeline.reporting.unmatched import unmatched_lines
 from event_pipeline.rules.hour import Hour, HourRange, hours_text
 
 if TYPE_CHECKING:
-    from event_pipeline.automation.runs import RangeOutcome
+    from event_pipeline.operations.runs import RangeOutcome
 
 HOURS_SHOWN = 48
 """Hours of the table of counts, the newest."""

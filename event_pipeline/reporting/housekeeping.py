@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from event_pipeline.automation.housekeeping import OLD_RUN, Housework, summarize
+from event_pipeline.operations.housekeeping import OLD_RUN, Housework, summarize
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import QUIET
 

@@ -19,7 +19,7 @@ from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, hours_text
 from event_pipeline.rules.printable import printable
 
 if TYPE_CHECKING:
-    from event_pipeline.automation.replaying import ReplayPlan, ReplayResult
+    from event_pipeline.operations.replaying import ReplayPlan, ReplayResult
 
 MOST_ROWS_SHOWN = 500
 """Rows of the table of counts, the newest; csv and json hold all."""

@@ -1,10 +1,10 @@
-"""Where every landing hour stands: a grid of days x 24 hours from raw listing, commit records, catalog and Dagster."""
+"""The state of every landing hour as a grid of days x 24 hours, and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from itertools import groupby
 from typing import Any
 
@@ -13,54 +13,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.automation.dagster_storage import RunState
-from event_pipeline.engines.commit import HourCommit
-from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.dagster_instance.storage import RunState
 from event_pipeline.engines.state import DUE_STATES, HourState
-from event_pipeline.errors import StorageError
+from event_pipeline.inspection.status import HourStatus, Status
 from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
 from event_pipeline.reporting.unmatched import unmatched_lines
-from event_pipeline.rules.accounting import UnmatchedKey
-from event_pipeline.rules.framing import wrongly_framed
-from event_pipeline.rules.hour import Hour, HourRange, hours_text, implausible, plausible_part
+from event_pipeline.rules.hour import hours_text
 
 WIDE_GRID = 112
 """Columns from which every hour of the grid gets a heading and room of its own."""
 
 
 UNMATCHED_IN_JSON = 100
-
-
-@dataclass(frozen=True, slots=True)
-class HourStatus:
-    """One landing hour."""
-
-    hour: Hour
-    state: HourState
-    gap: bool
-    """No raw objects, although there are some before and after."""
-    objects: int
-    """Raw objects that are listed now."""
-    records: int | None
-    """Of the published build, as the next two; None when nothing is published."""
-    quarantined: int | None
-    duplicates: int | None
-    run: RunState | None
-    wrongly_framed: int = 0
-    """Objects of the published build that are not one JSON object a line, so lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Every landing hour between the first and the last that is known, or of a range."""
-
-    hours: tuple[HourStatus, ...]
-    unmatched: tuple[UnmatchedKey, ...]
-    """Keys under `events/` that do not match the raw layout."""
-
-    def of_state(self, *states: HourState) -> list[Hour]:
-        """Return the hours in any of some states."""
-        return [each.hour for each in self.hours if each.state in states]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,51 +57,6 @@ _STATES = {
     HourState.OPEN: _Mark("▸", ">", NOTE, "open, not over yet"),
     HourState.NO_RAW: _Mark("·", ".", QUIET, "nothing landed"),
 }
-
-
-def read_status(pipeline: Pipeline, now: datetime, hours: HourRange | None, runs: Mapping[Hour, RunState]) -> Status:
-    """Gather where every hour of a range stands, or every hour from the first known one to the last.
-
-    Raises:
-        StorageError: the data folder cannot be read or is damaged.
-    """
-    engine = pipeline.engine
-    listings = engine.list_raw_hours(hours)
-    damaged: dict[Hour, StorageError] = {}  # the state says which hours these are
-    commits = engine.hour_commits(hours, damaged)
-    # Nothing walks outside the hours that there can be, whatever an older version published or a person types.
-    first = pipeline.settings.first_partition
-    found = [hour for hour in {*listings, *commits, *damaged} if not implausible(hour, first, now)]
-    known = HourRange.of(found) if found else None
-    if hours is not None:
-        known = plausible_part(hours, first, now)
-    states = {}
-    if known:
-        states = pipeline.states(now, known, listings=listings, thorough=True)
-    landed = HourRange.of(sorted(listings)) if listings else None
-    statuses = []
-    for hour, state in states.items():
-        listing, commit = listings.get(hour), commits.get(hour)
-        account = commit.account if commit else None
-        statuses.append(
-            HourStatus(
-                hour,
-                state,
-                gap=listing is None and not (account and account.objects) and landed is not None and hour in landed,
-                objects=len(listing.objects) if listing else 0,
-                records=account.records if account else None,
-                quarantined=account.quarantined if account else None,
-                duplicates=account.duplicates if account else None,
-                run=runs.get(hour),
-                wrongly_framed=_wrongly_framed(hour, commits),
-            )
-        )
-    return Status(tuple(statuses), tuple(engine.unmatched_raw_keys()))
-
-
-def _wrongly_framed(hour: Hour, commits: Mapping[Hour, HourCommit]) -> int:
-    commit, before = commits.get(hour), commits.get(hour.plus(-1))
-    return len(wrongly_framed(commit.account, before.account if before else None)) if commit else 0
 
 
 def status_as_json(status: Status) -> dict[str, Any]:

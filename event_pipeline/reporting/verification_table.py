@@ -12,13 +12,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from event_pipeline.inspection.verification import Difference, GoldVerdict, HourVerdict, Verification
 from event_pipeline.reporting.tables import fits, lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING
 from event_pipeline.reporting.unmatched import unmatched_lines
 from event_pipeline.rules.accounting import UnmatchedKey
 from event_pipeline.rules.framing import objects_text, remedies
 from event_pipeline.rules.hour import Hour, hours_text
-from event_pipeline.verification import Difference, GoldVerdict, HourVerdict, Verification
 
 MOST_PAIRS = 10
 """Pairs of hours that hold the same records, as many as are named."""

@@ -1,4 +1,4 @@
-"""A webhook receiver for the tests of one room."""
+"""A webhook receiver, and a Dagster instance in memory, for the tests of one room."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from event_pipeline_tests.instances import _no_waiting_for_the_disk, instance
 from event_pipeline_tests.receiver import Receiver, webhook_receiver
+
+__all__ = ["_no_waiting_for_the_disk", "instance", "receiver"]
 
 
 @pytest.fixture

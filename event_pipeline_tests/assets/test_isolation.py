@@ -15,7 +15,7 @@ from dagster._core.execution.api import create_execution_plan, execute_run_itera
 
 from event_pipeline.assets import faults
 from event_pipeline.assets.isolation import FAILED_HOURS_TAG, failures_of, hours_that_failed
-from event_pipeline.automation.run_hours import range_tags
+from event_pipeline.dagster_instance.run_hours import range_tags
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.local import LocalEngine, silver
 from event_pipeline.engines.local.decoded import ObjectReport, ObjectTask

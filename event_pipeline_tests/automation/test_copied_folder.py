@@ -14,20 +14,20 @@ from typing import BinaryIO
 import dagster as dg
 import pytest
 
-from event_pipeline import verification
-from event_pipeline.automation.backfills import plan_backfill
-from event_pipeline.automation.building import plan_build
-from event_pipeline.automation.replaying import plan_replay
 from event_pipeline.engines.base import SilverOutcome
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local import raw as raw_module
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
 from event_pipeline.errors import StorageError
+from event_pipeline.inspection import verification
+from event_pipeline.inspection.verification import Verification
+from event_pipeline.operations.backfills import plan_backfill
+from event_pipeline.operations.building import plan_build
+from event_pipeline.operations.replaying import plan_replay
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
-from event_pipeline.verification import Verification
 from event_pipeline_tests.materializing import data_version, materialize, one
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
 

@@ -9,22 +9,22 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from event_pipeline.alerts.facts import failed_runs
 from event_pipeline.assets import faults
-from event_pipeline.assets.pipeline import pipeline_assets
-from event_pipeline.automation.alerting import failed_runs
-from event_pipeline.automation.attempts import attempts
-from event_pipeline.automation.backfills import BACKFILL_TAG, backfill_statuses, plan_backfill, start_backfill
-from event_pipeline.automation.building import build, plan_build
-from event_pipeline.automation.dagster_storage import RunState, latest_run_states
-from event_pipeline.automation.jobs import hourly_pipeline_job
-from event_pipeline.automation.run_hours import hours_of_tags
-from event_pipeline.automation.runs import RangeOutcome, prepare_instance, run_range
+from event_pipeline.assets.pipeline import hourly_pipeline_job, pipeline_assets
 from event_pipeline.automation.schedules import hourly_schedule
 from event_pipeline.automation.sensors import new_raw_objects_sensor
+from event_pipeline.dagster_instance.attempts import attempts
+from event_pipeline.dagster_instance.prepare import prepare_instance
+from event_pipeline.dagster_instance.run_hours import hours_of_tags
+from event_pipeline.dagster_instance.storage import RunState, latest_run_states
 from event_pipeline.engines.local import LocalEngine, silver
 from event_pipeline.engines.local.decoded import ObjectReport, ObjectTask
 from event_pipeline.engines.local.raw import FileSource, unreadable
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.operations.backfills import BACKFILL_TAG, backfill_statuses, plan_backfill, start_backfill
+from event_pipeline.operations.building import build, plan_build
+from event_pipeline.operations.runs import RangeOutcome, run_range
 from event_pipeline.reporting.backfills import print_backfills
 from event_pipeline.reporting.build_summary import outcome_line, print_findings
 from event_pipeline.reporting.terminal import messages, output

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from event_pipeline.automation.run_hours import hours_of_tags, range_tags
+from event_pipeline.dagster_instance.run_hours import hours_of_tags, range_tags
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.hour import Hour, HourRange

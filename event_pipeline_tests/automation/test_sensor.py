@@ -12,11 +12,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from event_pipeline.assets.pipeline import pipeline_assets
-from event_pipeline.automation.jobs import hourly_pipeline_job
-from event_pipeline.automation.run_hours import PROCESS_TAG, hours_of_tags, process_tag, range_tags
+from event_pipeline.assets.pipeline import hourly_pipeline_job, pipeline_assets
 from event_pipeline.automation.sensor_cursor import Cursor
 from event_pipeline.automation.sensors import new_raw_objects_sensor
+from event_pipeline.dagster_instance.run_hours import PROCESS_TAG, hours_of_tags, process_tag, range_tags
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import StorageError

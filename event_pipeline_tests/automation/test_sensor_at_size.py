@@ -16,11 +16,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from event_pipeline.assets.pipeline import pipeline_assets
-from event_pipeline.automation.jobs import hourly_pipeline_job
-from event_pipeline.automation.run_hours import hours_of_tags
+from event_pipeline.assets.pipeline import hourly_pipeline_job, pipeline_assets
 from event_pipeline.automation.sensor_cursor import MOST_CURSOR_BYTES, Cursor, Request
 from event_pipeline.automation.sensors import NOTICED_DAYS_AT_ONCE, new_raw_objects_sensor
+from event_pipeline.dagster_instance.run_hours import hours_of_tags
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import TransientError
 from event_pipeline.rules.accounting import RawObject

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from event_pipeline.automation.replaying import compare_builds
 from event_pipeline.commands.options import ExitCode
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.operations.replaying import compare_builds
 from event_pipeline.reporting.quarantine import MOST_CHARACTERS_SHOWN, print_replay_result
 from event_pipeline.reporting.terminal import output
 from event_pipeline.settings import load_settings

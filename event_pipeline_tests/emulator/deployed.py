@@ -6,11 +6,11 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-from event_pipeline.engines.aws import packaging
 from event_pipeline.engines.aws.clients import Aws
-from event_pipeline.engines.aws.packaging import WHEELS, wheel_prefix
+from event_pipeline.infrastructure import packaging
 from event_pipeline.infrastructure.deployment import Hooks, Wanted, deploy
 from event_pipeline.infrastructure.environment import environment
+from event_pipeline.infrastructure.packaging import WHEELS, wheel_prefix
 from event_pipeline.infrastructure.stack import Stack
 from event_pipeline.infrastructure.template import load_template
 from event_pipeline.settings import load_settings

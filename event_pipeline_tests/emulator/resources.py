@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from event_pipeline.engines.aws.catalog import table_input
-from event_pipeline.engines.aws.packaging import Artifact, package_artifact, script_artifact
+from event_pipeline.infrastructure.packaging import Artifact, package_artifact, script_artifact
 from event_pipeline.rules.contract import EVENT_FIELDS, HOUR_TABLES
 from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.settings import Settings

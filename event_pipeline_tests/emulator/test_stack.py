@@ -19,7 +19,7 @@ from event_pipeline.engines.finding import Level
 from event_pipeline.infrastructure.deployment import Hooks, Wanted, deploy
 from event_pipeline.infrastructure.stack import ChangeSet, Stack, StackEvent
 from event_pipeline.infrastructure.template import load_template
-from event_pipeline.reporting.doctor import examine
+from event_pipeline.inspection.doctor import examine
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings

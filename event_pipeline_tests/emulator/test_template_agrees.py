@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from event_pipeline.engines.aws.catalog import table_input
-from event_pipeline.engines.aws.packaging import WHEELS, Artifact, package_artifact, script_artifact
+from event_pipeline.infrastructure.packaging import WHEELS, Artifact, package_artifact, script_artifact
 from event_pipeline.rules.contract import HOUR_TABLES
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import EmulatedAws

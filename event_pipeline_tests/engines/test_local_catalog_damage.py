@@ -16,7 +16,7 @@ from event_pipeline.engines.finding import Level
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES
-from event_pipeline.reporting.doctor import examine
+from event_pipeline.inspection.doctor import examine
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings

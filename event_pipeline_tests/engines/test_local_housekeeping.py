@@ -28,10 +28,10 @@ from event_pipeline.engines.local.layout import Layout
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
 from event_pipeline.errors import FewerObjectsError, LockTimeoutError
+from event_pipeline.inspection.verification import Verification, verify
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, SettingsError, load_settings
-from event_pipeline.verification import Verification, verify
 from event_pipeline_tests.materializing import one_gold_table
 from event_pipeline_tests.pipeline import (
     HOUR,

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from event_pipeline.automation.building import plan_build
 from event_pipeline.engines.base import SilverBuild
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local import silver as silver_module
@@ -19,10 +18,11 @@ from event_pipeline.engines.local.decoded import ObjectReport, ObjectTask
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
 from event_pipeline.errors import NotBuildableError
+from event_pipeline.inspection.verification import verify
+from event_pipeline.operations.building import plan_build
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import BuildMode, Settings, load_settings
-from event_pipeline.verification import verify
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, write_object
 
 DECODED = Path("scratch") / "decoded"

@@ -33,10 +33,10 @@ import pytest
 from botocore.response import StreamingBody
 from moto.server import ThreadedMotoServer
 
-from event_pipeline.engines.aws.packaging import SCRIPT, package_artifact
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.generator import GeneratorOptions, generate
+from event_pipeline.infrastructure.packaging import SCRIPT, package_artifact
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Limits, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables

@@ -6,16 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from event_pipeline.automation.dagster_storage import RunState
+from event_pipeline.dagster_instance.storage import RunState
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.open import open_pipeline
 from event_pipeline.engines.state import HourState
-from event_pipeline.reporting.status import (
-    Status,
-    print_status,
-    read_status,
-    status_as_json,
-)
+from event_pipeline.inspection.status import Status, read_status
+from event_pipeline.reporting.status import print_status, status_as_json
 from event_pipeline.reporting.terminal import output
 from event_pipeline.rules.hour import RAW_LAYOUT, Hour, HourRange, hours_text
 from event_pipeline.settings import Settings

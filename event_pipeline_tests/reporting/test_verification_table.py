@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from event_pipeline.inspection.verification import Difference, HourVerdict, Verification
 from event_pipeline.reporting.terminal import output
 from event_pipeline.reporting.verification_table import print_verification
-from event_pipeline.verification import Difference, HourVerdict, Verification
 from event_pipeline_tests.pipeline import HOUR
 
 DIFFERENCE = Difference(str(HOUR), f"silver.events rows from {HOUR.raw_key(HOUR.start)}", "577", "576")

@@ -14,12 +14,12 @@ import pytest
 from event_pipeline.alerts.conditions import AlertKind, find
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.inspection.verification import verify
 from event_pipeline.rules.accounting import HourAccount
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.framing import WronglyFramed, wrongly_framed
 from event_pipeline.rules.validation import validate_object
 from event_pipeline.settings import Settings, load_settings
-from event_pipeline.verification import verify
 from event_pipeline_tests.alerts.facts import facts
 from event_pipeline_tests.pipeline import HOUR, build, event, write_object
 

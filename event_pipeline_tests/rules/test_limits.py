@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.inspection.verification import verify
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.validation import ValidatedObject, validate_object
 from event_pipeline.settings import load_settings
-from event_pipeline.verification import verify
 from event_pipeline_tests import oracle
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, rows, write_object
 

@@ -13,8 +13,8 @@ import pytest
 from event_pipeline.alerts.channels import channels_of
 from event_pipeline.alerts.conditions import AlertFinding, AlertKind, Severity
 from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, load_state, tell
+from event_pipeline.alerts.look import look
 from event_pipeline.alerts.state import AlertState, Seen
-from event_pipeline.automation.alerting import look
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.costs import CostStore

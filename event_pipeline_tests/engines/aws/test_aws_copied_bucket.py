@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from event_pipeline import verification
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
+from event_pipeline.inspection import verification
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.pipeline import land, silver

@@ -12,10 +12,10 @@ from event_pipeline.engines.base import LeftoverKind
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
 from event_pipeline.errors import PipelineError
+from event_pipeline.inspection.verification import verify
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings
-from event_pipeline.verification import verify
 from event_pipeline_tests.emulator import AwsError, EmulatedAws
 from event_pipeline_tests.engines.aws.pipeline import land, seen, silver
 from event_pipeline_tests.materializing import one_gold_table

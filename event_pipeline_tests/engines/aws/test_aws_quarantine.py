@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from event_pipeline.automation.replaying import ReplayReason, compare_builds, plan_replay, replay
 from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.operations.replaying import ReplayReason, compare_builds, plan_replay, replay
 from event_pipeline.reporting.quarantine import write_records
 from event_pipeline.reporting.results import ResultFormat
 from event_pipeline.settings import Settings

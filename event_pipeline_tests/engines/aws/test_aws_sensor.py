@@ -13,8 +13,7 @@ from itertools import count
 import dagster as dg
 import pytest
 
-from event_pipeline.assets.pipeline import pipeline_assets
-from event_pipeline.automation.jobs import hourly_pipeline_job
+from event_pipeline.assets.pipeline import hourly_pipeline_job, pipeline_assets
 from event_pipeline.automation.sensor_cursor import Cursor
 from event_pipeline.automation.sensors import new_raw_objects_sensor
 from event_pipeline.engines.aws import AwsEngine

@@ -8,10 +8,10 @@ import pytest
 
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.errors import StorageError
+from event_pipeline.inspection.verification import Verification, verify
 from event_pipeline.rules.contract import SILVER_EVENTS
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings
-from event_pipeline.verification import Verification, verify
 from event_pipeline_tests.emulator import EmulatedAws, Fault
 from event_pipeline_tests.engines.aws.pipeline import land, silver
 from event_pipeline_tests.pipeline import HOUR, event

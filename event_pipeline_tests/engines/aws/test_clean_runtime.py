@@ -15,7 +15,7 @@ import pyarrow
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.aws.packaging import GLUE_PYTHON, wheel_artifacts
+from event_pipeline.infrastructure.packaging import GLUE_PYTHON, wheel_artifacts
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import EmulatedAws, resources

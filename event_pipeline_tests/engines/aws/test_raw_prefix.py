@@ -14,9 +14,9 @@ from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.notices import NoticeQueue
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.inspection.verification import verify
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
-from event_pipeline.verification import verify
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.pipeline import silver
 from event_pipeline_tests.pipeline import HOUR, event, rows, write_object

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.cli import main
-from event_pipeline.engines.aws.packaging import script_artifact
 from event_pipeline.infrastructure import shipment
+from event_pipeline.infrastructure.packaging import script_artifact
 from event_pipeline_tests import smoke_aws
 from event_pipeline_tests.emulator import EmulatedAws, Fault
 from event_pipeline_tests.emulator.deployed import put_stand_in_wheels

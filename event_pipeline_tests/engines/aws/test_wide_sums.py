@@ -12,7 +12,6 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from event_pipeline import verification
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.base import Engine, LeftoverKind
 from event_pipeline.engines.finding import Level
@@ -20,6 +19,7 @@ from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.state import HourState, hour_situations
 from event_pipeline.errors import PipelineError, StorageError
 from event_pipeline.infrastructure.account import account_checks
+from event_pipeline.inspection import verification
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_table, load_gold_tables
 from event_pipeline.settings import Settings, load_settings

@@ -22,8 +22,7 @@ from dagster._core.utils import make_new_backfill_id
 from event_pipeline.assets.partitions import landing_hours
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.assets.silver import SILVER
-from event_pipeline.automation.building import check_buildable
-from event_pipeline.automation.run_hours import (
+from event_pipeline.dagster_instance.run_hours import (
     BACKFILL_PRIORITY,
     UNFINISHED,
     failed_hours_of,
@@ -34,6 +33,7 @@ from event_pipeline.engines.base import SilverOutcome
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.errors import BackfillError
+from event_pipeline.operations.building import check_buildable
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
 from event_pipeline.settings import Settings
 

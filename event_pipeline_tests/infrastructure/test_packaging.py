@@ -16,8 +16,8 @@ import pyarrow
 import pytest
 
 import event_pipeline
-from event_pipeline.engines.aws import packaging
-from event_pipeline.engines.aws.packaging import (
+from event_pipeline.infrastructure import packaging
+from event_pipeline.infrastructure.packaging import (
     ForeignWheelError,
     MissingSourceError,
     MissingWheelError,

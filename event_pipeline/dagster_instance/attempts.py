@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from event_pipeline.automation.run_hours import failed_hours_of, hours_of_tags, process_is_gone
+from event_pipeline.dagster_instance.run_hours import failed_hours_of, hours_of_tags, process_is_gone
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
 from event_pipeline.settings import Settings
 

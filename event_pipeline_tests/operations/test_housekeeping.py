@@ -10,15 +10,15 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from event_pipeline.automation.history import forget_run, old_runs, run_database
-from event_pipeline.automation.housekeeping import find_housework, remove_housework
-from event_pipeline.automation.runs import prepare_instance
 from event_pipeline.cli import main
 from event_pipeline.commands.options import ExitCode
+from event_pipeline.dagster_instance.history import forget_run, old_runs, run_database
+from event_pipeline.dagster_instance.prepare import prepare_instance
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.base import Engine, Leftover
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import LockTimeoutError
+from event_pipeline.operations.housekeeping import find_housework, remove_housework
 from event_pipeline.settings import Settings
 from event_pipeline_tests.engines.test_local_housekeeping import age
 from event_pipeline_tests.materializing import QUIET, materialize, materialized_hours, one, one_gold_table

@@ -11,7 +11,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.workspace.context import WorkspaceProcessContext
 
-from event_pipeline.automation.run_hours import hours_of_tags
+from event_pipeline.dagster_instance.run_hours import hours_of_tags
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.settings import Settings, load_settings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from event_pipeline.automation.history import OldRun, forget_run, old_runs
+from event_pipeline.dagster_instance.history import OldRun, forget_run, old_runs
 from event_pipeline.engines.base import Engine, Leftover
 from event_pipeline.errors import TransientError
 from event_pipeline.settings import Settings

@@ -14,7 +14,15 @@ from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLa
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.workspace.context import WorkspaceProcessContext
 
-from event_pipeline.automation.backfills import (
+from event_pipeline.dagster_instance.concurrency import limit_faults
+from event_pipeline.dagster_instance.prepare import prepare_instance
+from event_pipeline.dagster_instance.run_hours import LIVE_TAGS, PROCESS_TAG, hours_of_tags, hours_under_way, range_tags
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.open import open_pipeline
+from event_pipeline.engines.state import DUE_STATES, HourState
+from event_pipeline.errors import BackfillError, NotBuildableError
+from event_pipeline.inspection.status import read_status
+from event_pipeline.operations.backfills import (
     BackfillPlan,
     BackfillState,
     BackfillStatus,
@@ -27,14 +35,7 @@ from event_pipeline.automation.backfills import (
     plan_backfill,
     start_backfill,
 )
-from event_pipeline.automation.concurrency import limit_faults
-from event_pipeline.automation.run_hours import LIVE_TAGS, PROCESS_TAG, hours_of_tags, hours_under_way, range_tags
-from event_pipeline.automation.runs import prepare_instance, run_range
-from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.open import open_pipeline
-from event_pipeline.engines.state import DUE_STATES, HourState
-from event_pipeline.errors import BackfillError, NotBuildableError
-from event_pipeline.reporting.status import read_status
+from event_pipeline.operations.runs import run_range
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.dagster_daemon import (

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from event_pipeline.automation.building import BuildPlan, build
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState, as_built, input_state
 from event_pipeline.errors import StorageError
+from event_pipeline.operations.building import BuildPlan, build
 from event_pipeline.rules.accounting import HourAccount, RawListing
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from event_pipeline.automation.runs import RangeOutcome
+    from event_pipeline.operations.runs import RangeOutcome
 
 
 class ReplayReason(StrEnum):

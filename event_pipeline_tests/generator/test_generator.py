@@ -45,7 +45,7 @@ from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.record import Event, Rejection, validate_record
 from event_pipeline_tests import oracle
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 REAL_SAMPLES = sorted((PROJECT / "../shared/real-input").glob("*.jsonl.gz"))
 
 HOUR = Hour.parse("2025-12-07T22")

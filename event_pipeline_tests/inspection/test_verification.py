@@ -17,12 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from event_pipeline import verification
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.layout import Layout
 from event_pipeline.errors import StorageError
 from event_pipeline.generator import GeneratorOptions, generate
+from event_pipeline.inspection import verification
+from event_pipeline.inspection.verification import Difference, Verification
 from event_pipeline.reporting.terminal import output
 from event_pipeline.reporting.verification_table import print_verification
 from event_pipeline.rules import validation
@@ -30,7 +31,6 @@ from event_pipeline.rules.contract import SILVER_EVENTS, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
-from event_pipeline.verification import Difference, Verification
 from event_pipeline_tests import oracle
 from event_pipeline_tests.pipeline import HOUR, build, event, purchase, write_object
 

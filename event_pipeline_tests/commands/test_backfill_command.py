@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from event_pipeline.automation.runs import prepare_instance
 from event_pipeline.cli import main
 from event_pipeline.commands.options import ExitCode
+from event_pipeline.dagster_instance.prepare import prepare_instance
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.settings import load_settings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from event_pipeline.automation.dagster_storage import storage_faults
+from event_pipeline.dagster_instance.storage import storage_faults
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.errors import NotBuildableError
@@ -16,7 +16,7 @@ from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from event_pipeline.automation.runs import RangeOutcome
+    from event_pipeline.operations.runs import RangeOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,9 @@ def build(
     if not plan.hours:
         return
     progress("starting Dagster", None)
-    from event_pipeline.automation.attempts import attempts, ranges_of
-    from event_pipeline.automation.runs import prepare_instance, run_range
+    from event_pipeline.dagster_instance.attempts import attempts, ranges_of
+    from event_pipeline.dagster_instance.prepare import prepare_instance
+    from event_pipeline.operations.runs import run_range
 
     with storage_faults(settings.dagster_home), prepare_instance(settings) as instance:
         # What failed before comes last, each hour by itself: it may be one that kills the whole process.

@@ -6,19 +6,14 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from event_pipeline.automation.dagster_storage import RunState, check_home, latest_run_states, limit_faults_of_home
+from event_pipeline.dagster_instance.storage import RunState, check_home, latest_run_states, limit_faults_of_home
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.finding import Finding, Level, guarded
 from event_pipeline.errors import StorageError
-from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING, printable_text
 from event_pipeline.rules.framing import wrongly_framed
 from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.rules.query import load_gold_tables
@@ -50,18 +45,6 @@ def _account(settings: Settings) -> list[Finding]:
     from event_pipeline.infrastructure.account import account_checks
 
     return [guarded(subject, check) for subject, check in account_checks(settings, load_gold_tables())]
-
-
-def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """Print one row a finding."""
-    styles = {Level.OK: GOOD, Level.WARN: WARNING, Level.FAIL: FAULT}
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for each in findings:
-        found = printable_text(Text(each.found))
-        table.add_row(Text(each.level, style=styles[each.level]), Text(each.subject, style="bold"), found)
-        if each.remedy:
-            table.add_row("", "", printable_text(Text(each.remedy, style=styles[each.level])))
-    console.print(table)
 
 
 def _program() -> Iterator[Finding]:

@@ -12,10 +12,10 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from event_pipeline.alerts.conditions import AlertKind
+from event_pipeline.alerts.look import look
 from event_pipeline.alerts.state import AlertState
 from event_pipeline.automation.alert_sensor import alerts_sensor
-from event_pipeline.automation.alerting import look
-from event_pipeline.automation.run_hours import range_tags
+from event_pipeline.dagster_instance.run_hours import range_tags
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from event_pipeline.assets.progress import HourProgress, silent
-from event_pipeline.automation.run_hours import process_tag
+from event_pipeline.dagster_instance.run_hours import process_tag
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.open import open_engine
 from event_pipeline.engines.place import place_of

@@ -101,7 +101,7 @@ def latest_run_states(dagster_home: Path) -> dict[Hour, RunState]:
         return {}
     from dagster import DagsterInstance
 
-    from event_pipeline.automation.run_hours import failed_hours_of, hours_of_tags
+    from event_pipeline.dagster_instance.run_hours import failed_hours_of, hours_of_tags
 
     latest: dict[Hour, RunState | None] = {}
     with storage_faults(dagster_home), DagsterInstance.from_config(str(dagster_home)) as instance:
@@ -121,7 +121,7 @@ def limit_faults_of_home(settings: Settings) -> list[str]:
     """
     from dagster import DagsterInstance
 
-    from event_pipeline.automation.concurrency import limit_faults
+    from event_pipeline.dagster_instance.concurrency import limit_faults
 
     home = settings.dagster_home
     with storage_faults(home), DagsterInstance.from_config(str(home)) as instance:
@@ -130,7 +130,7 @@ def limit_faults_of_home(settings: Settings) -> list[str]:
 
 def run_state(run: DagsterRun) -> RunState | None:
     """Tell whether a run failed or is still going; None when it ended otherwise."""
-    from event_pipeline.automation.run_hours import process_is_gone
+    from event_pipeline.dagster_instance.run_hours import process_is_gone
 
     if run.is_failure or (not run.is_finished and process_is_gone(run)):
         return RunState.FAILED

@@ -1,0 +1,50 @@
+"""Opens Dagster's storage in the data folder, made and configured as this version wants it."""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster._core.instance.ref import InstanceRef
+
+from event_pipeline import shipped
+from event_pipeline.dagster_instance.concurrency import set_pool_limits
+from event_pipeline.dagster_instance.run_hours import close_abandoned_runs
+from event_pipeline.errors import StorageError
+from event_pipeline.settings import Settings
+from event_pipeline.shipped import shipped_file
+
+DAGSTER_YAML = shipped_file(shipped.DAGSTER_YAML)
+"""The configuration of Dagster; every data folder gets a copy of it."""
+
+_NO_COMPUTE_LOGS = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+        "config": {},
+    }
+}
+"""Steps in the process of the command line write to its own terminal. Dagster would put files in the place of stdout
+and stderr and start four processes a step to copy them back: no progress bar, and a traceback from each at Ctrl-C."""
+
+
+def prepare_instance(settings: Settings) -> dg.DagsterInstance:
+    """Open Dagster's storage in the data folder, made and configured if need be; close it after use.
+
+    Copies the shipped dagster.yaml there when it differs, sets the limits of the pools, and closes the runs of
+    commands that were killed.
+
+    Raises:
+        StorageError: the folder or the configuration cannot be read or written.
+    """
+    home = settings.dagster_home
+    try:
+        wanted = DAGSTER_YAML.read_text(encoding="utf-8")
+        home.mkdir(parents=True, exist_ok=True)
+        present = home / DAGSTER_YAML.name
+        if not present.is_file() or present.read_text(encoding="utf-8") != wanted:
+            present.write_text(wanted, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"Dagster's folder {home} cannot be prepared: {error}") from error
+    instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_COMPUTE_LOGS))
+    set_pool_limits(instance, settings)
+    close_abandoned_runs(instance)
+    return instance
