@@ -105,8 +105,8 @@ def rehearse(folder: Path, hours_fed: int, every_seconds: float) -> Rehearsed:
     root, now = folder / "data", datetime.now(UTC)
     first = Hour.containing(now).plus(-HOURS_BEFORE_NOW - hours_fed)
     hours = HourRange(first, first.plus(hours_fed))
-    # The schedule ticks once while this goes on, at the next full minute but one.
-    minute = (now + timedelta(seconds=90)).minute
+    # The schedule ticks once while this goes on: late enough to be switched on before, however busy the machine is.
+    minute = (now + timedelta(seconds=180)).minute
     environment = {
         "EVENT_PIPELINE_FIRST_PARTITION": str(first),
         "EVENT_PIPELINE_QUIET_SECONDS": "2",

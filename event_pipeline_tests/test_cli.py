@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -225,6 +226,23 @@ def test_an_interrupt_ends_with_130_and_one_line(run: Run, root: Path, monkeypat
     ended = run("run")
     assert ended.code == ExitCode.INTERRUPTED
     assert ended.err.splitlines()[-1] == "interrupted; nothing is left half done"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_tests_that_are_told_to_end_do_although_the_command_handles_it(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch, signum: signal.Signals
+) -> None:
+    def told(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signum)
+
+    write_object(root, HOUR, 0, [event()])
+    monkeypatch.setattr(runs, "run_range", told)
+    before = signal.signal(signum, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run("run")
+    finally:
+        signal.signal(signum, before)
 
 
 # -- generate

@@ -31,13 +31,12 @@ from event_pipeline.engines.local.layout import Layout
 from event_pipeline.errors import PipelineError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import load_settings
+from event_pipeline_tests.command import interrupts_of_the_tests
 from event_pipeline_tests.pipeline import build, event, silent, write_object
 from event_pipeline_tests.receiver import webhook_receiver
 
 PROJECT = Path(__file__).parents[1]
 RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text(encoding="utf-8")
-CLOSED = Hour.containing(datetime.now(UTC)).plus(-1)
-"""Alerts are about the present, so these tests are, too."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +121,11 @@ def test_every_section_is_exercised_here_or_names_what_exercises_it() -> None:
 
 @dataclass
 class Place:
-    """A data folder with two built hours, CLOSED the newer one, and what a test does to it."""
+    """A data folder with two built hours, and what a test does to it."""
 
     root: Path
+    closed: Hour
+    """The newer one, which was over when they were built: alerts are about the present."""
     patch: pytest.MonkeyPatch
     until_healed: ExitStack
     """Closed between showing and healing: what the world outside does, such as a producer who writes objects again."""
@@ -138,15 +139,15 @@ class Place:
     def layout(self) -> Layout:
         return Layout(self.root)
 
-    def write(self, hour: Hour = CLOSED, minute: int = 0, lines: object = None, build_it: bool = False) -> Path:
+    def write(self, hour: Hour, minute: int = 0, lines: object = None, build_it: bool = False) -> Path:
         key = write_object(self.root, hour, minute, lines or [event(hour, minute)])  # type: ignore[arg-type]
         if build_it:
             build(self.engine, [hour])
         return self.root / "raw" / key
 
     def rewrite_later(self, minute: int) -> None:
-        """Have the producer write an object of CLOSED again before the healing."""
-        self.until_healed.callback(lambda: self.write(CLOSED, minute, [event(CLOSED, n) for n in range(40)]))
+        """Have the producer write an object of the newer hour again before the healing."""
+        self.until_healed.callback(lambda: self.write(self.closed, minute, [event(self.closed, n) for n in range(40)]))
 
 
 Fault = tuple[Callable[[Place], object], str]
@@ -154,13 +155,13 @@ Fault = tuple[Callable[[Place], object], str]
 
 
 def resent_object(place: Place) -> None:
-    before = CLOSED.plus(-1)
-    place.write(CLOSED, 5, [event(before, second) for second in range(4)], build_it=True)
+    before = place.closed.plus(-1)
+    place.write(place.closed, 5, [event(before, second) for second in range(4)], build_it=True)
 
 
 def joined_object(place: Place) -> None:
-    joined = b"".join(json.dumps(event(CLOSED, second)).encode() for second in range(40))
-    place.write(CLOSED, 10, [joined], build_it=True)
+    joined = b"".join(json.dumps(event(place.closed, second)).encode() for second in range(40))
+    place.write(place.closed, 10, [joined], build_it=True)
     place.rewrite_later(10)
 
 
@@ -168,12 +169,12 @@ def waiting(place: Place) -> None:
     for folder in ("raw", "lake"):
         shutil.rmtree(place.root / folder)
     place.layout.catalog.unlink()
-    place.write(CLOSED.plus(-3))
-    place.write(CLOSED)
+    place.write(place.closed.plus(-3))
+    place.write(place.closed)
 
 
 def few_records(place: Place) -> None:
-    days = [CLOSED.plus(-24 * day) for day in range(1, 6)]
+    days = [place.closed.plus(-24 * day) for day in range(1, 6)]
     for hour in days:
         place.write(hour, 0, [event(hour, second) for second in range(40)])
     build(place.engine, days)
@@ -181,24 +182,24 @@ def few_records(place: Place) -> None:
 
 
 def refused_records(place: Place) -> None:
-    place.write(CLOSED, 5, [b"no json"] * 9, build_it=True)
+    place.write(place.closed, 5, [b"no json"] * 9, build_it=True)
     place.rewrite_later(5)
 
 
 def corrupt_object(place: Place) -> None:
-    place.write(CLOSED, 5, b"no gzip", build_it=True)
+    place.write(place.closed, 5, b"no gzip", build_it=True)
     place.rewrite_later(5)
 
 
 def broken_law(place: Place) -> None:
-    record = place.layout.hour_commit(CLOSED)
+    record = place.layout.hour_commit(place.closed)
     fields = json.loads(record.read_text())
     fields["account"]["objects"][0]["records"] += 1
     record.write_text(json.dumps(fields))
 
 
 def lost_object(place: Place) -> None:
-    gone = place.write(CLOSED, 5, build_it=True)
+    gone = place.write(place.closed, 5, build_it=True)
     gone.unlink()
 
 
@@ -210,7 +211,7 @@ def few_objects(place: Place) -> None:
 
 def complete_hours(place: Place) -> None:
     """Write the second object of each built hour."""
-    for hour in (CLOSED.plus(-1), CLOSED):
+    for hour in (place.closed.plus(-1), place.closed):
         place.write(hour, 40)
 
 
@@ -221,7 +222,7 @@ def unmatched_key(place: Place) -> None:
 
 
 def failed_run(place: Place) -> None:
-    hour = CLOSED.plus(-5)
+    hour = place.closed.plus(-5)
     place.write(hour)
     stone = place.root / "lake" / "runs" / "hours" / hour.hive_path
     stone.parent.mkdir(parents=True, exist_ok=True)
@@ -248,17 +249,17 @@ def held_lock(place: Place) -> None:
 
 
 def damaged_record(place: Place) -> None:
-    place.layout.hour_commit(CLOSED).write_text('{"kind": "hour", "format": 1}')
+    place.layout.hour_commit(place.closed).write_text('{"kind": "hour", "format": 1}')
 
 
 def gone_file(place: Place) -> None:
-    commit = place.engine.hour_commit(CLOSED)
+    commit = place.engine.hour_commit(place.closed)
     assert commit
     (place.layout.lake / commit.files[0].path).unlink()
 
 
 def late_object(place: Place) -> None:
-    place.write(CLOSED, 55)
+    place.write(place.closed, 55)
 
 
 def other_rules(place: Place) -> None:
@@ -266,18 +267,18 @@ def other_rules(place: Place) -> None:
 
 
 def no_gold(place: Place) -> None:
-    place.write(CLOSED, 5)
-    list(place.engine.build_silver([CLOSED], progress=silent))
-    place.engine.register_hours([CLOSED])
+    place.write(place.closed, 5)
+    list(place.engine.build_silver([place.closed], progress=silent))
+    place.engine.register_hours([place.closed])
 
 
 def not_registered(place: Place) -> None:
-    place.write(CLOSED, 5)
-    list(place.engine.build_silver([CLOSED], progress=silent))
+    place.write(place.closed, 5)
+    list(place.engine.build_silver([place.closed], progress=silent))
 
 
 def no_record(place: Place) -> None:
-    place.layout.hour_commit(CLOSED).unlink()
+    place.layout.hour_commit(place.closed).unlink()
 
 
 def damaged_dagster(place: Place) -> None:
@@ -351,28 +352,30 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def built_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two built hours, and Dagster's storage without runs: making it takes as long as a run."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Hour]:
+    """Two built hours, the newer of which is returned, and Dagster's storage without runs, as slow to make as a run."""
     root = tmp_path_factory.mktemp("built") / "data"
-    hours = [CLOSED.plus(-1), CLOSED]
+    closed = Hour.containing(datetime.now(UTC)).plus(-1)
+    hours = [closed.plus(-1), closed]
     for hour in hours:
         write_object(root, hour, 0, [event(hour, second) for second in range(4)])
     settings = load_settings(root=root, workers=1)
     build(LocalEngine(settings), hours)
     prepare_instance(settings).dispose()
-    return root
+    return root, closed
 
 
 @pytest.fixture
-def place(built_root: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(built: tuple[Path, Hour], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A copy of that data folder, named `data` in the working folder as in the runbook."""
+    built_root, closed = built
     shutil.copytree(built_root, root)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EVENT_PIPELINE_ROOT", "data")
     monkeypatch.setenv("EVENT_PIPELINE_EXPECTED_OBJECTS", "1")
     monkeypatch.setenv("EVENT_PIPELINE_WORKERS", "1")
     with ExitStack() as late, ExitStack() as outside:
-        yield Place(root, monkeypatch, outside, late)
+        yield Place(root, closed, monkeypatch, outside, late)
 
 
 @pytest.mark.parametrize("anchor", FAULTS)
@@ -395,15 +398,15 @@ def test_the_runbook_shows_and_heals(anchor: str, place: Place, capsys: pytest.C
 
 def ended(commands: list[str], place: Place) -> list[int]:
     """Run lines of the runbook: our command in this process, all else by a shell. Return the exit codes."""
-    record = place.layout.hour_commit(CLOSED)
-    resent = str(place.root / "raw" / CLOSED.raw_key(CLOSED.start + timedelta(minutes=5)))
-    stands_for = {"HOUR": str(CLOSED), "NEXT": str(CLOSED.plus(1)), "FILE": str(record), "OBJECT": resent}
+    record = place.layout.hour_commit(place.closed)
+    resent = str(place.root / "raw" / place.closed.raw_key(place.closed.start + timedelta(minutes=5)))
+    stands_for = {"HOUR": str(place.closed), "NEXT": str(place.closed.plus(1)), "FILE": str(record), "OBJECT": resent}
     codes = []
     for line in commands:
         words = [stands_for.get(word, word) for word in shlex.split(line, comments=True)]
         words = [word.replace("FILE.", f"{record}.") if word.startswith("FILE.") else word for word in words]
         if words[0] == "event-pipeline":
-            with pytest.raises(SystemExit) as end:
+            with pytest.raises(SystemExit) as end, interrupts_of_the_tests():
                 main(words[1:])
             codes.append(int(end.value.code or 0))
         elif words[0] == "export":

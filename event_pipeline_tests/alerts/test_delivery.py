@@ -40,8 +40,9 @@ class Desk:
     """One data folder whose alerts go to a receiver."""
 
     def __init__(self, root: Path, receiver: Receiver, **settings: object) -> None:
+        # A busy machine answers late: only where no answer ever comes is the time limit short.
         self.settings = load_settings(
-            root=root, **{"alert_webhook_url": receiver.url, "alert_webhook_timeout_seconds": 1.5, **settings}
+            root=root, **{"alert_webhook_url": receiver.url, "alert_webhook_timeout_seconds": 20, **settings}
         )
         self.document = open_document(self.settings, ALERTS_DOCUMENT)
         self.now = NOW
@@ -75,10 +76,11 @@ def test_an_alert_reaches_log_and_webhook_once(
 
 @pytest.mark.parametrize("fault", [500, 404, 302, DROP, SILENT, DRIP])
 def test_a_webhook_that_fails_loses_nothing_and_is_tried_again_later(
-    desk: Desk, receiver: Receiver, fault: str | int
+    desk: Desk, root: Path, receiver: Receiver, fault: str | int
 ) -> None:
     receiver.answers.append(fault)
-    told = desk.look(FINDING)
+    impatient = Desk(root, receiver, alert_webhook_timeout_seconds=1.5)
+    told = (impatient if fault in (SILENT, DRIP) else desk).look(FINDING)
     assert [channel for channel, _ in told.delivered.failed] == ["webhook"]
     assert "s3cr3t" not in str(told.delivered) + desk.document.read()[0].decode()  # type: ignore[index]
     assert desk.look(FINDING, after=timedelta(seconds=29)).delivered.sent == ()
@@ -99,9 +101,7 @@ def test_a_webhook_that_fails_loses_nothing_and_is_tried_again_later(
 def test_an_answer_that_quotes_the_address_keeps_its_secret(
     root: Path, receiver: Receiver, secret: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk = Desk(
-        root, receiver, alert_webhook_url=receiver.url.split("/services")[0] + secret, alert_webhook_timeout_seconds=20
-    )
+    desk = Desk(root, receiver, alert_webhook_url=receiver.url.split("/services")[0] + secret)
     receiver.answers += [ECHO, DROP]
     told = desk.look(FINDING)
     again = desk.look(FINDING, after=timedelta(minutes=1))

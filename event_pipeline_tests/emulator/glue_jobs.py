@@ -62,6 +62,8 @@ class JobRun:
     execution_seconds: float = 0
     error_message: str = ""
     process: JobProcess | None = None
+    begun: threading.Event = field(default_factory=threading.Event)
+    """Set once the process is known here and the state shows it; what its script asks for waits for that."""
     ended: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -222,9 +224,13 @@ class GlueJobs:
             self._planned.append(planned)
 
     def job_of_key(self, access_key: str) -> str | None:
-        """Return the run whose script has this access key."""
+        """Return the run whose script has this access key, as soon as the run can be seen RUNNING and be killed."""
         with self._lock:
-            return next((run.id for run in self._runs if run.access_key == access_key), None)
+            run = next((run for run in self._runs if run.access_key == access_key), None)
+        if run is None:
+            return None
+        run.begun.wait(_WAIT_SECONDS)
+        return run.id
 
     def kill(self, run_id: str) -> None:
         """Kill a run's processes, as when its machine dies."""
@@ -372,6 +378,7 @@ class GlueJobs:
             run.running_since = monotonic()
             if run.state == "STARTING":
                 self._change(run, "RUNNING")
+        run.begun.set()
         if run.state == "STOPPING":
             process.kill()
         code = process.wait(run.setting("Timeout", DEFAULT_TIMEOUT_MINUTES) * self._minute_seconds)

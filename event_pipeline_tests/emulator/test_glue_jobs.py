@@ -75,11 +75,11 @@ print("a warning", file=sys.stderr)
 boto3.client("s3").put_object(Bucket="lake", Key="out/" + known.token, Body=b"1")
 """
     defaults = {"--extra-py-files": f"s3://{BUCKET}/artifacts/package.zip", "--token": "default"}
-    make_job(account, "whole", script, DefaultArguments=defaults, GlueVersion="4.0", Timeout=10)
+    make_job(account, "whole", script, DefaultArguments=defaults, GlueVersion="4.0", Timeout=300)
     run = run_to_end(aws, account, "whole", Arguments={"--plan": "s3://a/b", "--token": "mine"})
     assert run["JobRunState"] == "SUCCEEDED", run
     assert run["Arguments"] == {"--plan": "s3://a/b", "--token": "mine"}
-    assert (run["GlueVersion"], run["Timeout"], run["LogGroupName"]) == ("4.0", 10, "/aws-glue/jobs")
+    assert (run["GlueVersion"], run["Timeout"], run["LogGroupName"]) == ("4.0", 300, "/aws-glue/jobs")
     assert run["ExecutionTime"] >= 1
     assert run["StartedOn"] <= run["CompletedOn"]
     output = log_lines(aws, "output", run["Id"])

@@ -49,7 +49,7 @@ ROLES = (
 WITH_KEY = ROLES[:4]
 KEY = EVERYTHING_ON["KmsKeyArn"]
 LATER = datetime.now(UTC) + timedelta(days=9)
-OPEN_HOUR = Hour.containing(datetime.now(UTC))
+OPEN_HOUR = HOUR.plus(24)
 
 BIG_RESULTS = "Athena uploads results in parts once they are large; the emulated one writes each in one call"
 BIG_FILES = "boto3 and Hadoop give up an upload in parts with it; files of the walk are small"
@@ -201,7 +201,8 @@ def orchestrate(account: Account, settings: Settings) -> None:
     assert all(each.severity is dg.AssetCheckSeverity.WARN for each in faults), faults
 
     # An hour that is not over, then the same hour again: what was decoded is read, and goes.
-    opened = AwsEngine(settings.model_copy(update={"build_mode": "every_object"}))
+    during = OPEN_HOUR.start + timedelta(minutes=6)
+    opened = AwsEngine(settings.model_copy(update={"build_mode": "every_object"}), clock=lambda: during)
     for minute in range(2):
         land(account, settings, OPEN_HOUR, minute, [event(OPEN_HOUR, minute)])
         assert [each.commit for each in opened.build_silver([OPEN_HOUR], progress=quiet)]
