@@ -106,7 +106,7 @@ class BackfillError(PipelineError):
 
 
 class NotBuildableError(PipelineError):
-    """Hours that were asked for cannot be built: before the first partition, or not over yet."""
+    """Hours cannot be built as asked: before the first partition, not over yet, or by a builder that is not there."""
 
 
 class DeliveryError(PipelineError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def materialize(
     gold_folder: Path = GOLD_FOLDER,
     assets: Sequence[str] | None = None,
     silver: dict[str, bool] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run the hourly pipeline, or some of its assets, for an hour or a range; failures are in the result."""
     job = build_definitions(settings, gold_folder, engine).resolve_job_def("hourly_pipeline")
@@ -38,7 +39,7 @@ def materialize(
         run_config={**QUIET, **({"ops": {"silver_events": {"config": silver}}} if silver else {})},
         instance=instance,
         partition_key=hours.first.partition_key if single else None,
-        tags={} if single else range_tags(hours),
+        tags={**({} if single else range_tags(hours)), **(tags or {})},
         asset_selection=[dg.AssetKey(asset) for asset in assets] if assets else None,
         raise_on_error=False,
     )

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from event_pipeline.assets.builder_choice import engine_of_run
 from event_pipeline.assets.checks import (
     PARTITION_CHECKS,
     ROWS_LISTED,
@@ -82,7 +83,10 @@ def silver_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefin
         `silver_partitions` registers them. Materializing an hour whose input and rules are unchanged does
         nothing. An hour that lost raw objects is not replaced unless the run's config allows it.
         """
-        with faults_explained(context), glue_runs_followed(context, engine) as followed:
+        with (
+            faults_explained(context),
+            glue_runs_followed(context, engine_of_run(engine, context.run.tags)) as followed,
+        ):
             hours, earlier = hours_left(context)
             builds, failures = dict[Hour, SilverBuild](), dict[Hour, PipelineError]()
             try:

@@ -14,7 +14,7 @@ from event_pipeline.commands.options import FromOption, ToOption, UsageError, ho
 from event_pipeline.engines.open import open_pipeline
 from event_pipeline.reporting.terminal import WARNING, messages, output
 from event_pipeline.rules.hour import HourRange
-from event_pipeline.settings import Settings, load_settings
+from event_pipeline.settings import Settings, SilverBuilderKind, load_settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from event_pipeline.operations.backfills import BackfillPlan
 
 commands = typer.Typer(name="backfill", no_args_is_help=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+BuilderOption = Annotated[
+    SilverBuilderKind | None,
+    typer.Option("--builder", help="On AWS: what builds Silver in its runs, instead of EVENT_PIPELINE_BUILDER."),
+]
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the backfill, as `backfill status` shows it.")]
 
@@ -34,6 +39,7 @@ def backfill(
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what it would build, in how many runs and at what cost; start nothing.")
     ] = False,
+    builder: BuilderOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Start without asking.")] = False,
 ) -> None:
     """Build what is due in a range of hours, as queued Dagster runs that live hours overtake.
@@ -49,14 +55,14 @@ def backfill(
             "--from and --to are missing: say which landing hours, or see `event-pipeline backfill status`"
         )
     settings = load_settings()
-    planned = _planned(settings, hours)
+    planned = _planned(settings, hours, builder)
     if plan or not planned.to_build:
         return
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError("nobody can be asked here: say --yes to start, or --plan to see only")
         typer.confirm("Start it?", abort=True)
-    _start(planned, settings)
+    _start(planned, settings, builder=builder)
 
 
 @commands.command()
@@ -87,16 +93,17 @@ def pause(backfill_id: IdArgument) -> None:
 
 
 @commands.command()
-def resume(backfill_id: IdArgument) -> None:
-    """Go on with a paused, cancelled or failed backfill: exactly the hours that are still due."""
-    from event_pipeline.operations.backfills import hours_to_resume
+def resume(backfill_id: IdArgument, builder: BuilderOption = None) -> None:
+    """Go on with a paused, cancelled or failed backfill: exactly the hours still due, by the same builder."""
+    from event_pipeline.operations.backfills import builder_to_resume, hours_to_resume
 
     settings = load_settings()
     with _storage(settings) as instance:
         hours = hours_to_resume(instance, backfill_id)
-    planned = _planned(settings, hours)
+        builder = builder or builder_to_resume(instance, backfill_id)
+    planned = _planned(settings, hours, builder)
     if planned.to_build:
-        _start(planned, settings, backfill_id)
+        _start(planned, settings, backfill_id, builder)
 
 
 @commands.command()
@@ -110,31 +117,37 @@ def cancel(backfill_id: IdArgument) -> None:
     output().print(f"Backfill {backfill_id} is being cancelled: the Dagster daemon stops its runs.")
 
 
-def _planned(settings: Settings, hours: HourRange) -> BackfillPlan:
+def _planned(settings: Settings, hours: HourRange, builder: SilverBuilderKind | None) -> BackfillPlan:
     """Print what a backfill of some hours would do and cost, and return it."""
     from event_pipeline.operations.backfills import measured_speed, plan_backfill
     from event_pipeline.reporting.backfills import print_plan, print_time
-    from event_pipeline.reporting.costs import print_estimate
+    from event_pipeline.reporting.costs import print_alternative, print_estimate
 
     pipeline = open_pipeline(settings)
+    engine = pipeline.engine.with_builder(builder) if builder else pipeline.engine
     with _storage(settings) as instance:
         planned = plan_backfill(pipeline, instance, datetime.now(UTC), hours)
         speed = measured_speed(instance)
     print_plan(planned, settings, output())
     if not planned.to_build:
         output().print("Nothing to build.")
-    elif estimate := pipeline.engine.estimate(planned.to_build):
+    elif estimate := engine.estimate(planned.to_build):
         print_estimate(estimate, settings, output())
+        for other in set(SilverBuilderKind) - {estimate.builder}:
+            if alternative := engine.with_builder(other).estimate(planned.to_build):
+                print_alternative(alternative, output())
     else:
         print_time(planned, speed, output())
     return planned
 
 
-def _start(planned: BackfillPlan, settings: Settings, resumed: str | None = None) -> None:
+def _start(
+    planned: BackfillPlan, settings: Settings, resumed: str | None = None, builder: SilverBuilderKind | None = None
+) -> None:
     from event_pipeline.operations.backfills import start_backfill
 
     with _storage(settings) as instance:
-        backfill_id = start_backfill(planned, settings, instance, resumed)
+        backfill_id = start_backfill(planned, settings, instance, resumed, builder)
         _warn_without_daemon(instance)
     output().print(
         f"Backfill {backfill_id}: {len(planned.to_build):,} hours queued as {len(planned.runs):,} runs. "

@@ -254,6 +254,13 @@ class Engine(Protocol):
         Lists raw objects and starts nothing.
         """
 
+    def with_builder(self, builder: SilverBuilderKind) -> Engine:
+        """Return this engine with another builder of Silver than the settings name.
+
+        Raises:
+            NotBuildableError: this place builds Silver in one way only.
+        """
+
     def followed_by(self, follower: JobFollower) -> Engine:
         """Return this engine with somebody who follows the jobs that it starts elsewhere."""
 

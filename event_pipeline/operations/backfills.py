@@ -19,6 +19,7 @@ from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraph
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus, PartitionBackfill
 from dagster._core.utils import make_new_backfill_id
 
+from event_pipeline.assets.builder_choice import BUILDER_TAG, builder_of_tags
 from event_pipeline.assets.partitions import landing_hours
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.assets.silver import SILVER
@@ -35,7 +36,7 @@ from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.errors import BackfillError
 from event_pipeline.operations.building import check_buildable
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
-from event_pipeline.settings import Settings
+from event_pipeline.settings import Settings, SilverBuilderKind
 
 BACKFILL_TAG = "event_pipeline/backfill"
 """Id of a backfill; the same for all of Dagster's backfills that a resumed one is made of."""
@@ -142,11 +143,16 @@ def measured_speed(instance: dg.DagsterInstance) -> MeasuredSpeed | None:
 
 
 def start_backfill(
-    plan: BackfillPlan, settings: Settings, instance: dg.DagsterInstance, resumed: str | None = None
+    plan: BackfillPlan,
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    resumed: str | None = None,
+    builder: SilverBuilderKind | None = None,
 ) -> str:
     """Hand the hours of a plan to Dagster's backfill daemon, below live runs, and return the backfill's id.
 
-    `resumed` is the id of the backfill that this one goes on with.
+    `resumed` is the id of the backfill that this one goes on with; `builder` makes Silver in its runs, instead of the
+    one that the settings name.
     """
     wanted = landing_hours(settings).subset_with_partition_keys([hour.partition_key for hour in plan.to_build])
     dagster_id = make_new_backfill_id()
@@ -162,6 +168,7 @@ def start_backfill(
                 BACKFILL_TAG: backfill_id,
                 BACKFILL_HOURS_TAG: f"{plan.hours.first}/{plan.hours.end}",
                 **BACKFILL_PRIORITY,
+                **({BUILDER_TAG: builder.value} if builder else {}),
             },
             dynamic_partitions_store=instance,
             title=f"{plan.hours.first} to {plan.hours.end}: {len(plan.to_build)} hours",
@@ -225,6 +232,15 @@ def hours_to_resume(instance: dg.DagsterInstance, backfill_id: str) -> HourRange
     if not all(_is_over(each) for each in backfills):
         raise BackfillError(f"backfill {backfill_id} is running: `event-pipeline backfill status` shows how far it is")
     return _asked_for(backfills[0])
+
+
+def builder_to_resume(instance: dg.DagsterInstance, backfill_id: str) -> SilverBuilderKind | None:
+    """Return the builder that a backfill was last started with; None for that of the settings.
+
+    Raises:
+        BackfillError: there is no such backfill.
+    """
+    return builder_of_tags(_dagster_backfills(instance, backfill_id)[0].tags)
 
 
 def is_daemon_heard(instance: dg.DagsterInstance) -> bool:

@@ -44,12 +44,20 @@ def print_estimate(estimate: Estimate, settings: Settings, console: Console) -> 
     console.print(
         f"{estimate.hours:,} hours with {estimate.objects:,} raw objects, {estimate.raw_bytes / 1e9:,.2f} GB stored"
     )
-    console.print(f"would start {_glue_runs(estimate, settings)} and about {estimate.queries:,} Athena queries")
+    console.print(f"would start {_runs_of_glue(estimate, settings)} and about {estimate.queries:,} Athena queries")
     console.print(f"and cost about {usd(estimate.cost.usd)}. Nothing was started.")
     console.print(price_note(settings), style=QUIET)
 
 
-def _glue_runs(estimate: Estimate, settings: Settings) -> str:
+def print_alternative(estimate: Estimate, console: Console) -> None:
+    """Print what a backfill by another builder would start and about cost, and how it is chosen."""
+    runs = f"{estimate.glue_runs:,} Glue runs" if estimate.glue_runs else "no Glue run"
+    console.print(
+        f"With --builder {estimate.builder}: {runs}, about {usd(estimate.cost.usd)}.", style=QUIET, soft_wrap=True
+    )
+
+
+def _runs_of_glue(estimate: Estimate, settings: Settings) -> str:
     if estimate.builder is SilverBuilderKind.POOL:
         return "no Glue run (the host of Dagster builds)"
     return (

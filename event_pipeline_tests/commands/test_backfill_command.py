@@ -86,6 +86,8 @@ def test_a_range_with_nothing_to_build_starts_nothing(run: Run, root: Path) -> N
         (["--from", "2025-12-07T22"], "--to (exclusive) is missing"),
         (["--from", "2025-10-01T00", "--to", "2025-12-07T22"], "before the first partition 2025-11-01T00"),
         ([*RANGE], "nobody can be asked here: say --yes to start"),
+        ([*RANGE, "--builder", "glue", "--plan"], "can be built by glue only where EVENT_PIPELINE_ENV=aws"),
+        ([*RANGE, "--builder", "spark", "--plan"], "'spark' is not one of"),
         (["status", "nosuch"], "there is no backfill 'nosuch'; known: none"),
         (["pause", "nosuch"], "there is no backfill 'nosuch'; known: none"),
     ],

@@ -14,6 +14,7 @@ from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLa
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 from dagster._core.workspace.context import WorkspaceProcessContext
 
+from event_pipeline.assets.builder_choice import BUILDER_TAG
 from event_pipeline.dagster_instance.concurrency import limit_faults
 from event_pipeline.dagster_instance.prepare import prepare_instance
 from event_pipeline.dagster_instance.run_hours import LIVE_TAGS, PROCESS_TAG, hours_of_tags, hours_under_way, range_tags
@@ -27,6 +28,7 @@ from event_pipeline.operations.backfills import (
     BackfillState,
     BackfillStatus,
     backfill_statuses,
+    builder_to_resume,
     cancel_backfill,
     hours_to_resume,
     is_daemon_heard,
@@ -37,7 +39,7 @@ from event_pipeline.operations.backfills import (
 )
 from event_pipeline.operations.runs import run_range
 from event_pipeline.rules.hour import Hour, HourRange
-from event_pipeline.settings import Settings, load_settings
+from event_pipeline.settings import Settings, SilverBuilderKind, load_settings
 from event_pipeline_tests.dagster_daemon import (
     WaitingRunLauncher,
     finish,
@@ -191,6 +193,22 @@ def test_a_started_backfill_is_queued_in_the_planned_runs_behind_live_ones(
     assert hours_under_way(instance) == set(HOURS)
     shown = status(settings, instance)
     assert (shown.state, shown.hours, shown.left, shown.queued) == (BackfillState.RUNNING, HOURS, 8, 3)
+
+
+def test_a_backfill_names_its_builder_on_every_run_and_keeps_it_when_it_is_resumed(
+    settings: Settings, instance: dg.DagsterInstance, daemon: WorkspaceProcessContext, root: Path
+) -> None:
+    land(root, HOURS)
+    backfill_id = start_backfill(plan(settings, instance), settings, instance, builder=SilverBuilderKind.GLUE)
+    look_at_backfills(daemon)
+    assert [run.tags[BUILDER_TAG] for run in runs(instance, QUEUED)] == ["glue"] * 3
+    assert builder_to_resume(instance, backfill_id) is SilverBuilderKind.GLUE
+
+    pause_backfill(instance, backfill_id)
+    start_backfill(plan(settings, instance), settings, instance, backfill_id)
+    look_at_backfills(daemon)
+    assert [BUILDER_TAG in run.tags for run in runs(instance, QUEUED)] == [False] * 3
+    assert builder_to_resume(instance, backfill_id) is None
 
 
 def test_live_runs_overtake_a_backfill_and_limits_are_never_exceeded(

@@ -122,6 +122,12 @@ class AwsEngine:
         """Name the buckets, the catalog and the workgroup."""
         return aws_place(self._settings)
 
+    def with_builder(self, builder: SilverBuilderKind) -> AwsEngine:
+        """Return this engine with another builder of Silver than the settings name."""
+        engine = copy.copy(self)
+        engine._settings = self._settings.model_copy(update={"builder": builder})
+        return engine
+
     def followed_by(self, follower: JobFollower) -> AwsEngine:
         """Return this engine with somebody who follows its Glue runs."""
         engine = copy.copy(self)

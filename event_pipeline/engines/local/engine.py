@@ -53,13 +53,13 @@ from event_pipeline.engines.local.repair import PartitionRepair, difference
 from event_pipeline.engines.local.silver import SilverBuilder, Validate
 from event_pipeline.engines.place import Place, local_place
 from event_pipeline.engines.state import HourState, as_built, input_state, lost_objects
-from event_pipeline.errors import PipelineError, StorageError
+from event_pipeline.errors import NotBuildableError, PipelineError, StorageError
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
 from event_pipeline.rules.silver_files import OtherColumnsError, read_rows
-from event_pipeline.settings import Settings
+from event_pipeline.settings import Settings, SilverBuilderKind
 
 
 class LocalEngine:
@@ -104,6 +104,17 @@ class LocalEngine:
 
     def estimate(self, hours: Sequence[Hour]) -> None:
         """Return nothing: this machine bills nothing."""
+
+    def with_builder(self, builder: SilverBuilderKind) -> LocalEngine:
+        """Refuse it: processes of this machine are the only builder there is.
+
+        Raises:
+            NotBuildableError: always.
+        """
+        raise NotBuildableError(
+            f"{self._settings.root.absolute()} is built by processes of this machine: Silver can be built by {builder} "
+            "only where EVENT_PIPELINE_ENV=aws"
+        )
 
     def followed_by(self, follower: JobFollower) -> LocalEngine:
         """Return this engine: it starts no jobs elsewhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -133,8 +134,13 @@ def test_the_plan_of_a_backfill_says_what_it_costs_and_starts_nothing(
     assert "would start 1 Glue runs of 3 x G.1X workers" in said
     assert "USD. Nothing was started." in said
     monkeypatch.setenv("EVENT_PIPELINE_BUILDER", "pool")
-    by_host = CliRunner().invoke(app, ["backfill", "--from", str(HOUR), "--to", str(HOUR.plus(2)), "--plan"])
-    assert "would start no Glue run (the host of Dagster builds) and about" in " ".join(by_host.output.split())
+    arguments = ["backfill", "--from", str(HOUR), "--to", str(HOUR.plus(2)), "--plan"]
+    by_host = " ".join(CliRunner().invoke(app, arguments).output.split())
+    assert "would start no Glue run (the host of Dagster builds) and about" in by_host
+    assert re.search(r"With --builder glue: 1 Glue runs, about 0\.0\d+ USD\.", by_host)
+    by_glue = " ".join(CliRunner().invoke(app, [*arguments, "--builder", "glue"]).output.split())
+    assert "would start 1 Glue runs of 3 x G.1X workers" in by_glue
+    assert re.search(r"With --builder pool: no Glue run, about 0\.0\d+ USD\.", by_glue)
     assert command.requests.of("glue.StartJobRun") == []
 
 

@@ -13,10 +13,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 from urllib3.exceptions import ProtocolError
 
+from event_pipeline.assets.builder_choice import BUILDER_TAG
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.costs import estimate
 from event_pipeline.engines.aws.pool_builder import HOST_FOLDER
@@ -28,11 +30,12 @@ from event_pipeline.infrastructure.role_needs import needs_of_the_orchestrator
 from event_pipeline.rules.accounting import RawListing, RawObject
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
-from event_pipeline.settings import BuildMode, Settings
+from event_pipeline.settings import BuildMode, Environment, Settings, SilverBuilderKind
 from event_pipeline_tests import oracle
 from event_pipeline_tests.emulator import EmulatedAws, Fault
 from event_pipeline_tests.engines.aws.conftest import BY_HOST
 from event_pipeline_tests.engines.aws.pipeline import land, silver
+from event_pipeline_tests.materializing import materialize, metadata, one
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase
 
 CHECKOUT = Path(__file__).parents[3]
@@ -84,6 +87,56 @@ def test_neither_a_glue_run_nor_a_query_is_needed_until_somebody_asks(
     assert not [name for name in asked if name.startswith(("athena.", "glue.StartJobRun", "glue.GetJobRun"))]
     assert left_on_host(settings) == []
     assert_agrees_with_oracle(engine, settings.root)
+
+
+@pytest.mark.parametrize(
+    ("of_settings", "tag", "glue_runs"),
+    [("pool", "glue", 1), ("pool", None, 0), ("glue", "pool", 0), ("glue", None, 1)],
+)
+def test_a_run_chooses_its_builder_by_a_tag(
+    aws: EmulatedAws, settings: Settings, of_settings: str, tag: str | None, glue_runs: int
+) -> None:
+    settings = settings.model_copy(update={"builder": SilverBuilderKind(of_settings), "glue_wait_minutes": 1})
+    land_two_objects(aws, settings)
+    with dg.DagsterInstance.ephemeral() as instance:
+        ended = materialize(
+            settings,
+            instance,
+            one(HOUR),
+            assets=["silver_events", "silver_partitions"],
+            tags={BUILDER_TAG: tag} if tag else {},
+        )
+        assert ended.success
+        assert ("glue_run" in metadata(instance, "silver_events", HOUR)) == bool(glue_runs)
+    assert len(aws.requests.of("glue.StartJobRun")) == glue_runs
+    assert AwsEngine(settings).count_rows(AwsEngine(settings).hour_commits()[HOUR]).silver_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("tag", "env", "said"),
+    [
+        (
+            "spark",
+            Environment.AWS,
+            "event_pipeline/builder of this run is 'spark': it may be one of glue, pool",
+        ),
+        ("glue", Environment.LOCAL, "Silver can be built by glue only where EVENT_PIPELINE_ENV=aws"),
+    ],
+)
+def test_a_run_that_asks_for_a_builder_that_is_not_there_says_so(
+    settings: Settings, tag: str, env: Environment, said: str
+) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        ended = materialize(
+            settings.model_copy(update={"env": env}),
+            instance,
+            one(HOUR),
+            assets=["silver_events"],
+            tags={BUILDER_TAG: tag},
+        )
+    (failure,) = [event.step_failure_data for event in ended.all_events if event.is_step_failure]
+    assert failure.user_failure_data
+    assert said in str(failure.user_failure_data.description)
 
 
 def test_processes_of_the_host_read_their_objects_themselves(
