@@ -119,9 +119,9 @@ def cancel(backfill_id: IdArgument) -> None:
 
 def _planned(settings: Settings, hours: HourRange, builder: SilverBuilderKind | None) -> BackfillPlan:
     """Print what a backfill of some hours would do and cost, and return it."""
+    from event_pipeline.commands.estimates import print_estimates
     from event_pipeline.operations.backfills import measured_speed, plan_backfill
     from event_pipeline.reporting.backfills import print_plan, print_time
-    from event_pipeline.reporting.costs import print_alternative, print_estimate
 
     pipeline = open_pipeline(settings)
     engine = pipeline.engine.with_builder(builder) if builder else pipeline.engine
@@ -131,12 +131,7 @@ def _planned(settings: Settings, hours: HourRange, builder: SilverBuilderKind | 
     print_plan(planned, settings, output())
     if not planned.to_build:
         output().print("Nothing to build.")
-    elif estimate := engine.estimate(planned.to_build):
-        print_estimate(estimate, settings, output())
-        for other in set(SilverBuilderKind) - {estimate.builder}:
-            if alternative := engine.with_builder(other).estimate(planned.to_build):
-                print_alternative(alternative, output())
-    else:
+    elif not print_estimates(engine, planned.to_build, settings):
         print_time(planned, speed, output())
     return planned
 

@@ -23,16 +23,15 @@ def cost(
     hours, loaded = hour_range(first, end), load_settings()
     if hours is None:
         raise UsageError("--from and --to are missing: say which landing hours")
+    from event_pipeline.commands.estimates import print_estimates
     from event_pipeline.engines.open import open_pipeline
     from event_pipeline.engines.state import DUE_STATES
-    from event_pipeline.reporting.costs import print_costs, print_estimate
+    from event_pipeline.reporting.costs import print_costs
 
     pipeline = open_pipeline(loaded)
     if dry_run:
         states = pipeline.states(datetime.now(UTC), hours)
-        estimate = pipeline.engine.estimate([hour for hour in hours if states[hour] in DUE_STATES])
-        if estimate is not None:
-            print_estimate(estimate, loaded, output())
+        if print_estimates(pipeline.engine, [hour for hour in hours if states[hour] in DUE_STATES], loaded):
             return
     else:
         entries = pipeline.engine.costs(hours)

@@ -50,7 +50,7 @@ def print_estimate(estimate: Estimate, settings: Settings, console: Console) -> 
 
 
 def print_alternative(estimate: Estimate, console: Console) -> None:
-    """Print what a backfill by another builder would start and about cost, and how it is chosen."""
+    """Print what a backfill by another builder would start and about cost, and the option that chooses it."""
     runs = f"{estimate.glue_runs:,} Glue runs" if estimate.glue_runs else "no Glue run"
     console.print(
         f"With --builder {estimate.builder}: {runs}, about {usd(estimate.cost.usd)}.", style=QUIET, soft_wrap=True

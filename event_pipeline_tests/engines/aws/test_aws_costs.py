@@ -99,7 +99,9 @@ def test_the_command_sums_costs_and_estimates_before_a_backfill(
     before = CliRunner().invoke(app, [*arguments, "--dry-run"])
     assert before.exit_code == 0, before.output
     assert "1 hours with 1 raw objects" in before.output
-    assert "would start 1 Glue runs of 3 x G.1X workers" in " ".join(before.output.split())
+    said = " ".join(before.output.split())
+    assert "would start 1 Glue runs of 3 x G.1X workers" in said
+    assert re.search(r"With --builder pool: no Glue run, about 0\.0\d+ USD\.", said)
     assert command.requests.of("glue.StartJobRun") == []
     empty = CliRunner().invoke(app, arguments)
     assert "No step of 2025-12-07T22 to 2025-12-08T00 (2 hours) has recorded a cost" in " ".join(empty.output.split())
