@@ -38,6 +38,9 @@ UNFINISHED = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
+_WITH_A_CODE_SERVER = frozenset((dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED))
+"""States of a run that a code server was told to execute."""
+
 
 def range_tags(hours: HourRange) -> dict[str, str]:
     """Return the tags with which Dagster materializes a range of hours in one run."""
@@ -98,11 +101,12 @@ def process_tag(run_id: str) -> dict[str, str]:
 
 def process_is_gone(run: dg.DagsterRun) -> bool:
     """Tell whether a run was executed, or about to be, by a process of this host that no longer exists."""
-    if run.status is dg.DagsterRunStatus.STARTING:
-        return _code_server_is_gone(run)
     host, _, rest = run.tags.get(PROCESS_TAG, "").partition(":")
     process, _, run_id = rest.partition(":")
-    if host != socket.gethostname() or run_id != run.run_id:
+    if run_id != run.run_id:
+        # A run has started for seconds before its process says so: killed in between, it would go on for ever.
+        return run.status in _WITH_A_CODE_SERVER and _code_server_is_gone(run)
+    if host != socket.gethostname():
         return False
     try:
         os.kill(int(process), 0)
@@ -116,7 +120,8 @@ def process_is_gone(run: dg.DagsterRun) -> bool:
 def _code_server_is_gone(run: dg.DagsterRun) -> bool:
     """Tell whether nobody listens any more at the socket of the code server that was to execute a run.
 
-    A run that it had not begun yet has nobody else to say so, and would hold its hours until the start timeout.
+    A run that it had not begun yet, or whose process had not said that it is there, has nobody else to say so. It would
+    hold its hours until the start timeout, or for good.
     """
     path = json.loads(run.tags.get(GRPC_INFO_TAG, "{}")).get("socket")
     if not path:

@@ -87,8 +87,9 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_a_run_whose_code_server_was_killed_before_it_began_is_recorded_as_failed(
-    settings: Settings, instance: dg.DagsterInstance, short_folder: Path
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
+def test_a_run_whose_code_server_was_killed_before_its_process_said_so_is_recorded_as_failed(
+    settings: Settings, instance: dg.DagsterInstance, short_folder: Path, status: dg.DagsterRunStatus
 ) -> None:
     job = build_definitions(settings).resolve_job_def("hourly_pipeline")
     listening, left_behind = short_folder / "listening", short_folder / "left-behind"
@@ -101,14 +102,14 @@ def test_a_run_whose_code_server_was_killed_before_it_began_is_recorded_as_faile
             instance.create_run_for_job(
                 job,
                 tags={".dagster/grpc_info": json.dumps({"host": "localhost", "socket": str(path)})},
-                status=dg.DagsterRunStatus.STARTING,
+                status=status,
             )
             for path in (listening, left_behind, short_folder / "vanished")
         )
         with prepare_instance(settings) as reopened:
             states = {run.run_id: run.status for run in reopened.get_runs()}
     assert states == {
-        starting.run_id: dg.DagsterRunStatus.STARTING,
+        starting.run_id: status,
         lost.run_id: dg.DagsterRunStatus.FAILURE,
         vanished.run_id: dg.DagsterRunStatus.FAILURE,
     }
