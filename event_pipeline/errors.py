@@ -5,7 +5,7 @@ PipelineError
 │   ├── LockTimeoutError    another process builds the same hour or day
 │   └── OvertakenError      another process published the same hour or day meanwhile
 ├── RefusedError            would lose data: needs an explicit word from a person
-│   ├── FewerObjectsError   raw objects of a published hour are gone
+│   ├── LostObjectsError    raw objects of a published hour are lost
 │   └── DataLossRefusedError  a stack's buckets would go with what is in them
 ├── BrokenLawError          records in and out of an hour do not add up: nothing is published
 ├── ExhaustedError          a process ran out of memory, or was killed, over one object or hour
@@ -48,8 +48,8 @@ class RefusedError(PipelineError):
     """The step would lose data and needs an explicit word from a person."""
 
 
-class FewerObjectsError(RefusedError):
-    """Raw objects that a published hour was built from are gone; a rebuild would lose their records."""
+class LostObjectsError(RefusedError):
+    """Raw objects that a published hour was built from are lost; a rebuild would lose their records."""
 
 
 class BrokenLawError(PipelineError):

@@ -204,7 +204,7 @@ class Settings(BaseSettings):
         default=3, description="Days before now of which the schedule asks for every hour that is not built"
     )
 
-    run_grace_days: Annotated[int, Field(ge=3)] = Field(
+    build_grace_days: Annotated[int, Field(ge=3)] = Field(
         default=7, description="Files of replaced, abandoned and retired builds are kept this long for their readers"
     )
     silver_retention_days: Annotated[int, Field(ge=0)] = Field(

@@ -99,7 +99,7 @@ def _statuses(settings: Settings) -> list[BackfillStatus]:
 
 
 def _published(settings: Settings) -> int:
-    return len(LocalEngine(settings).registered_runs())
+    return len(LocalEngine(settings).registered_builds())
 
 
 def _is_over(settings: Settings) -> bool:

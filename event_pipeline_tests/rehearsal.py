@@ -128,7 +128,7 @@ def rehearse(folder: Path, hours_fed: int, every_seconds: float) -> Rehearsed:
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert examined.returncode == 0, examined.stdout + examined.stderr
     engine = LocalEngine(settings)
-    assert {*hours, scheduled} <= set(engine.registered_runs())
+    assert {*hours, scheduled} <= set(engine.registered_builds())
     accounts = [commit.account for commit in engine.hour_commits(hours).values()]
     assert sum(len(account.objects) for account in accounts) == 12 * hours_fed + 1
     assert sum(len(account.unreadable) for account in accounts) == 1
@@ -149,7 +149,7 @@ def _feed_and_kill(feed: Feed, hours: Sequence[Hour], dev: Dev, settings: Settin
     feed.land(feed.objects_of(hours[0])[:-1])
     second = feed.objects_of(hours[1])
     feed.land(second[:6])
-    wait_for("the first hour to be published", lambda: bool(engine.registered_runs()), SETTLE_SECONDS)
+    wait_for("the first hour to be published", lambda: bool(engine.registered_builds()), SETTLE_SECONDS)
     dev.kill_daemon()
     feed.land(second[6:9])
     dev.start()

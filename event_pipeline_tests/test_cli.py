@@ -21,8 +21,8 @@ from event_pipeline.cli import EXIT_CODES, main
 from event_pipeline.commands import dev
 from event_pipeline.commands.options import ExitCode
 from event_pipeline.dagster_instance.prepare import DAGSTER_YAML
+from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.local.layout import Layout
 from event_pipeline.errors import LockTimeoutError
 from event_pipeline.operations import runs
 from event_pipeline.rules.hour import Hour
@@ -130,7 +130,7 @@ def test_a_failing_range_does_not_stop_the_others(run: Run, root: Path, monkeypa
     assert f"{HOUR.plus(1)} to {HOUR.plus(2)}" in ended.err
     assert "Traceback" not in ended.err
     assert re.search(rf" {HOUR} +not built", ended.out)
-    assert LocalEngine(load_settings(root=root)).registered_runs().keys() == {HOUR.plus(1)}
+    assert LocalEngine(load_settings(root=root)).registered_builds().keys() == {HOUR.plus(1)}
     assert '"last_run": "failed"' in run("status", "--format", "json").out
 
 
@@ -143,7 +143,7 @@ def test_an_error_check_ends_with_1_although_the_hour_is_published(run: Run, roo
     assert "1 built" in ended.err
 
 
-def test_a_shrunk_hour_is_refused_named_and_rebuilt_on_an_explicit_word(run: Run, root: Path) -> None:
+def test_an_hour_with_lost_objects_is_refused_named_and_rebuilt_on_an_explicit_word(run: Run, root: Path) -> None:
     for minute in (0, 5):
         write_object(root, HOUR, minute, [event(second=60 * minute)])
     build(LocalEngine(load_settings(root=root, workers=1)), [HOUR])
@@ -151,14 +151,14 @@ def test_a_shrunk_hour_is_refused_named_and_rebuilt_on_an_explicit_word(run: Run
 
     due = run("run")
     assert due.code == 0
-    assert "Left alone, because raw objects that they were built from are gone: 1 hour (2025-12-07T22)" in due.err
+    assert "Left alone, because raw objects that they were built from are lost: 1 hour (2025-12-07T22)" in due.err
     asked = run("run", "--from", "2025-12-07T22", "--to", "2025-12-07T23")
     assert asked.code == ExitCode.REFUSED
-    assert "--allow-fewer-objects" in asked.err
+    assert "--allow-lost-objects" in asked.err
     engine = LocalEngine(load_settings(root=root))
     assert engine.query("SELECT count(*) AS n FROM silver.events").to_pylist() == [{"n": 2}]
 
-    allowed = run("run", "--from", "2025-12-07T22", "--to", "2025-12-07T23", "--allow-fewer-objects")
+    allowed = run("run", "--from", "2025-12-07T22", "--to", "2025-12-07T23", "--allow-lost-objects")
     assert allowed.code == 0
     assert engine.query("SELECT count(*) AS n FROM silver.events").to_pylist() == [{"n": 1}]
 
@@ -167,7 +167,7 @@ def test_hours_whose_raw_objects_have_all_expired_stay_published(run: Run, built
     shutil.rmtree(built / "raw" / HOUR.raw_prefix)
     ended = run("run", "--from", "2025-12-07T22", "--to", "2025-12-07T23")
     assert ended.code == 0
-    assert "Left as published, because all their raw objects are gone: 1 hour (2025-12-07T22)" in ended.err
+    assert "Left as published, because all their raw objects are lost: 1 hour (2025-12-07T22)" in ended.err
 
 
 def test_raw_objects_before_the_first_partition_are_named_and_left(run: Run, root: Path) -> None:
@@ -465,7 +465,7 @@ def test_a_data_folder_of_another_version_is_named(run: Run, built: Path) -> Non
     for arguments in (["status"], ["run"], ["verify"], ["repair"], ["query", "SELECT 1"]):
         ended = run(*arguments)
         assert ended.code == ExitCode.STORAGE, arguments
-        assert "the data folder has layout 99, this version reads and writes layout 1" in ended.err
+        assert "the data folder has layout 99, this version reads and writes layout 2" in ended.err
     assert re.search(r"fail +data folder layout", run("doctor").out)
 
 
@@ -590,9 +590,9 @@ def test_what_another_process_holds_is_named(run: Run, built: Path, monkeypatch:
 
 
 def test_verify_ends_with_1_and_a_table_of_what_differs(run: Run, built: Path) -> None:
-    (silver,) = (built / "lake" / "runs" / "hours" / HOUR.hive_path).glob("*/events-0.parquet")
+    (silver,) = (built / "lake" / "runs" / "hours" / HOUR.hive_path).glob("*/events/events-0.parquet")
     shutil.copyfile(
-        next((built / "lake" / "runs" / "hours" / HOUR.plus(1).hive_path).glob("*/events-0.parquet")), silver
+        next((built / "lake" / "runs" / "hours" / HOUR.plus(1).hive_path).glob("*/events/events-0.parquet")), silver
     )
     ended = run("verify", "--from", "2025-12-07T22", "--to", "2025-12-07T23")
     assert ended.code == ExitCode.NOT_HELD
@@ -620,7 +620,7 @@ def test_doctor_warns_of_unmatched_keys_and_finds_missing_files(run: Run, built:
     assert healthy.code == 0
     assert re.search(r"warn +raw objects .*1 keys are not read", healthy.out)
     assert re.search(r"ok +published builds +queries see all 2 committed hours", healthy.out)
-    next((built / "lake" / "runs" / "hours" / HOUR.hive_path).glob("*/events-0.parquet")).unlink()
+    next((built / "lake" / "runs" / "hours" / HOUR.hive_path).glob("*/events/events-0.parquet")).unlink()
     sick = run("doctor")
     assert sick.code == ExitCode.NOT_HELD
     assert re.search(r"fail +published builds +files of 1 hour \(2025-12-07T22\) are gone", sick.out)

@@ -196,7 +196,7 @@ def test_no_two_classes_have_one_name() -> None:
 
 def knowledge_of_places(modules: Mapping[str, str]) -> list[str]:
     """Return every module that tests for AWS, or imports an engine's inside, and should ask the engine instead."""
-    inside = (f"{PACKAGE}.engines.aws", f"{PACKAGE}.engines.local")
+    inside = (f"{PACKAGE}.engines.aws", f"{PACKAGE}.engines.local", f"{PACKAGE}.engines.host")
     faults = []
     for name, source in sorted(modules.items()):
         if not {name, room_of(name)} & KNOW_PLACES and "Environment.AWS" in expressions(source):
@@ -204,6 +204,32 @@ def knowledge_of_places(modules: Mapping[str, str]) -> list[str]:
         if not {name, room_of(name)} & USE_ENGINES:
             faults += [f"{name} imports {target}" for target in imported(source) if target.startswith(inside)]
     return faults
+
+
+def places_in_the_algorithm(modules: Mapping[str, str]) -> list[str]:
+    """Return every import by which the algorithm would know a place, or one place another."""
+    engines, faults = f"{PACKAGE}.engines", []
+    may_import = {"local": {"host"}, "aws": {"host"}, "host": set[str](), "open": {"local", "aws", "host"}}
+    for name, source in sorted(modules.items()):
+        if name.startswith(f"{engines}."):
+            part = name.split(".")[2]
+            wrong = {"local", "aws", "host"} - may_import.get(part, set()) - {part}
+            inside = tuple(f"{engines}.{each}" for each in wrong)
+            faults += [f"{name} imports {target}" for target in imported(source) if target.startswith(inside)]
+    return faults
+
+
+def test_the_algorithm_knows_no_place_and_no_place_another() -> None:
+    assert places_in_the_algorithm(sources()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "target"),
+    [("gold", "local.catalog"), ("aws.engine", "local.files"), ("local.engine", "aws.raw"), ("host.layout", "local")],
+)
+def test_an_engine_that_knows_another_place_is_caught(module: str, target: str) -> None:
+    source = f"import {PACKAGE}.engines.{target}"
+    assert len(places_in_the_algorithm({f"{PACKAGE}.engines.{module}": source})) == 1
 
 
 def expressions(source: str) -> set[str]:
@@ -220,7 +246,7 @@ def test_what_a_place_alone_knows_is_asked_of_the_engine() -> None:
     [
         ("reporting.answers", "on_aws = settings.env is Environment.AWS", True),
         ("commands.cost", "def f():\n    from event_pipeline.engines.aws import AwsEngine", True),
-        ("inspection.doctor", "import event_pipeline.engines.local.layout", True),
+        ("inspection.doctor", "import event_pipeline.engines.host.layout", True),
         ("alerts.facts", "if TYPE_CHECKING:\n    from event_pipeline.engines.aws.costs import StepCost", True),
         ("commands.stack", "from event_pipeline.engines.aws.clients import Aws", False),
         ("infrastructure.account", "from event_pipeline.engines.aws.clients import Aws", False),

@@ -26,8 +26,8 @@ import event_pipeline
 from event_pipeline.alerts.conditions import AlertKind
 from event_pipeline.cli import main
 from event_pipeline.dagster_instance.prepare import prepare_instance
+from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.local.layout import Layout
 from event_pipeline.errors import PipelineError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import load_settings
@@ -249,7 +249,7 @@ def held_lock(place: Place) -> None:
 
 
 def damaged_record(place: Place) -> None:
-    place.layout.hour_commit(place.closed).write_text('{"kind": "hour", "format": 1}')
+    place.layout.hour_commit(place.closed).write_text('{"kind": "hour", "format": 2}')
 
 
 def gone_file(place: Place) -> None:
@@ -306,7 +306,7 @@ FAULTS: dict[str, Fault] = {
     "unreadable_objects": (corrupt_object, "Raw objects cannot be read"),
     "object_framing": (joined_object, "Raw objects are not one JSON object a line"),
     "conservation_law": (broken_law, "Records in and out do not add up"),
-    "lost_objects": (lost_object, "Raw objects of published hours are gone"),
+    "lost_objects": (lost_object, "Raw objects of published hours are lost"),
     "sent_again": (resent_object, "Records of another hour were sent again in 1 hour"),
     "few_objects": (few_objects, "Fewer than 2 raw objects in"),
     "unmatched_keys": (unmatched_key, "1 key below events/ is not read"),

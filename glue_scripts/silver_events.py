@@ -74,7 +74,7 @@ from event_pipeline.rules.resent import bounded
 from event_pipeline.rules.silver_files import FILE_BYTES, EventsFile, gathered, groups_by_size, write_quarantine
 from event_pipeline.rules.validation import day_totals, judge_stored_object, silver_rows
 
-PLAN_FORMAT = 3
+PLAN_FORMAT = 4
 DECODED_FORMAT = 2
 """Of what is kept of an open hour's objects: the report, and events and quarantine as Arrow streams."""
 REPORT = "report.json"
@@ -123,7 +123,7 @@ class PlannedHour:
     """One landing hour to build, and all that a task needs to know of it."""
 
     hour: Hour
-    run_id: str
+    build_id: str
     limits: Limits
     raw_bucket: str
     lake_bucket: str
@@ -533,9 +533,9 @@ class HourBuilder:
             found = HourCommit.from_json(text)
         except CommitRecordError as error:
             raise SilverJobError(f"{place}: {error}") from error
-        standing = (found.hour, found.run_id, found.fingerprint, found.rules_version)
-        if standing != (planned.hour, planned.run_id, planned.fingerprint, planned.limits.rules_version):
-            raise SilverJobError(f"{place} is of another build (run {found.run_id}): every build needs its own target")
+        standing = (found.hour, found.build_id, found.fingerprint, found.rules_version)
+        if standing != (planned.hour, planned.build_id, planned.fingerprint, planned.limits.rules_version):
+            raise SilverJobError(f"{place} is of another build ({found.build_id}): every build needs its own target")
         return found
 
     def _judge(self, planned: PlannedHour) -> list[Judged]:
@@ -569,7 +569,7 @@ class HourBuilder:
         now = datetime.now(UTC)
         return HourCommit(
             planned.hour,
-            planned.run_id,
+            planned.build_id,
             planned.open_at or now.replace(microsecond=now.microsecond // 1000 * 1000),
             planned.limits.rules_version,
             HourAccount.of(bounded(accounts), days),
@@ -698,7 +698,7 @@ class Report:
         counts = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in numbers.items())
         self.line(f"{commit.hour}: {how}: {counts}, {len(commit.files)} files")
         if self._pipes:
-            hour = {"hour": str(commit.hour), "run_id": commit.run_id, "built": built, "seconds": round(seconds, 3)}
+            hour = {"hour": str(commit.hour), "build_id": commit.build_id, "built": built, "seconds": round(seconds, 3)}
             self._pipes.report_custom_message(hour | numbers)
 
 
@@ -785,7 +785,7 @@ def planned_hour(fields: dict[str, Any], limits: Limits, raw_bucket: str, region
     objects = [PlannedObject(each["key"], each["etag"], each["size"]) for each in fields["objects"]]
     return PlannedHour(
         Hour.parse(fields["hour"]),
-        fields["run_id"],
+        fields["build_id"],
         limits,
         raw_bucket,
         lake_bucket,

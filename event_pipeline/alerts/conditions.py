@@ -59,7 +59,7 @@ class Severity(StrEnum):
 
 
 PUBLISHED_STATES = frozenset(
-    (HourState.READY, HourState.CHANGED, HourState.SHRUNK, HourState.OUTDATED, HourState.RETIRED)
+    (HourState.READY, HourState.CHANGED, HourState.LOST_OBJECTS, HourState.OUTDATED, HourState.RETIRED)
 )
 """States in which Gold shows a build of the hour, be it not the newest."""
 
@@ -398,11 +398,11 @@ def _conservation_law(facts: Facts) -> AlertFinding | None:
 
 
 def _lost_objects(facts: Facts) -> AlertFinding | None:
-    lost = [hour for hour, state in facts.states.items() if state is HourState.SHRUNK and facts.objects.get(hour)]
+    lost = [hour for hour, state in facts.states.items() if state is HourState.LOST_OBJECTS and facts.objects.get(hour)]
     return _about_hours(
         AlertKind.LOST_OBJECTS,
         Severity.WARNING,
-        "Raw objects of published hours are gone in",
+        "Raw objects of published hours are lost in",
         {
             hour: f"{facts.objects[hour]} objects now, built from {len(facts.commits[hour].account.objects)}"
             for hour in lost

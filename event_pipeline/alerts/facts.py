@@ -64,7 +64,7 @@ def gather(
     records |= {hour: commits[hour].account.records for hour in published if hour in commits}
     newest = max([hour for hour in published if hour in commits and commits[hour].account.objects], default=newest)
     if newest is None:
-        newest = max(engine.registered_runs(), default=None)
+        newest = max(engine.registered_builds(), default=None)
     return Facts(
         now,
         states,

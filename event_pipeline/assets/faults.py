@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from event_pipeline.engines.decisions import PASSING_ERRNOS
+from event_pipeline.engines.isolation import PASSING_ERRNOS
 from event_pipeline.errors import LockTimeoutError, PipelineError, TransientError, failed_hours_text
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable, printable_lines

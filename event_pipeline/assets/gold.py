@@ -17,7 +17,7 @@ from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.assets.silver import PARTITIONS
 from event_pipeline.engines.base import Engine, GoldRefresh
-from event_pipeline.engines.decisions import isolated
+from event_pipeline.engines.isolation import isolated
 from event_pipeline.engines.place import AssetKinds
 from event_pipeline.errors import PipelineError, TransientError
 from event_pipeline.rules.hour import Hour

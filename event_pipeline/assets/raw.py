@@ -13,7 +13,7 @@ from event_pipeline.assets.presentation import OWNERS
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.engines.base import Engine
-from event_pipeline.engines.decisions import isolated
+from event_pipeline.engines.isolation import isolated
 from event_pipeline.engines.place import AssetKinds
 from event_pipeline.engines.state import as_built
 from event_pipeline.errors import PipelineError

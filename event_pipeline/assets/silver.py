@@ -26,7 +26,7 @@ from event_pipeline.assets.raw import RAW_EVENTS
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.engines.base import Engine, PartitionChange, SilverBuild, SilverOutcome
 from event_pipeline.engines.commit import HourCommit
-from event_pipeline.engines.decisions import isolated
+from event_pipeline.engines.isolation import isolated
 from event_pipeline.engines.place import AssetKinds
 from event_pipeline.errors import PipelineError
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
@@ -43,9 +43,9 @@ class SilverConfig(dg.Config):
     """What a person may tell a Silver build."""
 
     force: bool = Field(default=False, description="Build hours again even if neither input nor rules have changed")
-    allow_fewer_objects: bool = Field(
+    allow_lost_objects: bool = Field(
         default=False,
-        description="Replace a published hour although raw objects of it are gone: their records are lost",
+        description="Replace a published hour although raw objects of it are lost: their records go",
     )
 
 
@@ -93,7 +93,7 @@ def silver_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefin
                 for build in followed.build_silver(
                     hours,
                     force=config.force,
-                    allow_fewer_objects=config.allow_fewer_objects,
+                    allow_lost_objects=config.allow_lost_objects,
                     progress=lambda line: context.log.info(printable(line)),
                 ):
                     hour, account = build.commit.hour, build.commit.account
@@ -198,7 +198,7 @@ def _silver_metadata(build: SilverBuild) -> dict[str, Any]:
         "bytes_in": account.raw_bytes,
         "bytes_out": sum(file.size for file in commit.files),
         "seconds": round(build.seconds, 3),
-        "run_id": commit.run_id,
+        "build_id": commit.build_id,
         "fingerprint": commit.fingerprint,
         "rules_version": commit.rules_version,
         "committed_at": dg.MetadataValue.timestamp(commit.committed_at),
@@ -230,5 +230,5 @@ def _partition_metadata(hour: Hour, commit: HourCommit | None, changes: list[Par
         "changes": markdown_table(
             ("table", "action", "reason"), [(change.table, change.action, change.reason) for change in own]
         ),
-        **({"run_id": commit.run_id, "dagster/partition_row_count": commit.account.silver_rows} if commit else {}),
+        **({"build_id": commit.build_id, "dagster/partition_row_count": commit.account.silver_rows} if commit else {}),
     }

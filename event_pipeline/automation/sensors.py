@@ -226,7 +226,7 @@ def _wanted(due: HourSituation, versions: str) -> str:
     Dagster takes a run key once for all time. So what was asked for before and is due again, an object that was
     replaced and put back or an hour that is over now, must not be called the same.
     """
-    published = due.commit.run_id if due.commit else ""
+    published = due.commit.build_id if due.commit else ""
     return _digest(due.listing.fingerprint, due.state, published, versions)
 
 

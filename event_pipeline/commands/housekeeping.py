@@ -20,7 +20,7 @@ def housekeeping(
 ) -> None:
     """Show what nobody needs: replaced and abandoned builds, what is past its retention, scratch, old Dagster runs.
 
-    Safe beside builds and queries: what was replaced is kept for EVENT_PIPELINE_RUN_GRACE_DAYS for its readers.
+    Safe beside builds and queries: what was replaced is kept for EVENT_PIPELINE_BUILD_GRACE_DAYS for its readers.
     """
     from event_pipeline.dagster_instance.storage import storage_faults
     from event_pipeline.operations.housekeeping import find_housework, remove_housework

@@ -18,8 +18,8 @@ def run(
     first: FromOption = None,
     end: ToOption = None,
     force: Annotated[bool, typer.Option("--force", help="Build hours of the range again that are up to date.")] = False,
-    allow_fewer_objects: Annotated[
-        bool, typer.Option("--allow-fewer-objects", help="Rebuild hours that lost raw objects: their records go too.")
+    allow_lost_objects: Annotated[
+        bool, typer.Option("--allow-lost-objects", help="Rebuild hours that lost raw objects: their records go too.")
     ] = False,
 ) -> None:
     """Build hours through Dagster, raw to Gold, and print the answers. Without a range: every hour that is due."""
@@ -31,7 +31,7 @@ def run(
         raise UsageError("--force needs --from and --to: say which hours to build again although they are up to date")
     settings = load_settings()
     pipeline = open_pipeline(settings)
-    plan = plan_build(pipeline, datetime.now(UTC), hours, force=force, allow_fewer_objects=allow_fewer_objects)
+    plan = plan_build(pipeline, datetime.now(UTC), hours, force=force, allow_lost_objects=allow_lost_objects)
     outcomes = []
     with progress(total=len(plan.hours)) as view:
         done: set[Hour] = set()
@@ -40,11 +40,11 @@ def run(
             done.update([hour] if hour else [])
             view.step(line, len(done))
 
-        for outcome in build(plan, settings, force=force, allow_fewer_objects=allow_fewer_objects, progress=show):
+        for outcome in build(plan, settings, force=force, allow_lost_objects=allow_lost_objects, progress=show):
             outcomes.append(outcome)
             view.note(outcome_line(outcome))
     print_summary(pipeline, plan, outcomes)
     if not all(is_sound(outcome) for outcome in outcomes):
         raise typer.Exit(ExitCode.NOT_HELD)
-    if hours is not None and plan.shrunk:
+    if hours is not None and plan.lost:
         raise typer.Exit(ExitCode.REFUSED)

@@ -52,7 +52,7 @@ class StepCost:
     hour: Hour
     step: str
     """`silver`, or a Gold table as `gold.<name>`."""
-    run_id: str
+    build_id: str
     cost: Cost
 
 
@@ -309,7 +309,7 @@ class Engine(Protocol):
         hours: Sequence[Hour],
         *,
         force: bool = False,
-        allow_fewer_objects: bool = False,
+        allow_lost_objects: bool = False,
         progress: Progress,
     ) -> Iterator[SilverBuild]:
         """Build and commit Silver, quarantine and ledger of each hour; leave what is already built as it is.
@@ -317,7 +317,7 @@ class Engine(Protocol):
         An hour that fails keeps no other one back: all the others are yielded before anything is raised.
 
         Raises:
-            FewerObjectsError: the hour lost raw objects since its commit, and `allow_fewer_objects` is False.
+            LostObjectsError: the hour lost raw objects since its commit, and `allow_lost_objects` is False.
             BrokenLawError: records in and out do not add up.
             PipelineError: of one of the other kinds in `event_pipeline.errors`.
             HoursFailedError: of several hours some failed, for reasons as above.
@@ -330,8 +330,8 @@ class Engine(Protocol):
             NotPublishedError: an hour has no commit record and no catalog entry either.
         """
 
-    def registered_runs(self, hours: HourRange | None = None) -> dict[Hour, str]:
-        """Return the run id that the catalog shows for each hour of `silver.events`, in order."""
+    def registered_builds(self, hours: HourRange | None = None) -> dict[Hour, str]:
+        """Return the build id that the catalog shows for each hour of `silver.events`, in order."""
 
     def repair(self, hours: HourRange | None = None) -> list[PartitionChange]:
         """Make the catalog agree with the commit records of a range, or of everything, Gold included."""

@@ -70,8 +70,15 @@ class Builder(Protocol):
     the lake, and what is never published is an abandoned build for housekeeping.
     """
 
+    @property
+    def hours_at_once(self) -> int | None:
+        """How many hours one call builds; None for any number of them."""
+
     def build(self, inputs: Sequence[HourInput], *, force: bool, progress: Progress) -> Built:
         """Build hours that have objects; one that fails keeps no other one back."""
 
     def published(self, hour: Hour) -> None:
         """Drop what was kept of the objects of an hour while it was open: it is published whole."""
+
+    def close(self) -> None:
+        """Let go of what calls share, for example processes."""

@@ -17,7 +17,7 @@ from typing import Any
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount
 from event_pipeline.rules.hour import Hour
 
-FORMAT = 1
+FORMAT = 2
 
 _USUAL = {
     name: value for name, value in asdict(ObjectAccount("", "", 0)).items() if name not in ("key", "etag", "size")
@@ -51,7 +51,7 @@ class HourCommit:
     """The published build of one landing hour: Silver, quarantine and ledger in one."""
 
     hour: Hour
-    run_id: str
+    build_id: str
     committed_at: datetime
     rules_version: str
     account: HourAccount
@@ -90,7 +90,7 @@ class HourCommit:
             account = fields["account"]
             return cls(
                 hour=Hour.parse(fields["hour"]),
-                run_id=fields["run_id"],
+                build_id=fields["build_id"],
                 committed_at=datetime.fromisoformat(fields["committed_at"]),
                 rules_version=fields["rules_version"],
                 account=_hour_account(account),
@@ -108,9 +108,9 @@ class PartialCommit:
 
     table: str
     hour: Hour
-    run_id: str
+    build_id: str
     committed_at: datetime
-    silver_run_id: str
+    silver_build_id: str
     """The Silver build it aggregates."""
     sql_version: str
     """Digest of the SQL that made it."""
@@ -145,11 +145,11 @@ class DayCommit:
 
     table: str
     day: date
-    run_id: str
+    build_id: str
     committed_at: datetime
     sql_version: str
     partials: Mapping[str, str]
-    """Landing hour -> run id of the partial that was folded in."""
+    """Landing hour -> build id of the partial that was folded in."""
     files: tuple[DataFile, ...]
 
     def to_json(self) -> str:
@@ -173,6 +173,9 @@ class DayCommit:
             raise CommitRecordError(f"damaged commit record: {error!r}") from error
 
 
+Commit = HourCommit | PartialCommit | DayCommit
+
+
 def _hour_account(fields: dict[str, Any]) -> HourAccount:
     objects = tuple(ObjectAccount(**each) for each in fields["objects"])
     days = {day: _totals(totals) for day, totals in fields["days"].items()}
@@ -190,8 +193,8 @@ def _files(fields: dict[str, Any], folder: str) -> tuple[DataFile, ...]:
 
     Names of runs and files become paths that are read, registered and deleted.
     """
-    if not isinstance(fields["run_id"], str) or not _NAME.fullmatch(fields["run_id"]):
-        raise ValueError(f"run_id {fields['run_id']!r} is not the name of a run")
+    if not isinstance(fields["build_id"], str) or not _NAME.fullmatch(fields["build_id"]):
+        raise ValueError(f"build_id {fields['build_id']!r} is not the name of a build")
     files = tuple(DataFile(**each) for each in fields["files"])
     for file in files:
         names = file.path.removeprefix(folder).split("/")

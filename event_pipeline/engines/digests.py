@@ -8,12 +8,14 @@ at the same time lose nothing but the work of one of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Protocol
 
-from event_pipeline.errors import StorageError
+from event_pipeline.engines import layout
+from event_pipeline.engines.raw import RawPlace
+from event_pipeline.engines.store import Store
+from event_pipeline.errors import PipelineError, StorageError
 from event_pipeline.rules.accounting import RawObject
 from event_pipeline.rules.hour import Hour
 
@@ -21,46 +23,43 @@ _READERS = 4
 _Named = tuple[str, str, int]
 
 
-class DigestNotes(Protocol):
-    """Where the notes of an engine are kept."""
+class RawDigests:
+    """Digests of the raw objects of one place; the notes are in the lake."""
 
-    def read(self, hour: Hour) -> str | None:
-        """Return the document of a landing hour; None when there is none.
+    def __init__(self, raw: RawPlace, lake: Store) -> None:
+        self._raw = raw
+        self._lake = lake
 
-        Raises:
-            StorageError: it cannot be read.
+    def raw_digests(self, hour: Hour, objects: Sequence[RawObject]) -> dict[str, str]:
+        """Return key -> SHA-256 of the stored bytes of some raw objects of an hour.
+
+        An object that is not there as listed, or cannot be read, is left out: it counts as changed, and the build that
+        reads it says what is wrong.
         """
+        known = self._read(hour)
+        unknown = [each for each in objects if _name(each) not in known]
+        if unknown:
+            with ThreadPoolExecutor(_READERS) as readers:
+                found = list(readers.map(self._raw.digest, unknown))
+            known |= {_name(each): digest for each, digest in zip(unknown, found, strict=True) if digest}
+            listed = [[*_name(each), known[_name(each)]] for each in objects if _name(each) in known]
+            # Who may look but not write (another user's folder, a role that only reads) reads the objects every time.
+            with suppress(StorageError):
+                self._lake.write(layout.digests(hour), f"{json.dumps(listed, indent=1)}\n".encode())
+        return {each.key: known[_name(each)] for each in objects if _name(each) in known}
 
-    def write(self, hour: Hour, text: str) -> None:
-        """Replace the document of a landing hour in one step.
+    def forget(self, hour: Hour) -> None:
+        """Drop the notes of an hour: it is built from the objects as they are listed now, and none is asked for."""
+        # The hour is published already, and a note that stays is still right.
+        with suppress(PipelineError):
+            self._lake.delete([layout.digests(hour)])
 
-        Raises:
-            StorageError: it cannot be written.
-        """
-
-
-def raw_digests(
-    hour: Hour, objects: Sequence[RawObject], notes: DigestNotes, digest_of: Callable[[RawObject], str | None]
-) -> dict[str, str]:
-    """Return key -> SHA-256 of the stored bytes of some raw objects of an hour.
-
-    `digest_of` reads one object; it returns None for one that is not there as listed, or cannot be read. Such an
-    object is left out: it counts as changed, and the build that reads it says what is wrong.
-    """
-    try:
-        known = _parse(notes.read(hour))
-    except StorageError:
-        known = {}  # worth no more than the time to read the objects again
-    unknown = [each for each in objects if _name(each) not in known]
-    if unknown:
-        with ThreadPoolExecutor(_READERS) as readers:
-            found = list(readers.map(digest_of, unknown))
-        known |= {_name(each): digest for each, digest in zip(unknown, found, strict=True) if digest}
-        listed = [[*_name(each), known[_name(each)]] for each in objects if _name(each) in known]
-        # Who may look but not write (another user's folder, a role that only reads) reads the objects every time.
-        with suppress(StorageError):
-            notes.write(hour, json.dumps(listed, indent=1) + "\n")
-    return {each.key: known[_name(each)] for each in objects if _name(each) in known}
+    def _read(self, hour: Hour) -> dict[_Named, str]:
+        try:
+            found = self._lake.read(layout.digests(hour))
+        except StorageError:
+            return {}  # worth no more than the time to read the objects again
+        return _parse(found[0].decode("utf-8", "replace") if found else None)
 
 
 def _name(each: RawObject) -> _Named:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from event_pipeline.errors import PipelineError
-
-if TYPE_CHECKING:
-    from event_pipeline.engines.base import PartitionChange
-
-REPAIR = "`event-pipeline repair` makes the catalog agree with the commit records"
 
 
 class Level(StrEnum):
@@ -40,15 +34,3 @@ def guarded(subject: str, check: Callable[[], Finding]) -> Finding:
         return check()
     except (PipelineError, OSError) as error:
         return Finding(Level.FAIL, subject, str(error))
-
-
-def entries_finding(differing: Sequence[PartitionChange]) -> Finding:
-    """Say whether the catalog shows what the commit records say, by what `repair` would change."""
-    if not differing:
-        return Finding(Level.OK, "published builds", "the catalog shows what the commit records say")
-    first = differing[0]
-    found = (
-        f"{len(differing):,} catalog entries are not what the commit records say, first: {first.table} "
-        f"{first.partition}: {first.reason}"
-    )
-    return Finding(Level.FAIL, "published builds", found, REPAIR)

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from event_pipeline.engines.base import Leftover, LeftoverKind
 from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
-from event_pipeline.engines.decisions import commit_time, day_partition, gold_table, new_run_id
+from event_pipeline.engines.names import commit_time, day_partition, gold_table, new_build_id
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, Table
 from event_pipeline.rules.hour import Hour
 
@@ -82,17 +82,17 @@ def _old_build(place: str, run: str, commit: Commit | None, files: Sequence[Stor
     paths = tuple(sorted((file.path for file in files), key=_manifest_first))
     size = sum(file.size for file in files)
     days = f"{grace.days} days"
-    if isinstance(commit, HourCommit) and commit.retired_at is not None and run == commit.run_id:
+    if isinstance(commit, HourCommit) and commit.retired_at is not None and run == commit.build_id:
         why = f"past its retention, unregistered for over {days}"
         return Leftover(LeftoverKind.RETIRED_FILES, place, paths, size, why)
-    if commit is not None and run != commit.run_id and _second(run) <= _second(commit.run_id):
+    if commit is not None and run != commit.build_id and _second(run) <= _second(commit.build_id):
         why = f"a newer build has been published for over {days}"
         return Leftover(LeftoverKind.REPLACED, place, paths, size, why)
     return Leftover(LeftoverKind.ABANDONED, place, paths, size, f"no commit record names it, older than {days}")
 
 
 def _build_of(path: str) -> tuple[str, str] | None:
-    """Return place and run id of a file; None for one that is no part of a build."""
+    """Return place and build id of a file; None for one that is no part of a build."""
     parts = path.split("/")
     depth = _PLACE_DEPTH.get(parts[1], 0) if len(parts) > 1 and parts[0] == "runs" else 0
     if not depth or len(parts) <= depth:
@@ -152,7 +152,7 @@ def hours_to_retire(
         if (done and hour in registered) or (
             not done
             and is_past(hour.end, retention_days, now)
-            and registered.get(hour) == commit.run_id
+            and registered.get(hour) == commit.build_id
             and hour not in behind
         ):
             ledger = commit.files_of(HOUR_LEDGER.full_name)
@@ -177,7 +177,7 @@ def days_to_retire(
         end = datetime.combine(commit.day, time(tzinfo=UTC)) + timedelta(days=1)
         feeding = [hours.get(Hour.of_hive_path(path)) for path in commit.partials]
         past = is_past(end, retention_days, now) and all(hour and hour.retired_at for hour in feeding)
-        half_done = is_retired_day(commit) and shown.get((commit.table, commit.day)) not in (None, commit.run_id)
+        half_done = is_retired_day(commit) and shown.get((commit.table, commit.day)) not in (None, commit.build_id)
         if half_done or (past and commit.files):
             size = sum(file.size for file in commit.files)
             why = "retired, and still registered" if half_done else f"older than {retention_days} days"
@@ -192,7 +192,7 @@ def day_of_leftover(leftover: Leftover) -> tuple[str, date]:
 
 def retired_day(commit: DayCommit) -> DayCommit:
     """Return the commit record of a Gold day past its retention: a fold of nothing, without files."""
-    return replace(commit, run_id=new_run_id(), committed_at=commit_time(), partials={}, files=())
+    return replace(commit, build_id=new_build_id(), committed_at=commit_time(), partials={}, files=())
 
 
 def is_retired_day(commit: DayCommit) -> bool:

@@ -37,16 +37,17 @@ def open_document(settings: Settings, name: str) -> Document:
     """Return a small document of the data folder or the lake bucket; opening one reads and calls nothing."""
     match settings.env:
         case Environment.LOCAL:
-            from event_pipeline.engines.local.document import LocalDocument
-            from event_pipeline.engines.local.layout import Layout
+            from event_pipeline.engines.host.layout import Layout
+            from event_pipeline.engines.local.files import FileStore
 
-            return LocalDocument(Layout(settings.root), name, settings.lock_timeout_seconds)
+            # It holds what people are told, and what the receivers of messages answered.
+            layout = Layout(settings.root)
+            return Document(FileStore(layout.root, layout, settings.lock_timeout_seconds, private=True), name)
         case Environment.AWS:
             from event_pipeline.engines.aws.clients import Aws
-            from event_pipeline.engines.aws.document import BucketDocument
             from event_pipeline.engines.aws.storage import Bucket
 
-            return BucketDocument(Bucket(Aws(settings), settings.lake_bucket), name)
+            return Document(Bucket(Aws(settings), settings.lake_bucket), name)
 
 
 def publish_to_topic(settings: Settings, subject: str, text: str, message_id: str) -> None:

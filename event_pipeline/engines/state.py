@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.errors import PipelineError, StorageError
-from event_pipeline.rules.accounting import RawListing
+from event_pipeline.rules.accounting import RawListing, RawObject
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 
@@ -29,8 +30,8 @@ class HourState(StrEnum):
     """Raw objects, never built."""
     CHANGED = "changed"
     """Objects came or were replaced since it was built."""
-    SHRUNK = "shrunk"
-    """Objects that it was built from are gone: never rebuilt without a person's word."""
+    LOST_OBJECTS = "lost objects"
+    """Objects that it was built from are lost: never rebuilt without a person's word."""
     OUTDATED = "outdated"
     """Built by other rules."""
     PROVISIONAL = "provisional"
@@ -61,15 +62,22 @@ AUTOMATIC_STATES = frozenset(
 
 DAMAGED is asked for so that it fails by itself and says so, instead of hiding or stopping the hours beside it.
 
-Not SHRUNK, which needs a person's word, and not OUTDATED: new rules rebuild history when a person says so.
+Not LOST_OBJECTS, which needs a person's word, and not OUTDATED: new rules rebuild history when a person says so.
 """
 
 DUE_STATES = AUTOMATIC_STATES | {HourState.OUTDATED}
 """What `event-pipeline run` without a range brings up to date."""
 
 
-_OPEN_AND_SHOWN = DUE_STATES | {HourState.SHRUNK}
+_OPEN_AND_SHOWN = DUE_STATES | {HourState.LOST_OBJECTS}
 """States that an hour which is not over yet is shown in, where such hours are built."""
+
+
+class DigestSource(Protocol):
+    """Whoever knows the stored bytes of raw objects: an engine, or a part of it."""
+
+    def raw_digests(self, hour: Hour, objects: Sequence[RawObject]) -> Mapping[str, str]:
+        """Return key -> SHA-256 of the stored bytes of some raw objects of an hour, as `Engine.raw_digests` does."""
 
 
 def lost_objects(listing: RawListing, commit: HourCommit) -> list[str]:
@@ -81,7 +89,7 @@ def lost_objects(listing: RawListing, commit: HourCommit) -> list[str]:
     return [each.key for each in commit.account.objects if not each.unreadable and each.key not in listed]
 
 
-def as_built(engine: Engine, listing: RawListing, commit: HourCommit | None) -> RawListing:
+def as_built(digests: DigestSource, listing: RawListing, commit: HourCommit | None) -> RawListing:
     """Return a listing under the etags that its hour was built under, where every object still holds the same bytes.
 
     A data folder that is copied or restored has other modification times, a bucket that is copied may have other
@@ -97,10 +105,10 @@ def as_built(engine: Engine, listing: RawListing, commit: HourCommit | None) -> 
     if any(built[each.key].sha256 is None for each in moved):
         return listing
     try:
-        digests = engine.raw_digests(listing.hour, moved)
+        found = digests.raw_digests(listing.hour, moved)
     except (PipelineError, OSError):
         return listing  # one that cannot be read is not known to be the same; the build of the hour says why
-    if any(digests.get(each.key) != built[each.key].sha256 for each in moved):
+    if any(found.get(each.key) != built[each.key].sha256 for each in moved):
         return listing
     return replace(listing, objects=tuple(replace(each, etag=built[each.key].etag) for each in listing.objects))
 
@@ -108,7 +116,7 @@ def as_built(engine: Engine, listing: RawListing, commit: HourCommit | None) -> 
 def input_state(
     listing: RawListing, commit: HourCommit | None, rules_version: str, now: datetime | None = None
 ) -> HourState:
-    """Compare what is listed with what was built: NO_RAW, NEW, CHANGED, SHRUNK, OUTDATED, READY or RETIRED.
+    """Compare what is listed with what was built: NO_RAW, NEW, CHANGED, LOST_OBJECTS, OUTDATED, READY or RETIRED.
 
     With the present instant, an hour that is over and was built before it was is PROVISIONAL instead of READY.
     """
@@ -117,7 +125,7 @@ def input_state(
     if commit.retired_at is not None:
         return HourState.RETIRED
     if lost_objects(listing, commit):
-        return HourState.SHRUNK
+        return HourState.LOST_OBJECTS
     if listing.fingerprint != commit.fingerprint:
         return HourState.CHANGED
     if commit.rules_version != rules_version:
@@ -155,7 +163,7 @@ def hour_situations(
     listings = engine.list_raw_hours(hours) if listings is None else listings
     damaged: dict[Hour, StorageError] = {}
     commits = engine.hour_commits(hours, damaged)
-    registered = engine.registered_runs(hours)
+    registered = engine.registered_builds(hours)
     misshown = engine.misshown(commits) if thorough else set[Hour]()
     behind = {hour for table in gold_tables for hour in engine.hours_behind(table, hours)}
     situations = {}
@@ -163,7 +171,7 @@ def hour_situations(
         commit = commits.get(hour)
         listing = as_built(engine, listings.get(hour, RawListing(hour, ())), commit)
         state = HourState.DAMAGED if hour in damaged else input_state(listing, commit, rules_version, now)
-        if state is HourState.READY and commit and (registered.get(hour) != commit.run_id or hour in misshown):
+        if state is HourState.READY and commit and (registered.get(hour) != commit.build_id or hour in misshown):
             state = HourState.UNREGISTERED
         elif state is HourState.READY and hour in behind:
             state = HourState.GOLD_BEHIND

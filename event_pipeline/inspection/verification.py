@@ -103,7 +103,7 @@ class Verification:
     """Hours that are not recounted because raw, rules or commit record are known to be newer than what queries see."""
     gold: tuple[GoldVerdict, ...]
     not_recounted: Mapping[Hour, str]
-    """Published hours whose raw objects are gone, wholly or in part, or still land -> what there is."""
+    """Published hours whose raw objects are lost, wholly or in part, or still land -> what there is."""
     not_built: tuple[Hour, ...]
     """Closed hours with raw objects of which nothing is published: there was nothing to verify."""
     retired: tuple[Hour, ...] = ()
@@ -173,7 +173,7 @@ def verify(
     damaged = dict[Hour, StorageError]()
     every_commit = engine.hour_commits(None, damaged)
     commits = {hour: commit for hour, commit in every_commit.items() if hours is None or hour in hours}
-    registered = engine.registered_runs(hours)
+    registered = engine.registered_builds(hours)
     retired = {hour: commit for hour, commit in every_commit.items() if commit.retired_at}
     retired_days = {date.fromisoformat(day) for commit in retired.values() for day in commit.account.days}
     counted = _counted_silver(engine)
@@ -196,7 +196,7 @@ def verify(
         listing = as_built(engine, listings.get(hour, RawListing(hour, ())), commit)
         if hour in retired:
             continue
-        if commit is not None and input_state(listing, commit, limits.rules_version) is HourState.SHRUNK:
+        if commit is not None and input_state(listing, commit, limits.rules_version) is HourState.LOST_OBJECTS:
             not_recounted[hour] = f"{len(listing.objects)} of {len(commit.account.objects)} raw objects are left"
         elif commit is not None and not hour.is_closed(now) and listing.fingerprint != commit.fingerprint:
             not_recounted[hour] = (
@@ -272,9 +272,9 @@ def _known_fault(
     if state is HourState.OUTDATED:
         found = f"{commit.rules_version}: `event-pipeline run` builds it again"
         return Difference(place, "rules version", rules_version, found)
-    if registered != commit.run_id:
+    if registered != commit.build_id:
         found = f"{registered or 'none'}: `event-pipeline repair` registers it"
-        return Difference(place, "run that queries see", commit.run_id, found)
+        return Difference(place, "run that queries see", commit.build_id, found)
     return None
 
 
@@ -318,7 +318,7 @@ def _verify_hour(
     if commit is None:
         compared.append(("commit record", "one that names the published build", "none"))
     else:
-        ledger["run_id"] = commit.run_id
+        ledger["run_id"] = commit.build_id
         compared += _compare_digests(commit, digests)
         compared += _compare_commit(commit, recounts)
     compared += _compare_ledger(engine, hour, ledger)

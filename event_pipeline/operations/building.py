@@ -24,9 +24,9 @@ class BuildPlan:
     """What is to be built, and what is left alone on purpose."""
 
     hours: tuple[Hour, ...]
-    shrunk: tuple[Hour, ...]
+    lost: tuple[Hour, ...]
     """Hours that lost some raw objects since they were built: a rebuild would lose records."""
-    expired: tuple[Hour, ...]
+    lost_all: tuple[Hour, ...]
     """Hours that lost all of them: what was built stays."""
     too_early: tuple[Hour, ...]
     """Published hours before the first partition: it was set to a later one since."""
@@ -40,7 +40,7 @@ def plan_build(
     hours: HourRange | None,
     *,
     force: bool = False,
-    allow_fewer_objects: bool = False,
+    allow_lost_objects: bool = False,
 ) -> BuildPlan:
     """Choose the hours to build: all of a range, or every one that is not up to date and may be built.
 
@@ -54,18 +54,18 @@ def plan_build(
     landed = pipeline.engine.list_raw_hours(hours)
     states = pipeline.states(now, hours, listings=landed, thorough=True)
     too_early = tuple(hour for hour in states if hour < settings.first_partition)
-    lost = [hour for hour, state in states.items() if state is HourState.SHRUNK and hour not in too_early]
-    shrunk = tuple(hour for hour in lost if hour in landed and not allow_fewer_objects)
-    expired = tuple(hour for hour in lost if hour not in landed and not (force and allow_fewer_objects))
-    left = {*too_early, *shrunk, *expired}
-    wanted = DUE_STATES | {HourState.SHRUNK}
+    with_lost = [hour for hour, state in states.items() if state is HourState.LOST_OBJECTS and hour not in too_early]
+    lost = tuple(hour for hour in with_lost if hour in landed and not allow_lost_objects)
+    lost_all = tuple(hour for hour in with_lost if hour not in landed and not (force and allow_lost_objects))
+    left = {*too_early, *lost, *lost_all}
+    wanted = DUE_STATES | {HourState.LOST_OBJECTS}
     chosen = (hour for hour, state in states.items() if hour not in left and (hours is not None or state in wanted))
     unmatched = (
         [each for listing in landed.values() for each in listing.unmatched]
         if hours is not None
         else pipeline.engine.unmatched_raw_keys()
     )
-    return BuildPlan(tuple(chosen), shrunk, expired, too_early, tuple(unmatched))
+    return BuildPlan(tuple(chosen), lost, lost_all, too_early, tuple(unmatched))
 
 
 def check_buildable(hours: HourRange, settings: Settings, now: datetime) -> None:
@@ -92,7 +92,7 @@ def build(
     settings: Settings,
     *,
     force: bool,
-    allow_fewer_objects: bool,
+    allow_lost_objects: bool,
     progress: Callable[[str, Hour | None], None],
 ) -> Iterator[RangeOutcome]:
     """Materialize the hours of a plan through Dagster, one range after the other; a failed one stops no other.
@@ -112,5 +112,5 @@ def build(
         failed = {hour for hour, each in attempts(instance, plan.hours).items() if each.failed}
         for hours in ranges_of(plan.hours, failed, settings.hours_per_run):
             yield run_range(
-                hours, settings, instance, force=force, allow_fewer_objects=allow_fewer_objects, progress=progress
+                hours, settings, instance, force=force, allow_lost_objects=allow_lost_objects, progress=progress
             )

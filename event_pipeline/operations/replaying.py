@@ -54,8 +54,8 @@ class ReplayPlan:
     """Of the rules now in force."""
     unchanged: tuple[Hour, ...]
     """Same rules, same objects: nothing can come out otherwise."""
-    shrunk: tuple[Hour, ...]
-    """Raw objects are gone: a rebuild would lose records."""
+    lost: tuple[Hour, ...]
+    """Raw objects are lost: a rebuild would lose records."""
     retired: tuple[Hour, ...]
     """Past their retention: their records are gone on purpose."""
     damaged: Mapping[Hour, StorageError]
@@ -77,7 +77,7 @@ def plan_replay(
             continue
         listing = as_built(engine, listings.get(hour, RawListing(hour, ())), commit)
         state = input_state(listing, commit, rules_version)
-        if state in (HourState.RETIRED, HourState.SHRUNK) or (state is HourState.READY and not force):
+        if state in (HourState.RETIRED, HourState.LOST_OBJECTS) or (state is HourState.READY and not force):
             left.setdefault(state, []).append(hour)
         else:
             chosen.append(ReplayHour(hour, _why(state), quarantined, commit.rules_version))
@@ -85,7 +85,7 @@ def plan_replay(
         tuple(chosen),
         rules_version,
         unchanged=tuple(left.get(HourState.READY, ())),
-        shrunk=tuple(left.get(HourState.SHRUNK, ())),
+        lost=tuple(left.get(HourState.LOST_OBJECTS, ())),
         retired=tuple(left.get(HourState.RETIRED, ())),
         damaged=damaged,
     )
@@ -111,8 +111,8 @@ def replay(
     Raises:
         StorageError: Dagster's storage is damaged or cannot be written.
     """
-    hours = BuildPlan(tuple(each.hour for each in plan.hours), shrunk=(), expired=(), too_early=())
-    yield from build(hours, settings, force=force, allow_fewer_objects=False, progress=progress)
+    hours = BuildPlan(tuple(each.hour for each in plan.hours), lost=(), lost_all=(), too_early=())
+    yield from build(hours, settings, force=force, allow_lost_objects=False, progress=progress)
 
 
 @dataclass(slots=True)
@@ -171,5 +171,5 @@ def compare_builds(before: Mapping[Hour, HourCommit], after: Mapping[Hour, HourC
     return ReplayResult(
         sum_verdicts([commit.account for commit in before.values()]),
         sum_verdicts([after[hour].account for hour in before]),
-        tuple(hour for hour, commit in before.items() if after[hour].run_id != commit.run_id),
+        tuple(hour for hour, commit in before.items() if after[hour].build_id != commit.build_id),
     )

@@ -45,7 +45,7 @@ def run_range(
     instance: dg.DagsterInstance,
     *,
     force: bool = False,
-    allow_fewer_objects: bool = False,
+    allow_lost_objects: bool = False,
     verbose: bool = False,
     progress: HourProgress,
     gold_folder: Path = GOLD_FOLDER,
@@ -71,7 +71,7 @@ def run_range(
         run_config={
             "loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}},
             "ops": {
-                SILVER: {"config": {"force": force, "allow_fewer_objects": allow_fewer_objects}},
+                SILVER: {"config": {"force": force, "allow_lost_objects": allow_lost_objects}},
                 **{table.name: {"config": {"force": force}} for table in load_gold_tables(gold_folder)},
             },
         },

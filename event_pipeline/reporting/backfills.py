@@ -33,8 +33,8 @@ def print_plan(plan: BackfillPlan, settings: Settings, console: Console) -> None
         table.add_row("under way", f"{len(plan.under_way):,}", f"in other runs: {hours_text(plan.under_way)}")
     if missing := plan.of_state(HourState.NO_RAW):
         table.add_row("missing raw", f"{len(missing):,}", f"nothing landed: {hours_text(missing)}")
-    if lost := plan.of_state(HourState.SHRUNK):
-        kept = "their raw objects are gone, the published build stays: "
+    if lost := plan.of_state(HourState.LOST_OBJECTS):
+        kept = "their raw objects are lost, the published build stays: "
         table.add_row("lost objects", f"{len(lost):,}", kept + hours_text(lost), style=FAULT)
     console.print(f"Backfill of {plan.hours}", style="bold")
     console.print(table)

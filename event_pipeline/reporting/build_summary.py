@@ -34,7 +34,7 @@ def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeO
         if plan.hours:
             silver = {hour: did for outcome in outcomes for hour, did in outcome.silver.items()}
             _print_hour_counts(plan.hours, silver, engine.hour_commits(HourRange.of(plan.hours), {}), console)
-        elif plan.shrunk or plan.too_early:
+        elif plan.lost or plan.too_early:
             console.print("Nothing to build.")
         else:
             console.print("Nothing to build: every closed hour is up to date.")
@@ -48,18 +48,18 @@ def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeO
 
 def _print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) -> None:
     """Name the hours that are left alone on purpose, and what a person can do about them."""
-    if plan.shrunk:
+    if plan.lost:
         console.print(
-            f"Left alone, because raw objects that they were built from are gone: {hours_text(plan.shrunk)}.",
+            f"Left alone, because raw objects that they were built from are lost: {hours_text(plan.lost)}.",
             style=FAULT,
         )
         console.print(
-            "  Put the objects back, or say --allow-fewer-objects: the rebuilt hour then lacks their records.",
+            "  Put the objects back, or say --allow-lost-objects: the rebuilt hour then lacks their records.",
             style=FAULT,
         )
-    if plan.expired:
+    if plan.lost_all:
         console.print(
-            f"Left as published, because all their raw objects are gone: {hours_text(plan.expired)}.",
+            f"Left as published, because all their raw objects are lost: {hours_text(plan.lost_all)}.",
             style=QUIET,
         )
     if plan.too_early:

@@ -150,8 +150,8 @@ def print_replay_plan(plan: ReplayPlan, reason: str | None, console: Console) ->
         console.print(f"Nothing to replay: no hour with {what} was built by other rules or from other objects.")
     if plan.unchanged:
         console.print(f"Same rules, same objects, so nothing can change: {hours_text(plan.unchanged)}.", style=QUIET)
-    if plan.shrunk:
-        console.print(f"Left alone, because raw objects are gone: {hours_text(plan.shrunk)}.", style=WARNING)
+    if plan.lost:
+        console.print(f"Left alone, because raw objects are lost: {hours_text(plan.lost)}.", style=WARNING)
     if plan.retired:
         console.print(f"Left alone, because they are past their retention: {hours_text(plan.retired)}.", style=QUIET)
 

@@ -38,7 +38,7 @@ class _Mark:
 
 _GAP = _Mark("×", "x", FAULT, "gap: no raw objects")
 _QUIET = _Mark("□", "e", FAULT, "gap, built as empty")
-_EXPIRED = _Mark("▪", "+", GOOD, "ready, raw objects expired")
+_ALL_LOST = _Mark("▪", "+", GOOD, "ready, all raw objects lost")
 _RUNS = {
     RunState.FAILED: _Mark("F", "F", "bold white on red", "last run failed"),
     RunState.IN_PROGRESS: _Mark("R", "R", "bold white on blue", "run in progress"),
@@ -52,7 +52,7 @@ _STATES = {
     HourState.UNREGISTERED: _Mark("U", "U", WARNING, "unregistered"),
     HourState.GOLD_BEHIND: _Mark("G", "G", WARNING, "Gold behind"),
     HourState.DAMAGED: _Mark("D", "D", FAULT, "commit record damaged"),
-    HourState.SHRUNK: _Mark("S", "S", FAULT, "shrunk: raw objects lost"),
+    HourState.LOST_OBJECTS: _Mark("S", "S", FAULT, "raw objects lost"),
     HourState.RETIRED: _Mark("▫", "-", QUIET, "past its retention"),
     HourState.OPEN: _Mark("▸", ">", NOTE, "open, not over yet"),
     HourState.NO_RAW: _Mark("·", ".", QUIET, "nothing landed"),
@@ -123,7 +123,7 @@ def _day_row(day: date, statuses: Sequence[HourStatus], wide: bool, console: Con
         cells.append(_symbol(mark, console) if mark else " ", style=mark.style if mark else "")
         cells.append("  " if wide else " " if hour % 6 == 5 else "")
     done = (HourState.READY, HourState.RETIRED)
-    ready = sum(each.state in done or _mark(each) is _EXPIRED for each in statuses)
+    ready = sum(each.state in done or _mark(each) is _ALL_LOST for each in statuses)
     records = sum(each.records or 0 for each in statuses)
     quarantined = sum(each.quarantined or 0 for each in statuses)
     return [
@@ -141,8 +141,8 @@ def _mark(status: HourStatus) -> _Mark:
         return _RUNS[status.run]
     if status.gap:
         return _GAP if status.records is None else _QUIET
-    if status.state is HourState.SHRUNK and not status.objects:
-        return _EXPIRED
+    if status.state is HourState.LOST_OBJECTS and not status.objects:
+        return _ALL_LOST
     return _STATES[status.state]
 
 
@@ -152,7 +152,7 @@ def _symbol(mark: _Mark, console: Console) -> str:
 
 def _legend(status: Status, console: Console) -> Columns:
     used = [_mark(each) for each in status.hours]
-    entries = [mark for mark in (*_STATES.values(), _EXPIRED, _GAP, _QUIET, *_RUNS.values()) if mark in used]
+    entries = [mark for mark in (*_STATES.values(), _ALL_LOST, _GAP, _QUIET, *_RUNS.values()) if mark in used]
     texts = [Text.assemble((_symbol(mark, console), mark.style), f" {mark.meaning}") for mark in entries]
     return Columns(texts, padding=(0, 3))
 
@@ -166,10 +166,10 @@ def _findings(status: Status) -> list[Text]:
     due = status.of_state(*(DUE_STATES - {HourState.DAMAGED}))
     if due:
         lines.append(Text(f"Due: {hours_text(due)}: `event-pipeline run` brings them up to date", style=WARNING))
-    shrunk = [each.hour for each in status.hours if each.state is HourState.SHRUNK and each.objects]
-    if shrunk:
-        remedy = "put the objects back, or `event-pipeline run --from HOUR --to HOUR --allow-fewer-objects`"
-        lines.append(Text(f"Shrunk: {hours_text(shrunk)}: {remedy}", style=FAULT))
+    lost = [each.hour for each in status.hours if each.state is HourState.LOST_OBJECTS and each.objects]
+    if lost:
+        remedy = "put the objects back, or `event-pipeline run --from HOUR --to HOUR --allow-lost-objects`"
+        lines.append(Text(f"Lost objects: {hours_text(lost)}: {remedy}", style=FAULT))
     gaps = [each.hour for each in status.hours if each.gap]
     if gaps:
         lines.append(Text(f"Gaps: {hours_text(gaps)}: nothing landed", style=FAULT))

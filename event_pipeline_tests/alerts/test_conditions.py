@@ -136,9 +136,9 @@ def test_failed_runs_of_many_hours_are_one_finding_with_the_section_of_their_err
 
 
 def test_hours_that_lost_some_objects_are_found_and_expired_ones_are_not() -> None:
-    shrunk = {HOUR: HourState.SHRUNK, HOUR.plus(1): HourState.SHRUNK}
+    lost = {HOUR: HourState.LOST_OBJECTS, HOUR.plus(1): HourState.LOST_OBJECTS}
     objects = {HOUR: 11, HOUR.plus(1): 0}
-    finding = found(facts(states=shrunk, objects=objects))[AlertKind.LOST_OBJECTS]
+    finding = found(facts(states=lost, objects=objects))[AlertKind.LOST_OBJECTS]
     assert finding.subjects == {"2025-12-07T22": "11 objects now, built from 1"}
 
 

@@ -19,8 +19,8 @@ from event_pipeline.dagster_instance.run_hours import range_tags
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.local.layout import Layout
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.errors import LockTimeoutError, StorageError
 from event_pipeline.rules.hour import Hour, HourRange
@@ -143,8 +143,8 @@ def test_a_run_that_failed_for_good_is_told_until_a_later_one_succeeds(
     (told,) = [body["text"] for body in receiver.received if "Runs failed" in body["text"]]
     assert told.startswith(f"[critical, raised] Runs failed and are not tried again: 1 hour ({CLOSED})")
     assert "silver_events: " in told
-    assert "raw objects of the published build are gone" in told
-    assert "docs/runbook.md#FewerObjectsError" in told
+    assert "raw objects of the published build are lost" in told
+    assert "docs/runbook.md#LostObjectsError" in told
     assert f"http://dagster.example/runs/{failed.run_id}" in told
 
     (root / "raw").rename(root / "raw.second")

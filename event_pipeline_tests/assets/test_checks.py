@@ -176,7 +176,7 @@ def test_records_without_a_verdict_break_the_law_and_nobody_sees_the_hour(
     assert (found.passed, found.severity, found.blocking) == (False, ERROR, True)
     assert "1 records have no verdict or two" in (found.description or "")
     assert executed(result) == ["raw_events"]
-    assert engine.registered_runs() == {}
+    assert engine.registered_builds() == {}
 
 
 def test_a_commit_record_that_counts_other_rows_than_the_files_hold_breaks_the_law(
@@ -229,7 +229,7 @@ def test_a_partition_that_cannot_be_read_stops_gold(
 
     found = evaluation(result, "partition_readable")
     assert (found.passed, found.severity, found.blocking) == (False, ERROR, True)
-    assert f"silver.events: {HOUR.hive_path} cannot be read" in (found.description or "")
+    assert f"{HOUR.hive_path} cannot be read: silver.events: " in (found.description or "")
     assert executed(result) == []
 
 
@@ -307,12 +307,12 @@ def rewrite_commit(root: Path, engine: LocalEngine, change: Callable[[ObjectAcco
         commit,
         account=HourAccount((change(commit.account.objects[0]),), commit.account.days),
     )
-    commit_record(root, commit.run_id).write_text(changed.to_json())
+    commit_record(root, commit.build_id).write_text(changed.to_json())
 
 
-def commit_record(root: Path, run_id: str) -> Path:
+def commit_record(root: Path, build_id: str) -> Path:
     """The commit record of a build."""
-    (path,) = [path for path in root.glob("lake/**/*.json") if f'"run_id": "{run_id}"' in path.read_text()]
+    (path,) = [path for path in root.glob("lake/**/*.json") if f'"build_id": "{build_id}"' in path.read_text()]
     return path
 
 

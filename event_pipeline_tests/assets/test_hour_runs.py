@@ -196,10 +196,10 @@ def test_materializing_again_changes_nothing_and_says_so(
     write_object(root, HOUR, 0, [event()])
     materialize(settings, instance, one(HOUR), gold_folder=gold)
     engine = LocalEngine(settings)
-    before = engine.registered_runs()
+    before = engine.registered_builds()
     materialize(settings, instance, one(HOUR), gold_folder=gold)
 
-    assert engine.registered_runs() == before
+    assert engine.registered_builds() == before
     assert metadata(instance, "silver_events", HOUR)["outcome"] == "unchanged"
     assert metadata(instance, "silver_partitions", HOUR)["changed_entries"] == 0
     assert metadata(instance, "user_activity", HOUR)["days_folded"] == 0
@@ -209,11 +209,11 @@ def test_materializing_again_changes_nothing_and_says_so(
 def test_force_in_the_run_config_builds_again(settings: Settings, instance: dg.DagsterInstance, root: Path) -> None:
     write_object(root, HOUR, 0, [event()])
     materialize(settings, instance, one(HOUR), assets=BUILT_BEFORE_GOLD)
-    before = LocalEngine(settings).registered_runs()
+    before = LocalEngine(settings).registered_builds()
     materialize(settings, instance, one(HOUR), assets=BUILT_BEFORE_GOLD, silver={"force": True})
 
     assert metadata(instance, "silver_events", HOUR)["reason"] == "forced"
-    assert LocalEngine(settings).registered_runs() != before
+    assert LocalEngine(settings).registered_builds() != before
 
 
 def test_an_hour_that_lost_objects_is_replaced_only_when_the_run_config_allows_it(
@@ -226,11 +226,11 @@ def test_an_hour_that_lost_objects_is_replaced_only_when_the_run_config_allows_i
 
     refused = materialize(settings, instance, one(HOUR))
     assert lost in failure(refused)
-    assert "--allow-fewer-objects" in failure(refused)
+    assert "--allow-lost-objects" in failure(refused)
     assert executed(refused) == ["raw_events"]
     assert len(rows(LocalEngine(settings), "FROM silver.events")) == 2
 
-    allowed = materialize(settings, instance, one(HOUR), assets=BUILT_BEFORE_GOLD, silver={"allow_fewer_objects": True})
+    allowed = materialize(settings, instance, one(HOUR), assets=BUILT_BEFORE_GOLD, silver={"allow_lost_objects": True})
     assert allowed.success
     assert len(rows(LocalEngine(settings), "FROM silver.events")) == 1
 

@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -17,9 +18,10 @@ from event_pipeline.assets import faults
 from event_pipeline.assets.isolation import FAILED_HOURS_TAG, failures_of, hours_that_failed
 from event_pipeline.dagster_instance.run_hours import range_tags
 from event_pipeline.definitions import build_definitions
-from event_pipeline.engines.local import LocalEngine, silver
-from event_pipeline.engines.local.decoded import ObjectReport, ObjectTask
-from event_pipeline.engines.local.gold import GoldRefresher
+from event_pipeline.engines.gold import GoldRefresher
+from event_pipeline.engines.host import pool_builder
+from event_pipeline.engines.host.decoded import ObjectReport, ObjectTask
+from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.raw import FileSource
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings, load_settings
@@ -100,28 +102,28 @@ def damaged_record(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     record = root / "lake" / "commits" / "hours" / f"{BAD.hive_path}.json"
     build(LocalEngine(load_settings(root=root, workers=1)), [BAD])
     record.write_text(record.read_text()[:100])
-    return f"{record.name}.*move the file away"
+    return f"{record.name}.*move it away"
 
 
 def bug(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The judge itself fails over the object."""
-    original = silver.validate_to_scratch
+    original = pool_builder.validate_to_scratch
 
     def judged(task: ObjectTask) -> ObjectReport:
         return original(task) if task.hour != BAD else 1 // 0  # type: ignore[return-value]
 
-    monkeypatch.setattr(silver, "validate_to_scratch", judged)
+    monkeypatch.setattr(pool_builder, "validate_to_scratch", judged)
     return "ZeroDivisionError.*a fault of the program"
 
 
-def fewer_objects(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def lost_objects(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The hour lost an object since it was published."""
     build(LocalEngine(load_settings(root=root, workers=1)), [BAD])
     bad_object(root).unlink()
-    return "1 raw objects of the published build are gone"
+    return "1 raw objects of the published build are lost"
 
 
-BREAKS = [denied, failing_disk, vanishing, damaged_record, bug, fewer_objects]
+BREAKS = [denied, failing_disk, vanishing, damaged_record, bug, lost_objects]
 
 
 @pytest.mark.parametrize("breaks", BREAKS)
@@ -133,7 +135,7 @@ def test_the_other_hours_of_the_range_are_published_down_to_gold(
     monkeypatch.undo()
 
     engine = LocalEngine(settings)
-    published_before = breaks in (damaged_record, fewer_objects)
+    published_before = breaks in (damaged_record, lost_objects)
     shown = list(HOURS) if published_before else HEALTHY
     assert seen(engine) == {hour: 2 for hour in shown}
     assert rows(engine, "SELECT CAST(sum(purchase_count) AS BIGINT) AS n FROM gold.hourly_revenue") == [
@@ -189,7 +191,7 @@ def test_a_single_hour_that_fails_says_so_and_publishes_nothing(
 def test_hours_that_all_fail_fail_the_step_with_every_reason(
     settings: Settings, instance: dg.DagsterInstance, landed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(silver, "validate_to_scratch", lambda task: 1 // 0)
+    monkeypatch.setattr(pool_builder, "validate_to_scratch", lambda task: 1 // 0)
     result = materialize(settings, instance, HOURS)
 
     assert executed(result) == ["raw_events"]
@@ -235,10 +237,10 @@ def test_an_hour_whose_partial_cannot_be_made_keeps_no_other_hour_or_table_back(
 ) -> None:
     original = GoldRefresher._make_partial
 
-    def made(refresher: GoldRefresher, hour: Hour, force: bool) -> int | None:
+    def made(refresher: GoldRefresher[Any], hour: Hour, *arguments: Any) -> int | None:
         if hour == BAD and refresher._table.name == "user_activity":
             raise MemoryError
-        return original(refresher, hour, force)
+        return original(refresher, hour, *arguments)
 
     monkeypatch.setattr(GoldRefresher, "_make_partial", made)
     result = materialize(settings, instance, HOURS)
@@ -261,7 +263,7 @@ def test_steps_that_are_executed_again_after_a_failure_remember_what_failed_befo
     settings: Settings, instance: dg.DagsterInstance, landed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Silver ended without an error for Dagster, which executes only the steps again that failed."""
-    said = fewer_objects(landed, monkeypatch)
+    said = lost_objects(landed, monkeypatch)
     first = materialize(settings, instance, HOURS)
     job = build_definitions(settings).resolve_job_def("hourly_pipeline")
     again = instance.create_run_for_job(
@@ -291,15 +293,15 @@ def die_over_the_marker(task: ObjectTask) -> ObjectReport:
     return ORIGINAL(task)
 
 
-ORIGINAL = silver.validate_to_scratch
+ORIGINAL = pool_builder.validate_to_scratch
 
 
 def test_a_worker_that_is_killed_over_one_object_costs_that_hour_alone(
     instance: dg.DagsterInstance, landed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (bad_object(landed).parent / MARKER).touch()
-    monkeypatch.setattr(silver, "POOL_WORTH_BYTES", 0)
-    monkeypatch.setattr(silver, "validate_to_scratch", die_over_the_marker)
+    monkeypatch.setattr(pool_builder, "POOL_WORTH_BYTES", 0)
+    monkeypatch.setattr(pool_builder, "validate_to_scratch", die_over_the_marker)
     settings = load_settings(root=landed, workers=2)
     result = materialize(settings, instance, HOURS)
 

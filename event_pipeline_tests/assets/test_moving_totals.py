@@ -9,8 +9,8 @@ import pytest
 
 from event_pipeline.assets.checks import MOVED, gold_verdicts
 from event_pipeline.assets.results import CheckVerdict
+from event_pipeline.engines.gold import GoldRefresher
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.local.gold import GoldRefresher
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GoldTable, load_gold_tables
 from event_pipeline.settings import Settings
@@ -55,7 +55,7 @@ def test_a_run_beside_does_not_fail_the_check_at_any_of_its_steps(
     assert (verdict(engine, table).passed, verdict(engine, table).description) == (True, MOVED)
 
     with monkeypatch.context() as patch:
-        patch.setattr(GoldRefresher, "fold_days", lambda *_: iter(()))
+        patch.setattr(GoldRefresher, "_fold_days", lambda *_: iter(()))
         engine.refresh_gold(table, [HOUR, BESIDE], progress=lambda _: None)  # partials, and no fold yet
     assert (verdict(engine, table).passed, verdict(engine, table).description) == (True, MOVED)
 

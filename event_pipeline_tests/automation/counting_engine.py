@@ -87,11 +87,11 @@ class CountingEngine:
         assert hours is not None
         return {hour: self._commits[hour] for hour in hours if hour in self._commits}
 
-    def registered_runs(self, hours: HourRange | None = None) -> dict[Hour, str]:
+    def registered_builds(self, hours: HourRange | None = None) -> dict[Hour, str]:
         """Return the builds that queries see: every one of the range."""
-        self.calls["registered_runs"] += 1
+        self.calls["registered_builds"] += 1
         assert hours is not None
-        return {hour: self._commits[hour].run_id for hour in hours if hour in self._commits}
+        return {hour: self._commits[hour].build_id for hour in hours if hour in self._commits}
 
     def hours_behind(self, table: GoldTable, hours: HourRange | None = None) -> list[Hour]:
         """Return no hour: Gold always follows."""

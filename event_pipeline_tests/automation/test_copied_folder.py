@@ -80,20 +80,23 @@ def verify(settings: Settings) -> Verification:
 
 
 def commit_records(root: Path) -> dict[str, str]:
-    return {str(path.relative_to(root)): path.read_text() for path in (root / "lake" / "commits").rglob("*.json")}
+    """What is published; the digests beside it are notes."""
+    commits = root / "lake" / "commits"
+    kinds = (commits / kind for kind in ("hours", "partials", "days"))
+    return {str(path.relative_to(root)): path.read_text() for kind in kinds for path in kind.rglob("*.json")}
 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every raw object that is opened to be digested, by minute."""
     seen: list[str] = []
-    real = raw_module.RawStore.open
+    real = raw_module.RawFiles.open
 
-    def noted(store: raw_module.RawStore, key: str) -> BinaryIO:
+    def noted(store: raw_module.RawFiles, key: str) -> BinaryIO:
         seen.append(key.split("hour=")[1][:12])
         return real(store, key)
 
-    monkeypatch.setattr(raw_module.RawStore, "open", noted)
+    monkeypatch.setattr(raw_module.RawFiles, "open", noted)
     return seen
 
 
@@ -156,7 +159,7 @@ def test_nothing_is_digested_where_times_are_those_that_were_built(built: Settin
 
 def test_lost_and_damaged_notes_cost_reading_again_and_nothing_else(copied: Settings) -> None:
     states(copied)
-    notes = sorted((copied.root / "digests").rglob("*.json"))
+    notes = sorted((copied.root / "lake" / "commits" / "digests").rglob("*.json"))
     assert len(notes) == 2
     for damage in (b"", b"[[1, 2]]", b"\xff\xfe", b"null", b'{"a": 1}'):
         notes[0].write_bytes(damage)
@@ -165,7 +168,7 @@ def test_lost_and_damaged_notes_cost_reading_again_and_nothing_else(copied: Sett
 
 
 def test_who_may_not_write_sees_the_same(copied: Settings) -> None:
-    (copied.root / "digests").write_text("a file where the folder would be")
+    (copied.root / "lake" / "commits" / "digests").write_text("a file where the folder would be")
 
     assert states(copied) == dict.fromkeys(HOURS, HourState.READY)
 
@@ -254,14 +257,14 @@ def test_records_that_were_written_without_digests_fall_back_to_times(built: Set
 def test_an_object_that_vanishes_or_cannot_be_read_is_a_change_and_stops_nothing(
     copied: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = raw_module.RawStore.open
+    real = raw_module.RawFiles.open
 
-    def denied(store: raw_module.RawStore, key: str) -> BinaryIO:
+    def denied(store: raw_module.RawFiles, key: str) -> BinaryIO:
         if "minute=05" in key:
             raise StorageError(f"{key}: access is denied")
         return real(store, key)
 
-    monkeypatch.setattr(raw_module.RawStore, "open", denied)
+    monkeypatch.setattr(raw_module.RawFiles, "open", denied)
     assert states(copied) == {HOUR: HourState.CHANGED, NEXT_HOUR: HourState.READY}
 
 

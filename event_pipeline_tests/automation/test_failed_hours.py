@@ -18,8 +18,9 @@ from event_pipeline.dagster_instance.attempts import attempts
 from event_pipeline.dagster_instance.prepare import prepare_instance
 from event_pipeline.dagster_instance.run_hours import hours_of_tags
 from event_pipeline.dagster_instance.storage import RunState, latest_run_states
-from event_pipeline.engines.local import LocalEngine, silver
-from event_pipeline.engines.local.decoded import ObjectReport, ObjectTask
+from event_pipeline.engines.host import pool_builder
+from event_pipeline.engines.host.decoded import ObjectReport, ObjectTask
+from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.local.raw import FileSource, unreadable
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.operations.backfills import BACKFILL_TAG, backfill_statuses, plan_backfill, start_backfill
@@ -90,7 +91,7 @@ def bad(hours: HourRange, root: Path, monkeypatch: pytest.MonkeyPatch) -> Hour:
     """The hour that fails, until the test undoes what was patched."""
     for hour in hours:
         write_object(root, hour, 0, [event(hour)])
-    failing, original = hours.first.plus(1), silver.validate_to_scratch
+    failing, original = hours.first.plus(1), pool_builder.validate_to_scratch
 
     def refused(task: ObjectTask) -> ObjectReport:
         if task.hour == failing:
@@ -98,7 +99,7 @@ def bad(hours: HourRange, root: Path, monkeypatch: pytest.MonkeyPatch) -> Hour:
             raise unreadable(task.source.path, task.listed, PermissionError(13, "Permission denied"))
         return original(task)
 
-    monkeypatch.setattr(silver, "validate_to_scratch", refused)
+    monkeypatch.setattr(pool_builder, "validate_to_scratch", refused)
     monkeypatch.setattr(faults, "BACKOFF", dg.RetryPolicy(max_retries=0))
     return failing
 
@@ -205,7 +206,7 @@ def test_the_command_builds_the_others_names_the_hour_last_and_takes_it_by_itsel
 ) -> None:
     def run() -> list[RangeOutcome]:
         plan = plan_build(Pipeline(machine.engine, TABLES, machine.settings), datetime.now(UTC), None)
-        return list(build(plan, machine.settings, force=False, allow_fewer_objects=False, progress=lambda *_: None))
+        return list(build(plan, machine.settings, force=False, allow_lost_objects=False, progress=lambda *_: None))
 
     (outcome,) = run()
     assert (outcome.succeeded, sorted(outcome.silver)) == (False, [hour for hour in hours if hour != bad])

@@ -64,13 +64,13 @@ def test_a_lost_catalog_is_rebuilt_and_every_entry_reported(
 
 @pytest.mark.usefixtures("_two_hours_and_no_catalog")
 def test_a_range_repairs_its_hours_only(settings: Settings, instance: dg.DagsterInstance) -> None:
-    LocalEngine(settings).registered_runs()
+    LocalEngine(settings).registered_builds()
     for commit in sorted((settings.root / "lake").glob("commits/hours/**/*.json")):
         commit.unlink()
     result = repair(settings, instance, from_hour=str(NEXT_HOUR), to_hour=str(NEXT_HOUR.plus(1)))
 
     assert reported(result)["dropped"] == 3
-    assert list(LocalEngine(settings).registered_runs()) == [HOUR]
+    assert list(LocalEngine(settings).registered_builds()) == [HOUR]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ YEAR = HourRange(Hour.parse("2025-11-01T00"), Hour.parse("2026-11-01T00"))
 OBJECTS_PER_HOUR = 12
 RECENT_DAYS = 3
 """Days that 48 hours reach into, today among them."""
-CALLS_OF_ONE_DAY = Counter(list_raw_hours=1, hour_commits=1, registered_runs=1, hours_behind=5)
+CALLS_OF_ONE_DAY = Counter(list_raw_hours=1, hour_commits=1, registered_builds=1, hours_behind=5)
 
 
 class Year:
@@ -347,7 +347,7 @@ def test_a_look_of_the_local_engine_takes_seconds_with_a_year_in_its_catalog(
 ) -> None:
     local = settings.model_copy(update={"root": tmp_path, "workers": 1})
     engine = LocalEngine(local)
-    assert engine.registered_runs() == {}
+    assert engine.registered_builds() == {}
     fill_catalog(local)
     recent = list(YEAR)[-72:]
     for key in (key for hour in recent for key in objects_of_a_year(OBJECTS_PER_HOUR)[hour]):
@@ -362,7 +362,7 @@ def test_a_look_of_the_local_engine_takes_seconds_with_a_year_in_its_catalog(
 
     assert time.process_time() - started < 10
     assert sorted(asked) == recent
-    assert len(engine.registered_runs()) == len(YEAR)
+    assert len(engine.registered_builds()) == len(YEAR)
 
 
 def fill_catalog(settings: Settings) -> None:

@@ -157,7 +157,7 @@ def test_hours_that_lost_raw_objects_are_not_replayed(run: Run, root: Path, monk
     monkeypatch.setenv("EVENT_PIPELINE_EVENT_MAX_AGE_DAYS", "14")
     ended = run("quarantine", "replay", "--reason", "timestamp_out_of_range")
     assert "Nothing to replay" in ended.out
-    assert f"Left alone, because raw objects are gone: 1 hour ({HOUR})" in ended.out
+    assert f"Left alone, because raw objects are lost: 1 hour ({HOUR})" in ended.out
 
 
 def test_the_round_of_the_readme_can_be_walked(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,13 +51,13 @@ def test_damaged_and_foreign_records_are_refused(commit: HourCommit | PartialCom
         "",
         "[]",
         "null",
-        text.replace('"run_id"', '"run"'),
+        text.replace('"build_id"', '"run"'),
         text.replace('"kind": "', '"kind": "x'),
     ):
         with pytest.raises(CommitRecordError):
             kind.from_json(damaged)
-    with pytest.raises(CommitRecordError, match="format 2: this version reads and writes format 1"):
-        kind.from_json(text.replace('"format": 1', '"format": 2'))
+    with pytest.raises(CommitRecordError, match="format 1: this version reads and writes format 2"):
+        kind.from_json(text.replace('"format": 2', '"format": 1'))
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_a_record_names_files_of_its_own_builds_alone(
         type(commit).from_json(json.dumps(fields))
 
 
-@pytest.mark.parametrize("run_id", ["../x", "", ".", "..", "a/b", "a\n", None, 7])
+@pytest.mark.parametrize("build_id", ["../x", "", ".", "..", "a/b", "a\n", None, 7])
 @pytest.mark.parametrize("commit", COMMITS, ids=lambda commit: type(commit).__name__)
-def test_the_name_of_a_run_leads_nowhere(commit: HourCommit | PartialCommit | DayCommit, run_id: str | int) -> None:
-    fields = {**json.loads(commit.to_json()), "run_id": run_id}
+def test_the_name_of_a_build_leads_nowhere(commit: HourCommit | PartialCommit | DayCommit, build_id: str | int) -> None:
+    fields = {**json.loads(commit.to_json()), "build_id": build_id}
     with pytest.raises(CommitRecordError, match="damaged commit record"):
         type(commit).from_json(json.dumps(fields))
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile, address
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile, address
 from event_pipeline.errors import QueryError
 from event_pipeline_tests.hostile_sql import statements
 from event_pipeline_tests.pipeline import HOUR, build, purchase, rows, write_object

@@ -53,7 +53,7 @@ def test_hours_built_one_by_one_in_any_order_agree_with_the_oracle(engine: Engin
 def test_several_processes_give_the_same_rows_as_one(
     root: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("event_pipeline.engines.local.silver.POOL_WORTH_BYTES", 0)
+    monkeypatch.setattr("event_pipeline.engines.host.pool_builder.POOL_WORTH_BYTES", 0)
     generate(root / "raw", AROUND_MIDNIGHT, DIRTY)
     engine = LocalEngine(settings.model_copy(update={"workers": 2}))
     build(engine, list(AROUND_MIDNIGHT))

@@ -27,14 +27,14 @@ NEXT_HOUR = HOUR.plus(2)
 """The day after: late events of it belong to the day before."""
 QUERIES = ("FROM silver.events", "FROM silver.quarantine", "FROM ops.hour_ledger", "FROM gold.user_activity")
 COLUMNS = {
-    "partition": ("table_name", "partition", "run_id", "committed_at", "made_from", "version"),
+    "partition": ("table_name", "partition", "build_id", "committed_at", "made_from", "version"),
     "data_file": ("table_name", "partition", "path", "row_count", "size_bytes"),
     "silver_day": (
         "hour", "event_date", "events", "page_views", "add_to_carts", "remove_from_carts", "purchases", "searches",
         "items_sold", "revenue",
     ),
     "partial_day": ("table_name", "hour", "event_date"),
-    "day_input": ("table_name", "event_date", "hour", "run_id"),
+    "day_input": ("table_name", "event_date", "hour", "build_id"),
 }  # fmt: skip
 
 
@@ -189,7 +189,7 @@ def test_a_partial_whose_file_is_gone_is_made_again_before_its_day_is_folded(
     engine: LocalEngine, tmp_path: Path
 ) -> None:
     root = tmp_path / "data"
-    for path in (root / "lake" / "runs" / "partials" / "user_activity" / NEXT_HOUR.hive_path).iterdir():
+    for path in (root / "lake" / "runs" / "partials" / "user_activity" / NEXT_HOUR.hive_path).rglob("*.parquet"):
         path.unlink()
     write_object(root, HOUR, 5, [event(second=301, user_id="u_3")])
     run(engine, root.parent / "gold", [HOUR])

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from event_pipeline.engines.host.layout import storage_faults
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.local.catalog import Catalog
-from event_pipeline.engines.local.layout import storage_faults
+from event_pipeline.engines.local.catalog import SqliteCatalog
 from event_pipeline.errors import StorageError, TransientError
 from event_pipeline_tests.pipeline import HOUR, build, event, rows, write_object
 
@@ -56,7 +56,7 @@ def test_too_many_open_files_are_named_where_the_catalog_cannot_be_opened(engine
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
         with pytest.raises(StorageError, match="ulimit -n"):
-            Catalog(root / "catalog.sqlite").entries()
+            SqliteCatalog(root / "catalog.sqlite").entries("silver.events")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(rows(engine, "FROM silver.events")) == 1
@@ -75,6 +75,6 @@ def test_too_many_open_files_are_named_where_the_catalog_cannot_be_opened(engine
 def test_an_error_of_sqlite_says_cause_and_remedy(tmp_path: Path, name: str, kind: type[Exception], says: str) -> None:
     error = sqlite3.OperationalError("it failed")
     error.sqlite_errorname = name
-    found = Catalog(tmp_path / "catalog.sqlite")._explain(error)
+    found = SqliteCatalog(tmp_path / "catalog.sqlite")._explain(error)
     assert type(found) is kind
     assert says in str(found)

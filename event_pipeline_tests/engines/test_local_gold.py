@@ -82,7 +82,7 @@ def test_an_interrupted_refresh_leaves_its_hour_behind_and_the_next_completes_it
     list(engine.build_silver([HOUR], progress=lambda _: None))
     engine.register_hours([HOUR])
     with monkeypatch.context() as patch:
-        patch.setattr("event_pipeline.engines.local.gold.GoldRefresher._fold", lambda *_: 1 / 0)
+        patch.setattr("event_pipeline.engines.gold.GoldRefresher._fold", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             refresh(engine, table, HOUR)
     assert engine.hours_behind(table) == [HOUR]

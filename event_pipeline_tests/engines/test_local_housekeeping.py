@@ -23,11 +23,11 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 
 from event_pipeline.engines.base import LeftoverKind
+from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.local.layout import Layout
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
-from event_pipeline.errors import FewerObjectsError, LockTimeoutError
+from event_pipeline.errors import LockTimeoutError, LostObjectsError
 from event_pipeline.inspection.verification import Verification, verify
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
@@ -130,7 +130,7 @@ def test_a_replaced_build_goes_when_it_has_been_replaced_for_the_grace_period(
     assert removed[LeftoverKind.REPLACED] >= 1 + 5
     commit = engine.hour_commit(HOUR)
     assert commit
-    assert run_folders(root) == [commit.run_id]
+    assert run_folders(root) == [commit.build_id]
     assert answers(engine) == before
     assert keep_house(engine) == {}
     verified(engine, settings)
@@ -267,19 +267,19 @@ def test_files_of_a_retired_hour_go_after_the_grace_period_and_raw_can_bring_it_
     removed = keep_house(engine, datetime.now(UTC) - timedelta(days=1))
     assert removed[LeftoverKind.RETIRED_FILES] == 1, removed
     folder = root / "lake" / "runs" / "hours" / HOUR.hive_path / run
-    assert [path.name for path in folder.iterdir()] == ["ledger.parquet"]
+    assert [path.name for path in folder.rglob("*")] == ["ledger", "ledger.parquet"]
     verified(engine, keeping)
     build(engine, [HOUR], force=True)
     assert_agrees_with_oracle(engine, root)
 
 
-def test_a_retired_hour_is_not_built_again_from_fewer_objects(root: Path, keeping: Settings) -> None:
+def test_a_retired_hour_is_not_built_again_without_its_lost_objects(root: Path, keeping: Settings) -> None:
     engine = LocalEngine(keeping)
     two_hours(root, engine)
     keep_house(engine, HOUR.end + timedelta(days=keeping.silver_retention_days))
     shutil.rmtree(root / "raw" / HOUR.raw_prefix)
     assert states(engine, keeping)[HOUR] is HourState.RETIRED
-    with pytest.raises(FewerObjectsError):
+    with pytest.raises(LostObjectsError):
         build(engine, [HOUR], force=True)
     verified(engine, keeping)
 
@@ -330,8 +330,9 @@ KILLED_AT = """
 import os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from event_pipeline.engines.local import LocalEngine, commits, housekeeping
-from event_pipeline.engines.local.catalog import Catalog
+from event_pipeline.engines.commits import CommitStore
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.local.catalog import SqliteCatalog
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.engines.test_local_housekeeping import keep_house
 
@@ -347,14 +348,16 @@ def dying(owner, name, calls):
     calls_left = calls
     setattr(owner, name, call)
 
-owners = {"Path": Path, "Catalog": Catalog, "commits": commits, "housekeeping": housekeeping}
+owners = {"Path": Path, "SqliteCatalog": SqliteCatalog, "CommitStore": CommitStore}
 owner, _, name = sys.argv[2].partition(".")
 dying(owners[owner], name, int(sys.argv[3]))
 keep_house(LocalEngine(load_settings(root=Path(sys.argv[1]), workers=1, silver_retention_days=10)))
 """
 
 
-@pytest.mark.parametrize(("place", "calls"), [("commits.publish", 1), ("Catalog.show", 0), ("Path.unlink", 4)])
+@pytest.mark.parametrize(
+    ("place", "calls"), [("CommitStore.publish", 1), ("SqliteCatalog.change", 0), ("Path.unlink", 4)]
+)
 def test_housekeeping_killed_anywhere_is_completed_by_the_next_round(root: Path, place: str, calls: int) -> None:
     keeping = load_settings(root=root, workers=1, silver_retention_days=10)
     engine = LocalEngine(keeping)
@@ -366,7 +369,7 @@ def test_housekeeping_killed_anywhere_is_completed_by_the_next_round(root: Path,
     assert killed.returncode == -signal.SIGKILL
     assert answers(engine, KEPT_OF_RETIRED) == kept
     keep_house(engine)
-    assert engine.registered_runs() == {}
+    assert engine.registered_builds() == {}
     assert set(states(engine, keeping).values()) == {HourState.RETIRED}
     assert answers(engine, KEPT_OF_RETIRED) == kept
     verified(engine, keeping)

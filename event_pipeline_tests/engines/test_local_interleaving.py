@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from event_pipeline.engines import layout
+from event_pipeline.engines.commits import CommitStore
+from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.local.catalog import Catalog
-from event_pipeline.engines.local.commits import CommitStore
-from event_pipeline.engines.local.layout import Layout
+from event_pipeline.engines.local.catalog import SqliteCatalog
 from event_pipeline.errors import LockTimeoutError
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
@@ -24,8 +25,9 @@ from event_pipeline_tests.materializing import one_gold_table
 from event_pipeline_tests.pipeline import HOUR, event, purchase, rows, write_object
 
 NEXT_HOUR = HOUR.plus(1)
+_CATALOG_STEPS = ("is_complete", "check", "everything", "entries", "get", "change", "create", "fill")
 STEPS = [
-    *((Catalog, name) for name in ("is_complete", "check", "held", "entry", "show", "create", "fill", "partial_hours")),
+    *((SqliteCatalog, name) for name in _CATALOG_STEPS),
     *((CommitStore, name) for name in ("hour", "partial", "day", "publish", "missing_files")),
 ]
 """Between these, whatever the other side does can matter: each is one read or one change of what both share."""
@@ -60,7 +62,7 @@ def stops(monkeypatch: pytest.MonkeyPatch) -> list[Stop]:
 
         def stepped(self: Any, *arguments: Any, **named: Any) -> Any:
             # A fold asks for the partials of 200 hours, of which there are two.
-            if name != "partial" or self._layout.partial_commit(*arguments).exists():
+            if name != "partial" or self._lake.read(layout.partial_commit(*arguments)):
                 for stop in active:
                     stop.step()
             return real(self, *arguments, **named)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from event_pipeline.engines.base import SilverBuild
+from event_pipeline.engines.host import pool_builder as silver_module
+from event_pipeline.engines.host.decoded import ObjectReport, ObjectTask
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.local import silver as silver_module
-from event_pipeline.engines.local.decoded import ObjectReport, ObjectTask
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
 from event_pipeline.errors import NotBuildableError
@@ -320,4 +320,4 @@ def test_rules_and_accounts_of_a_kept_object_come_back_as_they_were(engine: Loca
     first, second = silver(engine), silver(engine, force=True)
 
     assert first.commit.account == second.commit.account
-    assert replace(first.commit, run_id="", files=()) == replace(second.commit, run_id="", files=())
+    assert replace(first.commit, build_id="", files=()) == replace(second.commit, build_id="", files=())

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.engines.base import LeftoverKind, PartitionChange
-from event_pipeline.engines.local import LocalEngine, layout
+from event_pipeline.engines.host import layout
+from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import NotPublishedError, StorageError
 from event_pipeline.rules.hour import HourRange
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
@@ -130,7 +131,7 @@ def test_a_committed_build_that_was_not_registered_is_repointed(engine: LocalEng
 def test_repair_of_a_range_leaves_other_hours_alone(engine: LocalEngine, root: Path) -> None:
     change_catalog(root, "DELETE FROM partition WHERE table_name = 'silver.events'")
     assert actions(engine.repair(HourRange(HOUR, NEXT_HOUR)))["added"] == 1
-    assert list(engine.registered_runs()) == [HOUR]
+    assert list(engine.registered_builds()) == [HOUR]
     assert actions(engine.repair())["added"] == 1
     assert_agrees_with_oracle(engine, root)
 

@@ -13,14 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from event_pipeline.engines.base import SilverOutcome
-from event_pipeline.engines.local import LocalEngine, silver
+from event_pipeline.engines.host import pool_builder
+from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import (
     BrokenLawError,
-    FewerObjectsError,
     LayoutVersionError,
     LockTimeoutError,
+    LostObjectsError,
     StorageError,
     TransientError,
+    UnexpectedError,
 )
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.rules.accounting import ObjectAccount
@@ -51,7 +53,7 @@ def test_a_forced_hour_is_built_again_with_the_same_rows(engine: LocalEngine, ro
     before = rows(engine, "FROM silver.events")
     (second,) = build(engine, [HOUR], force=True)
     assert second.reason == "forced"
-    assert second.commit.run_id != first.commit.run_id
+    assert second.commit.build_id != first.commit.build_id
     assert rows(engine, "FROM silver.events") == before
 
 
@@ -91,11 +93,11 @@ def test_an_hour_that_lost_an_object_keeps_its_published_build(engine: LocalEngi
     (root / "raw" / lost).unlink()
     write_object(root, HOUR, 10, [event(second=600)])
     for force in (False, True):
-        with pytest.raises(FewerObjectsError, match=rf"{lost}.*--allow-fewer-objects"):
+        with pytest.raises(LostObjectsError, match=rf"{lost}.*--allow-lost-objects"):
             build(engine, [HOUR], force=force)
     assert rows(engine, "SELECT count(*) AS n FROM silver.events") == [{"n": 2}]
-    (told,) = build(engine, [HOUR], allow_fewer_objects=True)
-    assert told.reason == "told to build from fewer objects"
+    (told,) = build(engine, [HOUR], allow_lost_objects=True)
+    assert told.reason == "told to build without the lost objects"
     assert_agrees_with_oracle(engine, root)
 
 
@@ -106,9 +108,9 @@ def test_an_hour_whose_raw_expired_stays_as_it_was_built(engine: LocalEngine, ro
     (kept,) = build(engine, [HOUR])
     assert (kept.outcome, kept.reason) == (
         SilverOutcome.UNCHANGED,
-        "its raw objects are gone, the published build stays",
+        "its raw objects are lost, the published build stays",
     )
-    with pytest.raises(FewerObjectsError):
+    with pytest.raises(LostObjectsError):
         build(engine, [HOUR], force=True)
 
 
@@ -180,8 +182,8 @@ def test_silver_is_one_file_per_hour_with_the_contracts_types(engine: LocalEngin
 def test_a_full_silver_file_is_followed_by_another(
     engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(silver, "ROW_GROUP_ROWS", 1)
-    monkeypatch.setattr(silver, "FILE_BYTES", 1)
+    monkeypatch.setattr(pool_builder, "ROW_GROUP_ROWS", 1)
+    monkeypatch.setattr(pool_builder, "FILE_BYTES", 1)
     for minute in (0, 5, 10):
         write_object(root, HOUR, minute, [event(second=minute * 60)])
     (built,) = build(engine, [HOUR])
@@ -198,7 +200,7 @@ def test_an_object_replaced_while_it_is_read_is_a_passing_fault(
         write_object(root, HOUR, 0, [event(second=1)])
         return judge_stored_object(stored, sink, **named)
 
-    monkeypatch.setattr(silver, "judge_stored_object", replaced_meanwhile)
+    monkeypatch.setattr(pool_builder, "judge_stored_object", replaced_meanwhile)
     with pytest.raises(TransientError, match=key):
         build(engine, [HOUR])
     assert engine.hour_commit(HOUR) is None
@@ -209,8 +211,8 @@ def test_records_that_do_not_add_up_are_never_published(
     engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_object(root, HOUR, 0, [event(), event(second=1)])
-    original = silver._EventsWriter.write
-    monkeypatch.setattr(silver._EventsWriter, "write", lambda writer, rows: original(writer, rows[:1]))
+    original = pool_builder._EventsWriter.write
+    monkeypatch.setattr(pool_builder._EventsWriter, "write", lambda writer, rows: original(writer, rows[:1]))
     with pytest.raises(BrokenLawError, match="2 records, but 2 Silver rows"):
         build(engine, [HOUR])
     assert engine.hour_commit(HOUR) is None
@@ -225,8 +227,8 @@ def test_a_rebuild_that_fails_leaves_the_published_hour(
     before = rows(engine, "FROM silver.events")
     write_object(root, HOUR, 5, [event(second=300)])
     with monkeypatch.context() as patch:
-        patch.setattr(silver, "day_totals", lambda _: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
+        patch.setattr(pool_builder, "day_totals", lambda _: 1 / 0)
+        with pytest.raises(UnexpectedError, match="ZeroDivisionError: division by zero"):
             build(engine, [HOUR])
     assert rows(engine, "FROM silver.events") == before
     build(engine, [HOUR])
@@ -284,11 +286,18 @@ def test_waiting_for_another_process_ends_with_a_clear_error(root: Path, setting
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
-from event_pipeline.engines.local import catalog, commits, gold, layout, silver
+from event_pipeline.engines import gold, silver
+from event_pipeline.engines.commits import CommitStore
+from event_pipeline.engines.host import duckdb_sql, pool_builder
+from event_pipeline.engines.local import catalog
+from event_pipeline.engines.local.files import FileStore
 from event_pipeline_tests.engines.test_local_silver import build_in_process
 
 module, name = sys.argv[2].rsplit(".", 1)
-owner = {"silver": silver, "gold": gold, "commits": commits, "layout": layout}.get(module) or getattr(catalog, module)
+owner = {
+    "silver": silver, "gold": gold, "pool_builder": pool_builder, "duckdb_sql": duckdb_sql,
+    "CommitStore": CommitStore, "FileStore": FileStore,
+}.get(module) or getattr(catalog, module)
 
 def die(*args, **named):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -301,14 +310,16 @@ build_in_process(Path(sys.argv[1]), [sys.argv[3]])
 @pytest.mark.parametrize(
     "place",
     [
-        "silver.instant_order",
-        "silver.day_totals",
-        "silver._write_ledger",
-        "commits.publish",
-        "Catalog.show",
-        "Catalog.register_partial",
-        "gold.relation",
-        "Catalog.register_day",
+        "pool_builder.instant_order",
+        "pool_builder.day_totals",
+        "FileStore.take",
+        "silver.write_ledger",
+        "CommitStore.publish",
+        "FileStore._put",
+        "SqliteCatalog.change",
+        "gold.PartialCommit",
+        "duckdb_sql.relation",
+        "gold.DayCommit",
     ],
 )
 def test_a_build_killed_anywhere_shows_the_old_hour_and_the_next_run_heals_it(
@@ -356,7 +367,7 @@ def test_a_disk_that_takes_no_more_leaves_the_published_hour(engine: LocalEngine
 def test_a_folder_of_another_layout_is_left_alone(engine: LocalEngine, root: Path) -> None:
     write_object(root, HOUR, 0, [event()])
     (root / "layout.json").write_text('{"layout": 99}')
-    with pytest.raises(LayoutVersionError, match=r"layout 99, this version reads and writes layout 1"):
+    with pytest.raises(LayoutVersionError, match=r"layout 99, this version reads and writes layout 2"):
         build(engine, [HOUR])
     with pytest.raises(LayoutVersionError):
         engine.query("SELECT 1")
@@ -374,7 +385,7 @@ def test_a_damaged_commit_record_is_named_and_not_overwritten(engine: LocalEngin
     build(engine, [HOUR])
     record = root / "lake" / "commits" / "hours" / f"{HOUR.hive_path}.json"
     record.write_text(record.read_text()[:100])
-    with pytest.raises(StorageError, match=rf"{record}.*move the file away"):
+    with pytest.raises(StorageError, match=rf"{record}.*move it away"):
         build(engine, [HOUR])
     record.unlink()
     build(engine, [HOUR])
@@ -384,10 +395,10 @@ def test_a_damaged_commit_record_is_named_and_not_overwritten(engine: LocalEngin
 def test_validation_processes_end_with_the_process_that_started_them(root: Path) -> None:
     generate(root / "raw", [HOUR], GeneratorOptions(events_per_file=20_000, files_per_hour=12))
     code = (
-        "import sys\nfrom pathlib import Path\nfrom event_pipeline.engines.local import LocalEngine, silver\n"
+        "import sys\nfrom pathlib import Path\nfrom event_pipeline.engines.local import LocalEngine, pool_builder\n"
         "from event_pipeline.rules.hour import Hour\nfrom event_pipeline.settings import load_settings\n"
         "if __name__ == '__main__':\n"
-        "    silver.POOL_WORTH_BYTES = 0\n"
+        "    pool_builder.POOL_WORTH_BYTES = 0\n"
         "    engine = LocalEngine(load_settings(root=Path(sys.argv[1]), workers=2))\n"
         "    list(engine.build_silver([Hour.parse(sys.argv[2])], progress=lambda line: print(line, flush=True)))\n"
     )

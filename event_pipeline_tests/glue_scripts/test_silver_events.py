@@ -100,7 +100,7 @@ class Aws:
     def plan(self, token: str, hours: Sequence[Hour]) -> dict[str, Any]:
         """A plan document over what lies in the raw bucket, every hour with a target of its own."""
         return {
-            "format": 3,
+            "format": 4,
             "token": token,
             "limits": {
                 "max_age_seconds": 604_800,
@@ -113,7 +113,7 @@ class Aws:
             "hours": [
                 {
                     "hour": str(hour),
-                    "run_id": f"run-of-{token}",
+                    "build_id": f"run-of-{token}",
                     "target": f"s3://{LAKE}/{target(hour, token)}",
                     "decoded": None,
                     "open_at": None,
@@ -453,7 +453,7 @@ def test_the_first_of_equal_records_by_object_and_line_stays(finished: Finished)
 def test_a_target_holds_the_files_of_its_manifest_and_nothing_else(finished: Finished) -> None:
     for hour, commit in finished.commits.items():
         prefix = target(hour, "first")
-        assert commit.run_id == "run-of-first"
+        assert commit.build_id == "run-of-first"
         assert {file.path for file in commit.files} == {
             key for key in finished.aws.keys(LAKE, prefix) if key != f"{prefix}manifest.json"
         }
@@ -596,9 +596,9 @@ def test_hours_that_fail_are_named_and_leave_the_others_built(aws: Aws, tmp_path
 HOUR_MANIFEST = json.dumps(
     {
         "kind": "hour",
-        "format": 1,
+        "format": 2,
         "hour": "HOUR",
-        "run_id": "another",
+        "build_id": "another",
         "committed_at": "2026-01-01T00:00:00+00:00",
         "rules_version": "1",
         "account": {"objects": [], "days": {}},
@@ -610,7 +610,7 @@ HOUR_MANIFEST = json.dumps(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 1}, "format 1: this job reads format 3"),
+        ({"format": 1}, "format 1: this job reads format 4"),
         ({"token": "other"}, "its token is 'other', the job was started for 'wrong'"),
         ({"hours": [{"hour": "yesterday", "target": f"s3://{LAKE}/x/", "objects": []}]}, "'yesterday' is not an hour"),
         ({"hours": [{"hour": "2026-01-01T00", "target": "/elsewhere/x", "objects": []}]}, "is not of the form s3://"),

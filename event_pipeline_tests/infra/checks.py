@@ -35,7 +35,7 @@ DECIDED_BY_THE_ORCHESTRATOR = {
     "glue_wait_minutes": "how long a process waits",
     "athena_queries_at_once": "how many queries a process starts",
     "athena_timeout_seconds": "how long a process waits",
-    "run_grace_days": "what a process deletes",
+    "build_grace_days": "what a process deletes",
     "prices": "a price list",
     "price_glue_dpu_hour": "a price list",
     "price_glue_flex_dpu_hour": "a price list",

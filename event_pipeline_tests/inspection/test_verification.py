@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.local.layout import Layout
 from event_pipeline.errors import StorageError
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.inspection import verification
@@ -319,7 +319,7 @@ def rewrite(settings: Settings, table: str, change: Callable[[pa.Table], pa.Tabl
     paths = [Layout(settings.root).lake / file.path for file in files]
     if not paths:
         name = table.removeprefix("gold.")
-        paths = sorted((Layout(settings.root).runs / "days" / name / "event_date=2025-12-07").glob("*.parquet"))
+        paths = sorted((Layout(settings.root).runs / "days" / name / "event_date=2025-12-07").rglob("*.parquet"))
     (path,) = paths
     rows = pq.ParquetFile(path).read()
     pq.write_table(change(rows), path, **options)

@@ -149,7 +149,7 @@ def test_a_plan_says_what_becomes_of_every_hour(settings: Settings, instance: dg
     assert planned.states == {
         HourState.READY: (ready,),
         HourState.CHANGED: (changed,),
-        HourState.SHRUNK: (lost,),
+        HourState.LOST_OBJECTS: (lost,),
         HourState.NEW: (new,),
         HourState.NO_RAW: (silent,),
     }

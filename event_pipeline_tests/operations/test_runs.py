@@ -118,7 +118,7 @@ def test_a_refusal_is_one_clear_message(settings: Settings, instance: dg.Dagster
     assert "Traceback" not in (refused.error or "")
     assert refused.silver == {}
 
-    allowed = run(one(HOUR), allow_fewer_objects=True, progress=Told())
+    allowed = run(one(HOUR), allow_lost_objects=True, progress=Told())
     assert (allowed.succeeded, allowed.silver) == (True, {HOUR: "built"})
 
 
@@ -135,7 +135,7 @@ def test_a_blocking_check_is_the_reason_why_the_run_failed(settings: Settings, r
     (failed,) = outcome.failed_checks
     assert failed == FailedCheck("conservation_law", "silver_events", HOUR, "ERROR", failed.description)
     assert outcome.error == f"silver_events 2025-12-07T22: conservation_law: {failed.description}"
-    assert engine.registered_runs() == {}
+    assert engine.registered_builds() == {}
 
 
 def test_an_unexpected_error_names_the_step_and_itself(run: Run) -> None:
@@ -164,7 +164,7 @@ def test_an_interrupt_ends_the_run_and_leaves_nothing_half(
     assert interrupted.status is dg.DagsterRunStatus.FAILURE
     engine = LocalEngine(settings)
     assert list(engine.hour_commits()) == [HOUR]
-    assert engine.registered_runs() == {}
+    assert engine.registered_builds() == {}
 
     again = run(HOURS, progress=Told())
     assert again.silver == {HOUR: "unchanged", HOUR.plus(1): "built"}

@@ -39,17 +39,17 @@ def test_an_empty_folder_says_how_to_fill_it(settings: Settings, capsys: pytest.
 
 def test_every_state_has_its_own_symbol(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     engine = LocalEngine(settings)
-    ready, changed, shrunk, expired, behind, unregistered, new, failed, running = (HOUR.plus(n) for n in range(9))
-    for hour in (ready, changed, shrunk, expired, behind, unregistered, new, failed, running):
+    ready, changed, lost, all_lost, behind, unregistered, new, failed, running = (HOUR.plus(n) for n in range(9))
+    for hour in (ready, changed, lost, all_lost, behind, unregistered, new, failed, running):
         write_object(settings.root, hour, 0, [event(hour)])
         write_object(settings.root, hour, 5, [event(hour, 300)])
-    build(engine, [ready, changed, shrunk, expired])
+    build(engine, [ready, changed, lost, all_lost])
     list(engine.build_silver([behind, unregistered], progress=lambda _: None))
     engine.register_hours([behind])
     write_object(settings.root, changed, 10, [event(changed, 600)])
     raw = settings.root / "raw"
-    (raw / shrunk.raw_key(shrunk.start)).unlink()
-    for path in (raw / expired.raw_prefix).rglob("*.gz"):
+    (raw / lost.raw_key(lost.start)).unlink()
+    for path in (raw / all_lost.raw_prefix).rglob("*.gz"):
         path.unlink()
 
     status = status_of(settings, runs={failed: RunState.FAILED, running: RunState.IN_PROGRESS})
@@ -57,8 +57,8 @@ def test_every_state_has_its_own_symbol(settings: Settings, capsys: pytest.Captu
     assert {each.hour: each.state for each in status.hours} == {
         ready: HourState.READY,
         changed: HourState.CHANGED,
-        shrunk: HourState.SHRUNK,
-        expired: HourState.SHRUNK,
+        lost: HourState.LOST_OBJECTS,
+        all_lost: HourState.LOST_OBJECTS,
         behind: HourState.GOLD_BEHIND,
         unregistered: HourState.UNREGISTERED,
         new: HourState.NEW,
@@ -69,7 +69,7 @@ def test_every_state_has_its_own_symbol(settings: Settings, capsys: pytest.Captu
     assert lines[1].split()[1] == "■C"
     assert lines[2].split()[1:3] == ["S▪GUNF", "R"]
     assert "Due: 6 hours (2025-12-07T23, 2025-12-08T02 to 2025-12-08T07)" in "\n".join(lines)
-    assert "Shrunk: 1 hour (2025-12-08T00): put the objects back" in "\n".join(lines)
+    assert "Lost objects: 1 hour (2025-12-08T00): put the objects back" in "\n".join(lines)
     assert "Dagster's last run failed: 1 hour (2025-12-08T05)" in "\n".join(lines)
 
 

@@ -147,9 +147,8 @@ MEASURED = """
 import gzip, io, re, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from event_pipeline.engines.local import silver
-from event_pipeline.engines.local.decoded import ObjectTask
-from event_pipeline.engines.local.layout import Layout
+from event_pipeline.engines.host import pool_builder
+from event_pipeline.engines.host.decoded import ObjectTask
 from event_pipeline.engines.local.raw import FileSource, describe
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour
@@ -197,13 +196,10 @@ with gzip.open(path, "wb", compresslevel=1) as stored:
 task = ObjectTask(
     FileSource(path, describe("key", path.stat())), hour, Limits(), folder / "rows.arrow", folder / "quarantine.arrow"
 )
-report = silver.validate_to_scratch(task)
+report = pool_builder.validate_to_scratch(task)
 judged = peak_kilobytes()
-layout = Layout(folder)
-run = layout.hour_run(hour, "run")
-run.mkdir(parents=True)
-silver._write_events([report], {}, layout, run)
-silver._write_quarantine([report], layout, run)
+pool_builder._write_events([report], {}, folder, "")
+pool_builder._write_quarantine([report], folder, "")
 print(report.account.records, report.account.unaccounted, judged, peak_kilobytes())
 """
 

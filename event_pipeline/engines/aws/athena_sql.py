@@ -1,8 +1,10 @@
-"""The SQL of Gold by Athena: every section is one UNLOAD into a prefix of its own."""
+"""The SQL of Gold by Athena: every section is one UNLOAD into a prefix of its own, every check a query."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,12 +13,29 @@ from sqlglot import exp
 from event_pipeline.engines.aws.athena import Athena
 from event_pipeline.engines.aws.catalog import GlueCatalog, hour_values_of
 from event_pipeline.engines.aws.costs import Meter
-from event_pipeline.engines.aws.sql import ROWS_NAME, Source, Written, check_columns, data_file, stored_file, typed
-from event_pipeline.engines.aws.storage import Bucket, StoredObject
-from event_pipeline.engines.decisions import new_run_id
+from event_pipeline.engines.aws.partials import partials_table, sql_type
+from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.engines.base import Measure
+from event_pipeline.engines.commit import DataFile
 from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_relations
+from event_pipeline.engines.names import gold_table, new_build_id, partial_table
+from event_pipeline.engines.sql import (
+    FAULTS_SHOWN,
+    ROWS_NAME,
+    PrefixOf,
+    Written,
+    check_columns,
+    data_file,
+    days_of,
+    silver_totals_query,
+)
+from event_pipeline.engines.store import StoredObject
 from event_pipeline.errors import StorageError, TransientError
-from event_pipeline.rules.contract import Column
+from event_pipeline.rules.accounting import DayTotals
+from event_pipeline.rules.contract import SILVER_EVENTS, Column, Table
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.query import GoldTable
+from event_pipeline.rules.silver_files import PARQUET_OPTIONS
 from event_pipeline.settings import Settings
 
 _MOST_UNLOADS = 3
@@ -26,7 +45,7 @@ _COMPACTED_BYTES = 64 << 20
 
 
 class AthenaSql:
-    """`engines.aws.sql.Sql` by the workgroup of the settings."""
+    """Speaks `engines.sql.Sql` by the workgroup of the settings."""
 
     def __init__(self, athena: Athena, meter: Meter, catalog: GlueCatalog, lake: Bucket, settings: Settings) -> None:
         self.at_once = settings.athena_queries_at_once
@@ -44,32 +63,63 @@ class AthenaSql:
         """Stop the statements that other threads wait for."""
         self._athena.stop_all()
 
-    def write(
-        self,
-        section: str,
-        sources: Mapping[str, Source],
-        table: str,
-        columns: Sequence[Column],
-        prefix_of: Callable[[str], str],
+    def partial(self, table: GoldTable, hour: Hour, files: Sequence[DataFile], prefix_of: PrefixOf) -> Written:
+        """Make the partial of a landing hour from what its Silver's partition shows."""
+        query = with_relations(parse_query(table.partial), {"silver_events": _select(SILVER_EVENTS, [hour])})
+        return self._write(query, partial_table(table.name), partials_table(table).columns, prefix_of)
+
+    def fold(
+        self, table: GoldTable, day: date, partials: Mapping[Hour, Sequence[DataFile]], prefix_of: PrefixOf
     ) -> Written:
-        """Run one section of a Gold table into a prefix of its own; see the port.
+        """Fold the rows of an event day from what the partitions of partials show."""
+        source = _select(partials_table(table), partials, day)
+        query = with_relations(parse_query(table.fold), {"partials": source})
+        return self._write(query, gold_table(table.name), table.columns, prefix_of)
+
+    # -- checks
+
+    def counts(self, tables: Sequence[Table], hour: Hour) -> dict[str, int]:
+        """Count the rows that a query finds for an hour, all tables in one query."""
+        where = hour_values_of([hour])
+        counted = " UNION ALL ".join(
+            f"SELECT '{table.full_name}' AS name, COUNT(*) AS found FROM {table.full_name} WHERE {where}"
+            for table in tables
+        )
+        return {row["name"]: row["found"] for row in self._rows(parse_query(counted)).to_pylist()}
+
+    def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
+        """Return the grain values that published days have more than once."""
+        return cast(list[dict[str, Any]], self._rows(_grain_faults_query(table, days)).to_pylist()) if days else []
+
+    def reconcile(self, table: GoldTable, totals: Mapping[date, DayTotals]) -> list[Measure]:
+        """Return the measures of published days beside control totals, several days in a query."""
+        return [row for query in _reconcile_queries(table, totals) for row in _measures(self._rows(query))]
+
+    # -- statements
+
+    def _rows(self, query: exp.Query) -> pa.Table:
+        return self._athena.rows(self._rendered(query), self._meter)
+
+    def _rendered(self, query: exp.Query) -> str:
+        return render(rename_databases(query, lambda database: self._catalog.database(f"{database}.")), "athena")
+
+    def _write(self, query: exp.Query, table: str, columns: Sequence[Column], prefix_of: PrefixOf) -> Written:
+        """Run one query into a prefix of its own.
 
         A partition shows every file below its location. So where other files are found than the manifest names, the
         prefix is left to housekeeping, and the query runs again into another one.
         """
-        query = with_relations(parse_query(section), {name: _select(source) for name, source in sources.items()})
-        renamed = rename_databases(typed(query, columns), lambda database: self._catalog.database(f"{database}."))
-        select = render(renamed, "athena")
+        select = self._rendered(_typed(query, columns))
         odd = list[str]()
         for _ in range(_MOST_UNLOADS):
-            run_id = new_run_id()
-            target = self._lake.url(prefix_of(run_id))
+            build_id = new_build_id()
+            target = self._lake.url(prefix_of(build_id))
             statement = f"UNLOAD ({select}) TO '{target}' WITH (format = 'PARQUET', compression = 'ZSTD')"
-            execution = self._athena.run(statement, self._meter, token=run_id)
-            stored = list(self._lake.list(prefix_of(run_id)))
+            execution = self._athena.run(statement, self._meter, token=build_id)
+            stored = list(self._lake.list(prefix_of(build_id)))
             odd = sorted({self._lake.url(each.key) for each in stored} ^ self._athena.written(execution))
             if not odd:
-                return self._compacted(run_id, stored, table, columns, prefix_of)
+                return self._compacted(build_id, stored, table, columns, prefix_of)
         raise TransientError(
             f"{table}: {_MOST_UNLOADS} times, other files were found than Athena says that UNLOAD wrote (the last time "
             f"{len(odd)}, first: {odd[0]}); nothing was published: run again"
@@ -77,11 +127,11 @@ class AthenaSql:
 
     def _compacted(
         self,
-        run_id: str,
+        build_id: str,
         stored: Sequence[StoredObject],
         table: str,
         columns: Sequence[Column],
-        prefix_of: Callable[[str], str],
+        prefix_of: PrefixOf,
     ) -> Written:
         """Read what UNLOAD wrote, and put small files together to one, in a prefix of its own.
 
@@ -102,16 +152,102 @@ class AthenaSql:
             files.append(data_file(table, each.key, content.num_rows, found[0]))
             tables.append(content)
         if len(files) > 1 and sum(file.size for file in files) <= _COMPACTED_BYTES:
-            run_id, tables = new_run_id(), [pa.concat_tables(tables)]
-            compacted = stored_file(self._lake, table, f"{prefix_of(run_id)}{ROWS_NAME}", tables[0])
+            build_id, tables = new_build_id(), [pa.concat_tables(tables)]
+            compacted = self._stored(table, f"{prefix_of(build_id)}{ROWS_NAME}", tables[0])
             # Nobody was ever told of them. Where this breaks off, they are an abandoned build for housekeeping.
             self._lake.delete(file.path for file in files)
             files = [compacted]
-        return Written(run_id, tuple(files), tables)
+        return Written(build_id, tuple(files), days_of(tables))
+
+    def _stored(self, table: str, key: str, rows: pa.Table) -> DataFile:
+        """Write rows to one Parquet file of the lake and describe it for a commit record."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows, sink, **PARQUET_OPTIONS)
+        body = sink.getvalue().to_pybytes()
+        self._lake.write(key, body)
+        return data_file(table, key, rows.num_rows, body)
 
 
-def _select(source: Source) -> exp.Query:
-    """Return the rows of a source, as its partitions show them."""
-    names = ", ".join(column.name for column in source.columns)
-    of_day = f"event_date = DATE '{source.day}' AND " if source.day else ""
-    return parse_query(f"SELECT {names} FROM {source.table.full_name} WHERE {of_day}{hour_values_of(source.files)}")
+def _select(table: Table, hours: Iterable[Hour], day: date | None = None) -> exp.Query:
+    """Return the rows of some hours' partitions; of one event day, and then without the columns of the hour."""
+    names = ", ".join(column.name for column in table.columns + (() if day else table.partition_columns))
+    of_day = f"event_date = DATE '{day}' AND " if day else ""
+    return parse_query(f"SELECT {names} FROM {table.full_name} WHERE {of_day}{hour_values_of(hours)}")
+
+
+def _typed(query: exp.Query, columns: Sequence[Column]) -> exp.Query:
+    """Cast every column to its declared type, because UNLOAD writes what the query gives."""
+    inner = query.copy()
+    # Athena may drop the order of a subquery: it belongs to the outermost SELECT, whose columns are the same.
+    order = inner.args.pop("order", None)
+    relations = inner.args.pop("with_", None)
+    outer = exp.select(
+        *(f"CAST({column.name} AS {sql_type(column.type)}) AS {column.name}" for column in columns), dialect="duckdb"
+    ).from_(inner.subquery("typed"))
+    if order is not None:
+        outer.set("order", order)
+    if relations is not None:
+        outer.set("with_", relations)
+    return outer
+
+
+def _grain_faults_query(table: GoldTable, days: Sequence[date]) -> exp.Query:
+    """Return the SELECT of grain values that stand more than once in some days, at most 20, with their rows."""
+    grain = ", ".join(("event_date", *table.grain))
+    return parse_query(
+        f"SELECT {grain}, COUNT(*) AS rows_found FROM {table.table.full_name} WHERE {_of_days(days)} GROUP BY {grain}"
+        f" HAVING COUNT(*) > 1 ORDER BY {grain} LIMIT {FAULTS_SHOWN}"
+    )
+
+
+_MOST_SCANS = 40
+"""Reads of tables that one query has at most: each is a stage or more, of which Athena takes about a hundred."""
+
+
+def _reconcile_queries(table: GoldTable, totals: Mapping[date, DayTotals]) -> list[exp.Query]:
+    """Return SELECTs (day, measure, gold, silver) of the measures of some days: as many days in each as scans allow."""
+    together, scans = list[exp.Query](), 0
+    for day, day_totals in totals.items():
+        relations = {
+            "gold_day": parse_query(f"SELECT * FROM {table.table.full_name} WHERE {_of_days([day])}"),
+            "silver_totals": parse_query(silver_totals_query(day_totals)),
+        }
+        of_measures = _inlined(parse_query(table.reconcile), relations)
+        of_day = exp.select(
+            f"DATE '{day}' AS day",
+            "measure",
+            "CAST(gold AS DECIMAL(38, 2)) AS gold",
+            "CAST(silver AS DECIMAL(38, 2)) AS silver",
+            dialect="duckdb",
+        ).from_(of_measures.subquery("measures"))
+        of_day_scans = sum(1 for node in of_day.find_all(exp.Table) if node.db)
+        if together and scans + of_day_scans <= _MOST_SCANS:
+            together[-1], scans = exp.union(together[-1], of_day, distinct=False), scans + of_day_scans
+        else:
+            together, scans = [*together, of_day], of_day_scans
+    return together
+
+
+def _measures(rows: pa.Table) -> list[Measure]:
+    """Return the rows of one of `_reconcile_queries` as measures; whole numbers come as such."""
+    return [Measure(row["day"], row["measure"], _plain(row["gold"]), _plain(row["silver"])) for row in rows.to_pylist()]
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if value is not None and value == int(value) and value.as_tuple().exponent == 0 else value
+
+
+def _of_days(days: Sequence[date]) -> str:
+    among = ", ".join(f"DATE '{day}'" for day in days)
+    return f"event_date IN ({among})" if days else "FALSE"
+
+
+def _inlined(query: exp.Query, relations: Mapping[str, exp.Query]) -> exp.Query:
+    """Put subqueries in place of tables: a UNION of days cannot share the names of common table expressions."""
+
+    def inline(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.Table) and not node.db and node.name in relations:
+            return relations[node.name].subquery(node.alias or node.name)
+        return node
+
+    return cast(exp.Query, query.transform(inline))

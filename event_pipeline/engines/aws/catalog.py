@@ -1,6 +1,6 @@
 """The Glue catalog: tables made from the contract and the Gold headers, and which committed run each partition shows.
 
-A partition's parameters carry what decisions are made from (run id, what it was made from, control totals), so that
+A partition's parameters carry what decisions are made from (build id, what it was made from, control totals), so that
 one listing of partitions answers for many hours. They can always be written again from the commit records.
 """
 
@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
-from event_pipeline.engines.aws import layout
+from event_pipeline.engines import layout
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
-from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
-from event_pipeline.engines.decisions import day_partition, gold_table, partial_table
+from event_pipeline.engines.aws.partials import partials_table
+from event_pipeline.engines.catalog import Partition
+from event_pipeline.engines.commit import Commit, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.leftovers import shown_tables
+from event_pipeline.engines.names import PARTIALS_DATABASE, day_partition, gold_table, partial_table
 from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_LEDGER, LANDING_HOUR_COLUMNS, SILVER_EVENTS, Column, Table
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
+from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
 _CHANGES_PER_CALL = 100
@@ -56,16 +59,12 @@ _PASSING_ITEM_CODES = (
     _NOT_FOUND,  # dropped by another process between the look and the change
 )
 
-PARTIALS_DATABASE = "partials"
-"""The database of Gold partials, which only the pipeline reads."""
-
-
 Storage = tuple[tuple[str, str], ...]
 """How files are read: (column, type) of each, in order, then the file format's classes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class GlueEntry:
     """One registered partition."""
 
     table: str
@@ -78,13 +77,13 @@ class Entry:
     """As found in the catalog, where it was asked for."""
 
     @property
-    def run_id(self) -> str:
+    def build_id(self) -> str:
         """The committed run that it shows."""
-        return self.parameters.get("run_id", "")
+        return self.parameters.get("build_id", "")
 
     @property
     def made_from(self) -> str:
-        """Silver: fingerprint of the input. Partial: run id of its Silver. Day: empty."""
+        """Silver: fingerprint of the input. Partial: build id of its Silver. Day: empty."""
         return self.parameters.get("made_from", "")
 
     @property
@@ -103,14 +102,14 @@ class Entry:
 
     @property
     def partials(self) -> dict[str, str]:
-        """Of a Gold day: landing hour (Hive path) -> run id of the partial that was folded in."""
+        """Of a Gold day: landing hour (Hive path) -> build id of the partial that was folded in."""
         return dict(json.loads(self.parameters.get("partials", "{}")))
 
 
-def entries_of(commit: layout.Commit, lake_url: str) -> list[Entry]:
+def entries_of(commit: Commit, lake_url: str) -> list[GlueEntry]:
     """Return the entries that show a commit: one per table."""
-    prefix = f"{lake_url}{layout.run_prefix(commit)}"
-    common = {"run_id": commit.run_id, "committed_at": commit.committed_at.isoformat()}
+    prefix = f"{lake_url}{layout.build_prefix(commit)}"
+    common = {"build_id": commit.build_id, "committed_at": commit.committed_at.isoformat()}
     match commit:
         case HourCommit():
             days = {day: [str(value) for value in _measures(totals)] for day, totals in commit.account.days.items()}
@@ -118,7 +117,7 @@ def entries_of(commit: layout.Commit, lake_url: str) -> list[Entry]:
             # The control totals outlive Silver: Gold still shows the events of a retired hour.
             bearer = SILVER_EVENTS.full_name if commit.retired_at is None else HOUR_LEDGER.full_name
             return [
-                Entry(
+                GlueEntry(
                     table.full_name,
                     commit.hour.hive_path,
                     f"{prefix}{layout.HOUR_FOLDERS[table.full_name]}",
@@ -133,12 +132,12 @@ def entries_of(commit: layout.Commit, lake_url: str) -> list[Entry]:
         case PartialCommit():
             parameters = {
                 **common,
-                "made_from": commit.silver_run_id,
+                "made_from": commit.silver_build_id,
                 "version": commit.sql_version,
                 "rows": str(sum(file.rows for file in commit.files)),
                 "days": json.dumps(dict.fromkeys(commit.days, [])),
             }
-            return [Entry(partial_table(commit.table), commit.hour.hive_path, prefix, parameters)]
+            return [GlueEntry(partial_table(commit.table), commit.hour.hive_path, prefix, parameters)]
         case DayCommit():
             parameters = {
                 **common,
@@ -146,10 +145,10 @@ def entries_of(commit: layout.Commit, lake_url: str) -> list[Entry]:
                 "rows": str(sum(file.rows for file in commit.files)),
                 "partials": json.dumps(dict(commit.partials)),
             }
-            return [Entry(gold_table(commit.table), day_partition(commit.day), prefix, parameters)]
+            return [GlueEntry(gold_table(commit.table), day_partition(commit.day), prefix, parameters)]
 
 
-def differences_of(wanted: Entry, present: Entry, storage: Storage | None = None) -> list[str]:
+def differences_of(wanted: GlueEntry, present: GlueEntry, storage: Storage | None = None) -> list[str]:
     """Say in words what a partition shows otherwise than it should; `storage` is how its table's files are read."""
     found = ["files"] if present.location != wanted.location else []
     if dict(present.parameters) != dict(wanted.parameters):
@@ -160,7 +159,13 @@ def differences_of(wanted: Entry, present: Entry, storage: Storage | None = None
 
 
 class GlueCatalog:
-    """Reads and changes of one account's Glue catalog."""
+    """Speaks `engines.catalog.Catalog` over one account's Glue catalog.
+
+    A partition's parameters carry what decisions are made from, so that one listing of partitions answers for many
+    hours.
+    """
+
+    changes_at_once = 100
 
     def __init__(self, aws: Aws, settings: Settings) -> None:
         self._aws = aws
@@ -206,6 +211,11 @@ class GlueCatalog:
             )
         self._ensured[name] = present
         self._storage.pop(name, None)
+
+    def ensure_gold(self, table: GoldTable) -> None:
+        """Make the tables of a Gold table's days and of its partials, and compare those that are there."""
+        self.ensure(partials_table(table))
+        self.ensure(table.table)
 
     def _table(self, name: str) -> dict[str, Any] | None:
         try:
@@ -255,13 +265,42 @@ class GlueCatalog:
 
     # -- questions
 
-    def entry(self, table: str, partition: str) -> Entry | None:
+    def entries_of(self, commit: Commit) -> list[GlueEntry]:
+        """Return the entries that show a commit: one per table."""
+        return entries_of(commit, f"s3://{self._settings.lake_bucket}/")
+
+    def differences(self, wanted: GlueEntry, present: GlueEntry) -> list[str]:
+        """Say in words what a partition shows otherwise than it should."""
+        return differences_of(wanted, present, self.storage(wanted.table))
+
+    def needed(self, entry: GlueEntry) -> list[str]:
+        """Return what an entry keeps from being removed: the whole run, by the ledger's partition its file alone."""
+        location = entry.location.removeprefix(f"s3://{self._settings.lake_bucket}/")
+        if entry.table == HOUR_LEDGER.full_name:
+            return [location]
+        return [location.removesuffix(layout.HOUR_FOLDERS.get(entry.table, ""))]
+
+    def everything(self, tables: Sequence[str], hours: HourRange | None) -> dict[Partition, GlueEntry]:
+        """Return the partitions of some tables whole, of a range those of its hours and, for Gold, of its days."""
+        bounds = (hours.days[0], hours.days[-1]) if hours else None
+        return {
+            (table, entry.partition): entry
+            for table in tables
+            for entry in self.entries(
+                table,
+                None if table.startswith("gold.") else hours,
+                bounds if table.startswith("gold.") else None,
+                whole=True,
+            )
+        }
+
+    def entry(self, table: str, partition: str) -> GlueEntry | None:
         """Return one registered partition."""
         return self.get(table, [partition]).get(partition)
 
-    def get(self, table: str, partitions: Sequence[str]) -> dict[str, Entry]:
+    def get(self, table: str, partitions: Sequence[str]) -> dict[str, GlueEntry]:
         """Return the registered ones of some partitions, by Hive path."""
-        found = dict[str, Entry]()
+        found = dict[str, GlueEntry]()
         for batch in _batches(partitions, _GETS_PER_CALL):
             waiting = [{"Values": _values(partition)} for partition in batch]
             while waiting:
@@ -293,7 +332,7 @@ class GlueCatalog:
         days: tuple[date, date] | None = None,
         *,
         whole: bool = False,
-    ) -> list[Entry]:
+    ) -> list[GlueEntry]:
         """Return the registered partitions of a table in order; `hours` or `days` (both ends in) bound them.
 
         A table that does not exist has none. `whole` asks for their columns, too.
@@ -320,13 +359,19 @@ class GlueCatalog:
 
     # -- changes
 
-    def show(self, entries: Iterable[Entry]) -> None:
+    def change(self, show: Iterable[GlueEntry], drop: Collection[Partition]) -> None:
+        """Show entries, then forget others: the ledger holds the control totals before Silver's partition goes."""
+        self._show_all(show)
+        for table, group in groupby(sorted(drop), key=lambda place: place[0]):
+            self._drop(table, [partition for _, partition in group])
+
+    def _show_all(self, entries: Iterable[GlueEntry]) -> None:
         """Make the catalog show entries, in batches: missing partitions are added, present ones repointed."""
         for table, group in groupby(sorted(entries, key=lambda entry: entry.table), key=lambda entry: entry.table):
             for batch in _batches(list(group), _CHANGES_PER_CALL):
                 self._show(table, batch)
 
-    def _show(self, table: str, batch: Sequence[Entry]) -> None:
+    def _show(self, table: str, batch: Sequence[GlueEntry]) -> None:
         inputs = {entry.partition: self._partition_input(entry) for entry in batch}
         present = self.get(table, list(inputs))
         added = [inputs[partition] for partition in inputs if partition not in present]
@@ -355,7 +400,7 @@ class GlueCatalog:
         self._raise_item_errors({"Errors": faults}, "BatchCreatePartition", table, "PartitionValues")
         return taken
 
-    def drop(self, table: str, partitions: Sequence[str]) -> None:
+    def _drop(self, table: str, partitions: Sequence[str]) -> None:
         """Forget partitions; those that are gone already are no fault."""
         for batch in _batches(partitions, _DELETES_PER_CALL):
             answer = self._call_on_table(
@@ -371,7 +416,7 @@ class GlueCatalog:
             ]
             self._raise_item_errors({"Errors": faults}, "BatchDeletePartition", table, "PartitionValues")
 
-    def _partition_input(self, entry: Entry) -> dict[str, Any]:
+    def _partition_input(self, entry: GlueEntry) -> dict[str, Any]:
         descriptor = self._ensured[entry.table]["StorageDescriptor"]
         return {
             "Values": _values(entry.partition),
@@ -501,9 +546,9 @@ def _columns(table: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(each["Name"], each["Type"]) for each in table.get("StorageDescriptor", {}).get("Columns", [])]
 
 
-def _entry(table: str, partition: Mapping[str, Any], whole: bool) -> Entry:
+def _entry(table: str, partition: Mapping[str, Any], whole: bool) -> GlueEntry:
     descriptor = partition.get("StorageDescriptor", {})
-    return Entry(
+    return GlueEntry(
         table,
         _path(table, partition["Values"]),
         descriptor.get("Location", ""),

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from decimal import Decimal
 
-from event_pipeline.engines.aws import layout
+from event_pipeline.engines import layout
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import Cost, Estimate, StepCost
@@ -107,8 +107,8 @@ class CostStore:
 
     def write(self, entry: StepCost) -> None:
         """Keep what a step used for one landing hour."""
-        record = {"format": 1, "step": entry.step, "run_id": entry.run_id, **asdict(entry.cost)}
-        key = f"{layout.cost_prefix(entry.hour)}{entry.step}-{entry.run_id}.json"
+        record = {"format": 1, "step": entry.step, "build_id": entry.build_id, **asdict(entry.cost)}
+        key = f"{layout.cost_prefix(entry.hour)}{entry.step}-{entry.build_id}.json"
         self._lake.write(key, json.dumps(record, default=str).encode())
 
     def read(self, hours: HourRange) -> list[StepCost]:
@@ -135,7 +135,7 @@ class CostStore:
             record["queries"],
             record["requests"],
         )
-        return StepCost(hour, record["step"], record["run_id"], cost)
+        return StepCost(hour, record["step"], record["build_id"], cost)
 
 
 def estimate(listings: Mapping[Hour, RawListing], gold_tables: int, settings: Settings) -> Estimate:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from event_pipeline.engines.aws import layout
-from event_pipeline.engines.aws.commits import CommitStore
+from event_pipeline.engines import layout
 from event_pipeline.engines.aws.glue_job import GlueJob, JobHooks, JobRun
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import Progress
 from event_pipeline.engines.builder import Built, HourInput
 from event_pipeline.engines.commit import CommitRecordError, HourCommit
-from event_pipeline.engines.decisions import new_run_id
+from event_pipeline.engines.commits import CommitStore
+from event_pipeline.engines.names import new_build_id
 from event_pipeline.errors import PipelineError, StorageError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
 
 
 class GlueBuilder:
-    """`engines.builder.Builder` by the Glue job of the settings."""
+    """Speaks `engines.builder.Builder` by the Glue job of the settings: one run for all hours."""
+
+    hours_at_once = None
 
     def __init__(self, settings: Settings, lake: Bucket, commits: CommitStore, job: GlueJob, hooks: JobHooks) -> None:
         self._settings = settings
@@ -31,12 +33,15 @@ class GlueBuilder:
         """Build hours in one run; one that another orchestrator started for the same input is waited for."""
         commits, run, failures = self._run_job(inputs, force, progress)
         if run is None:
-            return Built(commits, failures, new_run_id())
+            return Built(commits, failures, new_build_id())
         return Built(commits, failures, run.id, run.dpu_seconds, {"glue_run": run.id, "glue_logs": run.logs})
 
     def published(self, hour: Hour) -> None:
         """Remove what was decoded of an hour while it was open."""
         self._lake.delete(each.key for each in self._lake.list(layout.decoded(hour)))
+
+    def close(self) -> None:
+        """Do nothing: a run ends by itself."""
 
     def _run_job(
         self, inputs: Sequence[HourInput], force: bool, progress: Progress
@@ -85,19 +90,19 @@ class GlueBuilder:
         planned = self._job.planned(run)
         found = {}
         for listing in (each.listing for each in inputs):
-            run_id, fingerprint = planned.get(listing.hour, ("", ""))
+            build_id, fingerprint = planned.get(listing.hour, ("", ""))
             if fingerprint != listing.fingerprint:
                 continue
             try:
-                manifest = self._manifest(listing.hour, run_id)
+                manifest = self._manifest(listing.hour, build_id)
                 if manifest is not None and not self._commits.missing_files(manifest):
                     found[listing.hour] = manifest
             except PipelineError as fault:
                 faults[listing.hour] = fault
         return found
 
-    def _manifest(self, hour: Hour, run_id: str) -> HourCommit | None:
-        key = f"{layout.hour_run(hour, run_id)}{layout.MANIFEST}"
+    def _manifest(self, hour: Hour, build_id: str) -> HourCommit | None:
+        key = f"{layout.hour_build(hour, build_id)}{layout.MANIFEST}"
         stored = self._lake.read(key)
         if stored is None:
             return None
@@ -105,8 +110,8 @@ class GlueBuilder:
             manifest = HourCommit.from_json(stored[0].decode("utf-8", "replace"))
         except CommitRecordError as error:
             raise StorageError(f"{self._lake.url(key)}: {error}; nothing was published") from error
-        if (manifest.hour, manifest.run_id) != (hour, run_id):
+        if (manifest.hour, manifest.build_id) != (hour, build_id):
             raise StorageError(
-                f"{self._lake.url(key)}: is of {manifest.hour}, run {manifest.run_id}; nothing was published"
+                f"{self._lake.url(key)}: is of {manifest.hour}, run {manifest.build_id}; nothing was published"
             )
         return manifest

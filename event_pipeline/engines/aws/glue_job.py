@@ -17,20 +17,20 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
-from event_pipeline.engines.aws import layout
+from event_pipeline.engines import layout
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.aws.costs import LEAST_SECONDS_PER_GLUE_RUN
 from event_pipeline.engines.aws.storage import Bucket, split_url
 from event_pipeline.engines.base import Progress
 from event_pipeline.engines.builder import HourInput
-from event_pipeline.engines.decisions import new_run_id
+from event_pipeline.engines.names import new_build_id
 from event_pipeline.errors import PipelineError, TransientError
 from event_pipeline.rules.accounting import RawListing, fingerprint
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import PREFIX, Settings
 
-PLAN_FORMAT = 3
+PLAN_FORMAT = 4
 PLANS = "plans/"
 
 ACTIVE = frozenset(("STARTING", "RUNNING", "WAITING", "STOPPING"))
@@ -81,7 +81,7 @@ class PlannedHour:
     """One hour of a plan: what it is built from, and where to."""
 
     input: HourInput
-    run_id: str
+    build_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class GlueJob:
             TransientError: Glue had no room for too long.
             StorageError: the job is missing, or starting it is not permitted.
         """
-        planned = [PlannedHour(each, new_run_id()) for each in inputs]
+        planned = [PlannedHour(each, new_build_id()) for each in inputs]
         plan = self._write_plan(token, planned)
         settings = self._settings
         arguments = {"--plan": plan, "--token": token, **hooks.arguments()}
@@ -276,7 +276,7 @@ class GlueJob:
             time.sleep(_FIRST_POLL_SECONDS)
 
     def planned(self, run: JobRun) -> dict[Hour, tuple[str, str]]:
-        """Return what a run was to build: hour -> run id and fingerprint of the planned input.
+        """Return what a run was to build: hour -> build id and fingerprint of the planned input.
 
         Empty when its plan is gone.
         """
@@ -286,7 +286,7 @@ class GlueJob:
             return {}
         return {
             Hour.parse(each["hour"]): (
-                each["run_id"],
+                each["build_id"],
                 fingerprint((listed["key"], listed["etag"], listed["size"]) for listed in each["objects"]),
             )
             for each in json.loads(found[0])["hours"]
@@ -298,8 +298,8 @@ class GlueJob:
         Hours that it did not come to, because it was stopped or killed, are not among them.
         """
         said = {}
-        for hour, (run_id, _) in self.planned(run).items():
-            found = self._lake.read(f"{layout.hour_run(hour, run_id)}{layout.FAILURE}")
+        for hour, (build_id, _) in self.planned(run).items():
+            found = self._lake.read(f"{layout.hour_build(hour, build_id)}{layout.FAILURE}")
             if found is not None:
                 reason = found[0].decode("utf-8", "replace").strip()
                 said[hour] = self.failure(replace(run, error=reason))
@@ -331,7 +331,7 @@ class GlueJob:
         return f"Glue job {self._settings.glue_job}"
 
     def _write_plan(self, token: str, planned: Sequence[PlannedHour]) -> str:
-        key = f"{PLANS}{token}/{new_run_id()}.json"
+        key = f"{PLANS}{token}/{new_build_id()}.json"
         self._artifacts.write(key, json.dumps(self._plan(token, planned), indent=1).encode())
         return self._artifacts.url(key)
 
@@ -349,14 +349,14 @@ class GlueJob:
             },
             "raw_bucket": self._settings.raw_bucket,
             "raw_prefix": self._settings.raw_prefix,
-            "hours": [self._planned_hour(each.input.listing, each.input.open_at, each.run_id) for each in planned],
+            "hours": [self._planned_hour(each.input.listing, each.input.open_at, each.build_id) for each in planned],
         }
 
-    def _planned_hour(self, listing: RawListing, open_at: datetime | None, run_id: str) -> dict[str, Any]:
+    def _planned_hour(self, listing: RawListing, open_at: datetime | None, build_id: str) -> dict[str, Any]:
         return {
             "hour": str(listing.hour),
-            "run_id": run_id,
-            "target": self._lake.url(layout.hour_run(listing.hour, run_id)),
+            "build_id": build_id,
+            "target": self._lake.url(layout.hour_build(listing.hour, build_id)),
             # In the bucket of the target. An hour that is over keeps nothing: it is built whole, and once.
             "decoded": layout.decoded(listing.hour) if open_at else None,
             "open_at": open_at.isoformat() if open_at else None,

@@ -1,114 +1,134 @@
-"""Raw objects in S3: listing without reading, by hour or by day, and opening one."""
+"""Raw objects in S3: the bucket that producers write to, and the stored bytes of one object as they arrive."""
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from datetime import datetime
-from typing import BinaryIO
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, BinaryIO, cast
 
-from event_pipeline.engines.aws.storage import Bucket, StoredObject
-from event_pipeline.errors import StorageError
-from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
-from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, misplaced, plausible_part
+from botocore.exceptions import BotoCoreError, HTTPClientError
+from urllib3.exceptions import HTTPError
+
+from event_pipeline.engines.aws.clients import Aws
+from event_pipeline.engines.aws.storage import Bucket
+from event_pipeline.errors import StorageError, TransientError
+from event_pipeline.rules.accounting import RawObject, UnmatchedKey
+from event_pipeline.settings import Settings
+
+_READS = 3
+"""Attempts to go on with an object whose connection broke."""
 
 
-class RawStore:
-    """The bucket that producers write to, or what is below the prefix of it that the settings name.
+class RawBucket:
+    """Speaks `engines.raw.RawPlace` over a bucket."""
 
-    Keys are without the prefix, here and in everything that is built: objects that are moved to another
-    one are unchanged.
-    """
-
-    def __init__(self, bucket: Bucket, first_partition: Hour, clock: Callable[[], datetime]) -> None:
+    def __init__(self, bucket: Bucket) -> None:
+        self.prefix = bucket.prefix
         self._bucket = bucket
-        self._first_partition = first_partition
-        self._clock = clock
 
-    def list_hour(self, hour: Hour) -> RawListing:
-        """List one landing hour."""
-        objects, unmatched, now = [], [], self._clock()
-        for each in self._list(hour.raw_prefix):
-            if reason := misplaced(each.key, self._first_partition, now):
-                unmatched.append(UnmatchedKey(each.key, reason))
-            else:
-                objects.append(_raw_object(each))
-        return RawListing(hour, tuple(sorted(objects)), tuple(sorted(unmatched)))
+    def check(self) -> None:
+        """Do nothing: a bucket that cannot be read refuses to be listed."""
 
-    def list_hours(self, hours: HourRange | None) -> dict[Hour, RawListing]:
-        """List the hours that have raw objects, all or those of a range, in order.
+    def walk(self, prefix: str) -> Iterator[RawObject | UnmatchedKey]:
+        """Yield the objects below a prefix."""
+        for each in self._bucket.list(prefix):
+            # Consoles leave empty objects named like folders behind; they are nobody's data.
+            if not (each.key.endswith("/") and each.size == 0):
+                yield RawObject(each.key, each.version, each.size, each.modified)
 
-        A day is one prefix: its 288 objects come in one request, and 24 requests for hours cost 24 times as much.
-        """
-        objects, unmatched = defaultdict[Hour, list[RawObject]](list), defaultdict[Hour, list[UnmatchedKey]](list)
-        now = self._clock()
-        if hours is not None and (hours := plausible_part(hours, self._first_partition, now)) is None:
-            return {}
-        for prefix in self._prefixes(hours):
-            for each in self._list(prefix):
-                hour = _hour_of_prefix(each.key)
-                if hour is None:
-                    continue  # `unmatched_keys` names it
-                if reason := misplaced(each.key, self._first_partition, now):
-                    unmatched[hour].append(UnmatchedKey(each.key, reason))
-                else:
-                    objects[hour].append(_raw_object(each))
-        return {
-            hour: RawListing(hour, tuple(sorted(objects[hour])), tuple(sorted(unmatched[hour])))
-            for hour in sorted(objects)
-            if hours is None or hour in hours
-        }
-
-    def unmatched_keys(self) -> list[UnmatchedKey]:
-        """List every key under `events/` that is not read, and why; with a prefix also those under the bucket's own."""
-        now = self._clock()
-        found = [
-            UnmatchedKey(each.key, reason)
-            for each in self._list(RAW_ROOT)
-            if (reason := misplaced(each.key, self._first_partition, now))
-        ]
-        # A prefix such as `events/` has them below the bucket's own as well.
-        if (prefix := self._bucket.prefix) and not prefix.startswith(RAW_ROOT):
-            outside = self._bucket.whole().list(RAW_ROOT)
-            found += [UnmatchedKey(each.key, elsewhere(prefix)) for each in outside if not _is_folder(each)]
-        return sorted(found)
+    def whole(self) -> RawBucket:
+        """Return the same bucket without a prefix."""
+        return RawBucket(self._bucket.whole())
 
     def open(self, key: str) -> BinaryIO:
-        """Open the stored bytes of one object, which is some 10 MB; `Content-Encoding` is left alone.
-
-        Raises:
-            StorageError: there is no such object, or it may not be read.
-        """
+        """Open the stored bytes of one object, which is some 10 MB."""
         found = self._bucket.read(key)
         if found is None:
             raise StorageError(f"{self._bucket.url(key)}: it does not exist")
         return io.BytesIO(found[0])
 
-    def _list(self, prefix: str) -> Iterator[StoredObject]:
-        # Consoles leave empty objects named like folders behind; they are nobody's data.
-        return (each for each in self._bucket.list(prefix) if not _is_folder(each))
+    def digest(self, listed: RawObject) -> str | None:
+        """Return the digest of an object that still has its ETag.
 
-    def _prefixes(self, hours: HourRange | None) -> list[str]:
-        if hours is None:
-            return [RAW_ROOT]
-        if len(hours) == 1:
-            return [hours.first.raw_prefix]
-        return [f"{RAW_ROOT}year={day:%Y}/month={day:%m}/day={day:%d}/" for day in hours.days]
-
-
-def _is_folder(each: StoredObject) -> bool:
-    return each.key.endswith("/") and each.size == 0
+        The same bytes have another ETag when they were copied in parts of another size, or encrypted with another key.
+        """
+        try:
+            found = self._bucket.read(listed.key)
+        except StorageError:
+            return None  # the build that reads it names the cause
+        return hashlib.sha256(found[0]).hexdigest() if found and found[1] == listed.etag else None
 
 
-def _raw_object(each: StoredObject) -> RawObject:
-    return RawObject(each.key, each.etag, each.size, each.modified)
+@dataclass(frozen=True, slots=True)
+class ObjectSource:
+    """The stored bytes of a raw object in S3; `engines.builder.RawSource`."""
+
+    settings: Settings
+    listed: RawObject
+
+    @contextmanager
+    def reading(self) -> Iterator[BinaryIO]:
+        """Open the stored bytes for a block: those of the listed ETag or none."""
+        bucket = Bucket(_aws(self.settings), self.settings.raw_bucket, self.settings.raw_prefix)
+        with _ObjectStream(bucket, self.listed) as stream:
+            yield cast(BinaryIO, stream)
+
+    def has_digest(self, sha256: str) -> bool:
+        """Tell that it has: other bytes would have another ETag."""
+        return True
 
 
-def _hour_of_prefix(key: str) -> Hour | None:
-    """Return the hour below whose prefix a key lies, whatever it is called."""
-    parts = key.removeprefix(RAW_ROOT).split("/")
-    try:
-        return Hour.of_hive_path("/".join(parts[:4]))
-    except ValueError:
-        return None
+@lru_cache(maxsize=4)
+def _aws(settings: Settings) -> Aws:
+    """Return the clients of this process: making them for each object would take longer than reading it."""
+    return Aws(settings)
+
+
+class _ObjectStream(io.RawIOBase):
+    """The stored bytes of one version of an object as they arrive; the rest is asked for when the connection breaks."""
+
+    def __init__(self, bucket: Bucket, listed: RawObject) -> None:
+        super().__init__()
+        self._bucket = bucket
+        self._listed = listed
+        self._position = 0
+        self._broken = 0
+        self._body = self._open()
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read up to `size` bytes."""
+        while True:
+            try:
+                found = bytes(self._body.read(size if size >= 0 else None))
+            except (BotoCoreError, HTTPClientError, HTTPError, OSError) as error:
+                self._broken += 1
+                if self._broken == _READS:
+                    raise TransientError(
+                        f"s3:GetObject on {self._bucket.url(self._listed.key)}: the answer broke off {_READS} times "
+                        f"({error})"
+                    ) from error
+                time.sleep(self._broken)
+                self._body = self._open()
+            else:
+                self._position += len(found)
+                return found
+
+    def close(self) -> None:
+        """End the request."""
+        self._body.close()
+        super().close()
+
+    def _open(self) -> Any:
+        body = self._bucket.stream(self._listed.key, self._listed.etag, self._position)
+        if body is None:
+            raise TransientError(f"{self._listed.key} was replaced or removed while it was read: list the hour again")
+        return body

@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, HTTPClientError
 from urllib3.exceptions import HTTPError
 
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
+from event_pipeline.engines.store import StoredObject
 from event_pipeline.errors import TransientError
 
 _DELETES_PER_CALL = 1_000
@@ -26,18 +26,12 @@ _CONFLICTS = 6
 _FIRST_CONFLICT_SECONDS = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """One object as a listing shows it."""
-
-    key: str
-    etag: str
-    size: int
-    modified: datetime
-
-
 class Bucket:
-    """One bucket, by name, or what is below a prefix of it: keys are then without the prefix."""
+    """Speaks `engines.store.Store` over one bucket, by name, or over what is below a prefix of it.
+
+    Keys are then without the prefix, and versions are ETags. S3 shows a whole put or nothing, to every request that
+    comes after its answer, and judges the condition of a put by itself. It has no locks.
+    """
 
     def __init__(self, aws: Aws, name: str, prefix: str = "") -> None:
         self.name = name
@@ -121,8 +115,12 @@ class Bucket:
                 file.write(chunk)
         return True
 
-    def upload(self, key: str, path: Path) -> None:
-        """Write a file as an object, whatever stood there; it is never in memory as a whole."""
+    def open(self, key: str, size: int) -> BinaryIO:
+        """Open an object of a size to read parts of it, each by a request."""
+        return cast(BinaryIO, RangeFile(self, key, size))
+
+    def take(self, key: str, path: Path) -> None:
+        """Write a file as an object, whatever was there; it is never in memory as a whole."""
         with path.open("rb") as body:
             self._aws.call("s3", "put_object", self.url(key), Bucket=self.name, Key=f"{self.prefix}{key}", Body=body)
 
@@ -140,8 +138,8 @@ class Bucket:
         """Write an object, whatever stood there."""
         self._aws.call("s3", "put_object", self.url(key), Bucket=self.name, Key=f"{self.prefix}{key}", Body=body)
 
-    def replace(self, key: str, body: bytes, replaces: str | None) -> bool:
-        """Write an object if the present one has the etag `replaces`, or, for None, if there is none.
+    def replace(self, key: str, body: bytes, version: str | None) -> bool:
+        """Write an object if the present one has an etag, or, for None, if there is none.
 
         Returns False, having changed nothing, when something else stands there. A put whose answer was lost
         and that was sent again counts as done: what stands there then is what was to be written.
@@ -149,7 +147,7 @@ class Bucket:
         Raises:
             TransientError: other requests on the key were under way each time.
         """
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if replaces is None else {"IfMatch": f'"{replaces}"'}
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if version is None else {"IfMatch": f'"{version}"'}
         for attempt in range(_CONFLICTS):
             try:
                 self._aws.call(
@@ -189,6 +187,10 @@ class Bucket:
                 raise TransientError(
                     f"s3:DeleteObjects on {self.whole().url(fault['Key'])}: {fault.get('Code')}: {fault.get('Message')}"
                 )
+
+    def exclusive(self, name: str) -> AbstractContextManager[None]:
+        """Do nothing: S3 has no locks."""
+        return nullcontext()
 
     def _body(self, answer: dict[str, Any], key: str) -> bytes:
         return self._chunk(answer, key, None)

@@ -5,37 +5,39 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from event_pipeline.engines.commit import DataFile, DayCommit, HourCommit, PartialCommit
-from event_pipeline.engines.decisions import (
-    ShownPartial,
-    day_of,
+from event_pipeline.engines.catalog import Partition
+from event_pipeline.engines.commit import Commit, DataFile, DayCommit, HourCommit, PartialCommit
+from event_pipeline.engines.host.lake_files import RegisteredFile
+from event_pipeline.engines.host.layout import storage_faults
+from event_pipeline.engines.leftovers import shown_tables
+from event_pipeline.engines.names import (
+    PARTIALS_DATABASE,
+    day_of_partition,
     day_partition,
-    folded_totals,
     gold_table,
+    hour_of_partition,
     partial_table,
 )
-from event_pipeline.engines.leftovers import shown_tables
-from event_pipeline.engines.local.lake_files import RegisteredFile
-from event_pipeline.engines.local.layout import storage_faults
 from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals
-from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS
-from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
+from event_pipeline.rules.contract import HOUR_LEDGER, Table
+from event_pipeline.rules.hour import HourRange
+from event_pipeline.rules.query import GoldTable
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _BUSY_TIMEOUT_SECONDS = 30.0
 
 _TABLES = {
     "partition": """
-        table_name TEXT NOT NULL, partition TEXT NOT NULL, run_id TEXT NOT NULL, committed_at TEXT NOT NULL,
+        table_name TEXT NOT NULL, partition TEXT NOT NULL, build_id TEXT NOT NULL, committed_at TEXT NOT NULL,
         made_from TEXT NOT NULL, version TEXT NOT NULL, PRIMARY KEY (table_name, partition)""",
     "data_file": """
         table_name TEXT NOT NULL, partition TEXT NOT NULL, path TEXT NOT NULL, row_count INTEGER NOT NULL,
@@ -49,7 +51,7 @@ _TABLES = {
         table_name TEXT NOT NULL, hour TEXT NOT NULL, event_date TEXT NOT NULL,
         PRIMARY KEY (table_name, event_date, hour)""",
     "day_input": """
-        table_name TEXT NOT NULL, event_date TEXT NOT NULL, hour TEXT NOT NULL, run_id TEXT NOT NULL,
+        table_name TEXT NOT NULL, event_date TEXT NOT NULL, hour TEXT NOT NULL, build_id TEXT NOT NULL,
         PRIMARY KEY (table_name, event_date, hour)""",
 }
 
@@ -68,30 +70,66 @@ _PLACES = {
 }
 """Catalog table -> SQL of the place that a row of it belongs to."""
 
-Commit = HourCommit | PartialCommit | DayCommit
-
-Place = tuple[str, str]
-"""A table as the pipeline names it (`silver.events`, `partials.<table>`, `gold.<table>`) and a partition of it."""
-
 Rows = frozenset[tuple[str, tuple[Any, ...]]]
 """All that the catalog holds of a place: (one of the catalog's own tables, values of one of its rows)."""
 
+_WORDS = {
+    "partition": "version or time",
+    "data_file": "files",
+    "silver_day": "control totals",
+    "partial_day": "event days",
+    "day_input": "partials",
+}
+"""Catalog table -> what is wrong where its rows differ from the commit record."""
+
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One registered partition."""
+class SqliteEntry:
+    """Speaks `engines.catalog.Entry` over the rows that the catalog holds of one partition; some may be lost."""
 
     table: str
     partition: str
-    run_id: str
-    made_from: str
-    """Silver: fingerprint of the input. Partial: run id of its Silver. Day: empty."""
-    version: str
-    """Rules version, or digest of the Gold SQL."""
+    rows: Rows
+
+    @property
+    def build_id(self) -> str:
+        """The build that it shows; empty where that row is lost."""
+        return str(self._shown[2])
+
+    @property
+    def made_from(self) -> str:
+        """Silver: fingerprint of the input. Partial: build id of its Silver. Day: empty."""
+        return str(self._shown[4])
+
+    @property
+    def version(self) -> str:
+        """Rules version, or digest of the Gold SQL."""
+        return str(self._shown[5])
+
+    @property
+    def days(self) -> dict[date, DayTotals]:
+        """The event days that it holds rows of; the ledger's with their control totals."""
+        found = {values[1]: _day_totals(values[2:]) for values in self._of("silver_day")}
+        found |= {values[2]: DayTotals() for values in self._of("partial_day")}
+        return {day: totals for text, totals in sorted(found.items()) if (day := _day(text))}
+
+    @property
+    def partials(self) -> dict[str, str]:
+        """Of a Gold day: landing hour (Hive path) -> build id of the partial that was folded in."""
+        return {values[2]: values[3] for values in sorted(self._of("day_input"))}
+
+    @property
+    def _shown(self) -> tuple[Any, ...]:
+        return next(iter(self._of("partition")), ("",) * 6)
+
+    def _of(self, catalog_table: str) -> list[tuple[Any, ...]]:
+        return [values for name, values in self.rows if name == catalog_table]
 
 
-class Catalog:
-    """Reads and changes of the catalog; each change is one transaction."""
+class SqliteCatalog:
+    """Speaks `engines.catalog.Catalog` over one SQLite file; each change is one transaction."""
+
+    changes_at_once = 1
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -199,96 +237,87 @@ class Catalog:
             for name, columns in _TABLES.items():
                 session.execute(f"CREATE TABLE {name} ({columns}) WITHOUT ROWID")
 
-    def fill(self, commits: Iterable[Commit]) -> list[Place]:
+    def fill(self, commits: Iterable[Commit]) -> list[Partition]:
         """Show commits in a new catalog and say that it holds all of them; return what it shows."""
-        shown = list[Place]()
+        shown = list[Partition]()
         with self._session(write=True, complete=False) as session:
             for commit in commits:
-                for place, rows in rows_of(commit).items():
-                    _insert(session, rows)
-                    shown += [place] if rows else []
+                for entry in entries_of(commit):
+                    _insert(session, entry.rows)
+                    shown.append((entry.table, entry.partition))
             session.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         return shown
 
     # -- changes
 
-    def register_partial(self, commit: PartialCommit) -> None:
-        """Make exactly this build of a partial the one that is folded."""
-        self.show(rows_of(commit))
+    def ensure(self, table: Table) -> None:
+        """Do nothing: the catalog has no tables of its own for what it shows."""
 
-    def register_day(self, commit: DayCommit) -> None:
-        """Show exactly this fold of an event day; a day without rows is not shown."""
-        self.show(rows_of(commit))
+    def ensure_gold(self, table: GoldTable) -> None:
+        """Do nothing: the catalog has no tables of its own for what it shows."""
 
-    def show(self, wanted: Mapping[Place, Rows]) -> None:
-        """Make the catalog hold exactly these rows of some places, in one transaction; no rows forget a place."""
+    def change(self, show: Iterable[SqliteEntry], drop: Collection[Partition]) -> None:
+        """Show entries and forget others in one transaction."""
         with self._session(write=True) as session:
-            for place, rows in wanted.items():
-                for each in _selections(place):
-                    session.execute(f"DELETE FROM {each.catalog_table} WHERE {each.condition}", each.values)
-                _insert(session, rows)
+            for place in drop:
+                _delete(session, place)
+            for entry in show:
+                _delete(session, (entry.table, entry.partition))
+                _insert(session, entry.rows)
 
     # -- questions
 
-    def held(self, places: Collection[Place] | None = None) -> dict[Place, Rows]:
-        """Return all that the catalog holds of some places, or of every place that it holds rows of."""
-        found = defaultdict[Place, set[tuple[str, tuple[Any, ...]]]](set)
-        with self._session() as session:
-            if places is None:
-                for catalog_table, place in _PLACES.items():
-                    for table, partition, *values in session.execute(f"SELECT {place}, * FROM {catalog_table}"):
-                        found[table, partition].add((catalog_table, tuple(values)))
-            for each in places or ():
-                for selection in _selections(each):
-                    query = f"SELECT * FROM {selection.catalog_table} WHERE {selection.condition}"
-                    rows = session.execute(query, selection.values)
-                    found[each] |= {(selection.catalog_table, row) for row in rows}
-        return {place: frozenset(rows) for place, rows in found.items()}
+    def entries_of(self, commit: Commit) -> list[SqliteEntry]:
+        """Return the entries that show a commit."""
+        return entries_of(commit)
 
-    def entry(self, table: str, partition: str) -> Entry | None:
-        """Return one registered partition."""
-        with self._session() as session:
-            row = session.execute(
-                "SELECT table_name, partition, run_id, made_from, version FROM partition"
-                " WHERE table_name = ? AND partition = ?",
-                (table, partition),
-            ).fetchone()
-        return Entry(*row) if row else None
+    def differences(self, wanted: SqliteEntry, present: SqliteEntry) -> list[str]:
+        """Say in words in which of the catalog's tables two entries differ."""
+        differing = {catalog_table for catalog_table, _ in wanted.rows ^ present.rows}
+        return [words for catalog_table, words in _WORDS.items() if catalog_table in differing]
 
-    def entries(self, table: str | None = None, hours: HourRange | None = None) -> list[Entry]:
-        """Return the registered partitions of one table or all, in order; `hours` bounds landing hours."""
-        where, values = ["TRUE"], list[str]()
-        if table is not None:
-            where.append("table_name = ?")
-            values.append(table)
+    def get(self, table: str, partitions: Sequence[str]) -> dict[str, SqliteEntry]:
+        """Return the entries of some partitions, by Hive path, also those of which the catalog lost some rows."""
+        found = dict[str, SqliteEntry]()
+        with self._session() as session:
+            for partition in partitions:
+                rows = set[tuple[str, tuple[Any, ...]]]()
+                for each in _selections((table, partition)):
+                    query = f"SELECT * FROM {each.catalog_table} WHERE {each.condition}"
+                    rows |= {(each.catalog_table, row) for row in session.execute(query, each.values)}
+                if rows:
+                    found[partition] = SqliteEntry(table, partition, frozenset(rows))
+        return found
+
+    def entries(
+        self, table: str, hours: HourRange | None = None, days: tuple[date, date] | None = None
+    ) -> list[SqliteEntry]:
+        """Return the registered partitions of a table in order, without their files."""
+        first, last = "", "~"
         if hours is not None:
-            where.append("partition >= ? AND partition < ?")
-            values += [hours.first.hive_path, hours.end.hive_path]
+            first, last = hours.first.hive_path, hours.last.hive_path
+        elif days is not None:
+            first, last = str(days[0]), str(days[1])
+        found = defaultdict[str, set[tuple[str, tuple[Any, ...]]]](set)
         with self._session() as session:
-            rows = session.execute(
-                "SELECT table_name, partition, run_id, made_from, version FROM partition"
-                f" WHERE {' AND '.join(where)} ORDER BY table_name, partition",
-                values,
-            ).fetchall()
-        return [Entry(*row) for row in rows]
+            for each in _selections_within(table, first, last):
+                for row in session.execute(f"SELECT * FROM {each.catalog_table} WHERE {each.condition}", each.values):
+                    found[_partition_of(each.catalog_table, row)].add((each.catalog_table, row))
+        return [SqliteEntry(table, partition, frozenset(rows)) for partition, rows in sorted(found.items())]
 
-    def files(self, table: str, partitions: list[str] | None = None) -> list[str]:
-        """Return the paths (relative to the lake) that a table consists of, all or of some partitions."""
+    def needed(self, entry: SqliteEntry) -> list[str]:
+        """Return the keys of the files that an entry shows."""
+        return [values[2] for name, values in entry.rows if name == "data_file"]
+
+    def everything(self, tables: Sequence[str], hours: HourRange | None) -> dict[Partition, SqliteEntry]:
+        """Return all that the catalog holds, of a range that of its hours and, for Gold, of its days."""
+        found = defaultdict[Partition, set[tuple[str, tuple[Any, ...]]]](set)
         with self._session() as session:
-            if partitions is None:
-                rows = session.execute(
-                    "SELECT path FROM data_file WHERE table_name = ? ORDER BY partition, path", (table,)
-                ).fetchall()
-            else:
-                rows = [
-                    row
-                    for partition in partitions
-                    for row in session.execute(
-                        "SELECT path FROM data_file WHERE table_name = ? AND partition = ? ORDER BY path",
-                        (table, partition),
-                    )
-                ]
-        return [path for (path,) in rows]
+            for catalog_table, place in _PLACES.items():
+                for table, partition, *values in session.execute(f"SELECT {place}, * FROM {catalog_table}"):
+                    if _is_within(partition, hours):
+                        found[table, partition].add((catalog_table, tuple(values)))
+        return {place: SqliteEntry(*place, frozenset(rows)) for place, rows in found.items()}
 
     def snapshot(
         self, tables: Iterable[str], partitions: Sequence[str] | None = None
@@ -309,112 +338,6 @@ class Catalog:
                 found[name] = [RegisteredFile(*row) for row in rows]
         return found
 
-    def data_files(self) -> list[tuple[str, str, str]]:
-        """Return (table, partition, path relative to the lake) of every registered file."""
-        with self._session() as session:
-            return session.execute("SELECT table_name, partition, path FROM data_file ORDER BY 1, 2, 3").fetchall()
-
-    def silver_totals(self, day: date) -> DayTotals:
-        """Sum the control totals of one event day over the registered hours."""
-        with self._session() as session:
-            rows = session.execute(
-                f"SELECT {', '.join(DayTotals.__slots__)} FROM silver_day WHERE event_date = ?", (str(day),)
-            ).fetchall()
-        totals = DayTotals()
-        for row in rows:
-            totals += _day_totals(row)
-        return totals
-
-    def folded_day(self, table: str, day: date) -> tuple[list[str], DayTotals | None]:
-        """Return the files of a published day and the control totals of what it was folded from, at one moment.
-
-        None where other runs have put newer Silver or partials in place since.
-        """
-        with self._session() as session:
-            paths = session.execute(
-                "SELECT path FROM data_file WHERE table_name = ? AND partition = ? ORDER BY path",
-                (gold_table(table), day_partition(day)),
-            ).fetchall()
-            folded = dict(
-                session.execute(
-                    "SELECT hour, run_id FROM day_input WHERE table_name = ? AND event_date = ?", (table, str(day))
-                ).fetchall()
-            )
-            silver = {}
-            # A retired hour has no Silver; its ledger stays.
-            for hour, run_id, *values in session.execute(
-                "SELECT d.hour, COALESCE(s.run_id, l.run_id),"
-                f" {', '.join(f'd.{name}' for name in DayTotals.__slots__)} FROM silver_day d"
-                " LEFT JOIN partition s ON s.table_name = ? AND s.partition = d.hour"
-                " LEFT JOIN partition l ON l.table_name = ? AND l.partition = d.hour WHERE d.event_date = ?",
-                (SILVER_EVENTS.full_name, HOUR_LEDGER.full_name, str(day)),
-            ):
-                silver[hour] = (run_id, _day_totals(values))
-            partials = {}
-            for hour in {*folded, *silver}:
-                found = session.execute(
-                    "SELECT p.run_id, p.made_from, d.hour IS NOT NULL FROM partition p"
-                    " LEFT JOIN partial_day d ON d.table_name = ? AND d.hour = p.partition AND d.event_date = ?"
-                    " WHERE p.table_name = ? AND p.partition = ?",
-                    (table, str(day), partial_table(table), hour),
-                ).fetchone()
-                if found:
-                    partials[hour] = ShownPartial(found[0], found[1], bool(found[2]))
-        return [path for (path,) in paths], folded_totals(folded, partials, silver)
-
-    def touched_days(self, table: str, hour: Hour) -> list[date]:
-        """Return the event days that an hour's partial contributes to, or was folded into before."""
-        with self._session() as session:
-            rows = session.execute(
-                "SELECT event_date FROM partial_day WHERE table_name = ? AND hour = ?"
-                " UNION SELECT event_date FROM day_input WHERE table_name = ? AND hour = ? ORDER BY 1",
-                (table, hour.hive_path) * 2,
-            ).fetchall()
-        return [day for (text,) in rows if (day := day_of_partition(f"{_DAY_PREFIX}{text}"))]
-
-    def partial_hours(self, table: str, day: date) -> list[Hour]:
-        """Return the hours whose partial holds rows of a day."""
-        with self._session() as session:
-            rows = session.execute(
-                "SELECT hour FROM partial_day WHERE table_name = ? AND event_date = ? ORDER BY 1", (table, str(day))
-            ).fetchall()
-        return [hour for (path,) in rows if (hour := hour_of_partition(path))]
-
-    def hours_behind(self, table: str, sql_version: str, hours: HourRange | None) -> list[Hour]:
-        """Return the registered hours whose Silver, or whose SQL, a Gold table does not show yet."""
-        query = """
-            SELECT s.partition FROM partition s
-            LEFT JOIN partition p ON p.table_name = :partials AND p.partition = s.partition
-            WHERE s.table_name = :silver AND s.partition >= :first AND s.partition < :end
-              AND (p.partition IS NULL OR p.made_from <> s.run_id OR p.version <> :version)
-            UNION
-            SELECT d.hour FROM partial_day d
-            JOIN partition p ON p.table_name = :partials AND p.partition = d.hour
-            LEFT JOIN day_input i ON i.table_name = d.table_name AND i.event_date = d.event_date AND i.hour = d.hour
-            LEFT JOIN partition g ON g.table_name = :gold AND g.partition = 'event_date=' || d.event_date
-            WHERE d.table_name = :table AND d.hour >= :first AND d.hour < :end
-              AND (i.run_id IS NULL OR i.run_id <> p.run_id OR g.version IS NULL OR g.version <> :version)
-            UNION
-            SELECT i.hour FROM day_input i
-            LEFT JOIN partial_day d ON d.table_name = i.table_name AND d.event_date = i.event_date AND d.hour = i.hour
-            WHERE i.table_name = :table AND i.hour >= :first AND i.hour < :end AND d.hour IS NULL
-            ORDER BY 1"""
-        with self._session() as session:
-            rows = session.execute(
-                query,
-                {
-                    "table": table,
-                    "partials": partial_table(table),
-                    "gold": gold_table(table),
-                    "silver": SILVER_EVENTS.full_name,
-                    "version": sql_version,
-                    # Hive paths begin with `year=` and sort as the hours do.
-                    "first": hours.first.hive_path if hours else "",
-                    "end": hours.end.hive_path if hours else "z",
-                },
-            ).fetchall()
-        return [hour for (path,) in rows if (hour := hour_of_partition(path))]
-
 
 def _day_totals(values: Sequence[Any]) -> DayTotals:
     """Read control totals.
@@ -431,22 +354,20 @@ def _day_totals(values: Sequence[Any]) -> DayTotals:
         ) from error
 
 
-def hour_of_partition(partition: str) -> Hour | None:
-    """Return the landing hour of a Hive path as the catalog holds it; None for what no build has written."""
+def _day(text: str) -> date | None:
+    """Return an event day; None for what no build has written."""
     try:
-        hour = Hour.of_hive_path(partition)
-    except InvalidHourError:
-        return None
-    return hour if hour.hive_path == partition else None
-
-
-def day_of_partition(partition: str) -> date | None:
-    """Return the event day of a Hive path as the catalog holds it; None for what no build has written."""
-    try:
-        day = day_of(partition)
+        return date.fromisoformat(text)
     except ValueError:
         return None
-    return day if day_partition(day) == partition else None
+
+
+def _is_within(partition: str, hours: HourRange | None) -> bool:
+    """Tell whether an entry belongs to a range of hours, or, for Gold, to its days; None is everything."""
+    if hours is None:
+        return True
+    hour, day = hour_of_partition(partition), day_of_partition(partition)
+    return (hour is not None and hour in hours) or (day is not None and day in hours.days)
 
 
 def _insert(session: sqlite3.Connection, rows: Rows) -> None:
@@ -464,7 +385,7 @@ class _Selection:
     values: tuple[str, ...]
 
 
-def _selections(place: Place) -> list[_Selection]:
+def _selections(place: Partition) -> list[_Selection]:
     table, partition = place
     database, _, name = table.partition(".")
     found = [
@@ -473,7 +394,7 @@ def _selections(place: Place) -> list[_Selection]:
     ]
     if table == HOUR_LEDGER.full_name:
         found.append(_Selection("silver_day", "hour = ?", (partition,)))
-    elif database == "partials":
+    elif database == PARTIALS_DATABASE:
         found.append(_Selection("partial_day", "table_name = ? AND hour = ?", (name, partition)))
     elif database == "gold":
         day = partition.removeprefix(_DAY_PREFIX)
@@ -481,41 +402,80 @@ def _selections(place: Place) -> list[_Selection]:
     return found
 
 
-def rows_of(commit: Commit) -> dict[Place, Rows]:
-    """Return all that the catalog has to hold of a commit record, by place; a place of a retired hour has no rows."""
+def _selections_within(table: str, first: str, last: str) -> list[_Selection]:
+    """Say which rows belong to the partitions of a table between two bounds, both in; none of data files."""
+    database, _, name = table.partition(".")
+    if database == "gold":
+        prefixed = (table, f"{_DAY_PREFIX}{first}" if first else "", f"{_DAY_PREFIX}{last}")
+        return [
+            _Selection("partition", "table_name = ? AND partition >= ? AND partition <= ?", prefixed),
+            _Selection("day_input", "table_name = ? AND event_date >= ? AND event_date <= ?", (name, first, last)),
+        ]
+    bounds = (first, last)
+    found = [_Selection("partition", "table_name = ? AND partition >= ? AND partition <= ?", (table, *bounds))]
+    if table == HOUR_LEDGER.full_name:
+        found.append(_Selection("silver_day", "hour >= ? AND hour <= ?", bounds))
+    elif database == PARTIALS_DATABASE:
+        found.append(_Selection("partial_day", "table_name = ? AND hour >= ? AND hour <= ?", (name, *bounds)))
+    return found
+
+
+def _partition_of(catalog_table: str, row: Sequence[Any]) -> str:
+    match catalog_table:
+        case "silver_day":
+            return str(row[0])
+        case "day_input":
+            return f"{_DAY_PREFIX}{row[1]}"
+        case _:
+            return str(row[1])
+
+
+def _delete(session: sqlite3.Connection, place: Partition) -> None:
+    for each in _selections(place):
+        session.execute(f"DELETE FROM {each.catalog_table} WHERE {each.condition}", each.values)
+
+
+def entries_of(commit: Commit) -> list[SqliteEntry]:
+    """Return the entries that show a commit, with all that the catalog has to hold of each."""
     match commit:
         case HourCommit():
-            partition, shown = commit.hour.hive_path, shown_tables(commit)
-            rows = dict[Place, Rows]()
-            for table in HOUR_TABLES:
-                entry = Entry(table.full_name, partition, commit.run_id, commit.fingerprint, commit.rules_version)
-                files = commit.files_of(table.full_name)
-                rows[table.full_name, partition] = (
-                    _rows(entry, commit.committed_at, files) if table in shown else frozenset()
-                )
-            # Beside the ledger, which every hour keeps: Gold still shows the events of a retired one.
-            rows[HOUR_LEDGER.full_name, partition] |= {
-                ("silver_day", (partition, day, *(getattr(totals, name) for name in _MEASURES), str(totals.revenue)))
-                for day, totals in commit.account.days.items()
-            }
-            return rows
+            partition, entries = commit.hour.hive_path, list[SqliteEntry]()
+            for table in shown_tables(commit):
+                key = (table.full_name, partition)
+                made = (commit.fingerprint, commit.rules_version)
+                rows = _rows(key, commit, *made, commit.files_of(table.full_name))
+                if table is HOUR_LEDGER:
+                    # Beside the ledger, which every hour keeps: Gold still shows the events of a retired one.
+                    rows |= {
+                        (
+                            "silver_day",
+                            (partition, day, *(getattr(each, name) for name in _MEASURES), str(each.revenue)),
+                        )
+                        for day, each in commit.account.days.items()
+                    }
+                entries.append(SqliteEntry(*key, rows))
+            return entries
         case PartialCommit():
-            name, partition = partial_table(commit.table), commit.hour.hive_path
-            entry = Entry(name, partition, commit.run_id, commit.silver_run_id, commit.sql_version)
-            days = {("partial_day", (commit.table, partition, day)) for day in commit.days}
-            return {(name, partition): _rows(entry, commit.committed_at, commit.files) | days}
+            key = (partial_table(commit.table), commit.hour.hive_path)
+            rows = _rows(key, commit, commit.silver_build_id, commit.sql_version, commit.files)
+            days = {("partial_day", (commit.table, commit.hour.hive_path, day)) for day in commit.days}
+            return [SqliteEntry(*key, rows | days)]
         case DayCommit():
-            name, partition = gold_table(commit.table), day_partition(commit.day)
-            entry = Entry(name, partition, commit.run_id, "", commit.sql_version)
+            key = (gold_table(commit.table), day_partition(commit.day))
+            rows = _rows(key, commit, "", commit.sql_version, commit.files)
             inputs = {
-                ("day_input", (commit.table, str(commit.day), hour, run_id)) for hour, run_id in commit.partials.items()
+                ("day_input", (commit.table, str(commit.day), hour, build_id))
+                for hour, build_id in commit.partials.items()
             }
-            return {(name, partition): _rows(entry, commit.committed_at, commit.files) | inputs}
+            return [SqliteEntry(*key, rows | inputs)]
 
 
-def _rows(entry: Entry, committed_at: datetime, files: Sequence[DataFile]) -> Rows:
-    key = (entry.table, entry.partition)
-    shown = (*key, entry.run_id, committed_at.isoformat(), entry.made_from, entry.version)
+def _measures(totals: DayTotals) -> tuple[Any, ...]:
+    return (*(getattr(totals, name) for name in _MEASURES), str(totals.revenue))
+
+
+def _rows(key: Partition, commit: Commit, made_from: str, version: str, files: Sequence[DataFile]) -> Rows:
+    shown = (*key, commit.build_id, commit.committed_at.isoformat(), made_from, version)
     return frozenset(
         (("partition", shown), *(("data_file", (*key, file.path, file.rows, file.size)) for file in files))
     )

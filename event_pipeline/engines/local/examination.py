@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from event_pipeline.engines.base import Engine
-from event_pipeline.engines.finding import REPAIR, Finding, Level, entries_finding, guarded
-from event_pipeline.engines.local.catalog import Catalog
-from event_pipeline.engines.local.layout import LAYOUT_VERSION, Layout
+from event_pipeline.engines.finding import Finding, Level, guarded
+from event_pipeline.engines.host.layout import LAYOUT_VERSION, Layout
+from event_pipeline.engines.local.catalog import SqliteCatalog
+from event_pipeline.engines.repair import REPAIR, entries_finding
 from event_pipeline.rules.hour import hours_text
 
 
@@ -31,7 +32,7 @@ def _layout_version(layout: Layout) -> Finding:
 def _catalog(layout: Layout) -> Finding:
     if not layout.catalog.exists():
         return Finding(Level.OK, "catalog", "not made yet; the first command that needs it makes it")
-    catalog = Catalog(layout.catalog)
+    catalog = SqliteCatalog(layout.catalog)
     if not catalog.is_complete():
         remedy = "`event-pipeline repair` rebuilds it from the commit records"
         return Finding(Level.FAIL, "catalog", f"{layout.catalog}: tables are missing", remedy)
@@ -40,7 +41,7 @@ def _catalog(layout: Layout) -> Finding:
 
 
 def _published(engine: Engine, layout: Layout) -> Finding:
-    subject, commits, registered = "published builds", engine.hour_commits(), engine.registered_runs()
+    subject, commits, registered = "published builds", engine.hour_commits(), engine.registered_builds()
     uncommitted = [hour for hour in registered if hour not in commits]
     if uncommitted:
         return Finding(Level.FAIL, subject, f"no commit record stands behind {hours_text(uncommitted)}", REPAIR)
@@ -55,7 +56,7 @@ def _published(engine: Engine, layout: Layout) -> Finding:
         remedy = "`event-pipeline run --force --from HOUR --to HOUR` builds them again from raw"
         return Finding(Level.FAIL, subject, f"files of {hours_text(hours)} are gone, first: {gone[0][1]}", remedy)
     kept = {hour: commit for hour, commit in commits.items() if commit.retired_at is None}
-    unregistered = [hour for hour, commit in kept.items() if registered.get(hour) != commit.run_id]
+    unregistered = [hour for hour, commit in kept.items() if registered.get(hour) != commit.build_id]
     if unregistered:
         return Finding(Level.FAIL, subject, f"queries do not see {hours_text(unregistered)}", REPAIR)
     if differing := engine.disagreements():
@@ -63,7 +64,7 @@ def _published(engine: Engine, layout: Layout) -> Finding:
     found = f"queries see all {len(kept):,} committed hours"
     if len(kept) < len(commits):
         found += f"; {len(commits) - len(kept):,} more are past their retention"
-    known = {commit.run_id for commit in commits.values()}
+    known = {commit.build_id for commit in commits.values()}
     orphans = [run for run in layout.runs.glob("hours/*/*/*/*/*") if run.name not in known]
     if orphans:
         found += f"; {len(orphans):,} replaced or unfinished builds lie beside them (`event-pipeline housekeeping`)"

@@ -5,85 +5,62 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from event_pipeline.engines.decisions import PASSING_ERRNOS
-from event_pipeline.engines.local.layout import file_digest, storage_faults
+from event_pipeline.engines.host.layout import file_digest, storage_faults
+from event_pipeline.engines.isolation import PASSING_ERRNOS
 from event_pipeline.errors import PipelineError, StorageError, TransientError
-from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
-from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, implausible, misplaced, plausible_part
+from event_pipeline.rules.accounting import RawObject, UnmatchedKey
+from event_pipeline.rules.hour import RAW_ROOT
+from event_pipeline.rules.stored_bytes import sha256_of
 
 _LINK = "a link: only regular files and folders below raw/ are read"
 _NOT_REGULAR = "it is no regular file: links, pipes, sockets and devices below raw/ are not read"
 _NOT_READABLE = "it may not be read: see its owner and mode"
 
 
-class RawStore:
-    """The folder whose relative paths are the keys of raw objects.
+class RawFiles:
+    """Speaks `engines.raw.RawPlace` over the folder whose relative paths are the keys of raw objects.
 
     The folder itself may be a link, as people mount it. Below it, regular files in real folders are read, and nothing
     else: a link may lead anywhere or in a circle, and opening a pipe or a device can wait for ever.
     """
 
-    def __init__(
-        self, folder: Path, first_partition: Hour, clock: Callable[[], datetime], raw_prefix: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, prefix: str = "") -> None:
         """`folder` is raw/ itself; keys are without the prefix, which names folders below it."""
+        self.prefix = prefix
         self._top = folder
-        self._prefix = raw_prefix
-        self._folder = folder / raw_prefix
-        self._first_partition = first_partition
-        self._clock = clock
+        self._folder = folder / prefix
 
-    def list_hour(self, hour: Hour) -> RawListing:
-        """List one landing hour.
+    def check(self) -> None:
+        """See that the raw folder can be read."""
+        if self._top.is_symlink() and not self._top.exists():
+            raise StorageError(f"{self._top} is a link to {self._top.readlink()}, which is not there: is it mounted?")
+        for folder in (self._folder, self._folder / RAW_ROOT):
+            with storage_faults(folder):
+                try:
+                    os.scandir(folder).close()
+                except FileNotFoundError:
+                    return  # nothing ever landed
 
-        Raises:
-            StorageError: the raw folder cannot be read.
-        """
-        self._check_folder()
-        return self._listing(hour, self._clock())
+    def walk(self, prefix: str) -> Iterator[RawObject | UnmatchedKey]:
+        """Yield every regular file below a prefix as an object, and what else there is as unmatched."""
+        top = self._folder
+        for part in prefix.rstrip("/").split("/"):
+            top = top / part
+            if (found := self._looked_at(top)) is None or isinstance(found, UnmatchedKey):
+                yield from [found] if found else []
+                return
+        yield from self._walk_folder(top)
 
-    def list_hours(self, hours: HourRange | None) -> dict[Hour, RawListing]:
-        """List the hours that have raw objects, all or those of a range, in order.
-
-        Raises:
-            StorageError: the raw folder cannot be read.
-        """
-        self._check_folder()
-        now = self._clock()
-        if hours is not None and (hours := plausible_part(hours, self._first_partition, now)) is None:
-            return {}
-        found = (
-            self._listing(hour, now)
-            for hour in sorted(self._hours_with_folder(hours))
-            if not implausible(hour, self._first_partition, now)
-        )
-        return {listing.hour: listing for listing in found if listing.objects}
-
-    def unmatched_keys(self) -> list[UnmatchedKey]:
-        """List every key under `events/` that is not read, and why.
-
-        Raises:
-            StorageError: the raw folder cannot be read.
-        """
-        self._check_folder()
-        now, found = self._clock(), []
-        for each in self._walk(RAW_ROOT):
-            if isinstance(each, UnmatchedKey):
-                found.append(each)
-            elif reason := misplaced(each.key, self._first_partition, now):
-                found.append(UnmatchedKey(each.key, reason))
-        # A prefix such as `events/` has them below raw/events as well.
-        if self._prefix and not self._prefix.startswith(RAW_ROOT):
-            outside = RawStore(self._top, self._first_partition, self._clock)._walk(RAW_ROOT)
-            found += [UnmatchedKey(each.key, elsewhere(self._prefix)) for each in outside]
-        return sorted(found)
+    def whole(self) -> RawFiles:
+        """Return the same folder without a prefix."""
+        return RawFiles(self._top)
 
     def open(self, key: str) -> BinaryIO:
         """Open the stored bytes of one object.
@@ -95,58 +72,19 @@ class RawStore:
         with storage_faults(path):
             return open_regular(path)
 
+    def digest(self, listed: RawObject) -> str | None:
+        """Return the digest of an object that still has the size and the time that were listed."""
+        try:
+            with self.open(listed.key) as stored:
+                digest = sha256_of(stored)
+                now = describe(listed.key, os.fstat(stored.fileno()))
+        except (StorageError, OSError):
+            return None  # the build that opens it names the cause
+        return digest if now == listed else None
+
     def source(self, listed: RawObject) -> FileSource:
         """Return what reads the stored bytes of one object."""
         return FileSource(self._folder / listed.key, listed)
-
-    def _check_folder(self) -> None:
-        """See that the raw folder can be read: without it every object would seem to be lost."""
-        if self._top.is_symlink() and not self._top.exists():
-            raise StorageError(f"{self._top} is a link to {self._top.readlink()}, which is not there: is it mounted?")
-        for folder in (self._folder, self._folder / RAW_ROOT):
-            with storage_faults(folder):
-                try:
-                    os.scandir(folder).close()
-                except FileNotFoundError:
-                    return  # nothing ever landed
-
-    def _listing(self, hour: Hour, now: datetime) -> RawListing:
-        objects, unmatched = [], []
-        for each in self._walk(hour.raw_prefix):
-            if isinstance(each, UnmatchedKey):
-                unmatched.append(each)
-            elif reason := misplaced(each.key, self._first_partition, now):
-                unmatched.append(UnmatchedKey(each.key, reason))
-            else:
-                objects.append(each)
-        return RawListing(hour, tuple(sorted(objects)), tuple(sorted(unmatched)))
-
-    def _hours_with_folder(self, hours: HourRange | None) -> Iterator[Hour]:
-        for day in self._existing(hours):
-            for hour_folder in _folders(day):
-                hour = _hour_of(hour_folder.relative_to(self._folder / RAW_ROOT).as_posix())
-                if hour is not None and (hours is None or hour in hours):
-                    yield hour
-
-    def _existing(self, hours: HourRange | None) -> Iterator[Path]:
-        events = self._folder / RAW_ROOT
-        if hours is not None:
-            for day in hours.days:
-                yield events / f"year={day:%Y}" / f"month={day:%m}" / f"day={day:%d}"
-            return
-        for year in _folders(events):
-            for month in _folders(year):
-                yield from _folders(month)
-
-    def _walk(self, prefix: str) -> Iterator[RawObject | UnmatchedKey]:
-        """Yield every regular file below a prefix as an object, and what else there is as unmatched."""
-        top = self._folder
-        for part in prefix.rstrip("/").split("/"):
-            top = top / part
-            if (found := self._looked_at(top)) is None or isinstance(found, UnmatchedKey):
-                yield from [found] if found else []
-                return
-        yield from self._walk_folder(top)
 
     def _walk_folder(self, folder: Path) -> Iterator[RawObject | UnmatchedKey]:
         try:
@@ -276,19 +214,3 @@ def describe(key: str, status: os.stat_result) -> RawObject:
     Not the inode: a data folder that is moved or restored with its times keeps its fingerprints.
     """
     return RawObject(key, f"{status.st_mtime_ns:x}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Return the real folders in a folder; those that cannot be listed are named by `unmatched_keys`."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(Path(each.path) for each in entries if each.is_dir(follow_symlinks=False))
-    except OSError:
-        return []
-
-
-def _hour_of(hive_path: str) -> Hour | None:
-    try:
-        return Hour.of_hive_path(hive_path)
-    except ValueError:
-        return None

@@ -14,8 +14,10 @@ from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind, load_s
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws import plain_job
 from event_pipeline_tests.engines.aws.pipeline import World
+from event_pipeline_tests.engines.memory_engine import MemoryEngine
 
 AWS = "aws"
+MEMORY = "in memory"
 AWS_BY_HOST = "aws by its host"
 BY_HOST = {"builder": SilverBuilderKind.POOL, "sql": SqlKind.DUCKDB, "workers": 1}
 """Settings with which the host of Dagster builds Silver and Gold; S3 and the Glue catalog stay what they are."""
@@ -55,11 +57,13 @@ def engine(settings: Settings) -> AwsEngine:
     return AwsEngine(settings)
 
 
-@pytest.fixture(params=["local", AWS, AWS_BY_HOST, AWS_WITH_SPARK])
+@pytest.fixture(params=["local", MEMORY, AWS, AWS_BY_HOST, AWS_WITH_SPARK])
 def world(request: pytest.FixtureRequest, root: Path) -> World:
     """One engine with its raw objects, so that one test body runs over all of them."""
     if request.param == "local":
         return World(LocalEngine(load_settings(root=root, workers=1)), root, None)
+    if request.param == MEMORY:
+        return World(MemoryEngine(load_settings(root=root, workers=1)), root, None)
     settings: Settings = request.getfixturevalue("settings")
     if request.param == AWS_BY_HOST:
         settings = settings.model_copy(update=BY_HOST)

@@ -88,7 +88,7 @@ def build(s3: Any, planned: dict[str, Any], raw: tuple[str, str], limits: Limits
         # What it decodes is of no use to later runs; that it lies there and goes is what tests look at.
         s3.put_object(Bucket=lake, Key=f"{planned['decoded']}{len(objects)}/report.json", Body=b"{}")
     committed_at = datetime.fromisoformat(planned["open_at"]) if planned["open_at"] else datetime.now(UTC)
-    manifest = HourCommit(hour, planned["run_id"], committed_at, limits.rules_version, account, tuple(files))
+    manifest = HourCommit(hour, planned["build_id"], committed_at, limits.rules_version, account, tuple(files))
     s3.put_object(Bucket=lake, Key=f"{prefix}manifest.json", Body=manifest.to_json().encode())
 
 

@@ -31,7 +31,7 @@ NOW = datetime(2025, 12, 8, 2, 30, tzinfo=UTC)
 FINDING = AlertFinding(
     AlertKind.LOST_OBJECTS,
     Severity.WARNING,
-    "Raw objects of published hours are gone in 1 hour — “2025-12-07T22”\nand more",
+    "Raw objects of published hours are lost in 1 hour — “2025-12-07T22”\nand more",
     {"2025-12-07T22": "11 objects now, built from 12"},
     "put them back",
     AlertKind.LOST_OBJECTS,
@@ -62,7 +62,7 @@ def test_an_alert_reaches_the_subscribers_of_the_topic_once_and_its_state_lies_i
 
     messages = aws.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1)["Messages"]
     (body,) = [json.loads(message["Body"]) for message in messages]
-    assert body["Subject"].startswith("[raised] Raw objects of published hours are gone in 1 hour ? ?2025")
+    assert body["Subject"].startswith("[raised] Raw objects of published hours are lost in 1 hour ? ?2025")
     assert "2025-12-07T22: 11 objects now, built from 12" in body["Message"]
     assert body["MessageAttributes"]["message_id"]["Value"] == "lost_objects-20251208T023000Z/1"
     assert document.place == f"s3://{settings.lake_bucket}/alerts.json"

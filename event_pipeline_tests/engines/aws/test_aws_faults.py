@@ -239,7 +239,7 @@ def test_an_endpoint_that_nobody_answers_at_is_a_passing_fault(
 def test_a_damaged_commit_record_is_named(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
     key = f"commits/hours/{HOUR.hive_path}.json"
     aws.client("s3").put_object(Bucket=settings.lake_bucket, Key=key, Body=b"{}")
-    with pytest.raises(StorageError, match=f"s3://emulated-lake/{key}: not a commit record.*move the object away"):
+    with pytest.raises(StorageError, match=f"s3://emulated-lake/{key}: not a commit record.*move it away"):
         engine.hour_commit(HOUR)
 
 

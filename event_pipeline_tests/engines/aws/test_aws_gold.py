@@ -237,15 +237,15 @@ def test_more_partitions_than_one_call_takes_are_repaired_in_batches(
     hours = [HOUR.plus(-offset) for offset in range(120)]
     list(engine.build_silver(hours, progress=lambda _: None))
     assert len(engine.register_hours(hours)) == 360
-    assert sorted(engine.registered_runs()) == sorted(hours)
-    assert list(engine.registered_runs(HourRange(HOUR.plus(-30), HOUR.plus(-2)))) == sorted(hours[3:31])
+    assert sorted(engine.registered_builds()) == sorted(hours)
+    assert list(engine.registered_builds(HourRange(HOUR.plus(-30), HOUR.plus(-2)))) == sorted(hours[3:31])
 
 
 def test_a_partition_that_fails_alone_is_named(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
     """Plant AWS's answer: moto gives item errors only for partitions that exist."""
     land(aws, settings, HOUR, 0, [event()])
     fault = {"PartitionValues": list(HOUR.partition_values), "ErrorDetail": {"ErrorCode": "InvalidInputException"}}
-    catalog = engine._catalog
+    catalog = engine._glue_catalog
     with pytest.raises(StorageError, match=rf"BatchCreatePartition.*1 partitions failed.*{HOUR.hive_path}"):
         catalog._raise_item_errors({"Errors": [fault]}, "BatchCreatePartition", "silver.events", "PartitionValues")
     fault["ErrorDetail"] = {"ErrorCode": "InternalServiceException"}
@@ -315,7 +315,7 @@ def test_listings_of_many_pages_are_read_to_their_end(
         assert engine.list_raw(HOUR) == listed[HOUR]
         silver(engine, *hours)
         assert seen(engine) == 15
-        assert list(engine.registered_runs()) == list(hours)
+        assert list(engine.registered_builds()) == list(hours)
         assert sorted(engine.hour_commits()) == list(hours)
 
 
@@ -386,7 +386,7 @@ def test_a_repair_that_is_overtaken_shows_the_newest_build_in_the_end(
     land(aws, settings, HOUR, 0, [event()])
     silver(engine, HOUR)
     list(engine.build_silver([HOUR], force=True, progress=lambda _: None))
-    other, overtaken, real_show = AwsEngine(settings), list[str](), GlueCatalog.show
+    other, overtaken, real_change = AwsEngine(settings), list[str](), GlueCatalog.change
 
     def overtaking(name: str) -> None:
         real = getattr(GlueCatalog, name)
@@ -399,18 +399,18 @@ def test_a_repair_that_is_overtaken_shows_the_newest_build_in_the_end(
 
         monkeypatch.setattr(GlueCatalog, name, overtake)
 
-    overtaking("show")
+    overtaking("change")
     engine.repair()
-    assert overtaken == ["show"]
+    assert overtaken == ["change"]
     assert engine.disagreements() == []
 
-    monkeypatch.setattr(GlueCatalog, "show", real_show)
+    monkeypatch.setattr(GlueCatalog, "change", real_change)
     overtaken.clear()
     record = f"commits/hours/{HOUR.hive_path}.json"
     aws.client("s3").delete_object(Bucket=settings.lake_bucket, Key=record)
-    overtaking("drop")
+    overtaking("change")
     engine.repair()
-    assert overtaken == ["drop"]
+    assert overtaken == ["change"]
     assert engine.disagreements() == []
     assert seen(engine) == 1
 

@@ -81,7 +81,7 @@ def test_a_retired_hour_keeps_ledger_control_totals_and_gold(
     assert len(rows(engine, "SELECT * FROM ops.hour_ledger")) == 2
     assert rows(engine, "SELECT * FROM gold.user_activity") == gold
     assert engine.silver_totals(HOUR.start.date()) == totals
-    assert list(engine.registered_runs()) == [NEXT_HOUR]
+    assert list(engine.registered_builds()) == [NEXT_HOUR]
     states = Pipeline(engine, (USERS,), keeping).states(LATER)
     assert states == {HOUR: HourState.RETIRED, NEXT_HOUR: HourState.READY}
     assert engine.partition_faults(HOUR) == []
@@ -113,6 +113,6 @@ def test_retiring_an_hour_that_breaks_off_is_completed_by_the_next_round(
         keep_house(engine, LATER)
     assert engine.silver_totals(HOUR.start.date()) == totals
     keep_house(engine, LATER)
-    assert engine.registered_runs() == {}
+    assert engine.registered_builds() == {}
     assert engine.silver_totals(HOUR.start.date()) == totals
     assert {change.action.value for change in engine.repair()} == {"unchanged"}

@@ -87,7 +87,7 @@ def test_a_damaged_commit_record_costs_its_own_hour_alone(
     hours, failures = built(engine)
 
     assert hours == HEALTHY
-    assert re.search(f"{record}: .*move the object away", str(failures[BAD]))
+    assert re.search(f"{record}: .*move it away", str(failures[BAD]))
     engine.register_hours(HEALTHY)
     states = Pipeline(engine, (FUNNEL,), settings).states(HOURS.end.plus(1).start, HOURS)
     assert states == {**dict.fromkeys(HEALTHY, HourState.GOLD_BEHIND), BAD: HourState.DAMAGED}

@@ -71,7 +71,7 @@ def test_the_run_gets_its_plan_token_and_size(aws: EmulatedAws, engine: AwsEngin
         "max_object_records": 20_000_000,
     }
     (planned,) = plan["hours"]
-    assert planned["target"] == f"s3://{settings.lake_bucket}/runs/hours/{HOUR.hive_path}/{built.commit.run_id}/"
+    assert planned["target"] == f"s3://{settings.lake_bucket}/runs/hours/{HOUR.hive_path}/{built.commit.build_id}/"
     assert [each["key"] for each in planned["objects"]] == [key]
     assert (run["WorkerType"], run["NumberOfWorkers"], run["Timeout"]) == ("G.1X", 3, 5)
     group = "log-group/$252Faws-glue$252Fjobs$252Foutput$3FlogStreamNameFilter$3D"
@@ -149,7 +149,7 @@ def test_a_forced_build_takes_nothing_from_an_earlier_run(
     (first,) = silver(engine, HOUR)
     (forced,) = silver(engine, HOUR, force=True)
     assert forced.reason == "forced"
-    assert forced.commit.run_id != first.commit.run_id
+    assert forced.commit.build_id != first.commit.build_id
     assert len(aws.requests.of("glue.StartJobRun")) == 2
     assert seen(engine) == 1
 
@@ -344,7 +344,7 @@ def test_two_orchestrators_of_one_hour_publish_one_build(
         second: Future[list[SilverBuild]] = pool.submit(build, AwsEngine(settings), HOUR)
         held.release()
         builds = [*first.result(60), *second.result(60)]
-    assert len({each.commit.run_id for each in builds}) == 1
+    assert len({each.commit.build_id for each in builds}) == 1
     assert len(aws.requests.of("glue.StartJobRun")) == 1
     engine.register_hours([HOUR])
     assert engine.partition_faults(HOUR) == []
@@ -375,14 +375,14 @@ def test_hours_before_a_refused_one_are_built(aws: EmulatedAws, engine: AwsEngin
     silver(engine, NEXT_HOUR)
     aws.client("s3").delete_object(Bucket=settings.raw_bucket, Key=lost)
     land(aws, settings, HOUR, 0, [event()])
-    with pytest.raises(HoursFailedError, match=rf"{lost}.*--allow-fewer-objects"):
+    with pytest.raises(HoursFailedError, match=rf"{lost}.*--allow-lost-objects"):
         build(engine, HOUR, NEXT_HOUR)
     assert list(engine.hour_commits()) == [HOUR, NEXT_HOUR]
-    (told,) = silver(engine, NEXT_HOUR, allow_fewer_objects=True)
-    assert told.reason == "told to build from fewer objects"
+    (told,) = silver(engine, NEXT_HOUR, allow_lost_objects=True)
+    assert told.reason == "told to build without the lost objects"
     aws.client("s3").delete_object(Bucket=settings.raw_bucket, Key=kept)
     (expired,) = silver(engine, NEXT_HOUR)
-    assert expired.reason == "its raw objects are gone, the published build stays"
+    assert expired.reason == "its raw objects are lost, the published build stays"
 
 
 def rewrite_manifest(aws: EmulatedAws, settings: Settings, change: Callable[[dict[str, object]], None]) -> None:

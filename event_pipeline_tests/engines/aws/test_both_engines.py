@@ -17,6 +17,7 @@ import pytest
 
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.base import SilverOutcome
+from event_pipeline.engines.engine import PortEngine
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.generator import generate
 from event_pipeline.reporting.answers import named_query
@@ -27,7 +28,7 @@ from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.rules.resent import SentAgain, neighbours_sent_again
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.emulator import EmulatedAws
-from event_pipeline_tests.engines.aws.conftest import AWS, AWS_WITH_SPARK
+from event_pipeline_tests.engines.aws.conftest import AWS, AWS_BY_HOST, AWS_WITH_SPARK, MEMORY
 from event_pipeline_tests.engines.aws.pipeline import AROUND_MIDNIGHT, DIRTY, World
 from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR
 from event_pipeline_tests.pipeline import HOUR, event, in_order, purchase, rows, write_object
@@ -35,7 +36,7 @@ from event_pipeline_tests.pipeline import HOUR, event, in_order, purchase, rows,
 JUST_AFTER_MIDNIGHT = AROUND_MIDNIGHT.last
 YESTERDAY, TODAY = Hour.parse("2025-12-07T10"), Hour.parse("2025-12-08T10")
 
-without_spark = pytest.mark.parametrize("world", ["local", AWS], indirect=True)
+without_spark = pytest.mark.parametrize("world", ["local", MEMORY, AWS], indirect=True)
 
 
 def test_hostile_lines_agree_with_the_oracle(world: World) -> None:
@@ -56,6 +57,32 @@ def test_dirty_hours_agree_with_the_oracle(world: World) -> None:
     expected = world.assert_agrees_with_oracle()
     assert sum(hour.duplicates for hour in expected.hours.values()) > 0
     assert sum(len(hour.unreadable) for hour in expected.hours.values()) == 3
+
+
+def test_a_partial_that_vanished_is_made_again_before_its_day_is_folded(world: World) -> None:
+    hours = [HOUR, HOUR.plus(1)]
+    for hour in hours:
+        write_object(world.root, hour, 0, [event(hour), purchase(hour, 1)])
+    world.build(hours)
+    assert isinstance(world.engine, PortEngine)
+    lake = world.engine._lake
+    for table in load_gold_tables():
+        lake.delete([each.key for each in lake.list(f"runs/partials/{table.name}/{HOUR.hive_path}/")])
+    write_object(world.root, hours[1], 5, [purchase(hours[1], 301, user_id="u_2")])
+    world.build(hours[1:])
+    world.assert_agrees_with_oracle()
+
+
+@pytest.mark.parametrize("world", ["local", MEMORY, AWS_BY_HOST], indirect=True)
+def test_processes_of_the_host_publish_each_hour_as_soon_as_it_is_built(world: World) -> None:
+    hours = [HOUR, HOUR.plus(1)]
+    for hour in hours:
+        write_object(world.root, hour, 0, [event(hour)])
+    world.land()
+    builds = world.engine.build_silver(hours, progress=lambda _: None)
+    assert next(iter(builds)).commit.hour == HOUR
+    assert [hour for hour in hours if world.engine.hour_commit(hour)] == [HOUR]
+    assert [build.commit.hour for build in builds] == [HOUR.plus(1)]
 
 
 @without_spark

@@ -21,9 +21,9 @@ from urllib3.exceptions import ProtocolError
 from event_pipeline.assets.builder_choice import BUILDER_TAG
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.costs import estimate
-from event_pipeline.engines.aws.pool_builder import HOST_FOLDER
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import LeftoverKind, SilverBuild, SilverOutcome
+from event_pipeline.engines.host.layout import HOST_FOLDER
 from event_pipeline.errors import HoursFailedError, PipelineError, StorageError, TransientError
 from event_pipeline.infrastructure.account import account_checks
 from event_pipeline.infrastructure.role_needs import needs_of_the_orchestrator
@@ -142,7 +142,7 @@ def test_a_run_that_asks_for_a_builder_that_is_not_there_says_so(
 def test_processes_of_the_host_read_their_objects_themselves(
     aws: EmulatedAws, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("event_pipeline.engines.local.silver.POOL_WORTH_BYTES", 0)
+    monkeypatch.setattr("event_pipeline.engines.host.pool_builder.POOL_WORTH_BYTES", 0)
     engine = AwsEngine(settings.model_copy(update={"workers": 2}))
     hours = [HOUR, HOUR.plus(1)]
     for hour in hours:

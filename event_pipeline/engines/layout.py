@@ -1,13 +1,12 @@
-"""Where everything lies in the lake bucket: keys and prefixes, as `engines/local/layout.py` has them for a disk.
+"""Where everything is in the lake, a folder or a bucket: keys and prefixes.
 
 runs/hours/<hour>/<run>/events|quarantine|ledger/    Parquet files of one build of one landing hour
 runs/partials/<table>/<hour>/<run>/                  Gold partials
 runs/days/<table>/event_date=.../<run>/              Gold days
 commits/hours|partials|days/...json                  commit records: the only truth about what is published
 commits/digests/<hour>.json                          digests of raw objects that were copied since they were built
-decoded/<hour>/<digest>/                             decoded raw objects of hours that are not over
-costs/<hour>/<step>-<run>.json                       what each step used
-alerts.json                                          what people were told; lost, it is told once more
+decoded/<hour>/<digest>/                             decoded raw objects of hours that are not over (Glue)
+costs/<hour>/<step>-<run>.json                       what each step used (AWS)
 
 Every run prefix holds the files of one table and nothing else, because a catalog partition shows whatever lies
 under its location.
@@ -17,7 +16,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
+from event_pipeline.engines.commit import Commit, DayCommit, HourCommit, PartialCommit
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import Hour
 
@@ -38,22 +37,20 @@ HOUR_FOLDERS = {
 }
 """Table -> its folder inside the run of a landing hour."""
 
-Commit = HourCommit | PartialCommit | DayCommit
 
-
-def hour_run(hour: Hour, run_id: str) -> str:
+def hour_build(hour: Hour, build_id: str) -> str:
     """Prefix of one build of a landing hour."""
-    return f"{RUNS}hours/{hour.hive_path}/{run_id}/"
+    return f"{RUNS}hours/{hour.hive_path}/{build_id}/"
 
 
-def partial_run(table: str, hour: Hour, run_id: str) -> str:
+def partial_build(table: str, hour: Hour, build_id: str) -> str:
     """Prefix of one build of a Gold partial."""
-    return f"{RUNS}partials/{table}/{hour.hive_path}/{run_id}/"
+    return f"{RUNS}partials/{table}/{hour.hive_path}/{build_id}/"
 
 
-def day_run(table: str, day: date, run_id: str) -> str:
+def day_build(table: str, day: date, build_id: str) -> str:
     """Prefix of one fold of a Gold day."""
-    return f"{RUNS}days/{table}/event_date={day}/{run_id}/"
+    return f"{RUNS}days/{table}/event_date={day}/{build_id}/"
 
 
 def hour_commit(hour: Hour) -> str:
@@ -82,15 +79,15 @@ def commit_key(commit: Commit) -> str:
             return day_commit(commit.table, commit.day)
 
 
-def run_prefix(commit: Commit) -> str:
+def build_prefix(commit: Commit) -> str:
     """Prefix under which the files of any commit lie."""
     match commit:
         case HourCommit():
-            return hour_run(commit.hour, commit.run_id)
+            return hour_build(commit.hour, commit.build_id)
         case PartialCommit():
-            return partial_run(commit.table, commit.hour, commit.run_id)
+            return partial_build(commit.table, commit.hour, commit.build_id)
         case DayCommit():
-            return day_run(commit.table, commit.day, commit.run_id)
+            return day_build(commit.table, commit.day, commit.build_id)
 
 
 def decoded(hour: Hour) -> str:
@@ -106,3 +103,13 @@ def digests(hour: Hour) -> str:
 def cost_prefix(hour: Hour) -> str:
     """Prefix of the cost records of a landing hour."""
     return f"{COSTS}{hour.hive_path}/"
+
+
+def partial_lock(table: str, hour: Hour) -> str:
+    """Name the lock under which the partial of a Gold table is made, committed and registered."""
+    return f"partials/{table}/{hour}"
+
+
+def day_lock(table: str, day: date) -> str:
+    """Name the lock under which a Gold day is folded, committed and registered."""
+    return f"days/{table}/event_date={day}"

@@ -21,8 +21,8 @@ import duckdb
 import pyarrow as pa
 
 from event_pipeline.engines.base import ResultStream
-from event_pipeline.engines.local.database import explained, quoted, relation
-from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile, address
+from event_pipeline.engines.host.database import explained, quoted, relation
+from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile, address
 from event_pipeline.engines.statement import check_text
 from event_pipeline.errors import LimitError, QueryError
 from event_pipeline.rules.contract import Table

@@ -1,4 +1,4 @@
-"""Builds one landing hour: validates its raw objects side by side and writes Silver, quarantine and ledger.
+"""Builds landing hours on this host: validates raw objects side by side and writes Silver and quarantine.
 
 Each raw object is one task of the shared judge (`rules/validation.py`), here or in a pool of processes; what
 it accepts waits in a scratch file until the whole hour is known, because duplicates are found across objects.
@@ -17,25 +17,27 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import datetime
 from itertools import chain
 from multiprocessing import get_context, parent_process
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from event_pipeline.engines import layout
 from event_pipeline.engines.base import Progress
-from event_pipeline.engines.builder import RawSource
+from event_pipeline.engines.builder import Built, HourInput, RawSource
 from event_pipeline.engines.commit import DataFile, HourCommit
-from event_pipeline.engines.decisions import check_law, commit_time, new_run_id
-from event_pipeline.engines.local.database import connect
-from event_pipeline.engines.local.decoded import DecodedObjects, ObjectReport, ObjectTask
-from event_pipeline.engines.local.layout import Layout, make_folder, storage_faults
-from event_pipeline.errors import ExhaustedError
+from event_pipeline.engines.host.database import connect
+from event_pipeline.engines.host.decoded import DecodedObjects, ObjectReport, ObjectTask
+from event_pipeline.engines.host.layout import Layout, file_digest, storage_faults
+from event_pipeline.engines.isolation import failure_of
+from event_pipeline.engines.names import commit_time, new_build_id
+from event_pipeline.engines.silver import check_law
+from event_pipeline.engines.store import Store
+from event_pipeline.errors import ExhaustedError, PipelineError
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject, add_days
 from event_pipeline.rules.contract import (
-    HOUR_LEDGER,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
     Limits,
@@ -47,12 +49,12 @@ from event_pipeline.rules.duplicates import (
     proves_no_duplicates,
     repeated_instants,
 )
+from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.resent import bounded
 from event_pipeline.rules.silver_files import (
     FILE_BYTES,
     ROW_GROUP_ROWS,
     EventsFile,
-    write_ledger,
     write_quarantine,
 )
 from event_pipeline.rules.validation import (
@@ -81,79 +83,84 @@ Validate = Callable[[Sequence[ObjectTask]], Iterator[ObjectReport]]
 """Validates tasks and gives their reports in the same order."""
 
 
-class SilverBuilder:
-    """Builds landing hours into files that nothing publishes yet."""
+class PoolBuilder:
+    """Speaks `engines.builder.Builder` by processes of this host; only what it built goes into the lake."""
+
+    hours_at_once = 1
 
     def __init__(
         self,
-        layout: Layout,
+        host: Layout,
+        lake: Store,
         source: Callable[[RawObject], RawSource],
-        decoded: DecodedObjects,
         limits: Limits,
         workers: int,
         duckdb_memory_mb: int,
+        lock_timeout_seconds: float,
     ) -> None:
-        self._layout = layout
+        """`host` is where an hour is while it is built, and what is decoded of open hours."""
+        self._host = host
+        self._lake = lake
         self._source = source
-        self._decoded = decoded
+        self._decoded = DecodedObjects(host, limits.rules_version)
         self._limits = limits
         self._workers = workers
         self._duckdb_memory_mb = duckdb_memory_mb
+        self._lock_timeout_seconds = lock_timeout_seconds
+        self._raw_bytes = 0
+        self._pool: _WorkerPool | None = None
 
-    @contextmanager
-    def validators(self, raw_bytes: int) -> Iterator[Validate]:
-        """Give what validates tasks in order: a pool of processes when there is enough raw data for one."""
-        if self._workers == 1 or raw_bytes < POOL_WORTH_BYTES:
-            yield lambda tasks: map(validate_to_scratch, tasks)
-            return
-        pool = _WorkerPool(self._workers)
-        try:
-            yield pool.validate
-        finally:
-            pool.shutdown()
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
-    def build(
-        self,
-        listing: RawListing,
-        validate: Validate,
-        progress: Progress,
-        still_open: datetime | None = None,
-    ) -> HourCommit:
+    def build(self, inputs: Sequence[HourInput], *, force: bool, progress: Progress) -> Built:
+        """Build hours one after the other, the objects of each side by side."""
+        commits, failures = dict[Hour, HourCommit](), dict[Hour, PipelineError]()
+        for each in inputs:
+            hour = each.listing.hour
+            try:
+                with self._host.lock(f"building/{hour}", self._lock_timeout_seconds):
+                    commits[hour] = self._build(each, progress)
+            except Exception as error:
+                failures[hour] = failure_of(error)
+        return Built(commits, failures, new_build_id())
+
+    def published(self, hour: Hour) -> None:
+        """Remove what was decoded of an hour while it was open."""
+        with self._host.lock(f"building/{hour}", self._lock_timeout_seconds):
+            self._decoded.keep_only(hour, ())
+
+    def _build(self, hour_input: HourInput, progress: Progress) -> HourCommit:
         """Write the files of one build and return the commit record that would publish them.
-
-        `still_open` is an instant at which the hour was not over: what is decoded then serves its next builds, and
-        the record bears that instant, so that the hour is built whole once it is over.
 
         Raises:
             BrokenLawError: records in and out do not add up.
             TransientError: an object changed while it was read.
             StorageError: the disk is full or read-only.
         """
-        run_id = new_run_id()
-        scratch = self._layout.scratch / f"{listing.hour}-{uuid.uuid4().hex}"
-        run = self._layout.hour_run(listing.hour, run_id)
-        with storage_faults(run):
+        listing = hour_input.listing
+        scratch = self._host.scratch / f"{listing.hour}-{uuid.uuid4().hex}"
+        with storage_faults(scratch):
+            # Under the lock of the hour: what is there was left by a process that was killed.
+            for left in self._host.scratch.glob(f"{listing.hour}-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            if hour_input.open_at:
+                self._decoded.keep_only(listing.hour, listing.objects)
             try:
                 scratch.mkdir(parents=True)
-                make_folder(run)
-                return self._build(listing, run_id, run, scratch, validate, progress, still_open)
-            except BaseException:
-                shutil.rmtree(run, ignore_errors=True)
-                raise
+                made = self._written(hour_input, scratch, progress)
+                for file in made.files:
+                    self._lake.take(file.path, scratch / PurePosixPath(file.path).name)
+                return made
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
 
-    def _build(
-        self,
-        listing: RawListing,
-        run_id: str,
-        run: Path,
-        scratch: Path,
-        validate: Validate,
-        progress: Progress,
-        still_open: datetime | None,
-    ) -> HourCommit:
-        hour = listing.hour
+    def _written(self, hour_input: HourInput, scratch: Path, progress: Progress) -> HourCommit:
+        """Write the files of one build into a folder of this host: their names are those in the lake."""
+        listing, hour, build_id = hour_input.listing, hour_input.listing.hour, new_build_id()
         tasks = [
             ObjectTask(
                 self._source(each),
@@ -165,18 +172,26 @@ class SilverBuilder:
             for number, each in enumerate(listing.objects)
         ]
         reports = []
-        for report in self._validated(tasks, validate, progress, keep=still_open is not None):
+        for report in self._validated(tasks, self._validate(listing), progress, keep=hour_input.open_at is not None):
             reports.append(report)
             found = report.account.unreadable or f"{report.account.records:,} records"
             progress(f"{hour}: object {len(reports)} of {len(tasks)}: {found}")
         repeated = self._duplicates(reports, scratch)
-        events, accounts, days = _write_events(reports, repeated, self._layout, run)
-        quarantine = _write_quarantine(reports, self._layout, run)
+        prefix = layout.hour_build(hour, build_id)
+        events, accounts, days = _write_events(reports, repeated, scratch, prefix)
+        quarantine = _write_quarantine(reports, scratch, prefix)
         account = HourAccount.of(bounded(accounts), days)
         check_law(hour, account, sum(file.rows for file in events), sum(file.rows for file in quarantine))
-        commit = HourCommit(hour, run_id, commit_time(still_open), self._limits.rules_version, account, ())
-        ledger = _write_ledger(commit, self._layout, run)
-        return replace(commit, files=(*events, *quarantine, ledger))
+        committed_at = commit_time(hour_input.open_at)
+        return HourCommit(hour, build_id, committed_at, self._limits.rules_version, account, (*events, *quarantine))
+
+    def _validate(self, listing: RawListing) -> Validate:
+        """Return what validates tasks in order: a pool of processes once there was enough raw data for one."""
+        self._raw_bytes += listing.raw_bytes
+        if self._workers == 1 or self._raw_bytes < POOL_WORTH_BYTES:
+            return lambda tasks: map(validate_to_scratch, tasks)
+        self._pool = self._pool or _WorkerPool(self._workers)
+        return self._pool.validate
 
     def _validated(
         self, tasks: Sequence[ObjectTask], validate: Validate, progress: Progress, *, keep: bool
@@ -409,9 +424,9 @@ def _read_batches(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _write_events(
-    reports: Sequence[ObjectReport], repeated: dict[int, pa.Array], layout: Layout, run: Path
+    reports: Sequence[ObjectReport], repeated: dict[int, pa.Array], folder: Path, prefix: str
 ) -> tuple[list[DataFile], list[ObjectAccount], dict[str, DayTotals]]:
-    writer = _EventsWriter(layout, run)
+    writer = _EventsWriter(folder, prefix)
     accounts, days = [], dict[str, DayTotals]()
     with writer:
         for number, report in enumerate(reports):
@@ -437,11 +452,11 @@ def _write_events(
 class _EventsWriter:
     """Writes Silver rows into as few files as the size bound allows."""
 
-    def __init__(self, layout: Layout, run: Path) -> None:
+    def __init__(self, folder: Path, prefix: str) -> None:
         self.files: list[DataFile] = []
-        self._layout = layout
-        self._run = run
-        self._path = run
+        self._folder = folder
+        self._prefix = prefix
+        self._path = folder
         self._file: EventsFile | None = None
 
     def __enter__(self) -> _EventsWriter:
@@ -454,7 +469,7 @@ class _EventsWriter:
         if not rows.num_rows:
             return
         if self._file is None:
-            self._path = self._run / f"events-{len(self.files)}.parquet"
+            self._path = self._folder / f"events-{len(self.files)}.parquet"
             self._file = EventsFile(str(self._path), ROW_GROUP_ROWS)
         self._file.write(rows)
         if self._path.stat().st_size >= FILE_BYTES:
@@ -466,25 +481,19 @@ class _EventsWriter:
         file, self._file = self._file, None
         file.close(keep=keep)
         if keep:
-            self.files.append(self._layout.data_file(SILVER_EVENTS.full_name, self._path, file.rows))
+            self.files.append(_data_file(SILVER_EVENTS.full_name, self._path, self._prefix, file.rows))
 
 
-def _write_quarantine(reports: Sequence[ObjectReport], layout: Layout, run: Path) -> list[DataFile]:
+def _write_quarantine(reports: Sequence[ObjectReport], folder: Path, prefix: str) -> list[DataFile]:
     scratch = [report.task.quarantine for report in reports if report.account.quarantined]
     if not scratch:
         return []
-    path = run / "quarantine.parquet"
+    path = folder / "quarantine.parquet"
     rows = write_quarantine(str(path), chain.from_iterable(map(_read_batches, scratch)))
-    return [layout.data_file(SILVER_QUARANTINE.full_name, path, rows)]
+    return [_data_file(SILVER_QUARANTINE.full_name, path, prefix, rows)]
 
 
-def _write_ledger(commit: HourCommit, layout: Layout, run: Path) -> DataFile:
-    path = run / "ledger.parquet"
-    write_ledger(
-        str(path),
-        commit.account,
-        rules_version=commit.rules_version,
-        run_id=commit.run_id,
-        committed_at=commit.committed_at,
-    )
-    return layout.data_file(HOUR_LEDGER.full_name, path, 1)
+def _data_file(table: str, path: Path, prefix: str, rows: int) -> DataFile:
+    """Describe a finished file of a build for a commit record."""
+    key = f"{prefix}{layout.HOUR_FOLDERS[table]}{path.name}"
+    return DataFile(table, key, rows, path.stat().st_size, file_digest(path))

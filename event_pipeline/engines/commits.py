@@ -1,39 +1,42 @@
-"""Commit records in S3: reading them, and replacing one by compare-and-swap."""
+"""Commit records in the lake: reading them, and replacing one by compare and swap."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import Generic, TypeVar
 
-from event_pipeline.engines.aws import layout
-from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.commit import CommitRecordError, DayCommit, HourCommit, PartialCommit
+from event_pipeline.engines import layout
+from event_pipeline.engines.commit import Commit, CommitRecordError, DayCommit, HourCommit, PartialCommit
+from event_pipeline.engines.store import Store
 from event_pipeline.errors import OvertakenError, StorageError
 from event_pipeline.rules.hour import Hour, HourRange
 
 _Kind = TypeVar("_Kind", HourCommit, PartialCommit, DayCommit)
 _READERS = 16
 _FEW_COMMITS = 300
-"""Up to so many commits have their runs listed one by one."""
+"""Up to so many commits have their runs listed by day, above all runs are listed at once."""
+_MANY_NEIGHBOURS = 3
+"""From so many commits on, the runs of their day are listed together."""
 _FEW_HOURS = 48
-"""Up to so many hours are read one by one; above, the listing tells first which of them there are."""
+"""Up to so many hours are read one by one; above, a listing tells first which of them there are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published(Generic[_Kind]):
-    """A commit record as it was read, and the etag that a writer must still find."""
+    """A commit record as it was read, and the version that a writer must still find."""
 
     commit: _Kind | None
-    etag: str | None
+    version: str | None
 
 
 class CommitStore:
     """The commit records of one lake."""
 
-    def __init__(self, lake: Bucket) -> None:
+    def __init__(self, lake: Store) -> None:
         self._lake = lake
 
     def hour(self, hour: Hour) -> Published[HourCommit]:
@@ -85,6 +88,19 @@ class CommitStore:
                 wanted.append(each.key)
         yield from self._read_all(wanted, PartialCommit.from_json)
 
+    def partial_versions(self, table: str, days: Iterable[date]) -> dict[Hour, str]:
+        """Return which partials of a Gold table have commit records, of the landing hours of some days and others.
+
+        Hour -> version of the record, as `partial` returns it. A month is listed at once: its 744 records at most are
+        one request of S3.
+        """
+        top, versions = f"{layout.COMMITS}partials/{table}/", dict[Hour, str]()
+        for month in sorted({f"year={day:%Y}/month={day:%m}/" for day in days}):
+            for each in self._lake.list(f"{top}{month}"):
+                if hour := _hour_of(each.key, top):
+                    versions[hour] = each.version
+        return versions
+
     def days(self, days: set[date] | None = None) -> Iterator[DayCommit]:
         """Read the commit records of all Gold days, or of some days, by table and day."""
         wanted = [
@@ -94,8 +110,8 @@ class CommitStore:
         ]
         yield from self._read_all(wanted, DayCommit.from_json)
 
-    def publish(self, commit: layout.Commit, replaces: str | None) -> str:
-        """Replace a commit record that still has the etag `replaces` (None: that does not exist yet); return its key.
+    def publish(self, commit: Commit, replaces: str | None) -> str:
+        """Replace a commit record that still has a version (None: that does not exist yet); return its key.
 
         Raises:
             OvertakenError: another process replaced it meanwhile.
@@ -105,53 +121,59 @@ class CommitStore:
             raise OvertakenError(f"{self._lake.url(key)}: another process published it meanwhile: look again")
         return key
 
-    def missing_files(self, commit: layout.Commit) -> list[str]:
+    def missing_files(self, commit: Commit) -> list[str]:
         """Return the URLs of committed files that are gone or have another size.
 
         One listing of the run's prefix answers for all its files.
         """
         if not commit.files:
             return []
-        there = {each.key: each.size for each in self._lake.list(layout.run_prefix(commit))}
+        there = {each.key: each.size for each in self._lake.list(layout.build_prefix(commit))}
         return self._missing(commit, there)
 
-    def with_missing_files(self, commits: Sequence[layout.Commit]) -> list[layout.Commit]:
+    def with_missing_files(self, commits: Sequence[Commit]) -> list[Commit]:
         """Return the commits some of whose files are gone or have another size.
 
-        Many commits are answered for by one listing of all runs, 1,000 files a request.
+        Several commits of one time are answered for by one listing of their builds, very many by one of all.
         """
-        if len(commits) <= _FEW_COMMITS:
-            with ThreadPoolExecutor(_READERS) as readers:
-                missing = list(readers.map(self.missing_files, commits))
+        if len(commits) > _FEW_COMMITS:
+            prefixes = {layout.RUNS}
         else:
-            there = {each.key: each.size for each in self._lake.list(layout.RUNS)}
-            missing = [self._missing(commit, there) for commit in commits]
-        return [commit for commit, files in zip(commits, missing, strict=True) if files]
+            together = Counter(_neighbours(commit) for commit in commits)
+            prefixes = {
+                near if together[near := _neighbours(commit)] >= _MANY_NEIGHBOURS else layout.build_prefix(commit)
+                for commit in commits
+                if commit.files
+            }
+        with ThreadPoolExecutor(_READERS) as readers:
+            listings = readers.map(lambda prefix: list(self._lake.list(prefix)), sorted(prefixes))
+            there = {each.key: each.size for listing in listings for each in listing}
+        return [commit for commit in commits if self._missing(commit, there)]
 
-    def _missing(self, commit: layout.Commit, there: Mapping[str, int]) -> list[str]:
+    def _missing(self, commit: Commit, there: Mapping[str, int]) -> list[str]:
         return [self._lake.url(file.path) for file in commit.files if there.get(file.path) != file.size]
 
-    def stray_files(self, commit: layout.Commit) -> list[str]:
+    def stray_files(self, commit: Commit) -> list[str]:
         """Return the URLs of files under the commit's prefix that it does not name: queries would read them, too."""
         if isinstance(commit, HourCommit) and commit.retired_at is not None:
             return []  # the other files of its run wait for the end of their grace period, and no partition shows them
         named = {file.path for file in commit.files}
         return [
             self._lake.url(each.key)
-            for each in self._lake.list(layout.run_prefix(commit))
-            if each.key not in named and each.key != f"{layout.run_prefix(commit)}{layout.MANIFEST}"
+            for each in self._lake.list(layout.build_prefix(commit))
+            if each.key not in named and each.key != f"{layout.build_prefix(commit)}{layout.MANIFEST}"
         ]
 
     def _read(self, key: str, parse: Callable[[str], _Kind]) -> Published[_Kind]:
         found = self._lake.read(key)
         if found is None:
             return Published(None, None)
-        text, etag = found
+        text, version = found
         try:
-            return Published(parse(text.decode("utf-8", "replace")), etag)
+            return Published(parse(text.decode("utf-8", "replace")), version)
         except CommitRecordError as error:
             raise StorageError(
-                f"{self._lake.url(key)}: {error}: move the object away and build it again, raw objects and data "
+                f"{self._lake.url(key)}: {error}: move it away and build it again, raw objects and data "
                 "files are untouched"
             ) from error
 
@@ -159,6 +181,12 @@ class CommitStore:
         with ThreadPoolExecutor(_READERS) as readers:
             read = readers.map(lambda key: self._read(key, parse), wanted)
             return [published.commit for published in read if published.commit is not None]
+
+
+def _neighbours(commit: Commit) -> str:
+    """Return a prefix that has the builds of a day; those of partials are few and small, so it has a month's."""
+    parts = layout.build_prefix(commit).rstrip("/").split("/")
+    return "/".join(parts[: -3 if isinstance(commit, PartialCommit) else -2]) + "/"
 
 
 def _hour_of(key: str, prefix: str) -> Hour | None:

@@ -2,10 +2,7 @@
 
 <root>/layout.json                             which version of this layout it is
 <root>/raw/events/year=.../...jsonl.gz         raw objects, read only
-<root>/lake/runs/hours/<hour>/<run>/           Parquet files of one build of one landing hour
-<root>/lake/runs/partials/<table>/<hour>/      Gold partials
-<root>/lake/runs/days/<table>/event_date=.../  Gold days
-<root>/lake/commits/...                        commit records: the only truth about what is published
+<root>/lake/                                   data files and commit records: see `engines/layout.py`
 <root>/catalog.sqlite                          what queries see; can be rebuilt from the commit records
 <root>/alerts.json                             what people were told; lost, it is told once more
 <root>/locks/, <root>/scratch/                 nothing of value
@@ -20,16 +17,18 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from event_pipeline.engines import layout
 from event_pipeline.engines.commit import DataFile
 from event_pipeline.errors import LayoutVersionError, LockTimeoutError, StorageError, TransientError
 from event_pipeline.rules.hour import Hour
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
+HOST_FOLDER = "pool"
+"""Below the data folder: what hours of AWS take while this host builds them; nothing of it is published."""
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full: make room and run again, nothing of this step was published",
@@ -91,33 +90,9 @@ class Layout:
         """Folder of the decoded raw objects of a landing hour that is not over."""
         return self.scratch / "decoded" / hour.hive_path
 
-    def digests(self, hour: Hour) -> Path:
-        """Digests of raw objects of a landing hour that were copied or touched since it was built."""
-        return self.root / "digests" / f"{hour.hive_path}.json"
-
     def hour_commit(self, hour: Hour) -> Path:
         """Commit record of a landing hour."""
-        return self.commits / "hours" / f"{hour.hive_path}.json"
-
-    def partial_commit(self, table: str, hour: Hour) -> Path:
-        """Commit record of a Gold partial."""
-        return self.commits / "partials" / table / f"{hour.hive_path}.json"
-
-    def day_commit(self, table: str, day: date) -> Path:
-        """Commit record of a Gold day."""
-        return self.commits / "days" / table / f"event_date={day}.json"
-
-    def hour_run(self, hour: Hour, run_id: str) -> Path:
-        """Folder of one build of a landing hour."""
-        return self.runs / "hours" / hour.hive_path / run_id
-
-    def partial_run(self, table: str, hour: Hour, run_id: str) -> Path:
-        """Parquet file of one build of a Gold partial."""
-        return self.runs / "partials" / table / hour.hive_path / f"{run_id}.parquet"
-
-    def day_run(self, table: str, day: date, run_id: str) -> Path:
-        """Parquet file of one fold of a Gold day."""
-        return self.runs / "days" / table / f"event_date={day}" / f"{run_id}.parquet"
+        return self.lake / layout.hour_commit(hour)
 
     def check_version(self) -> None:
         """See that this version may read the folder; an empty or missing one is fine.
@@ -181,16 +156,6 @@ class Layout:
         """Describe a finished file for a commit record, after its bytes are safely on disk."""
         sync_file(path)
         return DataFile(table, str(path.relative_to(self.lake)), rows, path.stat().st_size, file_digest(path))
-
-
-def partial_lock(table: str, hour: Hour) -> str:
-    """Name the lock under which the partial of a Gold table is made, committed and registered."""
-    return f"partials/{table}/{hour}"
-
-
-def day_lock(table: str, day: date) -> str:
-    """Name the lock under which a Gold day is folded, committed and registered."""
-    return f"days/{table}/event_date={day}"
 
 
 def publish(path: Path, text: str, *, private: bool = False) -> None:

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from event_pipeline.engines.local.lake_files import LakeFiles, RegisteredFile, address
+from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile, address
 from event_pipeline.errors import LimitError, PipelineError, QueryError, StorageError
 from event_pipeline.rules.contract import Column, Table
 

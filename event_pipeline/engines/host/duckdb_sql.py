@@ -1,0 +1,230 @@
+"""The SQL of Gold by DuckDB on this host, over exactly the files that commit records name or the catalog shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+import duckdb
+import pyarrow.parquet as pq
+
+from event_pipeline.engines.base import Measure
+from event_pipeline.engines.commit import DataFile
+from event_pipeline.engines.host.database import (
+    connect,
+    duckdb_type,
+    faults_explained,
+    own_folder,
+    parquet,
+    quoted,
+    relation,
+)
+from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile
+from event_pipeline.engines.host.layout import file_digest, make_folder, storage_faults
+from event_pipeline.engines.names import day_partition, gold_table, new_build_id, partial_table
+from event_pipeline.engines.sql import (
+    FAULTS_SHOWN,
+    ROWS_NAME,
+    PrefixOf,
+    Written,
+    check_columns,
+    days_of,
+    silver_totals_query,
+)
+from event_pipeline.engines.store import Store
+from event_pipeline.errors import StorageError
+from event_pipeline.rules.accounting import DayTotals
+from event_pipeline.rules.contract import SILVER_EVENTS, Column, Table
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.query import GoldTable
+from event_pipeline.settings import Settings
+
+# Version 2 of DuckDB's writer splits doubles by byte, which Spark 3.5 cannot read.
+_PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v1"
+
+Shown = Callable[[str, str], Sequence[str]]
+"""Full table name and partition -> keys of the lake's files that the catalog shows for it."""
+
+
+class Files(Protocol):
+    """The lake's files as DuckDB may read them."""
+
+    def located(self, key: str, committed: DataFile | None = None) -> str:
+        """Have a file where DuckDB's file system finds it, and return its path there.
+
+        Raises:
+            StorageError: it is gone, or has other bytes than were committed.
+        """
+
+
+class FilesInPlace:
+    """Of a lake on this machine: every file is where it is."""
+
+    def located(self, key: str, committed: DataFile | None = None) -> str:
+        """Return the key."""
+        return key
+
+
+class Copies:
+    """Of a lake elsewhere: files are copied when they are first asked for; they never change, so once is enough."""
+
+    def __init__(self, lake: Store, folder: Path) -> None:
+        self._lake = lake
+        self._folder = folder
+
+    def located(self, key: str, committed: DataFile | None = None) -> str:
+        """Have a copy of a file, and return its key; one that was committed must have the bytes it had."""
+        path = self._folder / key
+        if path.exists():
+            return key
+        draft = path.with_name(f".{path.name}")
+        with storage_faults(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._lake.download(key, draft):
+                raise StorageError(f"{self._lake.url(key)}: a data file is gone: build its hour again")
+            if committed is not None and file_digest(draft) != committed.sha256:
+                raise StorageError(
+                    f"{self._lake.url(key)}: it has other bytes than were committed: build its hour again"
+                )
+            draft.rename(path)
+        return key
+
+
+@contextmanager
+def over_copies(settings: Settings, lake: Store, scratch: Path, shown: Shown) -> Iterator[DuckDbSql]:
+    """Open DuckDB with a folder for copies, which are gone at the end; those of a killed process go with the next.
+
+    Raises:
+        StorageError: nothing can be written below the scratch folder.
+    """
+    with own_folder(scratch) as folder:
+        if folder is None:
+            raise StorageError(f"{scratch}: cannot be written: EVENT_PIPELINE_SQL=duckdb works on copies there")
+        with storage_faults(folder):
+            # Below it is what LakeFiles takes for a lake.
+            (folder / "runs").mkdir(parents=True)
+        files = LakeFiles(folder)
+        with connect(scratch, settings.workers, settings.duckdb_memory_mb, files) as connection:
+            yield DuckDbSql(connection, files, Copies(lake, folder), lake, folder, shown)
+
+
+class DuckDbSql:
+    """Speaks `engines.sql.Sql` by DuckDB."""
+
+    at_once = 1
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        lake_files: LakeFiles,
+        files: Files,
+        lake: Store,
+        scratch: Path,
+        shown: Shown,
+    ) -> None:
+        """`scratch` takes what is written until it is part of the lake."""
+        self._connection = connection
+        self._lake_files = lake_files
+        self._files = files
+        self._lake = lake
+        self._scratch = scratch
+        self._shown = shown
+        self._bytes_in = 0
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes of the committed files that were read so far."""
+        return self._bytes_in
+
+    def stop_all(self) -> None:
+        """Do nothing: an interrupt reaches DuckDB itself."""
+
+    def partial(self, table: GoldTable, hour: Hour, files: Sequence[DataFile], prefix_of: PrefixOf) -> Written:
+        """Make the partial of a landing hour, in one file."""
+        with faults_explained(self._lake_files, f"gold.{table.name}, section partial, landing hour {hour}"):
+            registered = [RegisteredFile(hour.hive_path, path) for path in self._read(files)]
+            self._view("silver_events", relation(SILVER_EVENTS, registered))
+            return self._write(table.partial, partial_table(table.name), None, prefix_of)
+
+    def fold(
+        self, table: GoldTable, day: date, partials: Mapping[Hour, Sequence[DataFile]], prefix_of: PrefixOf
+    ) -> Written:
+        """Fold the rows of an event day, in one file."""
+        with faults_explained(self._lake_files, f"gold.{table.name}, section fold, event day {day}"):
+            paths = [path for files in partials.values() for path in self._read(files)]
+            self._view("partials", f"SELECT * FROM {parquet(paths, mixed=True)} WHERE event_date = DATE '{day}'")
+            casts = ", ".join(f"CAST({each.name} AS {duckdb_type(each.type)}) AS {each.name}" for each in table.columns)
+            select = f"SELECT {casts} FROM ({table.fold})"
+            return self._write(select, gold_table(table.name), table.columns, prefix_of)
+
+    # -- checks of what the catalog shows
+
+    def counts(self, tables: Sequence[Table], hour: Hour) -> dict[str, int]:
+        """Count the rows that DuckDB finds for an hour."""
+        counted = {}
+        for table in tables:
+            select = relation(table, self._of_partition(table.full_name, hour.hive_path))
+            with faults_explained(self._lake_files, table.full_name):
+                ((rows,),) = self._connection.sql(f"SELECT count(*) FROM ({select})").fetchall()
+            counted[table.full_name] = int(rows)
+        return counted
+
+    def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
+        """Return the grain values that published days have more than once."""
+        files = [file for day in days for file in self._of_partition(gold_table(table.name), day_partition(day))]
+        grain = ", ".join(("event_date", *table.grain))
+        with faults_explained(self._lake_files, f"gold.{table.name}, its grain"):
+            found = self._connection.sql(
+                f"SELECT {grain}, count(*) AS rows_found FROM ({relation(table.table, files)}) GROUP BY {grain}"
+                f" HAVING count(*) > 1 ORDER BY {grain} LIMIT {FAULTS_SHOWN}"
+            )
+            return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
+
+    def reconcile(self, table: GoldTable, totals: Mapping[date, DayTotals]) -> list[Measure]:
+        """Return the measures of published days beside control totals."""
+        measures = list[Measure]()
+        with faults_explained(self._lake_files, f"gold.{table.name}, section reconcile"):
+            for day, of_day in totals.items():
+                files = self._of_partition(gold_table(table.name), day_partition(day))
+                self._view("gold_day", relation(table.table, files))
+                self._view("silver_totals", silver_totals_query(of_day))
+                rows = self._connection.sql(f"SELECT measure, gold, silver FROM ({table.reconcile})").fetchall()
+                measures += [Measure(day, name, gold, silver) for name, gold, silver in rows]
+        return measures
+
+    # -- files
+
+    def _read(self, files: Sequence[DataFile]) -> list[str]:
+        self._bytes_in += sum(file.size for file in files)
+        return [self._files.located(file.path, file) for file in files]
+
+    def _of_partition(self, table: str, partition: str) -> list[RegisteredFile]:
+        return [RegisteredFile(partition, self._files.located(key)) for key in self._shown(table, partition)]
+
+    def _view(self, name: str, select: str) -> None:
+        self._connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {select}")
+
+    def _write(self, select: str, table: str, columns: Sequence[Column] | None, prefix_of: PrefixOf) -> Written:
+        path = self._scratch / f"gold-{uuid4().hex}.parquet"
+        with storage_faults(path):
+            make_folder(path.parent)
+            try:
+                (rows,) = self._connection.execute(f"COPY ({select}) TO {quoted(str(path))} ({_PARQUET})").fetchone()  # type: ignore[misc]
+                build_id = new_build_id()
+                if not rows:
+                    return Written(build_id, (), {})
+                schema = pq.read_schema(path)
+                if columns is not None:
+                    check_columns(f"{table} by DuckDB", schema, columns)
+                dated = ["event_date"] if "event_date" in schema.names else []
+                days = days_of([pq.read_table(path, columns=dated)])
+                key = f"{prefix_of(build_id)}{ROWS_NAME}"
+                file = DataFile(table, key, rows, path.stat().st_size, file_digest(path))
+                self._lake.take(key, path)
+                return Written(build_id, (file,), days)
+            finally:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,136 @@
+"""Raw objects: listing without reading, by hour or by day, over the port to where producers write them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import BinaryIO, Protocol
+
+from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
+from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, misplaced, plausible_part
+
+
+class RawPlace(Protocol):
+    """The folder or bucket that producers write to, or what is below a prefix of it; nothing there is changed."""
+
+    prefix: str
+    """Ends with a slash, or is empty. Keys are without it."""
+
+    def check(self) -> None:
+        """See that the place can be read: without it every object would seem to be lost.
+
+        Raises:
+            StorageError: it cannot.
+        """
+
+    def walk(self, prefix: str) -> Iterator[RawObject | UnmatchedKey]:
+        """Yield what is below a prefix that ends with a slash: objects, and what nobody could read as one.
+
+        Raises:
+            StorageError: it cannot be listed.
+        """
+
+    def whole(self) -> RawPlace:
+        """Return the same place without a prefix."""
+
+    def open(self, key: str) -> BinaryIO:
+        """Open the stored bytes of one object; `Content-Encoding` is left alone.
+
+        Raises:
+            StorageError: there is no such object, or it cannot be read.
+        """
+
+    def digest(self, listed: RawObject) -> str | None:
+        """Return the SHA-256 of the stored bytes of an object; None when it is not as listed, or cannot be read."""
+
+
+class RawListings:
+    """Lists what is in a place by landing hour.
+
+    Keys are without the place's prefix, here and in everything that is built: objects that are moved to another one
+    are unchanged.
+    """
+
+    def __init__(self, place: RawPlace, first_partition: Hour, clock: Callable[[], datetime]) -> None:
+        self._place = place
+        self._first_partition = first_partition
+        self._clock = clock
+
+    def list_hour(self, hour: Hour) -> RawListing:
+        """List one landing hour.
+
+        Raises:
+            StorageError: the place cannot be read.
+        """
+        self._place.check()
+        objects, unmatched = list[RawObject](), list[UnmatchedKey]()
+        for each in self._judged(hour.raw_prefix):
+            (objects if isinstance(each, RawObject) else unmatched).append(each)  # type: ignore[arg-type]
+        return RawListing(hour, tuple(sorted(objects)), tuple(sorted(unmatched)))
+
+    def list_hours(self, hours: HourRange | None) -> dict[Hour, RawListing]:
+        """List the hours that have raw objects, all or those of a range, in order.
+
+        A day is one prefix: its 288 objects come in one request of S3, and 24 requests for hours cost 24 times as much.
+
+        Raises:
+            StorageError: the place cannot be read.
+        """
+        self._place.check()
+        if hours is not None:
+            hours = plausible_part(hours, self._first_partition, self._clock())
+            if hours is None:
+                return {}
+        objects, unmatched = defaultdict[Hour, list[RawObject]](list), defaultdict[Hour, list[UnmatchedKey]](list)
+        for prefix in _prefixes(hours):
+            for each in self._judged(prefix):
+                # What is in no hour's folder is named by `unmatched_keys`.
+                if (hour := _hour_of_prefix(each.key)) is None or (hours is not None and hour not in hours):
+                    continue
+                if isinstance(each, RawObject):
+                    objects[hour].append(each)
+                else:
+                    unmatched[hour].append(each)
+        return {
+            hour: RawListing(hour, tuple(sorted(objects[hour])), tuple(sorted(unmatched[hour])))
+            for hour in sorted(objects)
+        }
+
+    def unmatched_keys(self) -> list[UnmatchedKey]:
+        """List every key under `events/` that is not read, and why; with a prefix also those under the place's own.
+
+        Raises:
+            StorageError: the place cannot be read.
+        """
+        self._place.check()
+        found = [each for each in self._judged(RAW_ROOT) if isinstance(each, UnmatchedKey)]
+        # A prefix such as `events/` has them below the place's own as well.
+        if (prefix := self._place.prefix) and not prefix.startswith(RAW_ROOT):
+            found += [UnmatchedKey(each.key, elsewhere(prefix)) for each in self._place.whole().walk(RAW_ROOT)]
+        return sorted(found)
+
+    def _judged(self, prefix: str) -> Iterator[RawObject | UnmatchedKey]:
+        now = self._clock()
+        for each in self._place.walk(prefix):
+            if isinstance(each, RawObject) and (reason := misplaced(each.key, self._first_partition, now)):
+                yield UnmatchedKey(each.key, reason)
+            else:
+                yield each
+
+
+def _prefixes(hours: HourRange | None) -> list[str]:
+    if hours is None:
+        return [RAW_ROOT]
+    if len(hours) == 1:
+        return [hours.first.raw_prefix]
+    return [f"{RAW_ROOT}year={day:%Y}/month={day:%m}/day={day:%d}/" for day in hours.days]
+
+
+def _hour_of_prefix(key: str) -> Hour | None:
+    """Return the hour in whose folder a key is, whatever its file is called."""
+    parts = key.removeprefix(RAW_ROOT).split("/")
+    try:
+        return Hour.of_hive_path("/".join(parts[:4]))
+    except ValueError:
+        return None

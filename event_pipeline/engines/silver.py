@@ -1,0 +1,343 @@
+"""Has landing hours built and publishes them: one commit record for each hour.
+
+The builder (`engines/builder.py`) writes files and publishes nothing. Here what it built is held to the plan and the
+conservation law, the ledger is written beside the files, and the commit record is replaced by compare and swap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from event_pipeline.engines import layout
+from event_pipeline.engines.base import Cost, Progress, SilverBuild, SilverOutcome
+from event_pipeline.engines.builder import Builder, Built, HourInput
+from event_pipeline.engines.commit import DataFile, HourCommit
+from event_pipeline.engines.commits import CommitStore, Published
+from event_pipeline.engines.digests import RawDigests
+from event_pipeline.engines.isolation import failure_of, raise_failures
+from event_pipeline.engines.names import commit_time, new_build_id
+from event_pipeline.engines.raw import RawListings
+from event_pipeline.engines.state import HourState, as_built, input_state, lost_objects
+from event_pipeline.engines.store import Store
+from event_pipeline.errors import (
+    BrokenLawError,
+    LostObjectsError,
+    OvertakenError,
+    PipelineError,
+    StorageError,
+    TransientError,
+)
+from event_pipeline.rules.accounting import HourAccount, RawListing
+from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
+from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.silver_files import write_ledger
+from event_pipeline.settings import Settings
+
+_BUILD_REASONS = {
+    HourState.NO_RAW: "no raw objects: built as an empty hour",
+    HourState.NEW: "first build",
+    HourState.CHANGED: "input changed",
+    HourState.LOST_OBJECTS: "told to build without the lost objects",
+    HourState.OUTDATED: "rules changed",
+    HourState.PROVISIONAL: "the hour is over: built whole",
+    HourState.READY: "committed files were gone",
+}
+
+
+def why_kept(listing: RawListing, state: HourState) -> str | None:
+    """Say why a published hour whose files are all there is left as it is; None when it is to be built."""
+    if state is HourState.READY:
+        return "same input, same rules"
+    if state is HourState.RETIRED:
+        return "past its retention: Silver was removed on purpose"
+    if state is HourState.LOST_OBJECTS and not listing.objects:
+        return "its raw objects are lost, the published build stays"
+    return None
+
+
+def build_reason(state: HourState, force: bool) -> str:
+    """Say for people why an hour is built."""
+    return "forced" if force and state in (HourState.READY, HourState.RETIRED) else _BUILD_REASONS[state]
+
+
+def lost_objects_refusal(listing: RawListing, present: HourCommit) -> LostObjectsError:
+    """Return the refusal to build an hour from fewer raw objects than its published build."""
+    lost, hour = lost_objects(listing, present), listing.hour
+    return LostObjectsError(
+        f"{hour}: {len(lost)} raw objects of the published build are lost (first: {lost[0]}); a rebuild "
+        "would lose their records, so the published build stays. Put them back, or rebuild without "
+        f"them: event-pipeline run --from {hour} --to {hour.plus(1)} --allow-lost-objects"
+    )
+
+
+def check_law(hour: Hour, account: HourAccount, silver_rows: int, quarantine_rows: int) -> None:
+    """See that every record has one verdict, and that as many rows were written as were accounted for.
+
+    Raises:
+        BrokenLawError: records in and out do not add up.
+    """
+    broken = [each for each in account.objects if each.unaccounted]
+    if broken or (silver_rows, quarantine_rows) != (account.silver_rows, account.quarantined):
+        raise BrokenLawError(
+            f"{hour}: {account.records:,} records, but {account.silver_rows:,} Silver rows + {account.quarantined:,} "
+            f"quarantined + {account.duplicates:,} duplicates (written: {silver_rows:,} and {quarantine_rows:,}); "
+            f"objects that do not add up: {[each.key for each in broken]}; nothing was published"
+        )
+
+
+SILVER_STEP = "silver"
+
+
+class Spending(Protocol):
+    """What a step uses of services that bill by use, from the moment at which this was made."""
+
+    def glue_run(self, dpu_seconds: Decimal) -> None:
+        """Count one Glue run."""
+
+    def cost(self) -> Cost | None:
+        """Return what was used so far; None where nothing is billed."""
+
+    def shared(self, step: str, hours: Sequence[Hour], build_id: str) -> Cost | None:
+        """Note what was used for each of the hours, and return the share of one; None where nothing is billed."""
+
+
+class Accounts(Protocol):
+    """What a place notes of steps besides the data; nothing that is published depends on it."""
+
+    def spending(self) -> Spending:
+        """Begin to count for one step."""
+
+    def tell(self, builds: Sequence[SilverBuild], progress: Progress) -> None:
+        """Tell the place's monitoring of hours that were published or left as they are."""
+
+
+class NoAccounts:
+    """Of a place that bills nothing and monitors nothing."""
+
+    def spending(self) -> NoAccounts:
+        """Begin to count nothing."""
+        return self
+
+    def glue_run(self, dpu_seconds: Decimal) -> None:
+        """Count nothing."""
+
+    def cost(self) -> None:
+        """Return nothing."""
+
+    def shared(self, step: str, hours: Sequence[Hour], build_id: str) -> None:
+        """Note nothing."""
+
+    def tell(self, builds: Sequence[SilverBuild], progress: Progress) -> None:
+        """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """One hour that is to be built."""
+
+    input: HourInput
+    published: Published[HourCommit]
+    reason: str
+
+    @property
+    def listing(self) -> RawListing:
+        return self.input.listing
+
+    @property
+    def hour(self) -> Hour:
+        return self.listing.hour
+
+    @property
+    def closes(self) -> bool:
+        """Whether the hour is over now and the published build was made before it was."""
+        present = self.published.commit
+        return not self.input.open_at and present is not None and not self.hour.is_closed(present.committed_at)
+
+
+class SilverSteps:
+    """Decides which hours to build, has them built and publishes what was built.
+
+    Each hour is decided, built and published under its lock where the lake has locks. Where it has none, two
+    processes may build one hour at the same time: one publishes, and the other finds that out.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        raw: RawListings,
+        digests: RawDigests,
+        lake: Store,
+        commits: CommitStore,
+        builder: Builder,
+        accounts: Accounts,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._raw = raw
+        self._digests = digests
+        self._lake = lake
+        self._commits = commits
+        self._builder = builder
+        self._accounts = accounts
+        self._clock = clock
+
+    def build(
+        self, hours: Sequence[Hour], force: bool, allow_lost_objects: bool, progress: Progress
+    ) -> Iterator[SilverBuild]:
+        """Build and commit the hours that need it, as many together as the builder takes; leave the others.
+
+        An hour that fails, is refused or cannot be published keeps no other one back.
+
+        Raises:
+            PipelineError: the only hour failed.
+            HoursFailedError: of several hours some failed; all the others were yielded before.
+        """
+        failures: dict[Hour, PipelineError] = {}
+        at_once = self._builder.hours_at_once or max(1, len(hours))
+        with closing(self._builder):
+            for start in range(0, len(hours), at_once):
+                batch = hours[start : start + at_once]
+                yield from self._build(batch, force, allow_lost_objects, failures, progress)
+                if len(hours) > 1:
+                    for hour in (each for each in batch if each in failures):
+                        progress(f"{hour}: failed, the other hours go on: {failures[hour]}")
+        if failures and len(hours) == 1:
+            raise next(iter(failures.values()))
+        raise_failures(failures)
+
+    def _build(
+        self,
+        hours: Sequence[Hour],
+        force: bool,
+        allow_lost_objects: bool,
+        failures: dict[Hour, PipelineError],
+        progress: Progress,
+    ) -> Iterator[SilverBuild]:
+        started, spending = time.monotonic(), self._accounts.spending()
+        kept, due = list[SilverBuild](), list[_Due]()
+        with ExitStack() as locks:
+            for hour in hours:
+                try:
+                    locks.enter_context(self._lake.exclusive(f"hours/{hour}"))
+                    decided = self._decide(hour, force, allow_lost_objects)
+                except Exception as error:
+                    failures[hour] = failure_of(error)
+                    continue
+                if isinstance(decided, SilverBuild):
+                    kept.append(decided)
+                else:
+                    due.append(decided)
+            yield from kept
+            self._accounts.tell(kept, progress)
+            built = Built({}, {}, new_build_id())
+            if with_objects := [each.input for each in due if each.listing.objects]:
+                built = self._builder.build(with_objects, force=force, progress=progress)
+                failures |= built.failures
+                spending.glue_run(built.dpu_seconds)
+            builds = []
+            for each in due:
+                if each.hour in failures:
+                    continue
+                # One hour that cannot be published keeps no other one back; of a single one the cost is kept, too.
+                try:
+                    commit = built.commits.get(each.hour) or self._empty(each.input)
+                    builds.append(self._publish(each, commit, progress))
+                    if each.closes or (self._settings.builds_open_hours and not each.input.open_at):
+                        self._builder.published(each.hour)
+                    if each.published.commit is not None and each.published.commit.fingerprint != commit.fingerprint:
+                        self._digests.forget(each.hour)
+                except Exception as error:
+                    failures[each.hour] = failure_of(error)
+        self._accounts.tell(builds, progress)
+        cost = spending.shared(SILVER_STEP, [each.hour for each in due], built.build_id)
+        seconds = (time.monotonic() - started) / max(1, len(due))
+        yield from (replace(build, seconds=seconds, cost=cost, details=built.details) for build in builds)
+
+    def _decide(self, hour: Hour, force: bool, allow_lost_objects: bool) -> SilverBuild | _Due:
+        started, now = time.monotonic(), self._clock()
+        # The record first: what lands between the two reads makes a rebuild, never a missed object.
+        published = self._commits.hour(hour)
+        listing, present = self._raw.list_hour(hour), published.commit
+        rules_version = self._settings.event_time_limits.rules_version
+        state = input_state(as_built(self._digests, listing, present), present, rules_version, now)
+        reason = None
+        if present and not force and (present.retired_at or not self._commits.missing_files(present)):
+            reason = why_kept(listing, state)
+        if present and reason:
+            return SilverBuild(SilverOutcome.UNCHANGED, reason, present, time.monotonic() - started)
+        if present and lost_objects(listing, present) and not allow_lost_objects:
+            raise lost_objects_refusal(listing, present)
+        open_at = None if hour.is_closed(now) else commit_time(now)
+        return _Due(HourInput(listing, open_at), published, build_reason(state, force))
+
+    def _empty(self, empty: HourInput) -> HourCommit:
+        """Return the build of an hour without raw objects, which needs no job."""
+        rules_version = self._settings.event_time_limits.rules_version
+        committed_at = empty.open_at or commit_time()
+        return HourCommit(empty.listing.hour, new_build_id(), committed_at, rules_version, HourAccount((), {}), ())
+
+    def _publish(self, due: _Due, manifest: HourCommit, progress: Progress) -> SilverBuild:
+        """Hold a manifest to its plan and the law, write the ledger, and publish the hour.
+
+        Raises:
+            BrokenLawError: records in and out do not add up.
+            StorageError: the files are not those of the manifest, or the manifest is of other input.
+            OvertakenError: another process published a build of other input meanwhile.
+        """
+        hour, rules_version = due.hour, self._settings.event_time_limits.rules_version
+        if (manifest.fingerprint, manifest.rules_version) != (due.listing.fingerprint, rules_version):
+            raise StorageError(
+                f"{hour}: other input was built, or by other rules (fingerprint {manifest.fingerprint}, rules "
+                f"{manifest.rules_version}) than was planned ({due.listing.fingerprint}, {rules_version}): deploy the "
+                "Glue job's packages of this version; nothing was published"
+            )
+        silver, quarantine = (manifest.files_of(table.full_name) for table in (SILVER_EVENTS, SILVER_QUARANTINE))
+        check_law(hour, manifest.account, _rows(silver), _rows(quarantine))
+        # The job's own time stays: two processes that publish one manifest then write the same ledger and record.
+        commit = replace(manifest, files=(*manifest.files, self._write_ledger(manifest)))
+        if strays := self._commits.stray_files(commit):
+            raise StorageError(
+                f"{hour}: {len(strays)} files lie among those of the build and belong to nobody (first: {strays[0]}): "
+                "queries would read them; nothing was published"
+            )
+        try:
+            self._commits.publish(commit, due.published.version)
+        except OvertakenError:
+            other = self._commits.hour(hour)
+            if other.version == due.published.version:
+                raise TransientError(f"{hour}: no commit record was taken just now: run again") from None
+            if other.commit and (other.commit.fingerprint, other.commit.rules_version) == (
+                commit.fingerprint,
+                rules_version,
+            ):
+                reason = "another process built it from the same input meanwhile"
+                return SilverBuild(SilverOutcome.UNCHANGED, reason, other.commit, 0)
+            raise
+        progress(f"{hour}: committed {commit.account.silver_rows:,} Silver rows ({due.reason})")
+        return SilverBuild(SilverOutcome.BUILT, due.reason, commit, 0)
+
+    def _write_ledger(self, commit: HourCommit) -> DataFile:
+        content = io.BytesIO()
+        write_ledger(
+            content,
+            commit.account,
+            rules_version=commit.rules_version,
+            run_id=commit.build_id,
+            committed_at=commit.committed_at,
+        )
+        table = HOUR_LEDGER.full_name
+        key = f"{layout.build_prefix(commit)}{layout.HOUR_FOLDERS[table]}ledger.parquet"
+        self._lake.write(key, content.getvalue())
+        return DataFile(table, key, 1, content.tell(), hashlib.sha256(content.getvalue()).hexdigest())
+
+
+def _rows(files: Sequence[DataFile]) -> int:
+    return sum(file.rows for file in files)

@@ -1,0 +1,80 @@
+"""An assembly whose lake and catalog are dictionaries: what a new place to run has to put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+
+from event_pipeline.engines.base import Leftover, ResultStream
+from event_pipeline.engines.engine import PortEngine, Ports, ShownFile
+from event_pipeline.engines.host.database import connect
+from event_pipeline.engines.host.duckdb_sql import Copies, DuckDbSql, over_copies
+from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile
+from event_pipeline.engines.host.layout import Layout
+from event_pipeline.engines.host.pool_builder import PoolBuilder
+from event_pipeline.engines.host.query import judge, prepare, streamed
+from event_pipeline.engines.local.raw import RawFiles
+from event_pipeline.engines.place import Place, local_place
+from event_pipeline.engines.silver import NoAccounts, Spending
+from event_pipeline.rules.contract import HOUR_TABLES
+from event_pipeline.settings import Settings
+from event_pipeline_tests.engines.memory_catalog import MemoryCatalog, MemoryEntry
+from event_pipeline_tests.engines.memory_store import MemoryStore
+
+
+class NothingPassing:
+    """Of a place that keeps nothing besides its lake; `engines.housekeeping.PassingFiles`."""
+
+    def leftovers(self, until: datetime) -> Iterator[Leftover]:
+        return iter(())
+
+    def remove(self, leftover: Leftover) -> None: ...
+
+
+class MemoryEngine(PortEngine[MemoryEntry]):
+    """Raw objects of a folder, everything else in dictionaries; its folder holds what is passing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._host = Layout(settings.root / "host")
+        self._raw_files = RawFiles(settings.root / "raw")
+        ports = Ports(MemoryStore(), self._raw_files, MemoryCatalog(), NoAccounts(), NothingPassing())
+        super().__init__(settings, ports)
+
+    @property
+    def place(self) -> Place:
+        return local_place(self._settings)
+
+    def builder(self) -> PoolBuilder:
+        limits = self._settings.event_time_limits
+        return PoolBuilder(self._host, self._lake, self._raw_files.source, limits, 1, 400, 10)
+
+    def sql(self, spending: Spending) -> AbstractContextManager[DuckDbSql]:
+        return over_copies(self._settings, self._lake, self._host.scratch, self._shown_keys)
+
+    def _shown_keys(self, table: str, partition: str) -> list[str]:
+        return [file.key for file in self.shown_files(table, partition)]
+
+    def shown_files(self, table: str, partition: str) -> list[ShownFile]:
+        entry = self._catalog.get(table, [partition]).get(partition)
+        keys = entry.files if entry else ()
+        return [ShownFile(self._lake, each.key, each.size) for key in keys for each in self._lake.list(key)]
+
+    @contextmanager
+    def query_stream(self, sql: str) -> Iterator[ResultStream]:
+        folder = self._host.root / "copies"
+        copies, lake, tables = Copies(self._lake, folder), LakeFiles(folder), list(HOUR_TABLES)
+        tables += [gold.table for gold in self._gold_tables()]
+        found = {
+            table.full_name: [
+                RegisteredFile(entry.partition, copies.located(key))
+                for entry in self._catalog.entries(table.full_name)
+                for key in entry.files
+            ]
+            for table in tables
+        }
+        with connect(self._host.scratch, 1, 400, lake) as connection:
+            statement = judge(connection, sql)
+            prepare(connection, tables, found)
+            with streamed(connection, statement, lake, 60, 400) as result:
+                yield result
