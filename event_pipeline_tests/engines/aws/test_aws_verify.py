@@ -85,7 +85,7 @@ def test_files_that_cannot_be_read_are_named_with_the_cause(
         rows()
     for damaged in (b"no Parquet at all", b"PAR1" + bytes(100) + b"PAR1"):
         aws.client("s3").put_object(Bucket=settings.lake_bucket, Key=path, Body=damaged)
-        with pytest.raises(StorageError, match=f"s3://{settings.lake_bucket}/{path}: cannot be read"):
+        with pytest.raises(StorageError, match=f"s3://{settings.lake_bucket}/{path}: a data file cannot be read"):
             rows()
     aws.client("s3").put_object(Bucket=settings.lake_bucket, Key=path, Body=b"")
     assert rows() == 0, "an empty object is no file to Athena"
