@@ -136,7 +136,7 @@ def test_an_hour_that_lost_objects_is_skipped(settings: Settings, instance: dg.D
     shutil.rmtree(root / "raw")
 
     assert tick(settings, instance) == (
-        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 71 no raw objects, 1 lost objects"
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 1 lost objects, 71 no raw objects"
     )
 
 

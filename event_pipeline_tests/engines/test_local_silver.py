@@ -395,7 +395,8 @@ def test_a_damaged_commit_record_is_named_and_not_overwritten(engine: LocalEngin
 def test_validation_processes_end_with_the_process_that_started_them(root: Path) -> None:
     generate(root / "raw", [HOUR], GeneratorOptions(events_per_file=20_000, files_per_hour=12))
     code = (
-        "import sys\nfrom pathlib import Path\nfrom event_pipeline.engines.local import LocalEngine, pool_builder\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from event_pipeline.engines.host import pool_builder\nfrom event_pipeline.engines.local import LocalEngine\n"
         "from event_pipeline.rules.hour import Hour\nfrom event_pipeline.settings import load_settings\n"
         "if __name__ == '__main__':\n"
         "    pool_builder.POOL_WORTH_BYTES = 0\n"
