@@ -22,7 +22,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from event_pipeline.engines import layout
-from event_pipeline.engines.commit import DataFile
 from event_pipeline.errors import LayoutVersionError, LockTimeoutError, StorageError, TransientError
 from event_pipeline.rules.hour import Hour
 
@@ -127,7 +126,7 @@ class Layout:
         """
         self.check_version()
         if not self._marker.exists():
-            publish(self._marker, json.dumps({"layout": LAYOUT_VERSION}) + "\n")
+            publish(self._marker, f"{json.dumps({'layout': LAYOUT_VERSION})}\n".encode())
 
     @contextmanager
     def lock(self, name: str, timeout_seconds: float) -> Iterator[None]:
@@ -152,26 +151,23 @@ class Layout:
         finally:
             lock.release()
 
-    def data_file(self, table: str, path: Path, rows: int) -> DataFile:
-        """Describe a finished file for a commit record, after its bytes are safely on disk."""
-        sync_file(path)
-        return DataFile(table, str(path.relative_to(self.lake)), rows, path.stat().st_size, file_digest(path))
 
+def publish(path: Path, content: bytes, *, private: bool = False, modified_ns: int = 0) -> None:
+    """Replace a small file in one step: a reader sees the old or the new content, also after a crash.
 
-def publish(path: Path, text: str, *, private: bool = False) -> None:
-    """Replace a small file in one step: a reader sees the old or the new text, also after a crash.
-
-    `private` lets nobody read it but the user who writes it.
+    `private` lets nobody read it but the user who writes it. `modified_ns` is its time of the last write, 0 for now.
     """
     with storage_faults(path):
         make_folder(path.parent)
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            with draft.open("w", encoding="utf-8") as file:
+            with draft.open("wb") as file:
                 if private:
                     os.fchmod(file.fileno(), 0o600)
-                file.write(text)
+                file.write(content)
                 file.flush()
+                if modified_ns:
+                    os.utime(file.fileno(), ns=(modified_ns, modified_ns))
                 os.fsync(file.fileno())
             draft.replace(path)
         finally:

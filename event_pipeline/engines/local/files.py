@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from event_pipeline.engines.host.layout import Layout, make_folder, storage_faults, sync_file, sync_folder
+from event_pipeline.engines.host.layout import Layout, make_folder, publish, storage_faults, sync_file
 from event_pipeline.engines.store import StoredObject
 
 _REPLACING = "replacing"
@@ -130,23 +130,7 @@ class FileStore:
         return self._layout.lock(name, self._lock_timeout_seconds)
 
     def _put(self, key: str, body: bytes, modified_ns: int) -> None:
-        path = self._folder / key
-        with storage_faults(path):
-            make_folder(path.parent)
-            draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-            try:
-                with draft.open("wb") as file:
-                    if self._private:
-                        os.fchmod(file.fileno(), 0o600)
-                    file.write(body)
-                    file.flush()
-                    if modified_ns:
-                        os.utime(file.fileno(), ns=(modified_ns, modified_ns))
-                    os.fsync(file.fileno())
-                draft.replace(path)
-            finally:
-                draft.unlink(missing_ok=True)
-            sync_folder(path.parent)
+        publish(self._folder / key, body, private=self._private, modified_ns=modified_ns)
 
 
 def _stored(key: str, status: os.stat_result) -> StoredObject:
