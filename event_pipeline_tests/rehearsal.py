@@ -29,7 +29,7 @@ from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
-from event_pipeline_tests.dev_process import Dev, dev_running, wait_for
+from event_pipeline_tests.dev_process import Dev, TimedOutError, dev_running, wait_for
 
 SETTLE_SECONDS = 600
 HOURS_BEFORE_NOW = 3
@@ -120,7 +120,10 @@ def rehearse(folder: Path, hours_fed: int, every_seconds: float) -> Rehearsed:
     with dev_running(root, environment, folder / "dev.log") as dev, dev.memory_noted():
         dev.switch_on(NEW_RAW_OBJECTS, HOURLY_SCHEDULE)
         _feed_and_kill(feed, list(hours), dev, settings)
-        wait_for("every hour to be published", lambda: _is_settled(settings, hours), SETTLE_SECONDS)
+        try:
+            wait_for("every hour to be published", lambda: _is_settled(settings, hours), SETTLE_SECONDS)
+        except TimedOutError as error:
+            raise TimedOutError(f"{error}\n{_situation(settings, hours)}\n{dev.log.read_text()[-8000:]}") from None
         scheduled = _wait_for_schedule(settings, dev)
         peaks = dict(dev.peaks_mb)
         verified = dev.command("verify")
@@ -176,6 +179,14 @@ def _is_settled(settings: Settings, hours: HourRange) -> bool:
         return False
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         return not instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED), limit=1)
+
+
+def _situation(settings: Settings, hours: HourRange) -> str:
+    """Tell what stands in the way: the state of every hour and of every run, with its tags."""
+    states = open_pipeline(settings).states(datetime.now(UTC), hours)
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        runs = [f"{run.run_id} {run.status.value} {dict(run.tags)}" for run in instance.get_runs()]
+    return "\n".join([*(f"{hour}: {state.value}" for hour, state in states.items()), *runs])
 
 
 def _wait_for_schedule(settings: Settings, dev: Dev) -> Hour:

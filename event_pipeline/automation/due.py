@@ -1,9 +1,12 @@
-"""When an hour that is not up to date may be asked for: the one rule of sensor and schedule."""
+"""What sensor and schedule have in common: when an hour may be asked for, and that no dead run holds one back."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import dagster as dg
+
+from event_pipeline.dagster_instance.run_hours import close_abandoned_runs
 from event_pipeline.engines.state import HourState
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.settings import Settings
@@ -31,3 +34,9 @@ def why_waiting(state: HourState, listing: RawListing, settings: Settings, now: 
     if not settings.builds_open_hours and any(abs(now - each.modified) < quiet for each in listing.objects):
         return NOT_QUIET
     return None
+
+
+def warn_of_abandoned_runs(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> None:
+    """Close the runs whose process is gone, so that they hold neither a pool nor one of the runs at the same time."""
+    for run_id in close_abandoned_runs(context.instance):
+        context.log.warning(f"run {run_id} is recorded as failed: the process that executed it is gone")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from event_pipeline.automation.due import why_waiting
+from event_pipeline.automation.due import warn_of_abandoned_runs, why_waiting
 from event_pipeline.dagster_instance.attempts import Attempts, attempts, ranges_of, retry_wait
 from event_pipeline.dagster_instance.run_hours import hours_under_way, range_request
 from event_pipeline.engines.base import Engine
@@ -44,6 +44,7 @@ def hourly_schedule(
         context: dg.ScheduleEvaluationContext, engine: dg.ResourceParam[Engine]
     ) -> list[dg.RunRequest] | dg.SkipReason:
         now = context.scheduled_execution_time
+        warn_of_abandoned_runs(context)
         end = Hour.containing(now)
         first = max(settings.first_partition, end.plus(-24 * settings.catch_up_days))
         if end <= first:

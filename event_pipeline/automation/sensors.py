@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from event_pipeline.automation.due import why_waiting
+from event_pipeline.automation.due import warn_of_abandoned_runs, why_waiting
 from event_pipeline.automation.sensor_cursor import Cursor, Request
 from event_pipeline.dagster_instance.attempts import Attempts, attempts, ranges_of, retry_wait
 from event_pipeline.dagster_instance.run_hours import hours_under_way, range_request
@@ -73,6 +73,7 @@ def new_raw_objects_sensor(
     )
     def requests(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SensorResult:
         now, pipeline = clock(), Pipeline(engine, gold_tables, settings)
+        warn_of_abandoned_runs(context)
         versions = _versions(gold_tables, settings)
         cursor = Cursor.from_json(context.cursor)
         notices = _take_notices(context, engine, cursor.receipts)

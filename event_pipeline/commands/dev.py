@@ -38,6 +38,11 @@ def dev(
     # Dagster would announce its successor of this command. -P, and the same for its processes: no module is imported
     # from the folder in which somebody happens to be.
     environment["PYTHONSAFEPATH"] = "1"
+    if python_path := os.environ.get("PYTHONPATH"):
+        # Dagster takes the first entry of sys.path for the folder of a script and does without it when it imports the
+        # code location. With -P that is the first entry of PYTHONPATH, maybe the project itself: one that holds
+        # nothing goes first.
+        environment["PYTHONPATH"] = os.pathsep.join([os.devnull, python_path])
     command = [sys.executable, "-P", "-W", "ignore:Function `dev_command`", "-m", "event_pipeline.webserver.dev"]
     command += ["-w", str(WORKSPACE), "-h", host, "-p", str(port)]
     console = messages()

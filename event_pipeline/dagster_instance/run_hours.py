@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from collections.abc import Mapping
 
 import dagster as dg
+import psutil
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
@@ -27,8 +27,13 @@ PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 PROCESS_TAG = "event_pipeline/process"
-"""`host:process id:run id` of the process that executes a run. Dagster does not watch the processes of one machine:
-after a power cut a run would count as going on for hours. A retry inherits its parent's tags, hence the run id."""
+"""`host:process id:second in which it started:run id` of the process that executes a run.
+
+Dagster does not watch the processes of one machine: after a power cut a run would count as going on for hours. Process
+ids are given again, in a container that starts anew at once; a retry inherits its parent's tags, hence the run id.
+"""
+_START_TOLERANCE_SECONDS = 2
+"""The operating system tells a start by a clock that is set meanwhile."""
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -96,25 +101,34 @@ def _hours_about_to_be_queued(instance: dg.DagsterInstance) -> set[Hour]:
 
 def process_tag(run_id: str) -> dict[str, str]:
     """Return the tag of a run that this process executes."""
-    return {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}:{run_id}"}
+    process = psutil.Process()
+    return {PROCESS_TAG: f"{socket.gethostname()}:{process.pid}:{process.create_time():.0f}:{run_id}"}
 
 
 def process_is_gone(run: dg.DagsterRun) -> bool:
     """Tell whether a run was executed, or about to be, by a process of this host that no longer exists."""
     host, _, rest = run.tags.get(PROCESS_TAG, "").partition(":")
-    process, _, run_id = rest.partition(":")
+    process, started, run_id = [*rest.split(":"), "", ""][:3]
     if run_id != run.run_id:
         # A run has started for seconds before its process says so: killed in between, it would go on for ever.
         return run.status in _WITH_A_CODE_SERVER and _code_server_is_gone(run)
-    if host != socket.gethostname():
-        return False
+    return host == socket.gethostname() and not _is_alive(int(process), int(started))
+
+
+def _is_alive(process_id: int, started: int) -> bool:
+    """Tell whether a process of this host still runs: that one, not a later one of its number, nor what is left of it.
+
+    A killed process stays in the table of processes until its parent has asked for its exit code, which may be never.
+    """
     try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
+        process = psutil.Process(process_id)
+        if abs(process.create_time() - started) > _START_TOLERANCE_SECONDS:
+            return False
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
         return False
-    return False
+    except psutil.AccessDenied:
+        return True
 
 
 def _code_server_is_gone(run: dg.DagsterRun) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.utils import make_new_run_id
 
 from event_pipeline.assets.isolation import failures_of
 from event_pipeline.assets.pipeline import HOURLY_PIPELINE, hourly_pipeline_job, pipeline_assets
@@ -15,7 +16,7 @@ from event_pipeline.assets.silver import SILVER
 from event_pipeline.dagster_instance.concurrency import taken_pools
 from event_pipeline.dagster_instance.outcomes import FailedCheck, explanation, failed_checks_of, root_cause
 from event_pipeline.dagster_instance.resources import pipeline_resources
-from event_pipeline.dagster_instance.run_hours import range_tags
+from event_pipeline.dagster_instance.run_hours import process_tag, range_tags
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, load_gold_tables
 from event_pipeline.settings import Settings
@@ -67,6 +68,7 @@ def run_range(
         resources=pipeline_resources(settings, gold_folder, progress=progress),
     ).resolve_job_def(HOURLY_PIPELINE)
     single = hours.first.partition_key if len(hours) == 1 else None
+    run_id = make_new_run_id()
     result = job.execute_in_process(
         run_config={
             "loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "CRITICAL"}}},
@@ -77,7 +79,9 @@ def run_range(
         },
         instance=instance,
         partition_key=single,
-        tags=None if single else range_tags(hours),
+        run_id=run_id,
+        # Known from the first moment: a command may be killed before its first step says who executes the run.
+        tags=process_tag(run_id) | ({} if single else range_tags(hours)),
         raise_on_error=False,
     )
     failures = [event for event in result.all_events if event.is_step_failure]

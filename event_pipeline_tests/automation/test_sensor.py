@@ -283,6 +283,10 @@ def test_a_run_whose_process_is_gone_is_not_waited_for(watch: Watch, root: Path)
     watch.instance.add_run_tags(run.run_id, {PROCESS_TAG: gone})
 
     assert watch.asks_for() == ["2025-12-07T22 x 1"]
+    # Nor does it keep the place of a run that could go on.
+    ended = watch.instance.get_run_by_id(run.run_id)
+    assert ended
+    assert ended.status is dg.DagsterRunStatus.FAILURE
 
 
 @pytest.mark.parametrize("stage", ["committed", "registered"])

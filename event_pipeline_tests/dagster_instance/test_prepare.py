@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
@@ -14,7 +17,7 @@ import dagster as dg
 import pytest
 
 from event_pipeline.dagster_instance.prepare import DAGSTER_YAML, prepare_instance
-from event_pipeline.dagster_instance.run_hours import PROCESS_TAG
+from event_pipeline.dagster_instance.run_hours import PROCESS_TAG, close_abandoned_runs, process_tag
 from event_pipeline.definitions import build_definitions
 from event_pipeline.errors import StorageError
 from event_pipeline.settings import Settings, load_settings
@@ -55,16 +58,14 @@ def test_pools_get_the_limits_of_the_settings(settings: Settings, instance: dg.D
 def test_a_killed_command_is_recorded_as_failed_and_gives_its_pool_slot_back(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
-    host = socket.gethostname()
     job = build_definitions(settings).resolve_job_def("hourly_pipeline")
-    ids, gone = [str(uuid4()) for _ in range(3)], 2**22 + 1
+    ids = [str(uuid4()) for _ in range(3)]
+    own = process_tag(ids[1])
+    gone = {PROCESS_TAG: process_tag(ids[0])[PROCESS_TAG].replace(f":{os.getpid()}:", f":{2**22 + 1}:")}
     # The last is a retry of the first that has not said yet who executes it: it has its parent's tags.
-    processes = [f"{gone}:{ids[0]}", f"{os.getpid()}:{ids[1]}", f"{gone}:{ids[0]}"]
     killed, alive, retry = (
-        instance.create_run_for_job(
-            job, run_id=run_id, tags={PROCESS_TAG: f"{host}:{process}"}, status=dg.DagsterRunStatus.STARTED
-        )
-        for run_id, process in zip(ids, processes, strict=True)
+        instance.create_run_for_job(job, run_id=run_id, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        for run_id, tags in zip(ids, [gone, own, gone], strict=True)
     )
     for run in (killed, alive):
         instance.event_log_storage.claim_concurrency_slot("silver", run.run_id, "silver_events")
@@ -78,6 +79,34 @@ def test_a_killed_command_is_recorded_as_failed_and_gives_its_pool_slot_back(
         retry.run_id: dg.DagsterRunStatus.STARTED,
     }
     assert [slot.run_id for slot in claimed] == [alive.run_id]
+
+
+def test_a_process_of_the_same_number_that_started_later_is_another_one(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    job, run_id = build_definitions(settings).resolve_job_def("hourly_pipeline"), str(uuid4())
+    host, process, started, _ = process_tag(run_id)[PROCESS_TAG].split(":")
+    before_restart = {PROCESS_TAG: f"{host}:{process}:{int(started) - 60}:{run_id}"}
+    instance.create_run_for_job(job, run_id=run_id, tags=before_restart, status=dg.DagsterRunStatus.STARTED)
+
+    assert close_abandoned_runs(instance) == [run_id]
+
+
+def test_a_killed_process_is_gone_though_its_parent_has_not_asked_for_its_exit_code(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    job, run_id = build_definitions(settings).resolve_job_def("hourly_pipeline"), str(uuid4())
+    says_who = f"from event_pipeline.dagster_instance.run_hours import *; print(*process_tag({run_id!r}).values())"
+    with subprocess.Popen([sys.executable, "-c", f"{says_who}\ninput()"], stdout=PIPE, stdin=PIPE, text=True) as child:
+        assert child.stdout
+        assert child.stdin
+        tags = {PROCESS_TAG: child.stdout.readline().strip()}
+        instance.create_run_for_job(job, run_id=run_id, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        assert close_abandoned_runs(instance) == []
+
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # until it is over, and left as it is
+        assert close_abandoned_runs(instance) == [run_id]
 
 
 @pytest.fixture

@@ -314,7 +314,7 @@ def test_runs_of_a_backfill_publish_its_hours_beside_a_live_run_of_one_of_them(
 
         finished = status(settings, instance)
         speed = measured_speed(instance)
-        executed = [(run.run_id, run.tags[PROCESS_TAG].split(":")[1:]) for run in instance.get_runs()]
+        executed = [(run.run_id, run.tags[PROCESS_TAG].split(":")[1::2]) for run in instance.get_runs()]
         outcomes = [
             record.asset_materialization.metadata["outcome"].value
             for record in instance.fetch_materializations(dg.AssetKey("silver_events"), limit=20).records

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
+import event_pipeline
 from event_pipeline.webserver.dev import guarded
 from event_pipeline.webserver.guard import is_loopback
 from event_pipeline_tests.dev_process import dev_running, free_port
@@ -267,6 +268,8 @@ def test_dev_is_guarded_and_runs_nothing_that_lies_in_the_data_folder(
         (folder / "dagster.toml").write_text("no toml")
     (tmp_path / ".env").write_text("EVENT_PIPELINE_NO_SUCH=1")
     monkeypatch.chdir(tmp_path)
+    # From a checkout that is not installed, the pipeline itself comes from there.
+    monkeypatch.setenv("PYTHONPATH", str(Path(event_pipeline.__file__).parents[1]))
     with dev_running(root, {"EVENT_PIPELINE_WORKERS": "1"}, tmp_path / "log") as dev:
         for headers, status in (({"Origin": "https://evil.example"}, 403), ({"Host": "evil.example"}, 421)):
             connection = http.client.HTTPConnection("127.0.0.1", dev.port, timeout=30)
