@@ -17,7 +17,6 @@ import pytest
 
 from event_pipeline.engines.base import Engine, GoldRefresh
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.errors import NotPublishedError
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
@@ -34,16 +33,6 @@ def refresh(engine: Engine, table: GoldTable, *hours: Hour, force: bool = False)
     return engine.refresh_gold(table, hours, force=force, progress=lambda _: None)
 
 
-@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
-def test_a_second_refresh_reads_and_writes_nothing(engine: LocalEngine, root: Path, table: GoldTable) -> None:
-    write_object(root, HOUR, 0, [event(), purchase(second=1), event(second=2, event_type="search", search_query="x")])
-    build(engine, [HOUR])
-    again = refresh(engine, table, HOUR)
-    assert again.unchanged_hours == (HOUR,)
-    assert again.unchanged_days == (DAY,)
-    assert (again.partial_rows, again.day_rows, again.bytes_in, again.bytes_out) == ({}, {}, 0, 0)
-
-
 def test_a_refresh_makes_the_partial_of_the_new_hour_only(engine: LocalEngine, root: Path) -> None:
     for hour in (HOUR, NEXT_HOUR):
         write_object(root, hour, 0, [event(hour), purchase(hour, 1)])
@@ -53,23 +42,6 @@ def test_a_refresh_makes_the_partial_of_the_new_hour_only(engine: LocalEngine, r
     refreshed = refresh(engine, TABLES["conversion_funnel"], HOUR, NEXT_HOUR)
     assert refreshed.partial_rows == {NEXT_HOUR: 1}
     assert refreshed.day_rows == {DAY: 1}
-
-
-def test_gold_of_an_unregistered_hour_is_refused(engine: LocalEngine, root: Path) -> None:
-    write_object(root, HOUR, 0, [event()])
-    list(engine.build_silver([HOUR], progress=lambda _: None))
-    with pytest.raises(NotPublishedError, match=f"{HOUR}: gold.top_products needs silver.events"):
-        refresh(engine, TABLES["top_products"], HOUR)
-
-
-def test_hours_are_behind_until_their_gold_is_refreshed(engine: LocalEngine, root: Path) -> None:
-    table = TABLES["user_activity"]
-    write_object(root, HOUR, 0, [event()])
-    list(engine.build_silver([HOUR], progress=lambda _: None))
-    engine.register_hours([HOUR])
-    assert engine.hours_behind(table) == [HOUR]
-    refresh(engine, table, HOUR)
-    assert engine.hours_behind(table) == []
 
 
 def test_an_interrupted_refresh_leaves_its_hour_behind_and_the_next_completes_it(

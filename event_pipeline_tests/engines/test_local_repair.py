@@ -15,7 +15,7 @@ import pytest
 from event_pipeline.engines.base import LeftoverKind, PartitionChange
 from event_pipeline.engines.host import layout
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.errors import NotPublishedError, StorageError
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import HourRange
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
 
@@ -101,30 +101,11 @@ def test_entries_whose_files_are_gone_are_dropped(engine: LocalEngine, root: Pat
 
 
 @pytest.mark.usefixtures("_two_hours")
-def test_entries_that_no_commit_record_names_are_dropped(engine: LocalEngine, root: Path) -> None:
-    (root / "lake" / "commits" / "hours" / f"{HOUR.hive_path}.json").unlink()
-    changes = [change for change in engine.repair() if change.action == "dropped"]
-    assert {change.table for change in changes} == {"silver.events", "silver.quarantine", "ops.hour_ledger"}
-    assert {change.partition for change in changes} == {HOUR.hive_path}
-
-
-@pytest.mark.usefixtures("_two_hours")
 def test_an_uncommitted_run_is_never_registered(engine: LocalEngine, root: Path) -> None:
     (run,) = (root / "lake" / "runs" / "hours" / HOUR.hive_path).iterdir()
     shutil.copytree(run, run.with_name("29990101T000000Z-orphan"))
     assert actions(engine.repair()) == {"unchanged": ENTRIES_OF_TWO_HOURS}
     assert_agrees_with_oracle(engine, root)
-
-
-@pytest.mark.usefixtures("_two_hours")
-def test_a_committed_build_that_was_not_registered_is_repointed(engine: LocalEngine, root: Path) -> None:
-    write_object(root, HOUR, 5, [event(second=300)])
-    list(engine.build_silver([HOUR], progress=lambda _: None))
-    assert engine.partition_faults(HOUR)[0].startswith("silver.events: year=2025/month=12/day=07/hour=22 shows ")
-    assert rows(engine, "SELECT count(*) AS n FROM silver.events WHERE hour = '22'") == [{"n": 2}]
-    assert actions(engine.register_hours([HOUR])) == {"repointed": 3}
-    assert engine.partition_faults(HOUR) == []
-    assert rows(engine, "SELECT count(*) AS n FROM silver.events WHERE hour = '22'") == [{"n": 3}]
 
 
 @pytest.mark.usefixtures("_two_hours")
@@ -134,11 +115,6 @@ def test_repair_of_a_range_leaves_other_hours_alone(engine: LocalEngine, root: P
     assert list(engine.registered_builds()) == [HOUR]
     assert actions(engine.repair())["added"] == 1
     assert_agrees_with_oracle(engine, root)
-
-
-def test_registering_an_hour_that_was_never_built_is_refused(engine: LocalEngine) -> None:
-    with pytest.raises(NotPublishedError, match=f"{HOUR}: no build is committed"):
-        engine.register_hours([HOUR])
 
 
 @pytest.mark.usefixtures("_two_hours")

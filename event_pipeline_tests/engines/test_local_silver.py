@@ -57,17 +57,6 @@ def test_a_forced_hour_is_built_again_with_the_same_rows(engine: LocalEngine, ro
     assert rows(engine, "FROM silver.events") == before
 
 
-def test_a_late_and_a_replaced_object_rebuild_the_hour(engine: LocalEngine, root: Path) -> None:
-    write_object(root, HOUR, 0, [event()])
-    build(engine, [HOUR])
-    write_object(root, HOUR, 5, [event(second=300)])
-    (late,) = build(engine, [HOUR])
-    write_object(root, HOUR, 5, [event(second=301)])
-    (replaced,) = build(engine, [HOUR])
-    assert (late.reason, replaced.reason) == ("input changed", "input changed")
-    assert_agrees_with_oracle(engine, root)
-
-
 def test_other_event_time_limits_are_other_rules(engine: LocalEngine, root: Path, settings: Settings) -> None:
     write_object(root, HOUR, 0, [event(), event(second=-3 * 86_400)])
     build(engine, [HOUR])
@@ -75,15 +64,6 @@ def test_other_event_time_limits_are_other_rules(engine: LocalEngine, root: Path
     (rebuilt,) = build(stricter, [HOUR])
     assert rebuilt.reason == "rules changed"
     assert rebuilt.commit.account.quarantined_by_reason == {"timestamp_out_of_range": 1}
-
-
-def test_an_hour_without_objects_is_published_as_empty(engine: LocalEngine) -> None:
-    (empty,) = build(engine, [HOUR])
-    assert empty.commit.account.records == 0
-    assert rows(engine, "FROM silver.events") == []
-    ((ledger),) = rows(engine, "SELECT objects, records, silver_rows, quarantined_by_reason FROM ops.hour_ledger")
-    assert ledger == {"objects": 0, "records": 0, "silver_rows": 0, "quarantined_by_reason": []}
-    assert build(engine, [HOUR])[0].outcome is SilverOutcome.UNCHANGED
 
 
 def test_an_hour_that_lost_an_object_keeps_its_published_build(engine: LocalEngine, root: Path) -> None:
@@ -232,15 +212,6 @@ def test_a_rebuild_that_fails_leaves_the_published_hour(
             build(engine, [HOUR])
     assert rows(engine, "FROM silver.events") == before
     build(engine, [HOUR])
-    assert_agrees_with_oracle(engine, root)
-
-
-def test_committed_files_that_vanished_are_built_again(engine: LocalEngine, root: Path) -> None:
-    write_object(root, HOUR, 0, [event()])
-    (first,) = build(engine, [HOUR])
-    (root / "lake" / first.commit.files[0].path).unlink()
-    (again,) = build(engine, [HOUR])
-    assert again.reason == "committed files were gone"
     assert_agrees_with_oracle(engine, root)
 
 

@@ -11,7 +11,7 @@ import pytest
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.catalog import GlueCatalog
 from event_pipeline.engines.base import GoldRefresh
-from event_pipeline.errors import NotPublishedError, PipelineError, QueryError, StorageError, TransientError
+from event_pipeline.errors import PipelineError, QueryError, StorageError, TransientError
 from event_pipeline.rules.accounting import UnmatchedKey
 from event_pipeline.rules.hour import RAW_LAYOUT, Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_table, load_gold_tables
@@ -44,26 +44,6 @@ def two_hours(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
     silver(engine, HOUR, NEXT_HOUR)
 
 
-def test_gold_of_an_unregistered_hour_is_refused(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
-    land(aws, settings, HOUR, 0, [event()])
-    list(engine.build_silver([HOUR], progress=lambda _: None))
-    with pytest.raises(NotPublishedError, match=f"{HOUR}: gold.user_activity needs silver.events"):
-        refresh(engine, USERS, HOUR)
-
-
-def test_a_fold_that_was_overtaken_is_made_again(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
-    two_hours(aws, engine, settings)
-    slow = aws.hold_next("s3.PutObject", containing="commits/days/user_activity")
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(refresh, engine, USERS, HOUR)
-        slow.wait_until_reached()
-        refresh(AwsEngine(settings), USERS, NEXT_HOUR)
-        slow.release()
-        first.result(60)
-    assert unique_users(engine) == [2]
-    assert engine.hours_behind(USERS) == []
-
-
 def test_a_slower_registration_does_not_take_a_day_back(
     aws: EmulatedAws, engine: AwsEngine, settings: Settings
 ) -> None:
@@ -77,22 +57,6 @@ def test_a_slower_registration_does_not_take_a_day_back(
         slow.release()
         first.result(60)
     assert unique_users(engine) == [2]
-    assert engine.hours_behind(USERS) == []
-
-
-def test_hours_that_fold_one_day_at_once_do_not_lose_each_other(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings
-) -> None:
-    hours = [HOUR.plus(-offset) for offset in range(4)]
-    for number, hour in enumerate(hours):
-        land(aws, settings, hour, 0, [event(hour, 1, user_id=f"u_{number}"), purchase(hour, 2)])
-    silver(engine, *hours)
-    engine.refresh_gold(USERS, hours[:1], progress=lambda _: None)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda hour: refresh(AwsEngine(settings), USERS, hour), hours))
-    assert rows(engine, "SELECT unique_users, total_events FROM gold.user_activity") == [
-        {"unique_users": 4, "total_events": 8}
-    ]
     assert engine.hours_behind(USERS) == []
 
 
@@ -251,48 +215,6 @@ def test_a_partition_that_fails_alone_is_named(aws: EmulatedAws, engine: AwsEngi
     fault["ErrorDetail"] = {"ErrorCode": "InternalServiceException"}
     with pytest.raises(TransientError):
         catalog._raise_item_errors({"Errors": [fault]}, "BatchCreatePartition", "silver.events", "PartitionValues")
-
-
-def test_a_partition_of_a_vanished_run_is_found_dropped_and_healed(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings
-) -> None:
-    land(aws, settings, HOUR, 0, [event()])
-    (built,) = silver(engine, HOUR)
-    s3 = aws.client("s3")
-    for each in s3.list_objects_v2(Bucket=settings.lake_bucket, Prefix="runs/")["Contents"]:
-        s3.delete_object(Bucket=settings.lake_bucket, Key=each["Key"])
-    assert engine.partition_faults(HOUR) == [
-        f"silver.events: {HOUR.hive_path} has 0 rows, committed were 1",
-        f"ops.hour_ledger: {HOUR.hive_path} has 0 rows, committed were 1",
-    ]
-    changes = engine.repair()
-    assert {(change.table, change.action.value) for change in changes} == {
-        ("silver.events", "dropped"),
-        ("silver.quarantine", "dropped"),
-        ("ops.hour_ledger", "dropped"),
-    }
-    silver(engine, HOUR)
-    assert seen(engine) == 1
-    assert engine.partition_faults(HOUR) == []
-
-
-def test_a_partition_that_shows_another_run_or_a_stray_file_is_a_fault(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings
-) -> None:
-    land(aws, settings, HOUR, 0, [event()])
-    silver(engine, HOUR)
-    list(engine.build_silver([HOUR], force=True, progress=lambda _: None))
-    (fault, *_) = engine.partition_faults(HOUR)
-    assert "shows 20" in fault
-    engine.register_hours([HOUR])
-    commit = engine.hour_commit(HOUR)
-    assert commit is not None
-    (file,) = commit.files_of("silver.events")
-    stray = file.path.replace("events-0", "events-7")
-    aws.client("s3").copy_object(
-        Bucket=settings.lake_bucket, Key=stray, CopySource=f"{settings.lake_bucket}/{file.path}"
-    )
-    assert engine.partition_faults(HOUR) == [f"s3://{settings.lake_bucket}/{stray}: lies among the committed files"]
 
 
 def test_listings_of_many_pages_are_read_to_their_end(

@@ -47,26 +47,6 @@ def keeping(settings: Settings) -> Settings:
     return settings.model_copy(update={"silver_retention_days": (LATER - HOUR.end) // timedelta(days=1)})
 
 
-def test_runs_that_nobody_needs_go_after_the_grace_period(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings
-) -> None:
-    land(aws, settings, HOUR, 0, [event()])
-    build(engine, HOUR)
-    list(engine.build_silver([HOUR], force=True, progress=lambda _: None))
-    assert engine.leftovers(datetime.now(UTC)) == []
-    # The partition still shows the first build: it is needed until it is repointed.
-    assert engine.leftovers(LATER) == []
-    engine.register_hours([HOUR])
-    (leftover,) = engine.leftovers(LATER)
-    assert (leftover.kind, len(leftover.paths)) == (LeftoverKind.REPLACED, 3)
-    assert leftover.paths[0].endswith("manifest.json")
-    engine.remove(leftover)
-    engine.remove(leftover)
-    assert engine.leftovers(LATER) == []
-    assert seen(engine) == 1
-    assert engine.partition_faults(HOUR) == []
-
-
 def test_a_retired_hour_keeps_ledger_control_totals_and_gold(
     aws: EmulatedAws, keeping: Settings, tmp_path: Path
 ) -> None:

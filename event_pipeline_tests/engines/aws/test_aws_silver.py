@@ -351,24 +351,6 @@ def test_two_orchestrators_of_one_hour_publish_one_build(
     assert engine.query("SELECT count(*) AS n FROM ops.hour_ledger").to_pylist() == [{"n": 1}]
 
 
-def test_a_slower_orchestrator_does_not_overwrite_a_newer_build(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings
-) -> None:
-    land(aws, settings, HOUR, 0, [event()])
-    slow = aws.hold_next("s3.PutObject", containing=f"commits/hours/{HOUR.hive_path}", caller="client")
-    with ThreadPoolExecutor(1) as pool:
-        building = pool.submit(build, engine, HOUR)
-        slow.wait_until_reached()
-        land(aws, settings, HOUR, 5, [event(second=300)])
-        (newer,) = build(AwsEngine(settings), HOUR)
-        slow.release()
-        with pytest.raises(TransientError, match="another process published it meanwhile"):
-            building.result(60)
-    assert engine.hour_commit(HOUR) == newer.commit
-    silver(engine, HOUR)
-    assert seen(engine) == 2
-
-
 def test_hours_before_a_refused_one_are_built(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
     kept = land(aws, settings, NEXT_HOUR, 0, [event(NEXT_HOUR)])
     lost = land(aws, settings, NEXT_HOUR, 5, [event(NEXT_HOUR, 300)])
@@ -433,17 +415,3 @@ def test_a_file_that_the_manifest_does_not_name_publishes_nothing(
     with pytest.raises(StorageError, match="belong to nobody .*events-9.*nothing was published"):
         build(engine, HOUR)
     assert engine.hour_commit(HOUR) is None
-
-
-def test_a_vanished_file_is_found_and_built_again(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
-    land(aws, settings, HOUR, 0, [event()])
-    (first,) = silver(engine, HOUR)
-    (file,) = first.commit.files_of("silver.events")
-    aws.client("s3").delete_object(Bucket=settings.lake_bucket, Key=file.path)
-    with pytest.raises(StorageError, match=f"s3://{settings.lake_bucket}/{file.path}.*is gone"):
-        engine.count_rows(first.commit)
-    with pytest.raises(StorageError, match="1 committed files are gone .*event-pipeline run --from"):
-        engine.register_hours([HOUR])
-    (again,) = silver(engine, HOUR)
-    assert again.reason == "committed files were gone"
-    assert seen(engine) == 1

@@ -92,10 +92,10 @@ def test_an_hour_that_dies_before_its_commit_leaves_what_was_published(
 @everywhere
 def test_nobody_registers_an_hour_that_is_not_committed(world: World, engine: PortEngine[Any]) -> None:
     landed(world, 0)
-    with pytest.raises(NotPublishedError):
+    with pytest.raises(NotPublishedError, match=f"{HOUR}: no build is committed"):
         engine.register_hours([HOUR])
     list(engine.build_silver([HOUR], progress=silent))
-    with pytest.raises(NotPublishedError):
+    with pytest.raises(NotPublishedError, match=f"{HOUR}: gold.user_activity needs silver.events"):
         engine.refresh_gold(TABLE, [HOUR], progress=silent)
 
 
