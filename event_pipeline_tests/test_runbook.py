@@ -84,11 +84,11 @@ def test_every_alert_and_every_error_for_people_has_its_section() -> None:
     assert wanted - set(SECTIONS) == set()
 
 
-def test_every_section_says_what_it_looks_like_what_shows_and_heals_it_and_whom_to_call() -> None:
+def test_every_section_has_symptoms_a_check_a_fix_and_whom_to_call() -> None:
     for section in set(SECTIONS.values()):
-        headings = re.findall(r"^\*\*(Looks like|Shows it|Heals it|Call)\b", section.text, re.MULTILINE)
-        optional = ["Looks like", "Shows it", "Call"] if "daily_digest" in section.anchors else None
-        assert headings == (optional or ["Looks like", "Shows it", "Heals it", "Call"]), section.title
+        headings = re.findall(r"^\*\*(Symptoms|Check|Fix|Call)\b", section.text, re.MULTILINE)
+        optional = ["Symptoms", "Check", "Call"] if "daily_digest" in section.anchors else None
+        assert headings == (optional or ["Symptoms", "Check", "Fix", "Call"]), section.title
 
 
 def test_every_anchor_that_a_page_leads_to_exists() -> None:
@@ -111,7 +111,7 @@ def test_every_section_is_exercised_here_or_names_what_exercises_it() -> None:
         if any(anchor in THE_SAME_COMMANDS for anchor in section.anchors):
             exercised = all(
                 section.commands(heading) == SECTIONS["nothing-runs"].commands(heading)
-                for heading in ("Shows it", "Heals it")
+                for heading in ("Check", "Fix")
             )
         assert exercised or named or "Not exercised here" in section.text, section.title
 
@@ -382,7 +382,7 @@ def place(built: tuple[Path, Hour], root: Path, tmp_path: Path, monkeypatch: pyt
 def test_the_runbook_shows_and_heals(anchor: str, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     section, (break_it, said) = SECTIONS[anchor], FAULTS[anchor]
     break_it(place)
-    showing, healing = section.commands("Shows it"), section.commands("Heals it")
+    showing, healing = section.commands("Check"), section.commands("Fix")
     capsys.readouterr()
     ended(showing, place)
     assert said in text_of(capsys)
