@@ -66,7 +66,7 @@ def lines(settings: Settings) -> list[Line]:
     glue = glue_usd(settings, built.cost.dpu_seconds)
     writes = Decimal(built.cost.requests) / 1000 * settings.price_s3_1000_writes
     athena = built.cost.usd - glue - writes
-    looks = 86_400 // settings.sensor_interval_seconds
+    ticks = 86_400 // settings.sensor_interval_seconds
     days = math.ceil(settings.sensor_recent_hours / 24) + 1 + math.ceil(settings.sensor_sweep_hours / 24)
     retention = int(str(_default("RawRetentionDays")))
     replaced = int(str(_default("ReplacedRetentionDays")))
@@ -91,8 +91,8 @@ def lines(settings: Settings) -> list[Line]:
         ),
         Line(
             "S3 requests of the sensor",
-            f"{looks:,} looks x {days} days listed x {settings.price_s3_1000_writes} a thousand",
-            Decimal(looks * days) / 1000 * settings.price_s3_1000_writes,
+            f"{ticks:,} ticks x {days} days listed x {settings.price_s3_1000_writes} a thousand",
+            Decimal(ticks * days) / 1000 * settings.price_s3_1000_writes,
         ),
         _storage("Storage of raw", raw * retention, f"{raw / 10**9:.2f} GB a day x {retention} days"),
         _storage(
@@ -113,8 +113,8 @@ def lines(settings: Settings) -> list[Line]:
         ),
         Line(
             "Queue",
-            f"{looks:,} looks and {FILES_PER_DAY} messages x 2 x {MESSAGES_MILLION} a million",
-            Decimal(looks + FILES_PER_DAY) * 2 / 10**6 * MESSAGES_MILLION,
+            f"{ticks:,} ticks and {FILES_PER_DAY} messages x 2 x {MESSAGES_MILLION} a million",
+            Decimal(ticks + FILES_PER_DAY) * 2 / 10**6 * MESSAGES_MILLION,
         ),
     ]
 
@@ -123,7 +123,7 @@ def generator_line() -> Line:
     """Return what the generator costs a day where it is on."""
     seconds = GENERATOR_GB_SECONDS * FILES_PER_DAY
     return Line(
-        "Generator, where it is on",
+        "Generator, if it is on",
         f"{FILES_PER_DAY} x {GENERATOR_GB_SECONDS:.1f} GB-seconds x {LAMBDA_GB_SECOND}",
         seconds * LAMBDA_GB_SECOND + Decimal(FILES_PER_DAY) / 10**6 * LAMBDA_MILLION,
     )
@@ -132,7 +132,7 @@ def generator_line() -> Line:
 def host_line() -> Line:
     """Return what a small machine for Dagster's webserver and daemon costs a day."""
     return Line(
-        "Host of Dagster",
+        "Dagster host",
         f"24 hours x ({HOST_VCPU} vCPU x {VCPU_HOUR} + {HOST_GB} GB x {GB_HOUR})",
         24 * (HOST_VCPU * VCPU_HOUR + HOST_GB * GB_HOUR),
     )
