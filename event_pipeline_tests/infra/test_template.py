@@ -32,7 +32,7 @@ PLANTED = [
     # the template as a whole
     (
         "a longer template",
-        "Description: Begins the names",
+        "Description: Prefix of all names",
         f"Description: {'x' * 1_000_000}",
         checks.size_fits_a_request,
     ),
