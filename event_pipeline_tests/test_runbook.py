@@ -110,8 +110,7 @@ def test_every_section_is_exercised_here_or_names_what_exercises_it() -> None:
         exercised = any(anchor in FAULTS for anchor in section.anchors)
         if any(anchor in THE_SAME_COMMANDS for anchor in section.anchors):
             exercised = all(
-                section.commands(heading) == SECTIONS["nothing-runs"].commands(heading)
-                for heading in ("Check", "Fix")
+                section.commands(heading) == SECTIONS["nothing-runs"].commands(heading) for heading in ("Check", "Fix")
             )
         assert exercised or named or "Not exercised here" in section.text, section.title
 
