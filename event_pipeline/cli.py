@@ -1,7 +1,7 @@
-"""The command line: puts the commands together, and ends each with one message and an exit code.
+"""The command line: assembles the commands and maps their errors to exit codes.
 
-Faults that a person can act on end with one message and an exit code (`ExitCode`), never with a traceback. Dagster,
-DuckDB and pyarrow are imported by the commands that need them: the others start in a third of a second.
+Errors that a user can act on end with one message and an exit code (`ExitCode`), never with a traceback. Dagster,
+DuckDB and pyarrow are imported only by the commands that need them: the others start in a third of a second.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _CODE_OF_ERROR: tuple[tuple[type[Exception], ExitCode], ...] = (
     (StackOptionError, ExitCode.USAGE),
     (OSError, ExitCode.STORAGE),
 )
-"""Errors with a message for people; the first that fits decides. Any other exception is a fault of the program."""
+"""Errors with a message for the user; the first match decides. Any other exception is a bug."""
 
 
 app = typer.Typer(
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command (`sys.argv` when None) and end the process with its exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # What a terminal's encoding does not have is shown escaped, instead of ending the command.
+            # Characters outside the terminal's encoding are escaped instead of ending the command.
             stream.reconfigure(errors="backslashreplace")
     print_only_visible_characters()
     try:
@@ -125,7 +125,7 @@ COMMANDS = (
     housekeeping.housekeeping,
 )
 GROUPS = (backfill.commands, quarantine.commands, alerts.commands, stack.commands)
-"""Commands that come in groups; each names its own."""
+"""Command groups; each names itself."""
 
 for command in COMMANDS:
     app.command()(command)

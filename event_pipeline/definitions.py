@@ -1,4 +1,4 @@
-"""Assembles the code location that Dagster loads: assets, jobs, schedule, sensors, resources. Decides nothing."""
+"""Assembles Dagster's code location from assets, jobs, schedule, sensors and resources; contains no logic."""
 
 from __future__ import annotations
 

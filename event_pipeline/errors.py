@@ -1,28 +1,28 @@
-"""All errors that a person can act on, whatever room raises them.
+"""All errors that a user can act on, whichever room raises them.
 
 PipelineError
-├── TransientError          may work in a moment: retried with backoff
+├── TransientError          a retry may succeed: retried with backoff
 │   ├── LockTimeoutError    another process builds the same hour or day
 │   └── OvertakenError      another process published the same hour or day meanwhile
-├── RefusedError            would lose data: needs an explicit word from a person
+├── RefusedError            would lose data: needs explicit permission
 │   ├── LostObjectsError    raw objects of a published hour are lost
-│   └── DataLossRefusedError  a stack's buckets would go with what is in them
+│   └── DataLossRefusedError  a stack's buckets would be deleted with their content
 ├── BrokenLawError          records in and out of an hour do not add up: nothing is published
 ├── ExhaustedError          a process ran out of memory, or was killed, over one object or hour
 ├── StorageError            disk full, read-only, not permitted, damaged; the message names the path
 │   └── LayoutVersionError  the data folder was written by another version
 ├── NotPublishedError       a step needs what an earlier one has not published yet
-├── LimitError              more memory, time, result or room for spilling is needed than the settings allow
-├── HoursFailedError        some hours failed, each by itself; all others were worked through
-├── UnexpectedError         a fault of the program in one hour; it keeps no other hour back
+├── LimitError              the settings' limits of memory, time, result size or spill space are exceeded
+├── HoursFailedError        some hours failed, each on its own; all others were processed
+├── UnexpectedError         a bug that failed one hour without affecting others
 ├── QueryError              SQL that cannot be run; the message is the engine's own
 ├── BlockedError            a blocking check of an hour failed
-├── BackfillError           a backfill cannot be made, or changed, as asked
-├── NotBuildableError       hours cannot be built as asked
-├── DeliveryError           a channel did not take an alert
-└── StackError              CloudFormation did not do what was asked
+├── BackfillError           a backfill cannot be created or changed as requested
+├── NotBuildableError       hours cannot be built as requested
+├── DeliveryError           a channel did not accept an alert
+└── StackError              CloudFormation did not do what was requested
 
-Wrong options and values of a command, a setting or a file are `ValueError`s of the room that reads them.
+Invalid options and values of a command, a setting or a file are `ValueError`s of the room that reads them.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from event_pipeline.rules.hour import Hour, hours_text
 
 
 class PipelineError(Exception):
-    """A fault that a person can act on; the message says what, where and what to do next."""
+    """An error that a user can act on; the message says what, where and what to do next."""
 
 
 class TransientError(PipelineError):
-    """May work in a moment: retried with backoff."""
+    """A retry may succeed: retried with backoff."""
 
 
 class LockTimeoutError(TransientError):
@@ -45,7 +45,7 @@ class LockTimeoutError(TransientError):
 
 
 class RefusedError(PipelineError):
-    """The step would lose data and needs an explicit word from a person."""
+    """The step would lose data and needs explicit permission."""
 
 
 class LostObjectsError(RefusedError):
@@ -57,7 +57,7 @@ class BrokenLawError(PipelineError):
 
 
 class ExhaustedError(PipelineError):
-    """A process ran out of memory or was killed while it worked on one object or hour, also when it was tried again."""
+    """A process ran out of memory or was killed while it worked on one object or hour, even in a retry."""
 
 
 class StorageError(PipelineError):
@@ -73,15 +73,15 @@ class NotPublishedError(PipelineError):
 
 
 class LimitError(PipelineError):
-    """More memory, time, result or room for spilling is needed than the settings allow; the message names which."""
+    """A limit in the settings is exceeded: memory, time, result size or spill space; the message names it."""
 
 
 class UnexpectedError(PipelineError):
-    """A fault of the program itself while one hour was worked on; its cause is the error that was raised."""
+    """A bug in the program that failed one hour; its cause is the original error."""
 
 
 class HoursFailedError(PipelineError):
-    """Some of several hours failed, each by itself; all the others were worked through before this is raised."""
+    """Some of several hours failed, each on its own; all the others were processed before this is raised."""
 
     def __init__(self, failures: Mapping[Hour, PipelineError]) -> None:
         self.failures = dict(failures)
@@ -98,36 +98,36 @@ class OvertakenError(TransientError):
 
 
 class BlockedError(PipelineError):
-    """A blocking check failed in an hour: the steps that follow leave it out."""
+    """A blocking check failed for an hour: later steps skip it."""
 
 
 class BackfillError(PipelineError):
-    """A backfill is not known, or not in a state in which that can be done to it."""
+    """A backfill is unknown, or its state does not allow the operation."""
 
 
 class NotBuildableError(PipelineError):
-    """Hours cannot be built as asked: before the first partition, not over yet, or by a builder that is not there."""
+    """Hours cannot be built as requested: before the first partition, not over yet, or with an unavailable builder."""
 
 
 class DeliveryError(PipelineError):
-    """A channel did not take a message; it is tried again later. The message never holds the webhook's address."""
+    """A channel did not accept a message, which is retried later. The error never contains the webhook's address."""
 
     def __init__(self, message: str, retry_after_seconds: float = 0) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
-        """What the receiver asked for."""
+        """Delay requested by the receiver."""
 
 
 class StackError(PipelineError):
-    """The stack is not as it was to be; the message names the resource, the reason and the remedy."""
+    """The stack did not reach the wanted state; the message names resource, reason and remedy."""
 
 
 class DataLossRefusedError(RefusedError):
-    """What was asked for would delete data, and was not asked for twice."""
+    """The operation would delete data, and was not confirmed twice."""
 
 
 def failed_hours_text(reasons: Mapping[Hour, str]) -> str:
-    """Return one message that names every hour that failed with its reason; equal reasons are said once."""
+    """Return one message with every failed hour and its reason; equal reasons are merged."""
     hours_of: dict[str, list[Hour]] = {}
     for hour, reason in sorted(reasons.items()):
         hours_of.setdefault(reason.removeprefix(f"{hour}: "), []).append(hour)

@@ -1,7 +1,7 @@
-"""Files beside the package that it needs at run time: configuration of Dagster, the Glue script, the template.
+"""Files outside the package that it needs at run time: Dagster's configuration, the Glue script, the template.
 
-A checkout keeps them at its top level, where people look for them; a wheel carries copies inside the package
-(`tool.hatch.build.targets.wheel.force-include` in pyproject.toml). Nothing else of the package may read the checkout.
+A checkout has them at its top level; a wheel has copies inside the package
+(`tool.hatch.build.targets.wheel.force-include` in pyproject.toml). Nothing else in the package may read the checkout.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SHIPPED_FILES = (DAGSTER_YAML, WORKSPACE_YAML, GLUE_SCRIPT, TEMPLATE)
 
 
 def shipped_file(name: str) -> Path:
-    """Return where one of SHIPPED_FILES is: inside an installed package, or else in the checkout around it."""
+    """Return the path of one of SHIPPED_FILES: inside an installed package, or else in the checkout around it."""
     folder = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
     return folder / name
 
 
 def missing_files() -> list[Path]:
-    """Return the shipped files that are not there: the installation is not whole."""
+    """Return the shipped files that are missing from the installation."""
     return [path for path in map(shipped_file, SHIPPED_FILES) if not path.is_file()]

@@ -243,7 +243,7 @@ def measure_mode(mode: BuildMode, staged: list[Path], folder: Path) -> ModeMeasu
     unseen: list[datetime] = []
 
     def note(line: str) -> None:
-        if found := re.search(r"(\d+) of (\d+) objects are decoded already", line):
+        if found := re.search(r"(\d+) of (\d+) objects are already decoded", line):
             measured.decoded -= int(found[1])
 
     while now < hour.end + timedelta(minutes=settings.grace_minutes):

@@ -75,7 +75,7 @@ def test_from_nothing_to_the_answers_and_their_proof(run: Run, root: Path) -> No
     assert "2025-12-07T22 to 2025-12-08T01 (3 hours): 3 built" in first.err
     for name in GOLD:
         assert f"gold.{name}" in first.out
-    assert f"The data lies in {root}" in first.out
+    assert f"The data is in {root}" in first.out
     expected = assert_agrees_with_oracle(LocalEngine(load_settings(root=root, workers=1)), root)
     (row,) = [row for row in expected.gold["user_activity"] if str(row["event_date"]) == "2025-12-08"]
     assert "The answers of 2025-12-08" in first.out
@@ -126,7 +126,7 @@ def test_a_failing_range_does_not_stop_the_others(run: Run, root: Path, monkeypa
     in_the_way.write_text("a file where the builds of the hour must lie")
     ended = run("run")
     assert ended.code == ExitCode.NOT_HELD
-    assert re.search(rf"failed {HOUR} to .*: silver_events: {in_the_way}.*a file stands where a folder is", ended.err)
+    assert re.search(rf"failed {HOUR} to .*: silver_events: {in_the_way}.*a file exists where a folder is", ended.err)
     assert f"{HOUR.plus(1)} to {HOUR.plus(2)}" in ended.err
     assert "Traceback" not in ended.err
     assert re.search(rf" {HOUR} +not built", ended.out)
@@ -151,7 +151,7 @@ def test_an_hour_with_lost_objects_is_refused_named_and_rebuilt_on_an_explicit_w
 
     due = run("run")
     assert due.code == 0
-    assert "Left alone, because raw objects that they were built from are lost: 1 hour (2025-12-07T22)" in due.err
+    assert "Skipped, because raw objects that they were built from are lost: 1 hour (2025-12-07T22)" in due.err
     asked = run("run", "--from", "2025-12-07T22", "--to", "2025-12-07T23")
     assert asked.code == ExitCode.REFUSED
     assert "--allow-lost-objects" in asked.err
@@ -192,7 +192,7 @@ def test_an_object_of_an_hour_that_cannot_be_disturbs_no_command(run: Run, built
         assert len(ended.out.splitlines()) < 120
     alerts = run("alerts")
     assert alerts.code == ExitCode.NOT_HELD
-    assert "1 key below events/ is not read" in alerts.out
+    assert "1 key under events/ is not read" in alerts.out
     assert run("repair").code == 0
     assert run("doctor").code == 0
     assert key in run("doctor").out
@@ -252,7 +252,7 @@ def test_generate_if_empty_does_nothing_where_there_are_raw_objects(run: Run, bu
     before = sorted(path for path in (built / "raw").rglob("*"))
     ended = run("generate", "--if-empty", "--start", "2025-12-07T00")
     assert (ended.code, ended.out) == (0, "")
-    assert "holds raw objects already" in ended.err
+    assert "already holds raw objects" in ended.err
     assert sorted(path for path in (built / "raw").rglob("*")) == before
 
 
@@ -315,13 +315,13 @@ def test_a_piped_table_is_complete(run: Run, built: Path) -> None:
         (["SELECT nothing FROM silver.events"], 'column "nothing" not found'),
         (["SELECT CAST(user_id AS INTEGER) FROM silver.events"], "Could not convert string"),
         (["DROP TABLE silver.events"], "write exactly one SELECT"),
-        (["SELECT 1; SELECT 2"], "holds 2 statements"),
-        ([""], "holds 0 statements"),
+        (["SELECT 1; SELECT 2"], "has 2 statements"),
+        ([""], "has 0 statements"),
         (["SELECT * FROM read_text('/etc/hostname')"], "read_text is not allowed"),
         (["EXPLAIN ANALYZE COPY (SELECT 1) TO 'x'"], "write exactly one SELECT"),
         (["WITH x AS (COPY (SELECT 1) TO 'x') SELECT 1"], "COPY in a query could change something"),
-        (["SELECT 1 AS a, 2 AS a", "--format", "json"], "column 'a' stands twice"),
-        (["--name", "nothing"], "there are category_performance, conversion_funnel, hourly_revenue"),
+        (["SELECT 1 AS a, 2 AS a", "--format", "json"], "column 'a' is in the result twice"),
+        (["--name", "nothing"], "choose from category_performance, conversion_funnel, hourly_revenue"),
         (["--name", "user_activity", "--day", "yesterday"], "write YYYY-MM-DD"),
         (["SELECT 1", "--day", "2025-12-07"], "--day goes with --name"),
         (["SELECT 1", "--name", "user_activity"], "either one SQL statement or --name"),
@@ -359,21 +359,21 @@ def test_a_reader_that_leaves_early_gets_no_complaint(built: Path) -> None:
         (["verify", "--to", "2025-12-07T22"], "--from is missing"),
         (["status", "--from", "2025-12-07T22", "--to", "2025-12-07T22"], "is empty: the end is exclusive"),
         (["repair", "--from", "x", "--to", "y"], "'x' is not an hour"),
-        (["run", "--from", "2025-10-31T23", "--to", "2025-11-01T01"], "2025-10-31T23 lies before the first partition"),
+        (["run", "--from", "2025-10-31T23", "--to", "2025-11-01T01"], "2025-10-31T23 is before the first partition"),
         (["run", "--from", "2025-12-07T22", "--to", "2999-01-01T00"], "2998-12-31T23 is not over yet"),
         (["run", "--force"], "--force needs --from and --to"),
         (["generate"], "--start is missing"),
         (["generate", "--start", "2025-12-07"], "is not an hour"),
-        (["generate", "--start", "2025-10-01T00"], "allowed is from the first partition 2025-11-01T00"),
-        (["generate", "--start", "2999-01-01T00"], "to the present hour"),
+        (["generate", "--start", "2025-10-01T00"], "must be between the first partition 2025-11-01T00"),
+        (["generate", "--start", "2999-01-01T00"], "and the current hour"),
         (["generate", "--start", "2025-12-07T00", "--hours", "0"], "greater than or equal to 1"),
         (
             ["generate", "--start", "2025-12-07T00", "--bad-share", "2"],
-            "bad_share=2.0: allowed is a number from 0 to 1",
+            "bad_share=2.0: must be a number from 0 to 1",
         ),
         (["generate", "--start", "2025-12-07T00", "--events-per-file", "0"], "events_per_file=0"),
         (["generate", "--start", "2025-12-07T00", "--broken-objects", "13"], "broken_objects=13"),
-        (["generate", "--live", "--start", "2025-12-07T00"], "leave --start out"),
+        (["generate", "--live", "--start", "2025-12-07T00"], "omit --start"),
         (["generate", "--live", "--every", "0"], "interval_seconds=0"),
         (["generate", "--start", "2025-12-07T00", "--shape", "round"], "'round' is not one of"),
         (["nonsense"], "No such command 'nonsense'"),
@@ -438,7 +438,7 @@ def test_a_folder_that_cannot_be_written_is_named(run: Run, monkeypatch: pytest.
         assert "Traceback" not in ended.err
     doctor = run("doctor")
     assert doctor.code == ExitCode.NOT_HELD
-    assert re.search(r"fail +data folder +/proc cannot be written", doctor.out)
+    assert re.search(r"fail +data folder +/proc is not writable", doctor.out)
 
 
 def test_a_damaged_catalog_is_named_and_repair_rebuilds_it(run: Run, built: Path) -> None:
@@ -489,7 +489,7 @@ def test_what_a_wrongly_framed_object_holds_is_not_called_proven(run: Run, built
     verified = run("verify")
     assert verified.code == ExitCode.NOT_HELD
     assert f"Wrongly framed, so lost: {hour}: {hour.raw_key(hour.start)}" in verified.out
-    assert "What wrongly framed objects hold is lost" in verified.out
+    assert "The content of wrongly framed objects is lost" in verified.out
     assert "Proven" not in verified.out
     assert re.search(rf"warn +commit records .*wrongly framed objects are lost in 1 hour \({hour}\)", run("doctor").out)
 
@@ -527,7 +527,7 @@ def test_a_data_folder_that_dagster_cannot_name_is_refused_by_name(
     for arguments in (["run"], ["dev"], ["backfill", "--from", str(HOUR), "--to", str(HOUR.plus(1))]):
         ended = run(*arguments)
         assert ended.code == ExitCode.STORAGE, arguments
-        assert f"{folder / 'dagster'}: Dagster cannot keep its storage below a path that holds" in ended.err
+        assert f"{folder / 'dagster'}: Dagster cannot keep its storage under a path with" in ended.err
         assert "set EVENT_PIPELINE_ROOT to another one" in ended.err
     assert not list(tmp_path.rglob("*.db"))
     assert re.search(r"fail +Dagster", run("doctor").out)
@@ -610,7 +610,7 @@ def test_repair_drops_what_no_commit_record_names(run: Run, built: Path) -> None
     Layout(built).hour_commit(HOUR).unlink()
     ended = run("repair", "--from", "2025-12-07T22", "--to", "2025-12-07T23")
     assert ended.code == 0
-    assert re.search(r"silver\.events .*hour=22 .*dropped .*no commit record names it", ended.out)
+    assert re.search(r"silver\.events .*hour=22 .*dropped .*not in any commit record", ended.out)
     assert run("query", "SELECT count(*) AS n FROM silver.events", "--format", "csv").out == "n\r\n3\r\n"
 
 

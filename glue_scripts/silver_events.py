@@ -1,22 +1,22 @@
-"""The Glue job: builds Silver of the landing hours that a plan names, each raw object one Spark task.
+"""The Glue job: builds Silver of the landing hours in a plan, with one Spark task per raw object.
 
-It holds no rule of its own. Every record is judged by `event_pipeline.rules.validation` and every file written by
-`event_pipeline.rules.silver_files`, as in the embedded engine; Spark spreads the work and shuffles what may be a
-duplicate. Raw objects are read once. What a task accepts waits below `<target>scratch/` until all objects of its
-hour are known, so the driver holds counts, never rows. Of an hour that is not over it waits below the prefix that the
-plan names, for the hour's next builds: an object that lies there whole is not read again.
+It has no rules of its own. Every record is judged by `event_pipeline.rules.validation` and every file written by
+`event_pipeline.rules.silver_files`, as in the embedded engine; Spark distributes the work and shuffles possible
+duplicates. Raw objects are read once. Accepted rows stay under `<target>scratch/` until all objects of the hour are
+known, so the driver holds counts, never rows. For an open hour they stay under the prefix given in the plan, for the
+hour's next builds: an object that is there completely is not read again.
 
     --plan s3://bucket/key    what to build: time limits, raw bucket; per hour its objects, run id and target
-    --token text              names the run for whoever started it; must be the plan's own
-    --region name             where boto3 finds none (optional)
-    --dagster-pipes-context, --dagster-pipes-messages    progress to Dagster, if its `dagster_pipes` is at hand
+    --token text              identifies the run for its orchestrator; must equal the plan's token
+    --region name             if boto3 does not find one (optional)
+    --dagster-pipes-context, --dagster-pipes-messages    progress to Dagster, if its `dagster_pipes` is installed
 
-Left for each hour: Parquet files below `<target>events/` and `<target>quarantine/`, and last of all
-`<target>manifest.json`, a commit record (engines/commit.py) that publishes nothing yet. An hour whose manifest
-stands is not built again. Hours do not wait for one another: one that fails leaves the others built, says why in
+Output for each hour: Parquet files under `<target>events/` and `<target>quarantine/`, and finally
+`<target>manifest.json`, a commit record (engines/commit.py) that publishes nothing yet. An hour with a manifest is not
+built again. Hours are independent: one that fails does not affect the others, its reason is in
 `<target>failure.txt`, and the job fails at its end with a last line that names hour and object.
 
-All bytes go through boto3 as they are stored, so it runs under Glue and under plain pyspark alike.
+All stored bytes go through boto3, so it runs under Glue as well as under plain pyspark.
 """
 
 from __future__ import annotations
@@ -76,19 +76,19 @@ from event_pipeline.rules.validation import day_totals, judge_stored_object, sil
 
 PLAN_FORMAT = 4
 DECODED_FORMAT = 2
-"""Of what is kept of an open hour's objects: the report, and events and quarantine as Arrow streams."""
+"""Format of the decoded objects of open hours: the report, and events and quarantine as Arrow streams."""
 REPORT = "report.json"
-"""Written last, so an object is decoded when this is there and the streams are those it names."""
+"""Written last: an object is decoded if this exists and the streams match it."""
 READ_ATTEMPTS = 3
 SCRATCH_BYTES_PER_FILE_BYTE = 3
 """Accepted events take 28.7 bytes in a scratch object and 9.9 in the Silver file (300,000 generated events)."""
 SHUFFLED_ROWS = 1 << 19
-"""Rows that one partition of the shuffle compares: about 50 MB."""
+"""Rows compared per partition of the shuffle: about 50 MB."""
 SHUFFLED_BYTES = 64 << 20
 BATCH_ROWS = 1 << 17
 COPY_BYTES = 1 << 20
 LEAST_PYARROW = 21
-"""The first with `pyarrow.arange`, which the rules need; a Glue image may come with an older one."""
+"""The first version with `pyarrow.arange`, which the rules need; a Glue image may have an older one."""
 PIPES_SECONDS = 3
 LISTED_FAILURES = 5
 
@@ -97,21 +97,21 @@ REMEDIES = {
     "403": ": let the job's role read it (s3:GetObject, and kms:Decrypt where it is encrypted)",
     "InvalidObjectState": ": its storage class is an archive: restore it (aws s3api restore-object) and run again",
 }
-"""What a person does about a raw object that S3 does not give, by the code of its answer."""
+"""What to do about a raw object that S3 refuses to return, by error code."""
 
 Judged = tuple[ObjectAccount, InstantOrder | None, int, int]
-"""One raw object: its account, how its events lie in time, bytes of its two scratch objects (0: none)."""
+"""One raw object: its account, the time order of its events, bytes of its two scratch objects (0: none)."""
 Written = tuple[DataFile | None, dict[int, tuple[int, int]], dict[str, DayTotals]]
-"""One file: what lies where (None: no row was left), object number -> (rows, duplicates), totals by event day."""
+"""One file: its entry (None: no rows left), object number -> (rows, duplicates), totals by event day."""
 
 
 class SilverJobError(Exception):
-    """The job, or one hour of it, cannot be built; the message says which hour and object, in one line."""
+    """The job, or one hour of it, cannot be built; the one-line message names hour and object."""
 
 
 @dataclass(frozen=True)
 class PlannedObject:
-    """One raw object as the plan lists it."""
+    """One raw object in the plan."""
 
     key: str
     etag: str
@@ -120,7 +120,7 @@ class PlannedObject:
 
 @dataclass(frozen=True)
 class PlannedHour:
-    """One landing hour to build, and all that a task needs to know of it."""
+    """One landing hour to build, with everything that a task needs to know."""
 
     hour: Hour
     build_id: str
@@ -128,26 +128,26 @@ class PlannedHour:
     raw_bucket: str
     lake_bucket: str
     prefix: str
-    """Of the target inside the lake bucket; ends with a slash."""
+    """Prefix of the target in the lake bucket; ends with a slash."""
     region: str | None
     objects: tuple[PlannedObject, ...]
-    """Sorted by key: of equal records the first by object and line stays."""
+    """Sorted by key: among equal records, the first by object and line is kept."""
     open_at: datetime | None = None
-    """An instant at which the hour was not over yet, which its manifest bears; None for an hour that is over."""
+    """A time at which the hour was not over yet, for its manifest; None for an hour that is over."""
     decoded: str | None = None
-    """Prefix inside the lake bucket that keeps what is decoded for later builds, with a slash; None keeps nothing."""
+    """Prefix in the lake bucket for decoded objects of later builds, with a trailing slash; None: none are kept."""
     raw_prefix: str = ""
-    """Before the objects' keys in the raw bucket; ends with a slash where there is one."""
+    """Prefix of the objects' keys in the raw bucket; empty or with a trailing slash."""
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the planned input."""
+        """Return the digest of the planned input."""
         return fingerprint((each.key, each.etag, each.size) for each in self.objects)
 
 
 @dataclass(frozen=True)
 class FileGroup:
-    """One Parquet file to write: the table, its name below the target and the numbers of the objects it holds."""
+    """One Parquet file to write: the table, its name under the target and the numbers of its objects."""
 
     table: str
     name: str
@@ -158,28 +158,28 @@ class FileGroup:
 
 
 def s3_client(region: str | None) -> Any:
-    """Return an S3 client that repeats what fails in passing."""
+    """Return an S3 client that retries transient errors."""
     return boto3.client("s3", region_name=region, config=Config(retries={"mode": "standard", "max_attempts": 5}))
 
 
 def scratch_key(planned: PlannedHour, kind: str, number: int) -> str:
-    """Return where the rows of one object wait; `kind` is `events` or `quarantine`."""
+    """Return the key of the scratch object with one object's rows; `kind` is `events` or `quarantine`."""
     if planned.decoded:
         return f"{decoded_prefix(planned, number)}{kind}.arrow"
     return f"{planned.prefix}scratch/{kind}-{number}.arrow"
 
 
 def decoded_prefix(planned: PlannedHour, number: int) -> str:
-    """Return below which prefix all lies that is kept of one object of an open hour."""
+    """Return the prefix of everything that is kept for one object of an open hour."""
     listed = planned.objects[number]
     name = decoded_name(planned.hour, planned.limits.rules_version, listed.key, listed.etag, listed.size)
     return f"{planned.decoded}{name}/"
 
 
 def judge_object(planned: PlannedHour, number: int, progress: Accumulator[list[Any]]) -> Judged | str:
-    """Validate one raw object of the hour and leave its rows in scratch objects; a text says why it failed.
+    """Validate one raw object of the hour and write its rows to scratch objects; return a text if it failed.
 
-    What an earlier build of an open hour left is taken as it is.
+    Reuses the results of an earlier build of an open hour.
     """
     listed = planned.objects[number]
     place = f"s3://{planned.raw_bucket}/{planned.raw_prefix}{listed.key}"
@@ -190,7 +190,7 @@ def judge_object(planned: PlannedHour, number: int, progress: Accumulator[list[A
         except (ClientError, BotoCoreError) as error:
             return f"s3://{planned.lake_bucket}/{decoded_prefix(planned, number)}: {error}"
         if judged:
-            progress.add([(str(planned.hour), listed.key, f"{found_in(judged[0])}, decoded before")])
+            progress.add([(str(planned.hour), listed.key, f"{found_in(judged[0])}, already decoded")])
             return judged
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -209,27 +209,27 @@ def judge_object(planned: PlannedHour, number: int, progress: Accumulator[list[A
             if planned.decoded:
                 keep_decoded(s3, planned, number, account, rows.order, streams)
         except (ClientError, BotoCoreError, OSError) as error:
-            return f"{place}: its rows cannot be kept below s3://{planned.lake_bucket}/{planned.prefix}: {error}"
+            return f"{place}: its rows cannot be written under s3://{planned.lake_bucket}/{planned.prefix}: {error}"
     progress.add([(str(planned.hour), listed.key, found_in(account))])
     return account, rows.order, streams["events"][0], streams["quarantine"][0]
 
 
 def why_unreadable(error: ClientError | BotoCoreError) -> str:
-    """Say why a raw object cannot be read, and what makes it readable."""
+    """Return why a raw object cannot be read, and the remedy."""
     code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
     return f"{error}{REMEDIES.get(code, '')}"
 
 
 def found_in(account: ObjectAccount) -> str:
-    """Say for people what one raw object held."""
+    """Return as readable text what one raw object contained."""
     return account.unreadable or f"{account.records:,} records"
 
 
 def find_decoded(s3: Any, planned: PlannedHour, number: int) -> Judged | None:
-    """Return what an earlier build of an open hour found in an object; None when not all of it is there as it was.
+    """Return the result of an earlier build of an open hour for an object; None if it is incomplete or changed.
 
     Raises:
-        ClientError, BotoCoreError: it cannot be asked for.
+        ClientError, BotoCoreError: S3 cannot be queried.
     """
     listed = planned.objects[number]
     report = f"{decoded_prefix(planned, number)}{REPORT}"
@@ -264,7 +264,7 @@ def keep_decoded(
     order: InstantOrder | None,
     streams: Mapping[str, tuple[int, str]],
 ) -> None:
-    """Note that an object is decoded, once its streams are written; they are noted as `put_table` returned them."""
+    """Record that an object is decoded, after its streams were written, with their sizes and ETags."""
     report = {
         "format": DECODED_FORMAT,
         "account": asdict(account),
@@ -276,7 +276,7 @@ def keep_decoded(
 
 
 class ScratchStreams:
-    """Takes the rows of one object as they are judged, in files of the task: never all of them in memory."""
+    """Writes the rows of one object to local files of the task as they are judged, never holding all in memory."""
 
     def __init__(self, folder: Path) -> None:
         self.order: InstantOrder | None = None
@@ -297,7 +297,7 @@ class ScratchStreams:
         self.quarantine = self._write("quarantine", records)
 
     def close(self, *, keep: bool) -> None:
-        """Finish the files; nothing is kept of an object that is not read whole."""
+        """Finish the files, or discard them if the object was not read completely."""
         self._open.close()
         if not keep:
             self.order = self.events = self.quarantine = None
@@ -315,13 +315,13 @@ class ScratchStreams:
 def read_object(
     s3: Any, planned: PlannedHour, listed: PlannedObject, folder: Path
 ) -> tuple[ObjectAccount, ScratchStreams]:
-    """Validate the stored bytes of a raw object as they arrive; its rows are left in files of a folder.
+    """Validate the streamed bytes of a raw object and write its rows to files in a folder.
 
-    A connection that breaks is an error of botocore and the object is read again from its start: it never counts
-    as a truncated object.
+    A lost connection is a botocore error and the object is read again from its start: it never counts as a truncated
+    object.
 
     Raises:
-        SilverJobError: the object is no longer what was listed.
+        SilverJobError: the object has changed since it was listed.
         ClientError, BotoCoreError: it cannot be read.
     """
     for attempt in range(1, READ_ATTEMPTS + 1):
@@ -355,7 +355,7 @@ def read_object(
 
 
 def put_stream(s3: Any, bucket: str, key: str, path: Path | None) -> tuple[int, str]:
-    """Write rows to a scratch object and return its bytes and ETag; no rows, no object, 0 and nothing."""
+    """Write rows to a scratch object and return its size and ETag; without rows there is no object: 0 and ''."""
     if path is None:
         return 0, ""
     with path.open("rb") as file:
@@ -364,7 +364,7 @@ def put_stream(s3: Any, bucket: str, key: str, path: Path | None) -> tuple[int, 
 
 
 def get_batches(s3: Any, bucket: str, key: str) -> Iterator[pa.RecordBatch]:
-    """Read the rows of a scratch object batch by batch, from a file that is gone by the end.
+    """Read the rows of a scratch object batch by batch, from a temporary file.
 
     Raises:
         SilverJobError: it is gone.
@@ -377,7 +377,7 @@ def get_batches(s3: Any, bucket: str, key: str) -> Iterator[pa.RecordBatch]:
 
 
 def fetch(s3: Any, bucket: str, key: str, file: IO[bytes]) -> None:
-    """Copy a scratch object to a file; raises as `get_batches` does."""
+    """Copy a scratch object to a file; raises like `get_batches`."""
     for attempt in range(1, READ_ATTEMPTS + 1):
         try:
             file.seek(0)
@@ -388,7 +388,7 @@ def fetch(s3: Any, bucket: str, key: str, file: IO[bytes]) -> None:
             if error.response["Error"]["Code"] not in ("NoSuchKey", "404"):
                 raise
             raise SilverJobError(
-                f"s3://{bucket}/{key} was replaced or removed while it was read: the hour was built whole meanwhile"
+                f"s3://{bucket}/{key} was replaced or removed while it was read: the complete hour was built meanwhile"
             ) from None
         except BotoCoreError:
             if attempt == READ_ATTEMPTS:
@@ -398,9 +398,9 @@ def fetch(s3: Any, bucket: str, key: str, file: IO[bytes]) -> None:
 
 
 def spread(planned: PlannedHour, number: int, partitions: int) -> Iterator[tuple[int, tuple[int, pa.Table]]]:
-    """Deal the events of one object to partitions so that equal events meet in one.
+    """Distribute the events of one object over partitions so that equal events end up in the same one.
 
-    By instant and user: all events of an object may bear one instant. `partitions` is a power of two.
+    By instant and user, because all events of an object may have the same instant. `partitions` is a power of two.
     """
     batches = get_batches(s3_client(planned.region), planned.lake_bucket, scratch_key(planned, "events", number))
     for events in gathered(batches, SHUFFLED_ROWS, SHUFFLED_BYTES):
@@ -413,7 +413,7 @@ def spread(planned: PlannedHour, number: int, partitions: int) -> Iterator[tuple
 
 
 def repeated_lines(pieces: Iterable[tuple[int, pa.Table]]) -> Iterator[tuple[int, pa.Array]]:
-    """Compare what met in one partition: yields object numbers with the lines that equal an earlier record."""
+    """Compare the events of one partition; yield object numbers with the lines that repeat an earlier record."""
     ordered = sorted(pieces, key=lambda piece: (piece[0], piece[1].column("line_number")[0].as_py()))
     numbers = pa.concat_arrays([pa.repeat(number, events.num_rows) for number, events in ordered])
     together = pa.concat_tables([events for _, events in ordered])
@@ -424,7 +424,7 @@ def repeated_lines(pieces: Iterable[tuple[int, pa.Table]]) -> Iterator[tuple[int
 
 
 def write_file(planned: PlannedHour, group: FileGroup, repeated: Mapping[int, Sequence[pa.Array]]) -> Written | str:
-    """Write one Parquet file from scratch objects; a text says why it failed.
+    """Write one Parquet file from scratch objects; return a text if it failed.
 
     `repeated` maps object numbers to the lines that are left out as duplicates.
     """
@@ -455,7 +455,7 @@ def write_file(planned: PlannedHour, group: FileGroup, repeated: Mapping[int, Se
 def write_events(
     s3: Any, planned: PlannedHour, group: FileGroup, repeated: Mapping[int, Sequence[pa.Array]], path: Path
 ) -> tuple[int, dict[int, tuple[int, int]], dict[str, DayTotals]]:
-    """Write the Silver rows of a group of objects; some batches of one object are in memory at a time."""
+    """Write the Silver rows of a group of objects, holding only some batches of one object in memory."""
     counts: dict[int, tuple[int, int]] = {}
     days: dict[str, DayTotals] = {}
     with EventsFile(str(path)) as file:
@@ -474,14 +474,14 @@ def write_events(
 
 
 class ListParam(AccumulatorParam[list[Any]]):
-    """Gathers what finished tasks say, while others still work."""
+    """Collects the messages of finished tasks while others still run."""
 
     def zero(self, value: list[Any]) -> list[Any]:
-        """Return where every task starts."""
+        """Return the initial value of every task."""
         return []
 
     def addInPlace(self, value1: list[Any], value2: list[Any]) -> list[Any]:  # noqa: N802 - Spark's name
-        """Append what a task said."""
+        """Append a task's messages."""
         value1.extend(value2)
         return value1
 
@@ -490,7 +490,7 @@ class ListParam(AccumulatorParam[list[Any]]):
 
 
 class HourBuilder:
-    """Builds planned hours, each by Spark jobs of its own; safe to use from several threads."""
+    """Builds planned hours, each with its own Spark jobs; thread-safe."""
 
     def __init__(self, context: SparkContext, progress: Accumulator[list[Any]], s3: Any) -> None:
         self._context = context
@@ -498,10 +498,10 @@ class HourBuilder:
         self._s3 = s3
 
     def build(self, planned: PlannedHour) -> tuple[HourCommit, bool]:
-        """Build one hour up to its manifest; False with the manifest of an earlier attempt that got so far.
+        """Build one hour up to its manifest; return False with the manifest of an earlier attempt that completed.
 
         Raises:
-            SilverJobError: it cannot be built; nothing names the files that may lie in the target.
+            SilverJobError: the hour cannot be built; files left in the target are in no manifest.
         """
         try:
             if before := self._manifest(planned):
@@ -516,7 +516,7 @@ class HourBuilder:
         return commit, True
 
     def _manifest(self, planned: PlannedHour) -> HourCommit | None:
-        """Return the manifest that stands in the target.
+        """Return the manifest in the target, if there is one.
 
         Raises:
             SilverJobError: it is of another build, or damaged.
@@ -579,7 +579,7 @@ class HourBuilder:
     def _written_without_duplicates(
         self, planned: PlannedHour, groups: Sequence[FileGroup], doubtful: Sequence[int], rows: int
     ) -> list[Written | str]:
-        """Shuffle what may be equal together, then the repeated lines to the file that would hold them."""
+        """Shuffle possible duplicates together, then the repeated lines to the files that contain them."""
         partitions = 1 << max(0, math.ceil(math.log2(max(1, rows) / SHUFFLED_ROWS)))
         file_of = {
             number: position
@@ -607,9 +607,9 @@ class HourBuilder:
         return repeated.union(every_file).groupByKey(len(groups), int).map(write).collect()
 
     def _finish(self, planned: PlannedHour, commit: HourCommit) -> None:
-        """Remove everything below the target that the manifest does not name, then put the manifest.
+        """Remove everything under the target that is not in the manifest, then write the manifest.
 
-        A table's partition shows every file below its location, so the rest of an attempt that died must go.
+        A partition shows every file under its location, so the files of an attempt that died must be removed.
         """
         named = {file.path for file in commit.files}
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=planned.lake_bucket, Prefix=planned.prefix)
@@ -632,10 +632,10 @@ class HourBuilder:
 
 
 def told(results: Sequence[Any]) -> list[Any]:
-    """Return what tasks gave back.
+    """Return the results of tasks.
 
     Raises:
-        SilverJobError: with what the first failed task said, and how many others failed.
+        SilverJobError: a task failed; the message is that of the first one, with the number of others.
     """
     failures = [each for each in results if isinstance(each, str)]
     if failures:
@@ -645,7 +645,7 @@ def told(results: Sequence[Any]) -> list[Any]:
 
 
 def file_groups(judged: Sequence[Judged]) -> list[FileGroup]:
-    """Divide an hour's objects into files of about FILE_BYTES, neighbours together, never more than objects."""
+    """Divide an hour's objects into files of about FILE_BYTES, keeping neighbours together, at most one per object."""
     groups = []
     for table, kind, size_at in ((SILVER_EVENTS, "events", 2), (SILVER_QUARANTINE, "quarantine", 3)):
         sizes: list[int] = [each[size_at] for each in judged]  # type: ignore[misc]
@@ -658,32 +658,32 @@ def file_groups(judged: Sequence[Judged]) -> list[FileGroup]:
 
 
 def spark_reason(error: Exception) -> str:
-    """Return one line of an error; of a failed Spark task the Python exception that stands in its report."""
+    """Return one line of an error; for a failed Spark task, the Python exception in its report."""
     raised = re.findall(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit)\b: .+", str(error), re.MULTILINE)
     python = [line for line in raised if not line.startswith(("org.apache.", "py4j.", "java."))]
     return python[-1] if python else " ".join(f"{type(error).__name__}: {error}".split())[:500]
 
 
 class Report:
-    """Says how the job goes: a line on stdout and, where Dagster listens, a log line and a message per hour."""
+    """Reports progress: a line on stdout and, if Dagster listens, a log line and a message per hour."""
 
     def __init__(self, pipes: Any = None) -> None:
         self._pipes = pipes
         self._objects_done: dict[str, int] = {}
 
     def line(self, text: str) -> None:
-        """Say one line."""
+        """Report one line."""
         print(text, flush=True)
         if self._pipes:
             self._pipes.log.info(text)
 
     def object_done(self, hour: str, key: str, found: str, objects: int) -> None:
-        """Say that one raw object was validated."""
+        """Report that one raw object was validated."""
         self._objects_done[hour] = done = self._objects_done.get(hour, 0) + 1
         self.line(f"{hour}: object {done} of {objects}: {key}: {found}")
 
     def hour_done(self, commit: HourCommit, built: bool, seconds: float) -> None:
-        """Say that the manifest of an hour stands, and what is in it."""
+        """Report that an hour has its manifest, and what is in it."""
         account = commit.account
         numbers = {
             "objects": len(account.objects),
@@ -694,7 +694,7 @@ class Report:
             "quarantined": account.quarantined,
             "duplicates": account.duplicates,
         }
-        how = f"built in {seconds:.1f} s" if built else "was built before, its manifest stands"
+        how = f"built in {seconds:.1f} s" if built else "was already built, its manifest exists"
         counts = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in numbers.items())
         self.line(f"{commit.hour}: {how}: {counts}, {len(commit.files)} files")
         if self._pipes:
@@ -704,7 +704,7 @@ class Report:
 
 @contextmanager
 def open_report(s3: Any) -> Iterator[Report]:
-    """Give what progress is reported to: through Dagster Pipes when it was asked for and can be had."""
+    """Yield the progress report, through Dagster Pipes if requested and available."""
     pipes = open_pipes(s3)
     if pipes is None:
         yield Report()
@@ -714,9 +714,9 @@ def open_report(s3: Any) -> Iterator[Report]:
 
 
 def open_pipes(s3: Any) -> Any:
-    """Open Dagster Pipes over S3; None, and a line that says why, when it was asked for and cannot be had.
+    """Open Dagster Pipes over S3; None if not requested, or, after printing why, not available.
 
-    Progress is worth nothing compared with the hours: an orchestrator that is gone must not fail them.
+    Progress is not essential: an orchestrator that is gone must not fail the hours.
     """
     by_arguments = "--dagster-pipes-context" in sys.argv
     if not by_arguments and "DAGSTER_PIPES_CONTEXT" not in os.environ:
@@ -742,7 +742,7 @@ def split_uri(uri: str) -> tuple[str, str]:
     """Split `s3://bucket/key`.
 
     Raises:
-        SilverJobError: it has another form.
+        SilverJobError: the text has another form.
     """
     parts = urlsplit(uri)
     if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
@@ -780,7 +780,7 @@ def read_plan(s3: Any, uri: str, token: str, region: str | None) -> list[Planned
 
 
 def planned_hour(fields: dict[str, Any], limits: Limits, raw_bucket: str, region: str | None) -> PlannedHour:
-    """Read one hour of a plan."""
+    """Parse one hour of a plan."""
     lake_bucket, prefix = split_uri(fields["target"])
     objects = [PlannedObject(each["key"], each["etag"], each["size"]) for each in fields["objects"]]
     return PlannedHour(
@@ -798,7 +798,7 @@ def planned_hour(fields: dict[str, Any], limits: Limits, raw_bucket: str, region
 
 
 def build_hours(context: SparkContext, s3: Any, hours: Sequence[PlannedHour], report: Report) -> list[str]:
-    """Build hours side by side, enough of them to keep every executor busy; return what failed, a line an hour."""
+    """Build hours concurrently, enough of them to keep every executor busy; return one line per failed hour."""
     progress: Accumulator[list[Any]] = context.accumulator([], ListParam())
     builder = HourBuilder(context, progress, s3)
     objects = {str(each.hour): len(each.objects) for each in hours}
@@ -833,7 +833,7 @@ def build_hours(context: SparkContext, s3: Any, hours: Sequence[PlannedHour], re
 
 
 def note_failure(s3: Any, planned: PlannedHour, reason: str, report: Report) -> None:
-    """Leave why an hour was not built where its manifest would be: the job's own last line has room for a few hours."""
+    """Write why an hour failed next to where its manifest would be; the job's own last line has space for few hours."""
     key = f"{planned.prefix}failure.txt"
     try:
         s3.put_object(Bucket=planned.lake_bucket, Key=key, Body=reason.encode())
@@ -848,15 +848,15 @@ def main() -> None:
         SilverJobError: pyarrow is too old, the plan cannot be read, or at least one hour could not be built. Glue
             shows the message as the error of the run.
     """
-    parser = argparse.ArgumentParser(description="Builds Silver of the landing hours that a plan names.")
+    parser = argparse.ArgumentParser(description="Builds Silver of the landing hours in a plan.")
     parser.add_argument("--plan", required=True)
     parser.add_argument("--token", required=True)
     parser.add_argument("--region")
     arguments, _ = parser.parse_known_args()  # Glue adds arguments of its own
     if int(pa.__version__.split(".")[0]) < LEAST_PYARROW:
         raise SilverJobError(
-            f"pyarrow {pa.__version__} is too old, {LEAST_PYARROW} is the least: "
-            "ship its wheel by --additional-python-modules"
+            f"pyarrow {pa.__version__} is too old, {LEAST_PYARROW} is the minimum: "
+            "ship its wheel with --additional-python-modules"
         )
     s3 = s3_client(arguments.region)
     hours = read_plan(s3, arguments.plan, arguments.token, arguments.region)
@@ -865,7 +865,7 @@ def main() -> None:
         spark = (
             SparkSession.builder.appName(f"silver_events {arguments.token}")
             .config("spark.sql.session.timeZone", "UTC")
-            .config("spark.ui.showConsoleProgress", "false")  # or it runs into the job's own lines
+            .config("spark.ui.showConsoleProgress", "false")  # it would mix with the job's own lines
             .getOrCreate()
         )
         report.line(f"Python {platform.python_version()}, pyarrow {pa.__version__}, Spark {spark.version}")

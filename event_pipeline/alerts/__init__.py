@@ -1,4 +1,4 @@
-"""Alerts: facts of the engine and of Dagster's runs, pure conditions over them, what was raised before, the channels.
+"""Alerts: facts from the engine and Dagster's runs, pure conditions over them, the state of alerts, the channels.
 
-Not here: when to look (`automation/alert_sensor.py`), and tables of alerts (`reporting/`).
+Not here: when to evaluate (`automation/alert_sensor.py`), and tables of alerts (`reporting/`).
 """

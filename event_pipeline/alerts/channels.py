@@ -1,4 +1,4 @@
-"""Where messages go: the log, a webhook, an SNS topic. Each takes a message or says why it did not."""
+"""Where messages go: the log, a webhook, an SNS topic. Each accepts a message or raises why it did not."""
 
 from __future__ import annotations
 
@@ -25,53 +25,53 @@ from event_pipeline.settings import Settings
 
 _LEVELS = {Severity.CRITICAL: logging.ERROR, Severity.WARNING: logging.WARNING, Severity.INFO: logging.INFO}
 _ANSWER_BYTES = 4_096
-"""Of a refusal, what is read."""
+"""Bytes read of a refusal."""
 _ANSWER_CHARACTERS = 200
-"""Of it, what is quoted."""
+"""Characters quoted from a refusal."""
 _SHORTEST_SECRET = 6
-"""A part of an address as short as `api` says nothing about the others, and occurs in any answer."""
+"""A part of an address as short as `api` reveals nothing about the others, and occurs in any answer."""
 
 
 class Channel(Protocol):
-    """One way to people."""
+    """A destination for messages."""
 
     @property
     def name(self) -> str:
-        """What the state knows it by."""
+        """The channel's name in the state."""
 
     def send(self, message: Message) -> None:
-        """Hand over one message and see it acknowledged.
+        """Deliver a message and wait for its acknowledgement.
 
         Raises:
-            PipelineError: it was not.
+            PipelineError: it was not acknowledged.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class LogChannel:
-    """A log: of the sensor's tick in Dagster, or of the command line."""
+    """A log: the sensor tick's in Dagster, or the command line's."""
 
     log: logging.Logger
     name: str = "log"
 
     def send(self, message: Message) -> None:
-        """Write it at the level of its severity."""
+        """Log the message at the level of its severity."""
         self.log.log(_LEVELS[message.severity], as_text(message))
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookChannel:
-    """An address that takes JSON by POST, as Slack's incoming webhooks do. Redirects and proxies are not followed."""
+    """An address that accepts JSON by POST, as Slack's incoming webhooks do. Redirects and proxies are not followed."""
 
     address: SplitResult = field(repr=False)
     timeout_seconds: float
     name: str = "webhook"
 
     def send(self, message: Message) -> None:
-        """Post it; any 2xx acknowledges it. The header `Idempotency-Key` holds the message's id.
+        """Post the message; any 2xx acknowledges it. The header `Idempotency-Key` is the message's id.
 
         Raises:
-            DeliveryError: another status, no connection, or no whole answer within the timeout.
+            DeliveryError: another status, no connection, or no complete answer within the timeout.
         """
         body = json.dumps(as_slack(message)).encode()
         headers = {"Content-Type": "application/json; charset=utf-8", "Idempotency-Key": message.message_id}
@@ -81,18 +81,18 @@ class WebhookChannel:
             connection.connect()
             with _ended_after(connection.sock, self.timeout_seconds):
                 connection.request("POST", target, body, headers)
-                # Closed by itself: what is not read of it would keep the connection open.
+                # Close the response explicitly: an unread rest would keep the connection open.
                 with closing(connection.getresponse()) as answer:
                     said = answer.read(_ANSWER_BYTES)
         except (OSError, http.client.HTTPException, UnicodeError) as error:
-            # Their texts may hold the address, which is a secret; the class says enough.
+            # Exception texts may contain the address, which is a secret; the class is enough.
             raise DeliveryError(
                 f"the webhook did not answer within {self.timeout_seconds:g} s ({type(error).__name__})"
             ) from None
         finally:
             connection.close()
         if not 200 <= answer.status < 300:
-            # Whoever answers may quote what it was asked: the address, which is a secret.
+            # The answer may quote the requested address, which is a secret.
             text = self._without_secret(" ".join(said.decode("utf-8", "replace").split()), len(said) == _ANSWER_BYTES)
             reason = self._without_secret(answer.reason)
             raise DeliveryError(
@@ -101,10 +101,10 @@ class WebhookChannel:
             )
 
     def _without_secret(self, text: str, cut: bool = False) -> str:
-        """Return a text of the receiver without any part of the address but its host; `cut` says that more followed."""
+        """Return the receiver's text without any part of the address but its host; `cut` says that it is truncated."""
         secrets = _secrets(self.address)
         if cut and secrets:
-            # Its end may be the beginning of a secret.
+            # The end of the text may be the beginning of a secret.
             text = text[: -max(map(len, secrets))]
         for secret in secrets:
             text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
@@ -126,13 +126,13 @@ class TopicChannel:
     name: str = "sns"
 
     def send(self, message: Message) -> None:
-        """Publish it."""
+        """Publish the message."""
         subject = f"[{message.event}] {message.title}"
         publish_to_topic(self.settings, subject, as_text(message), message.message_id)
 
 
 def _secrets(address: SplitResult) -> list[str]:
-    """Return the parts of a webhook's address that only its owner knows, in the ways they may be written."""
+    """Return the secret parts of a webhook's address, in every encoding in which they may be quoted."""
     parts = [
         f"{address.path}?{address.query}",
         address.path,
@@ -144,12 +144,12 @@ def _secrets(address: SplitResult) -> list[str]:
     parts += address.path.split("/") + [value for pair in address.query.split("&") for value in pair.split("=")]
     written = {form for part in parts for form in (part, unquote(part), quote(part, safe=""), html.escape(part))}
     written |= {json.dumps(each)[1:-1] for each in written} | {each.replace("/", "\\/") for each in written}
-    # Long ones first: they hold the short ones.
+    # Longest first: they contain the short ones.
     return sorted((each for each in written if len(each) >= _SHORTEST_SECRET), key=len, reverse=True)
 
 
 def channels_of(settings: Settings, log: logging.Logger) -> list[Channel]:
-    """Return the channels that are set: the log always."""
+    """Return the configured channels; the log is always one of them."""
     channels: list[Channel] = [LogChannel(log)]
     if address := settings.alert_webhook_url.get_secret_value():
         channels.append(WebhookChannel(urlsplit(address), settings.alert_webhook_timeout_seconds))
@@ -165,10 +165,10 @@ def names_of(channels: Sequence[Channel]) -> list[str]:
 
 @contextmanager
 def _ended_after(connection: socket.socket, seconds: float) -> Iterator[None]:
-    """Cut a connection off after a time in all: a socket's own timeout starts again with every byte that drips in."""
+    """Close a connection after a total time: a socket's own timeout restarts with every received byte."""
 
     def cut() -> None:
-        # It may be closed already.
+        # It may already be closed.
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
@@ -182,5 +182,5 @@ def _ended_after(connection: socket.socket, seconds: float) -> Iterator[None]:
 
 
 def _seconds(header: str | None) -> float:
-    """Read a Retry-After in seconds; a date, or anything else, counts as none."""
+    """Parse a Retry-After in seconds; a date or anything else is ignored."""
     return min(float(header), 3_600.0) if header and header.isascii() and header.isdigit() else 0.0

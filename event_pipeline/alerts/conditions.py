@@ -1,4 +1,4 @@
-"""What is wrong now: each condition is a pure function from facts to at most one finding of its kind.
+"""The alert conditions: each is a pure function from facts to at most one finding of its kind.
 
 A finding covers every hour that shares its cause, so that an outage of 200 hours is one finding.
 """
@@ -22,9 +22,9 @@ from event_pipeline.rules.resent import described, neighbours_sent_again
 from event_pipeline.settings import Settings
 
 OBJECTS_NAMED = 3
-"""Objects of an hour that a finding names."""
+"""Objects per hour that a finding lists."""
 ERROR_CHARACTERS = 400
-"""Of an error's message, as much as a phone shows at once."""
+"""Characters of an error's message: as much as a phone shows at once."""
 
 
 class AlertKind(StrEnum):
@@ -48,40 +48,40 @@ class AlertKind(StrEnum):
 
 
 class Severity(StrEnum):
-    """How soon a person should look."""
+    """How soon someone should look."""
 
     CRITICAL = "critical"
-    """Now: data is missing or wrong."""
+    """Look now: data is missing or wrong."""
     WARNING = "warning"
-    """Today."""
+    """Look today."""
     INFO = "info"
-    """To be known, nothing to do."""
+    """For information, nothing to do."""
 
 
 PUBLISHED_STATES = frozenset(
     (HourState.READY, HourState.CHANGED, HourState.LOST_OBJECTS, HourState.OUTDATED, HourState.RETIRED)
 )
-"""States in which Gold shows a build of the hour, be it not the newest."""
+"""States in which Gold shows a build of the hour, though perhaps not the newest."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRun:
-    """A Dagster run that failed for good: no retry comes, and no later run of its hours succeeded."""
+    """A Dagster run that failed permanently: it is not retried, and no later run of its hours succeeded."""
 
     run_id: str
     hours: tuple[Hour, ...]
-    """Hours for which no later run succeeded; empty for jobs that are not about hours."""
+    """Hours for which no later run succeeded; empty for jobs without hours."""
     job: str
     error: str
-    """In words for a person."""
+    """Readable text."""
     fault: str
-    """Class of the pipeline's error, empty when another one failed the run."""
+    """Class of the pipeline error that failed the run; empty for any other exception."""
     breaks_law: bool
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedBackfill:
-    """A Dagster backfill that came to its end."""
+    """A Dagster backfill that has ended."""
 
     backfill_id: str
     status: str
@@ -102,34 +102,34 @@ class DayFacts:
     unreadable: int
     revenue: Decimal
     missing: tuple[Hour, ...]
-    """Hours of the day of which nothing is published."""
+    """Hours of the day with nothing published."""
     cost: Decimal | None
     """In USD; None where nothing is billed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that the conditions look at."""
+    """The input of the conditions."""
 
     now: datetime
     states: Mapping[Hour, HourState]
-    """Of the closed hours that alerts are about, in order."""
+    """States of the closed hours within the alert window, in order."""
     commits: Mapping[Hour, HourCommit]
-    """Of the same hours."""
+    """Commit records of the same hours."""
     records: Mapping[Hour, int]
-    """Records of published hours, weeks back: what volume is learned from."""
+    """Records of published hours, weeks back, from which the normal volume is learned."""
     records_before: Mapping[Hour, int]
-    """The same at the look before."""
+    """The same at the previous evaluation."""
     newest_published: Hour | None
     """Newest published hour with raw objects, however old."""
     objects: Mapping[Hour, int]
-    """Raw objects that are listed for the hours of `states` now."""
+    """Raw objects now listed for the hours of `states`."""
     unmatched: Sequence[UnmatchedKey] = ()
-    """Every key below `events/` that is not read, however old."""
+    """Every key under `events/` that is not read, however old."""
     failed_runs: Sequence[FailedRun] = ()
     backfills: Sequence[FinishedBackfill] = ()
     damaged: Mapping[Hour, str] = field(default_factory=dict)
-    """Hour whose commit record cannot be read -> the path and the reason; nothing else is known of it."""
+    """Hour whose commit record cannot be read -> path and reason; nothing else is known about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,35 +139,35 @@ class AlertFinding:
     kind: AlertKind
     severity: Severity
     title: str
-    """One line with hours, number and threshold."""
+    """One line with hours, value and threshold."""
     subjects: Mapping[str, str]
-    """Hour, run or job -> its own numbers."""
+    """Hour, run or job -> its details."""
     advice: str
     """What to do first."""
     section: str
     """Anchor in docs/runbook.md."""
     hour: str | None = None
-    """The hour whose page in Dagster says most."""
+    """The hour whose page in Dagster is most relevant."""
     run_id: str | None = None
-    """The run whose page does."""
+    """The run whose page in Dagster is most relevant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One thing to be told once, and nothing to be resolved."""
+    """A message that is sent once and never resolved."""
 
     kind: AlertKind
     report_id: str
-    """Told before under this id: not told again."""
+    """A report with an id that was sent before is not sent again."""
     title: str
     lines: tuple[str, ...]
     severity: Severity = Severity.INFO
     supersedes: str = field(default="")
-    """Undelivered reports under this name are replaced by this one."""
+    """Undelivered reports with this name are replaced by this one."""
 
 
 def find(facts: Facts, settings: Settings) -> list[AlertFinding]:
-    """Return what is wrong by the facts: at most one finding of each kind."""
+    """Return what is wrong according to the facts: at most one finding of each kind."""
     found = (
         _freshness(facts, settings),
         _volume(facts, settings),
@@ -186,19 +186,19 @@ def find(facts: Facts, settings: Settings) -> list[AlertFinding]:
 
 
 def cannot_look(error: Exception) -> AlertFinding:
-    """Return the finding that nothing can be said, because data folder, buckets or Dagster cannot be read."""
+    """Return the finding that monitoring is blind, because data folder, buckets or Dagster cannot be read."""
     return AlertFinding(
         AlertKind.CANNOT_LOOK,
         Severity.CRITICAL,
-        "The pipeline's data cannot be read, so nobody watches it",
+        "The pipeline's data cannot be read, so it is not monitored",
         {"error": shortened(str(error))},
-        "`event-pipeline doctor` names what is broken and what mends it",
+        "`event-pipeline doctor` shows what is broken and how to fix it",
         type(error).__name__,
     )
 
 
 def backfill_reports(backfills: Iterable[FinishedBackfill]) -> list[Report]:
-    """Return one report a backfill: how it ended, hours done and failed, time."""
+    """Return one report per backfill: how it ended, hours done and failed, duration."""
     reports = []
     for each in backfills:
         failed = hours_text(each.hours_failed) if each.hours_failed else ""
@@ -227,7 +227,7 @@ def digest(day: str, facts: DayFacts, open_alerts: Sequence[str]) -> Report:
 
 
 def shortened(text: str) -> str:
-    """Cut a long message where a phone would stop showing it."""
+    """Truncate a long message to what a phone shows."""
     line = " ".join(text.split())
     return line if len(line) <= ERROR_CHARACTERS else line[: ERROR_CHARACTERS - 1] + "…"
 
@@ -237,14 +237,16 @@ def _freshness(facts: Facts, settings: Settings) -> AlertFinding | None:
     waiting = [hour for hour, state in facts.states.items() if state not in PUBLISHED_STATES]
     landed = [hour for hour in waiting if facts.objects.get(hour)]
     if newest is None and not landed:
-        return None  # a new pipeline: nothing ever came
+        return None  # a new pipeline: nothing has ever landed
     since = newest.end if newest else landed[0].end
     if facts.now - since <= limit:
         return None
     age = _span((facts.now - since).total_seconds())
     if landed:
-        cause = f"raw objects of {hours_text(landed)} wait to be built"
-        advice = "`event-pipeline status`, then `event-pipeline run` builds what waits; see that daemon and sensor run"
+        cause = f"raw objects of {hours_text(landed)} are waiting to be built"
+        advice = (
+            "`event-pipeline status`, then `event-pipeline run` builds it; check that daemon and sensor are running"
+        )
     else:
         cause = "no raw objects have landed since"
         advice = "ask the producer: the pipeline has built everything it was given"
@@ -261,9 +263,9 @@ def _freshness(facts: Facts, settings: Settings) -> AlertFinding | None:
 
 
 def _volume(facts: Facts, settings: Settings) -> AlertFinding | None:
-    """Hold each hour to its band: the unbroken row of odd hours up to now, and odd ones published since the last look.
+    """Find hours outside their band: the unbroken series up to now, and those published since the last evaluation.
 
-    An odd hour further back does not heal any more, so once normal hours follow it, the alert is over.
+    An unusual hour further back cannot recover, so the alert is over once normal hours follow it.
     """
     counts = _counts(facts)
     odd, numbers = [], {}
@@ -296,7 +298,7 @@ def _volume(facts: Facts, settings: Settings) -> AlertFinding | None:
 
 
 def _counts(facts: Facts) -> dict[Hour, int]:
-    """Return the records of hours in order; an hour that nothing landed in counts once a later one is published."""
+    """Return the records of hours in order; an hour in which nothing landed counts once a later one is published."""
     counts = {}
     for hour, state in facts.states.items():
         if state in PUBLISHED_STATES and hour in facts.records:
@@ -339,7 +341,7 @@ def _unreadable_objects(facts: Facts, settings: Settings) -> AlertFinding | None
         Severity.WARNING,
         "Raw objects cannot be read in",
         details,
-        "ask the producer to write the objects again: replaced objects are picked up by themselves",
+        "ask the producer to write the objects again: replaced objects are picked up automatically",
     )
 
 
@@ -347,9 +349,9 @@ def _damaged_commit_record(facts: Facts) -> AlertFinding | None:
     return _about_hours(
         AlertKind.DAMAGED_COMMIT_RECORD,
         Severity.CRITICAL,
-        "Commit records cannot be read, so nobody watches",
+        "Commit records cannot be read, so alerts do not cover",
         {hour: shortened(error) for hour, error in facts.damaged.items()},
-        "move the file away and build the hour again: `event-pipeline run`; queries still see what was published",
+        "move the file away and rebuild the hour: `event-pipeline run`; queries still see what was published",
     )
 
 
@@ -363,9 +365,9 @@ def _object_framing(facts: Facts) -> AlertFinding | None:
     return _about_hours(
         AlertKind.OBJECT_FRAMING,
         Severity.CRITICAL,
-        "Raw objects are not one JSON object a line, so their records are lost, in",
+        "Raw objects are not one JSON object per line, so their records are lost, in",
         details,
-        f"ask the producer: {remedies(found)}; replaced objects are picked up by themselves",
+        f"ask the producer: {remedies(found)}; replaced objects are picked up automatically",
     )
 
 
@@ -381,7 +383,7 @@ def _conservation_law(facts: Facts) -> AlertFinding | None:
         files = [commit.files_of(table.full_name) for table in (SILVER_EVENTS, SILVER_QUARANTINE)]
         written = tuple(sum(file.rows for file in each) for each in files)
         lost = account.records - account.silver_rows - account.quarantined - account.duplicates
-        # Of an hour past its retention no such file is left, and its account still has to add up.
+        # An hour past its retention has no such files left, but its account still has to add up.
         if lost or (any(files) and written != (account.silver_rows, account.quarantined)):
             details[hour] = (
                 f"{account.records:,} records, but {written[0]:,} Silver rows, {written[1]:,} quarantined, "
@@ -392,7 +394,7 @@ def _conservation_law(facts: Facts) -> AlertFinding | None:
         Severity.CRITICAL,
         "Records in and out do not add up in",
         details,
-        "a fault of the pipeline, not of the data: keep raw as it is, run `event-pipeline verify`, call its owners",
+        "a bug in the pipeline, not bad data: keep raw as it is, run `event-pipeline verify`, call its maintainers",
         run_id,
     )
 
@@ -407,12 +409,12 @@ def _lost_objects(facts: Facts) -> AlertFinding | None:
             hour: f"{facts.objects[hour]} objects now, built from {len(facts.commits[hour].account.objects)}"
             for hour in lost
         },
-        "put the objects back; the published build stays, and new objects of the hour wait",
+        "restore the objects; the published build stays, and new objects of the hour wait",
     )
 
 
 def _sent_again(facts: Facts) -> AlertFinding | None:
-    """Name the later one of two hours that hold the same records: that is where they were sent again."""
+    """Report the later of two hours that hold the same records: that is where they were sent again."""
     accounts, details = {hour: commit.account for hour, commit in facts.commits.items()}, dict[Hour, str]()
     for hour in accounts:
         earlier = {other: found for other, found in neighbours_sent_again(hour, accounts).items() if other < hour}
@@ -423,12 +425,12 @@ def _sent_again(facts: Facts) -> AlertFinding | None:
         Severity.WARNING,
         "Records of another hour were sent again in",
         details,
-        "revenue and counts hold them twice: ask the producer, take the object that was sent again out of raw",
+        "revenue and counts include them twice: ask the producer, remove the object that was sent again from raw",
     )
 
 
 def _few_objects(facts: Facts, settings: Settings) -> AlertFinding | None:
-    """Hold hours that have objects, and whose grace is over, to the expected number: silence is another condition."""
+    """Find hours with too few objects after their grace period; hours without any belong to another condition."""
     expected, details = settings.expected_objects, dict[Hour, str]()
     for hour in facts.states:
         commit = facts.commits.get(hour)
@@ -440,7 +442,7 @@ def _few_objects(facts: Facts, settings: Settings) -> AlertFinding | None:
         Severity.WARNING,
         f"Fewer than {expected} raw objects in",
         details,
-        "ask the producer whether objects are missing: late ones are picked up by themselves. "
+        "ask the producer whether objects are missing: late ones are picked up automatically. "
         "EVENT_PIPELINE_EXPECTED_OBJECTS is the number that counts as complete",
     )
 
@@ -455,9 +457,9 @@ def _unmatched_keys(facts: Facts) -> AlertFinding | None:
     return AlertFinding(
         AlertKind.UNMATCHED_KEYS,
         Severity.WARNING,
-        f"{count:,} key{'s' if count > 1 else ''} below events/ {'are' if count > 1 else 'is'} not read",
+        f"{count:,} key{'s' if count > 1 else ''} under events/ {'are' if count > 1 else 'is'} not read",
         {reason: shortened(f"{len(keys):,}, first {keys[0]}") for reason, keys in by_reason.items()},
-        "`event-pipeline status` names them: move each object under the hour in which it landed, or away from events/",
+        "`event-pipeline status` lists them: move each object under the hour in which it landed, or out of events/",
         AlertKind.UNMATCHED_KEYS,
     )
 
@@ -471,15 +473,15 @@ def _run_failed(facts: Facts) -> AlertFinding | None:
     where = " and ".join([*([hours_text(hours)] if hours else []), *(f"job {job}" for job in jobs)])
     details = dict[str, str]()
     for run in runs:
-        # By hours, not by run: the same hours that fail again are nothing new.
+        # By hours, not by run: the same hours failing again are not a new subject.
         about = hours_text(run.hours) if run.hours else f"job {run.job}"
         details.setdefault(about, f"run {run.run_id[:8]}: {shortened(run.error)}")
     return AlertFinding(
         AlertKind.RUN_FAILED,
         Severity.CRITICAL,
-        f"Runs failed and are not tried again: {where}",
+        f"Runs failed and are not retried: {where}",
         details,
-        "read the error below; once its cause is gone, `event-pipeline run` builds what is due",
+        "read the error below; once its cause is fixed, `event-pipeline run` builds what is due",
         runs[0].fault or AlertKind.RUN_FAILED,
         hour=str(hours[-1]) if hours else None,
         run_id=runs[0].run_id,
@@ -502,7 +504,7 @@ def _about_hours(
 
 
 def _span(seconds: float) -> str:
-    """Write a duration as people say it."""
+    """Format a duration for people."""
     minutes = int(seconds // 60)
     if minutes < 1:
         return f"{seconds:.0f} s"

@@ -1,7 +1,8 @@
-"""From a look to people: the state is advanced, messages are handed to the channels, and what they took is kept.
+"""Delivery of alerts: advances the state, hands messages to the channels, and records what they accepted.
 
-A message stays in the outbox until every channel has acknowledged it. Only who holds the lease in the state delivers,
-so two daemons do not tell everything twice; one that dies between a delivery and its record costs one repeat.
+A message stays in the outbox until every channel has acknowledged it. Only the process that holds the lease in the
+state delivers, so two daemons do not send everything twice; one that dies between a delivery and its record causes
+one repeat.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from event_pipeline.settings import Settings
 ALERTS_DOCUMENT = "alerts.json"
 
 _ATTEMPTS = 10
-"""To replace the state beside other processes that do the same."""
+"""Attempts to replace the state while other processes do the same."""
 _LEASE = timedelta(minutes=5)
-"""Longer than one delivery can take: its budget, and one message that runs into a timeout."""
+"""Longer than one delivery can take: its budget plus one message that times out."""
 _DELIVERY_SECONDS = 30.0
-"""After this no further message is begun: the next look goes on."""
+"""No further message is started after this; the next evaluation continues."""
 _FIRST_WAIT = timedelta(seconds=30)
 _LONGEST_WAIT = timedelta(minutes=30)
 
@@ -34,17 +35,17 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What one round of deliveries did."""
+    """The result of one round of deliveries."""
 
     sent: tuple[tuple[str, str], ...] = ()
     """Channel and message id."""
     failed: tuple[tuple[str, str], ...] = ()
-    """Channel and why."""
+    """Channel and reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The state after a look, and what became of the messages."""
+    """The state after an evaluation, and the result of the deliveries."""
 
     state: AlertState
     delivered: Delivered
@@ -54,7 +55,7 @@ def load_state(document: Document) -> AlertState:
     """Read the state of alerts.
 
     Raises:
-        PipelineError: it cannot be read.
+        PipelineError: the document cannot be read.
     """
     present = document.read()
     return AlertState.from_json(present[0] if present else None)
@@ -68,9 +69,9 @@ def tell(
     channels: Sequence[Channel],
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Told:
-    """Advance the state by what was seen, deliver what is due, and keep what the channels took.
+    """Advance the state by the evaluation, deliver what is due, and record what the channels accepted.
 
-    `learn` puts what the look learned besides, such as the records of hours, into the state.
+    `learn` stores in the state what else the evaluation learned, such as the records of hours.
 
     Raises:
         PipelineError: the state cannot be read or written.
@@ -99,7 +100,7 @@ def tell(
 def _deliver(
     messages: Sequence[Outgoing], channels: Sequence[Channel]
 ) -> tuple[list[tuple[str, str]], dict[str, PipelineError]]:
-    """Hand over messages in order; a channel that fails once is left alone until its next turn."""
+    """Deliver messages in order; a channel that fails once is skipped until its next attempt."""
     sent: list[tuple[str, str]] = []
     failures: dict[str, PipelineError] = {}
     end = time.monotonic() + _DELIVERY_SECONDS
@@ -110,7 +111,7 @@ def _deliver(
                     channel.send(each.message)
                 except PipelineError as error:
                     failures[channel.name] = error
-                    _LOG.warning("alert channel %s: %s; it is tried again", channel.name, error)
+                    _LOG.warning("alert channel %s: %s; it will be retried", channel.name, error)
                 else:
                     sent.append((channel.name, each.message.message_id))
     return sent, failures
@@ -119,7 +120,7 @@ def _deliver(
 def _record(
     state: AlertState, sent: Sequence[tuple[str, str]], failures: dict[str, PipelineError], now: datetime
 ) -> AlertState:
-    """Take out of the outbox what was acknowledged, and note when failed channels have their next turn."""
+    """Remove acknowledged messages from the outbox, and schedule the next attempt of failed channels."""
     outbox = [
         replace(each, pending=tuple(name for name in each.pending if (name, each.message.message_id) not in sent))
         for each in state.outbox
@@ -128,7 +129,7 @@ def _record(
     for name, error in failures.items():
         count = trouble[name].failures + 1 if name in trouble else 1
         asked = timedelta(seconds=error.retry_after_seconds if isinstance(error, DeliveryError) else 0)
-        # The exponent is bounded: a channel that is down for months must not overflow the wait.
+        # The exponent is bounded: a channel that is down for months must not overflow the backoff.
         wait = max(min(_FIRST_WAIT * 2 ** min(count - 1, 10), _LONGEST_WAIT), asked)
         trouble[name] = ChannelTrouble(count, str(error), now + wait)
     return replace(state, outbox=tuple(each for each in outbox if each.pending), trouble=trouble, delivering_until=None)
@@ -140,14 +141,14 @@ def _is_due(state: AlertState, channel: str, now: datetime) -> bool:
 
 
 def _change(document: Document, change: Callable[[AlertState], AlertState]) -> AlertState:
-    """Replace the state by what a function makes of it, again from the start when another process was faster.
+    """Replace the state by the result of a function, starting over when another process was faster.
 
     Raises:
-        TransientError: others were faster every time.
+        TransientError: other processes were faster every time.
     """
     for _ in range(_ATTEMPTS):
         present = document.read()
         state = change(AlertState.from_json(present[0] if present else None))
         if document.replace(state.to_json(), present[1] if present else None):
             return state
-    raise TransientError(f"{document.place}: other processes replaced it {_ATTEMPTS} times meanwhile: look again")
+    raise TransientError(f"{document.place}: other processes replaced it {_ATTEMPTS} times meanwhile: try again")

@@ -1,4 +1,4 @@
-"""What alerts look at, gathered from the engine and from Dagster's runs."""
+"""Gathers the facts for alerts from the engine and from Dagster's runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RUNS_LOOKED_AT = 1_000
 BACKFILLS_LOOKED_AT = 25
 ERRORS_READ = 5
-"""Failed runs whose event logs are read at one look; in an outage the others failed of the same."""
+"""Failed runs whose event logs are read per evaluation; in an outage the others failed for the same reason."""
 
 
 def gather(
@@ -33,11 +33,10 @@ def gather(
     state: AlertState,
     now: datetime,
 ) -> Facts:
-    """Read the facts: listings and commit records of the hours that alerts are about, and Dagster's runs of them.
+    """Read the facts: listings and commit records of the hours in the alert window, and Dagster's runs of them.
 
-    Without an instance no run is looked at. All keys are listed once an hour, or at every look while some are not
-    read. Records of older hours come from the state, so a look costs the same
-    whatever lies behind.
+    Without an instance no runs are read. All keys are listed once an hour, or every time while some are not read.
+    Records of older hours come from the state, so the cost does not grow with the history.
 
     Raises:
         PipelineError: something cannot be read.
@@ -57,7 +56,7 @@ def gather(
     oldest = first.plus(-24 * settings.alert_volume_days)
     records = {hour: count for hour, count in before.items() if hour >= oldest}
     if not before and oldest < first:
-        # A damaged record of an hour before those that alerts are about is one hour less to learn from.
+        # A damaged record before the alert window is only one hour less to learn from.
         older = engine.hour_commits(HourRange(oldest, first), {})
         records |= {hour: each.account.records for hour, each in older.items()}
     published = [hour for hour, each in states.items() if each in PUBLISHED_STATES]
@@ -81,7 +80,7 @@ def gather(
 
 
 def failed_runs(instance: DagsterInstance, since: datetime) -> list[FailedRun]:
-    """Return the runs that failed for good since an instant, newest first, with the hours that none built later."""
+    """Return the runs that failed permanently since an instant, newest first, with the hours still unbuilt."""
     from dagster import RunsFilter
 
     from event_pipeline.assets.isolation import hours_that_failed
@@ -106,7 +105,7 @@ def failed_runs(instance: DagsterInstance, since: datetime) -> list[FailedRun]:
 
 
 def finished_backfills(instance: DagsterInstance, since: datetime, known: Collection[str]) -> list[FinishedBackfill]:
-    """Return the backfills that came to an end since an instant, without those that are known."""
+    """Return the backfills that ended since an instant, without the known ones."""
     from dagster import RunsFilter
     from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter
     from dagster._core.storage.tags import BACKFILL_ID_TAG
@@ -136,7 +135,7 @@ def finished_backfills(instance: DagsterInstance, since: datetime, known: Collec
 
 
 def _has_failed(run: DagsterRun) -> bool | None:
-    """Tell how a run ended; None while it goes on, when Dagster starts it again, and when a person cancelled it."""
+    """Return whether a run failed; None while it is running, if Dagster retries it, or if a user cancelled it."""
     from dagster._core.storage.tags import WILL_RETRY_TAG
 
     if run.is_success:
@@ -146,7 +145,7 @@ def _has_failed(run: DagsterRun) -> bool | None:
 
 
 def _subjects(run: DagsterRun) -> list[Hour | str]:
-    """Return what a run is about: its hours, however old, or, for other jobs, the job."""
+    """Return the subjects of a run: its hours, however old, or, for other jobs, the job."""
     from event_pipeline.dagster_instance.run_hours import hours_of_tags
 
     covered = hours_of_tags(run.tags)
@@ -183,7 +182,7 @@ def _unread(run: DagsterRun, hours: Sequence[Hour]) -> FailedRun:
 
 
 def _fault(event: DagsterEvent) -> str:
-    """Return the class of the pipeline's error that failed a step."""
+    """Return the class of the pipeline error that failed a step."""
     from event_pipeline.assets.faults import FAULT_CLASS
 
     if not event.is_step_failure:

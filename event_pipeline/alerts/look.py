@@ -1,4 +1,4 @@
-"""One look, from the facts over the conditions to delivered messages."""
+"""One evaluation of the alerts, from facts through conditions to delivered messages."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 from event_pipeline.alerts.facts import gather
 
 OpenInstance = Callable[[], AbstractContextManager["DagsterInstance | None"]]
-"""Opens Dagster's storage for the length of a look; None where there is none yet."""
+"""Opens Dagster's storage for the length of an evaluation; yields None if there is none yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look found, and what it learned for the next."""
+    """What one evaluation found, and what it learned for the next."""
 
     seen: Seen
     learn: Callable[[AlertState], AlertState]
@@ -53,7 +53,7 @@ def look_and_tell(
     channels: Sequence[Channel],
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Told:
-    """Look once, raise, keep and resolve alerts, and deliver what is due.
+    """Evaluate once: raise, keep and resolve alerts, and deliver what is due.
 
     Raises:
         PipelineError: the state of alerts cannot be read or written.
@@ -70,9 +70,9 @@ def look(
     state: AlertState,
     now: datetime,
 ) -> Look:
-    """Gather the facts and hold the conditions to them; changes nothing.
+    """Gather the facts and evaluate the conditions; changes nothing.
 
-    What cannot be read is a finding of its own; a passing fault becomes one when it has lasted for too long.
+    Unreadable data is a finding of its own; a transient error becomes one when it lasts too long.
     """
     settings = pipeline.settings
     try:
@@ -97,13 +97,13 @@ def look(
 
 
 def _digest(engine: Engine, settings: Settings, state: AlertState, facts: Facts) -> Iterable[Report]:
-    """Return the digest of yesterday from a set hour on, unless it was made before or nothing was ever published."""
+    """Return yesterday's digest once its hour has come, unless it was made before or nothing was ever published."""
     now, day = facts.now, facts.now.date() - timedelta(days=1)
     if now.hour < settings.alert_digest_hour or f"digest-{day}" in state.reported or facts.newest_published is None:
         return []
     first = Hour.containing(now.replace(hour=0) - timedelta(days=1))
     hours = HourRange(first, first.plus(24))
-    # An hour whose record is damaged counts as missing here, and has an alert of its own.
+    # An hour with a damaged commit record counts as missing here, and has its own alert.
     accounts = {hour: commit.account for hour, commit in engine.hour_commits(hours, {}).items()}
     landed = sum((each for account in accounts.values() for each in account.days.values()), DayTotals())
     totals = DayFacts(

@@ -1,4 +1,4 @@
-"""What a person reads: one message composed once, and how a terminal, Slack and an e-mail show it."""
+"""Alert messages, and how they are formatted for terminals, Slack and e-mail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from event_pipeline.rules.printable import printable
 from event_pipeline.settings import Settings
 
 SUBJECTS_SHOWN = 6
-"""Hours whose own numbers a message shows; the title names the ranges of all."""
+"""Hours whose details a message shows; the title names the ranges of all."""
 RUNBOOK = "docs/runbook.md"
 
 _SLACK_HEADER_CHARACTERS = 150
@@ -27,7 +27,7 @@ _SYMBOLS = {
 
 
 class AlertEvent(StrEnum):
-    """What a message says of its alert."""
+    """The event in an alert's life that a message reports."""
 
     RAISED = "raised"
     GROWN = "still open"
@@ -41,7 +41,7 @@ class Message:
     """One message, the same on every channel and at every attempt."""
 
     message_id: str
-    """Stable: a receiver that gets it twice can tell."""
+    """Stable, so that a receiver can recognise a duplicate."""
     kind: AlertKind
     event: AlertEvent
     severity: Severity
@@ -49,16 +49,16 @@ class Message:
     lines: tuple[str, ...]
     advice: str
     links: Mapping[str, str]
-    """What it leads to -> address, or the place in the documents."""
+    """Target -> address, or the place in the documentation."""
     at: datetime
 
 
 def alert_message(
     message_id: str, event: AlertEvent, finding: AlertFinding, notes: tuple[str, ...], settings: Settings, at: datetime
 ) -> Message:
-    """Compose what is said of an alert; `notes` stand below the numbers.
+    """Compose the message about an alert; `notes` follow the details.
 
-    A subject and what is said of it may hold text of strangers, so each is one line of visible characters.
+    A subject and its details may contain untrusted text, so each becomes one line of visible characters.
     """
     shown = list(finding.subjects.items())[-SUBJECTS_SHOWN:]
     more = len(finding.subjects) - len(shown)
@@ -78,7 +78,7 @@ def alert_message(
 
 
 def report_message(report: Report, settings: Settings, at: datetime) -> Message:
-    """Compose a report."""
+    """Compose the message of a report."""
     links = _links(settings, report.kind, None, None)
     if report.kind is AlertKind.BACKFILL_FINISHED and settings.dagster_url:
         links["backfill"] = f"{settings.dagster_url.rstrip('/')}/runs/b/{report.report_id}"
@@ -96,7 +96,7 @@ def report_message(report: Report, settings: Settings, at: datetime) -> Message:
 
 
 def trial_message(settings: Settings, at: datetime) -> Message:
-    """Compose the message by which a person tries the channels."""
+    """Compose the test message for the channels."""
     return Message(
         f"test-{at:%Y%m%dT%H%M%S%fZ}",
         AlertKind.DAILY_DIGEST,
@@ -111,7 +111,7 @@ def trial_message(settings: Settings, at: datetime) -> Message:
 
 
 def as_text(message: Message) -> str:
-    """Write a message as lines of plain text, the first of which says it all."""
+    """Format a message as plain text whose first line is the summary."""
     head = f"[{message.severity}, {message.event}] {message.title}"
     lines = [head, *(f"  {line}" for line in message.lines)]
     lines += [f"  Do first: {message.advice}"] if message.advice else []
@@ -120,7 +120,7 @@ def as_text(message: Message) -> str:
 
 
 def as_slack(message: Message) -> dict[str, Any]:
-    """Write a message as Slack's incoming webhooks take it; others read `text`, which says the same."""
+    """Format a message for Slack's incoming webhooks; other receivers can use `text`, which has the same content."""
     symbol = ":white_check_mark:" if message.event is AlertEvent.RESOLVED else _SYMBOLS[message.severity]
     headline = f"{message.event.capitalize()}: {message.title}"
     blocks: list[dict[str, Any]] = [

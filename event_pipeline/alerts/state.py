@@ -1,8 +1,8 @@
-"""What was raised before, and what follows from it: raise, still open, resolve. Pure but for reading the time given.
+"""The state of alerts and its transitions: raise, still open, resolve. Pure functions; the time is an argument.
 
-One alert of a kind is open at a time and covers all hours that share the cause. It is told when it is raised, when it
-has grown (after a wait that doubles), and when it is over. An alert whose cause comes and goes stays open: it is over
-only when the cause has been gone for a while, and this while doubles with each time it came back within a day.
+At most one alert of a kind is open, and it covers all hours that share the cause. A message is sent when it is raised,
+when it has grown (with exponential backoff), and when it is resolved. An alert whose cause comes and goes stays open:
+it is resolved only after the cause has been gone for some time, which doubles with each return within a day.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from event_pipeline.settings import Settings
 
 STATE_FORMAT = 1
 LONGEST_WAIT = timedelta(hours=24)
-"""An alert that grows for days is told again once a day at least."""
+"""An alert that grows for days is sent again at least once a day."""
 LONGEST_SETTLING = timedelta(hours=4)
 FLAPPING_REMEMBERED = timedelta(hours=24)
 REPORTS_REMEMBERED = timedelta(days=30)
@@ -31,27 +31,27 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OpenAlert:
-    """One alert that was raised and is not resolved."""
+    """An alert that was raised and is not resolved."""
 
     alert_id: str
     finding: AlertFinding
-    """As it was found last."""
+    """The latest finding."""
     raised_at: datetime
     told: tuple[str, ...]
-    """Subjects that messages have been about."""
+    """Subjects that were in a message."""
     messages: int
     told_at: datetime
     clear_since: datetime | None = None
-    """Since when the cause is gone; None while it holds."""
+    """When the cause disappeared; None while it holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message that is not with all channels yet."""
+    """A message that not all channels have accepted yet."""
 
     message: Message
     about: str
-    """A newer message about the same replaces it where it was not delivered: the newer one says it all."""
+    """A newer message about the same subject replaces this one where it was not delivered yet."""
     pending: tuple[str, ...]
     """Channels that have not acknowledged it."""
 
@@ -61,41 +61,41 @@ class ChannelTrouble:
     """A channel that failed last time."""
 
     failures: int
-    """In a row."""
+    """Consecutive failures."""
     error: str
     next_attempt: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
-    """Everything that must outlive a restart. Lost, it costs one repeat of what is open."""
+    """Everything that must survive a restart. If it is lost, open alerts are sent once more."""
 
     format: int = STATE_FORMAT
     looked_at: datetime | None = None
-    """The last time at which everything could be read."""
+    """The last evaluation in which everything could be read."""
     alerts: Mapping[AlertKind, OpenAlert] = field(default_factory=dict)
     resolved: Mapping[AlertKind, tuple[datetime, ...]] = field(default_factory=dict)
     """When alerts of a kind were resolved within the last day."""
     reported: Mapping[str, datetime] = field(default_factory=dict)
-    """Id of a report -> when it was made."""
+    """Id of a report -> when it was created."""
     records: Mapping[str, int] = field(default_factory=dict)
-    """Published hour -> its records: what volume is learned from."""
+    """Published hour -> its records, from which the normal volume is learned."""
     newest_published: str | None = None
     keys_looked_at: str | None = None
-    """The hour in which all keys were listed last, when each of them was read: the list costs as much as all of raw."""
+    """The hour of the last full listing that found no unread key; a full listing costs as much as all of raw."""
     outbox: tuple[Outgoing, ...] = ()
     trouble: Mapping[str, ChannelTrouble] = field(default_factory=dict)
-    """By channel."""
+    """Channel -> its failures."""
     delivering_until: datetime | None = None
-    """Another process delivers now; it is thought dead after this instant."""
+    """The lease of the delivering process, which is presumed dead after this instant."""
 
     def to_json(self) -> bytes:
-        """Write the document."""
+        """Serialize the document."""
         return _DOCUMENT.dump_json(self)
 
     @classmethod
     def from_json(cls, text: bytes | None) -> AlertState:
-        """Read the document; one that is damaged or of another format is dropped with a line in the log."""
+        """Parse the document; one that is damaged or of another format is discarded with a log message."""
         if text is None:
             return cls()
         try:
@@ -114,17 +114,17 @@ _DOCUMENT = TypeAdapter(AlertState)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look found."""
+    """What one evaluation found."""
 
     now: datetime
     findings: Sequence[AlertFinding]
     reports: Sequence[Report] = ()
     complete: bool = True
-    """False when something could not be read: what was not found is unknown then, and stays as it is."""
+    """False if something could not be read; missing findings are then unknown, and their alerts stay open."""
 
 
 def advance(state: AlertState, seen: Seen, settings: Settings, channels: Sequence[str]) -> AlertState:
-    """Return the state after a look, with the messages that follow from it in the outbox of the channels."""
+    """Return the state after an evaluation, with the resulting messages in the outbox."""
     found = {finding.kind: finding for finding in seen.findings}
     alerts, resolved = dict(state.alerts), _recent(state.resolved, seen.now)
     told: list[tuple[str, Message]] = []
@@ -159,8 +159,8 @@ def advance(state: AlertState, seen: Seen, settings: Settings, channels: Sequenc
 
 
 def settling(times_resolved: int, settings: Settings) -> timedelta:
-    """Return how long a cause must be gone, having been gone that often within a day."""
-    # The power is bounded: no time is as long as what a thousand doublings would make.
+    """Return how long a cause must be gone, given how often it was resolved within a day."""
+    # The exponent is bounded: a thousand doublings would overflow.
     doubled = int(settings.alert_settle_minutes * 2 ** min(times_resolved, 10))
     return min(timedelta(minutes=doubled), LONGEST_SETTLING)
 
@@ -214,7 +214,7 @@ def _recent(resolved: Mapping[AlertKind, tuple[datetime, ...]], now: datetime) -
 def _with(
     outbox: Sequence[Outgoing], told: Sequence[tuple[str, Message]], channels: Sequence[str]
 ) -> tuple[Outgoing, ...]:
-    """Add messages, drop channels that are no longer set, and what a newer message about the same replaces."""
+    """Add messages; drop removed channels, and messages that a newer one about the same subject replaces."""
     newer = {about for about, _ in told}
     waiting = [
         replace(each, pending=tuple(name for name in each.pending if name in channels))

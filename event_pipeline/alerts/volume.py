@@ -1,10 +1,10 @@
-"""How many records an hour should have: a band learned from the same hour of the last days.
+"""The normal number of records of an hour: a band learned from the same hour of the last days.
 
-Robust, so that one outage or one sale among the days does not move it, and multiplicative, because traffic grows and
-falls by shares. In logarithms: the trend is the median of all slopes between two days (Theil and Sen; from a week of
-days on), the level is the median of the days with the trend taken out, the deviation is 1.4826 x the median absolute
-deviation from it. Days that are all alike have no deviation: the tolerance keeps the band open. A quiet weekend is no
-fault: the band is widened to what the same weekday had, one or two weeks before.
+The band is robust, so that one outage or one sale does not move it, and multiplicative, because traffic grows and falls
+by ratios. In logarithms: the trend is the median of all slopes between two days (Theil-Sen; from seven days on), the
+level is the median of the detrended days, the deviation is 1.4826 x the median absolute deviation from it. Identical
+days have no deviation, so a tolerance keeps the band open. A quiet weekend is not a fault: the band is widened to
+include the same weekday one or two weeks before.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
 
 _NORMAL = 1.4826
-"""Median absolute deviations to one standard deviation of a normal distribution."""
+"""Factor from median absolute deviation to standard deviation for a normal distribution."""
 _DAYS_FOR_A_TREND = 7
 _WEEKS = (7, 14)
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """What is normal for one hour."""
+    """The normal range of one hour."""
 
     low: float
     expected: float
     high: float
     days: int
-    """Days that it was learned from."""
+    """Number of days that it was learned from."""
 
     def __contains__(self, records: int) -> bool:
         return self.low <= records <= self.high
@@ -47,7 +47,7 @@ def volume_band(hour: Hour, records: Mapping[Hour, int], settings: Settings) -> 
     known = {day: records[hour.plus(-24 * day)] for day in days if hour.plus(-24 * day) in records}
     if len(known) < settings.alert_volume_min_days:
         return None
-    # One record more: an hour without records has a logarithm, too.
+        # Plus one, so that an hour without records has a logarithm.
     logs = {day: log(count + 1) for day, count in known.items()}
     slope = 0.0
     if len(logs) >= _DAYS_FOR_A_TREND:
@@ -60,7 +60,7 @@ def volume_band(hour: Hour, records: Mapping[Hour, int], settings: Settings) -> 
     low, high = level - width, level + width
     weekdays = [today[day] for day in _WEEKS if day in today]
     if weekdays:
-        # The better of the two weeks for each side: an outage a week ago does not excuse one today.
+        # The better of the two weeks on each side: an outage a week ago does not excuse one today.
         low = min(low, max(weekdays) - tolerance)
         high = max(high, min(weekdays) + tolerance)
     return Band(max(exp(low) - 1, 0.0), exp(level) - 1, exp(high) - 1, len(known))

@@ -1,4 +1,4 @@
-"""Dagster's assets: what is built for each landing hour, and what is checked about it.
+"""Dagster's assets: what is built for each landing hour, and how it is checked.
 
-Not here: SQL, files and calls to AWS (an engine has them), and what starts runs (`automation/`, `operations/`).
+Not here: SQL, files and AWS calls (`engines/`), and what starts runs (`automation/`, `operations/`).
 """

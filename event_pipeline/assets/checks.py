@@ -1,7 +1,7 @@
-"""What is checked about each hour, and what each check finds in it.
+"""The asset checks of each hour.
 
-The checks live inside their assets: they run with every materialization, single or range, and one result per hour
-is recorded. Materializing a finished hour again changes nothing and checks it again.
+The checks are part of their assets: they run with every materialization, single or range, and record one result per
+hour. Materializing a finished hour again changes nothing but repeats its checks.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ from event_pipeline.rules.query import GoldTable
 from event_pipeline.rules.resent import NEIGHBOUR_DAYS, compared_with, described, neighbours_sent_again
 from event_pipeline.settings import Settings
 
-MOVED = "Not compared: another run has rebuilt hours of the day since it was folded, and compares it when it folds it"
+MOVED = "Not compared: another run has rebuilt hours of the day since it was folded, and will compare it after folding"
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 
 RAW_CHECKS = {
-    "expected_objects": "The closed hour has the number of raw objects that is expected. A warning.",
-    "unmatched_keys": "Every key below the hour's prefix matches the raw layout; others are not read. A warning.",
+    "expected_objects": "The closed hour has the expected number of raw objects. A warning.",
+    "unmatched_keys": "Every key under the hour's prefix matches the raw layout; others are not read. A warning.",
 }
 SILVER_CHECKS = {
     "conservation_law": (
-        "Records = Silver rows + quarantined + duplicates, for every object, and the published files really hold "
-        "that many rows. Blocking: an hour that breaks it is never shown to anybody."
+        "Records = Silver rows + quarantined + duplicates, for every object, and the published files hold exactly "
+        "that many rows. Blocking: an hour that violates it is never published."
     ),
     "unreadable_objects": (
-        "Every raw object could be inflated to its end. An error names each object that was set aside whole; the "
-        "hour is published without it, and a replaced object is picked up by the next run."
+        "Every raw object could be decompressed completely. An error lists each object that was left out as a whole; "
+        "the hour is published without it, and a replaced object is picked up by the next run."
     ),
     "object_framing": (
-        "Every raw object holds one JSON object a line: none is lost as a whole because its records follow one another "
-        "without newlines, are in an array, are CSV, UTF-16, compressed twice and the like. Judged object by object: "
-        "what is lost in one of many is a small share of the hour's lines."
+        "Every raw object holds one JSON object per line: none is lost as a whole because its records are not "
+        "separated by newlines, are in an array, are CSV, UTF-16, compressed twice and the like. Judged per object, "
+        "because one lost object among many is a small share of the hour's lines."
     ),
     "quarantine_share": "The share of quarantined records stays below the warning and the error threshold.",
-    "unknown_fields": "No record bears a field outside the contract (schema drift). A warning; nothing is rejected.",
+    "unknown_fields": "No record has a field outside the contract (schema drift). A warning; nothing is rejected.",
     "sent_again": (
         f"No other landing hour within {NEIGHBOUR_DAYS} days holds the same records: duplicates are removed inside a "
-        "landing hour only, so a batch that is sent again after the hour has turned counts twice. A warning with the "
-        "number of records and their revenue, concluded from samples where hours are big."
+        "landing hour only, so a batch that is sent again in a later hour counts twice. A warning with the number of "
+        "records and their revenue, estimated from samples for large hours."
     ),
 }
 PARTITION_CHECKS = {
     "partition_readable": (
-        "The catalog shows the committed build of the hour, and every file of it is there. Blocking: Gold is not "
-        "refreshed from what cannot be read."
+        "The catalog shows the committed build of the hour, and all its files exist. Blocking: Gold is not refreshed "
+        "from unreadable data."
     ),
 }
 GOLD_CHECKS = {
-    "grain_unique": "In every day that the hour touches, the columns of the grain name one row.",
+    "grain_unique": "In every day that the hour touches, the grain columns identify one row.",
     "equals_silver": (
         "Every day that the hour touches adds up to Silver's control totals: counts exactly, revenue to the cent."
     ),
@@ -70,13 +70,13 @@ _OBJECTS_DESCRIBED = 5
 
 
 ROWS_LISTED = 20
-"""Rows of a table in a check's metadata; what data can lengthen must not fill the event log."""
+"""Rows of a table in a check's metadata; its length depends on the data and must not fill the event log."""
 
 
 def check_specs(
     asset: str, checks: Mapping[str, str], partitions: dg.PartitionsDefinition[Any]
 ) -> list[dg.AssetCheckSpec]:
-    """Declare the checks of an asset, partitioned as it is."""
+    """Declare the checks of an asset, with the asset's partitions."""
     return [
         dg.AssetCheckSpec(
             name, asset=asset, description=description, blocking=name in BLOCKING_CHECKS, partitions_def=partitions
@@ -86,7 +86,7 @@ def check_specs(
 
 
 def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict[str, CheckVerdict]:
-    """Judge what was listed for one hour."""
+    """Check the listing of one hour."""
     found, expected, unmatched = len(listing.objects), settings.expected_objects, listing.unmatched
     if not listing.hour.is_closed(now):
         described = f"{found} objects so far, the hour is not over"
@@ -101,7 +101,7 @@ def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict
         ),
         "unmatched_keys": CheckVerdict(
             not unmatched,
-            f"{len(unmatched):,} keys below the hour are not read" if unmatched else "All keys match",
+            f"{len(unmatched):,} keys under the hour are not read" if unmatched else "All keys match",
             {
                 "unmatched": len(unmatched),
                 **_listed("keys", ("key", "why not read"), [(each.key, each.reason) for each in unmatched]),
@@ -113,15 +113,15 @@ def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The published hours near some hours, themselves among them."""
+    """The published hours near some hours, including those."""
 
     accounts: Mapping[Hour, HourAccount]
     damaged: Mapping[Hour, StorageError]
-    """Hours whose commit record cannot be read, and why."""
+    """Hours whose commit record cannot be read -> why."""
 
     @classmethod
     def of(cls, engine: Engine, hours: Iterable[Hour]) -> Neighbours:
-        """Read them; the record of another hour that is damaged stops no hour."""
+        """Read the commit records of the hours and their neighbours; a damaged one does not fail the other hours."""
         ranges = [compared_with(hour) for hour in hours]
         if not ranges:
             return cls({}, {})
@@ -134,10 +134,10 @@ class Neighbours:
 def silver_verdicts(
     engine: Engine, commit: HourCommit, settings: Settings, neighbours: Neighbours
 ) -> dict[str, CheckVerdict]:
-    """Judge the committed build of one hour; reads the committed files.
+    """Check the committed build of one hour; reads the committed files.
 
     Raises:
-        TransientError: they cannot be read just now, which says nothing about the hour.
+        TransientError: they cannot be read at the moment, which says nothing about the hour.
     """
     return {
         "conservation_law": _conservation_law(engine, commit),
@@ -150,10 +150,10 @@ def silver_verdicts(
 
 
 def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, CheckVerdict]:
-    """Judge what a query sees of one hour.
+    """Check what queries see of one hour.
 
     Raises:
-        TransientError: the catalog cannot be asked just now, which says nothing about the hour.
+        TransientError: the catalog cannot be read at the moment, which says nothing about the hour.
     """
     try:
         faults = engine.partition_faults(hour)
@@ -171,14 +171,14 @@ def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, CheckVerdict]:
 def gold_verdicts(
     engine: Engine, table: GoldTable, days: Sequence[date], passing: dict[date, TransientError]
 ) -> dict[date, dict[str, CheckVerdict]]:
-    """Judge the published rows of each event day; rows of a day that cannot be read fail the checks of that day.
+    """Check the published rows of each event day; unreadable rows fail the checks of their day.
 
-    A day that cannot be judged just now has no verdicts; why is put into `passing`.
+    A day that a transient error keeps from being checked has no verdicts; the error is added to `passing`.
     """
     try:
         measures = engine.reconcile(table, days)
         doubled = engine.grain_faults(table, days)
-        # Only so many faults are listed at a time, so which days are free of them is asked day by day.
+        # A query lists a limited number of faults, so each day is queried separately.
         faults = {day: engine.grain_faults(table, [day]) if doubled else [] for day in days}
     except (PipelineError, OSError) as fault:
         if len(days) > 1:
@@ -198,7 +198,7 @@ def gold_verdicts(
 
 
 def joined(verdicts: Sequence[CheckVerdict]) -> CheckVerdict:
-    """Join the results of the days that an hour touches into the hour's: the first that failed speaks."""
+    """Merge the results of the days that an hour touches into one for the hour: the first failure is reported."""
     failed = [verdict for verdict in verdicts if not verdict.passed]
     if failed:
         description = "; ".join(verdict.description for verdict in failed)
@@ -210,7 +210,7 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> CheckVerdict:
     account = commit.account
     lost = [each for each in account.objects if each.unaccounted]
     if commit.retired_at is not None:
-        left = f"Past its retention since {commit.retired_at:%Y-%m-%d}: the ledger is left of {account.records} records"
+        left = f"Past its retention since {commit.retired_at:%Y-%m-%d}: the ledger of {account.records} records is left"
         return CheckVerdict(
             not lost, left, {"records": account.records, "unaccounted": sum(e.unaccounted for e in lost)}
         )
@@ -229,7 +229,7 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> CheckVerdict:
             for reason in sorted({*expected.quarantined_by_reason, *rows.quarantined_by_reason})
         ),
     ]
-    faults = [f"{quoted(each.key)}: {each.unaccounted} records have no verdict or two" for each in lost] + [
+    faults = [f"{quoted(each.key)}: {each.unaccounted} records have no verdict or more than one" for each in lost] + [
         f"{name}: {recorded} by the commit record, {held} in the files"
         for name, recorded, held in numbers
         if recorded != held
@@ -268,7 +268,7 @@ def _object_framing(commit: HourCommit, neighbours: Neighbours) -> CheckVerdict:
         not found,
         f"{objects_text(found, _OBJECTS_DESCRIBED)}. What to do: {remedies(found)}"
         if found
-        else f"All {len(commit.account.objects)} objects are framed as one record a line",
+        else f"All {len(commit.account.objects)} objects are framed as one record per line",
         {
             "wrongly_framed": len(found),
             **_listed("objects", ("object", "what it is", "what to do"), [(e.key, e.reason, e.remedy) for e in found]),
@@ -340,7 +340,7 @@ def _sent_again(commit: HourCommit, neighbours: Neighbours) -> CheckVerdict:
 def _grain_unique(faults: Sequence[Mapping[str, Any]]) -> CheckVerdict:
     return CheckVerdict(
         not faults,
-        f"{len(faults)} grain values stand more than once" if faults else "Every row is named by its grain",
+        f"{len(faults)} grain values occur more than once" if faults else "The grain of every row is unique",
         {
             "doubled": len(faults),
             **(_listed("rows", tuple(faults[0]), [tuple(fault.values()) for fault in faults]) if faults else {}),
@@ -365,7 +365,7 @@ def _equals_silver(measures: Sequence[Measure]) -> CheckVerdict:
 
 
 def _listed(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return a table of the first rows under a name, or nothing when it would be empty."""
+    """Return a table of the first rows under a name, or nothing if there are no rows."""
     listed = list(rows)
     if len(listed) > ROWS_LISTED:
         further = (f"and {len(listed) - ROWS_LISTED:,} more", *[""] * (len(header) - 1))
@@ -374,7 +374,7 @@ def _listed(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 
 
 def _joined(texts: Iterable[str], separator: str = "; ") -> str:
-    """Join texts for a description: the first ROWS_LISTED, and how many more there are."""
+    """Join texts for a description: the first ROWS_LISTED, and the number of others."""
     every = list(texts)
     more = [f"and {len(every) - ROWS_LISTED:,} more"] if len(every) > ROWS_LISTED else []
     return separator.join([*every[:ROWS_LISTED], *more])

@@ -1,4 +1,4 @@
-"""What a step cost and where its logs are, as metadata of a materialization; nothing where nothing is billed."""
+"""Materialization metadata for the cost of a step and its logs; empty where nothing is billed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from event_pipeline.engines.base import Cost
 
 
 def cost_metadata(cost: Cost | None, hours_together: int = 1) -> dict[str, Any]:
-    """Return an hour's share of a cost that `hours_together` hours had in common."""
+    """Return an hour's share of a cost shared by `hours_together` hours."""
     if cost is None:
         return {}
     return {

@@ -1,4 +1,4 @@
-"""What a fault does to a run: a passing one is tried again, any other one fails with a message for a person."""
+"""Error handling of steps: a transient error is retried, any other error fails the step with a readable message."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable, printable_lines
 
 BACKOFF = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-"""How a passing fault is retried: after about 5, 15 and 35 seconds.
+"""The backoff for transient errors: retries after about 5, 15 and 35 seconds.
 
-It is not given to the assets as their retry policy: Dagster would retry a cancelled step under it, too.
+Not set as the assets' retry policy, because Dagster would then also retry a cancelled step.
 """
 
 FAULT_CLASS = "fault"
-"""Metadata of a failure: the class of the pipeline's error, by which docs/runbook.md is read."""
+"""Metadata key of a failure: the class of the pipeline error, which is also its entry in docs/runbook.md."""
 
 
 @contextmanager
 def faults_explained(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Iterator[None]:
-    """Turn faults of the engine inside the block into retries and failures that Dagster shows clearly.
+    """Turn engine errors inside the block into retries and failures that Dagster shows clearly.
 
     Raises:
-        dagster.RetryRequested: the fault may pass and there are attempts left.
-        dagster.Failure: any other fault of the pipeline or the file system; it is not retried.
+        dagster.RetryRequested: the error is transient and there are attempts left.
+        dagster.Failure: any other error of the pipeline or the file system; it is not retried.
     """
     try:
         yield
@@ -43,19 +43,19 @@ def faults_explained(context: dg.AssetExecutionContext | dg.OpExecutionContext) 
 
 
 def _shown(fault: Exception) -> Exception | None:
-    """Return a fault as the cause of a failure, or none when Dagster's pages cannot show its text."""
+    """Return an error as the cause of a failure, or None if Dagster's pages cannot show its text."""
     return fault if printable_lines(str(fault)) == str(fault) else None
 
 
 def retry_passing(
     context: dg.AssetExecutionContext | dg.OpExecutionContext, failures: Mapping[Hour, PipelineError], *, healthy: bool
 ) -> None:
-    """Have the step tried again when a fault of some hour may pass; hours that are done are then found as such.
+    """Request a retry of the step if some hour has a transient error; finished hours are then found unchanged.
 
-    An hour that another process holds is not waited for again when there are healthy ones to go on with.
+    An hour that another process holds does not cause a retry if there are healthy hours to continue with.
 
     Raises:
-        dagster.RetryRequested: a fault may pass and there are attempts left.
+        dagster.RetryRequested: an error is transient and there are attempts left.
     """
     passing = {
         hour: str(error)

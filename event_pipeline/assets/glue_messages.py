@@ -1,8 +1,8 @@
 """Glue runs that report to the Dagster run that started them, by the Dagster Pipes protocol over S3.
 
-The engine starts, finds and stops the runs itself; this is only what travels between a run and Dagster: context
-there, log lines back while it works. Both are deleted when the step ends. A run that another process started
-reports to that one; its results count all the same.
+The engine starts, finds and stops the runs itself; this module only passes the context to a run and its log lines back
+while it works. Both are deleted when the step ends. A run that another process started reports to that process; its
+results count just the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SECONDS_BETWEEN_MESSAGES = 3
 
 @contextmanager
 def glue_runs_followed(context: dg.AssetExecutionContext, engine: Engine) -> Iterator[Engine]:
-    """Give an engine whose Glue runs report to this step."""
+    """Yield an engine whose Glue runs report to this step."""
     with ExitStack() as sessions:
 
         def arguments(folder: MessageFolder) -> Mapping[str, str]:
@@ -40,8 +40,8 @@ def glue_runs_followed(context: dg.AssetExecutionContext, engine: Engine) -> Ite
 
 @contextmanager
 def _pipes_arguments(context: dg.AssetExecutionContext, folder: MessageFolder) -> Iterator[Mapping[str, str]]:
-    """Open a Pipes session and give the arguments by which a job joins it; its objects are deleted at the end."""
-    # Imported in the run: dagster-aws would double the time the code location takes to load.
+    """Open a Pipes session and yield the arguments with which a job joins it; its objects are deleted at the end."""
+    # Imported here: dagster-aws would double the load time of the code location.
     from dagster_aws.pipes import PipesS3ContextInjector
 
     injector = PipesS3ContextInjector(bucket=folder.bucket, client=folder.s3_client, key_prefix=folder.prefix)
@@ -49,9 +49,9 @@ def _pipes_arguments(context: dg.AssetExecutionContext, folder: MessageFolder) -
     with ExitStack() as opened:
         opened.callback(_delete, folder, context)
         with warnings.catch_warnings():
-            # Dagster asks its own reader for a property that it calls a preview.
+            # Dagster reads a property of its own reader that it marks as preview.
             warnings.simplefilter("ignore", dg.PreviewWarning)
-            # The op's context: Pipes asks it for things that the asset's answers with a warning of deprecation.
+            # The op's context: Pipes reads attributes for which the asset's context issues deprecation warnings.
             session = opened.enter_context(dg.open_pipes_session(context.op_execution_context, injector, reader))
         yield session.get_bootstrap_cli_arguments()
 
@@ -60,7 +60,7 @@ def _message_reader(s3: Any, bucket: str, prefix: str) -> PipesMessageReader:
     from dagster_aws.pipes import PipesS3MessageReader
 
     class PlacedMessageReader(PipesS3MessageReader):
-        """Reads messages below a prefix of ours instead of somewhere in the bucket."""
+        """Reads messages under the given prefix instead of a random one."""
 
         @contextmanager
         def get_params(self) -> Iterator[dict[str, Any]]:
@@ -74,5 +74,5 @@ def _delete(folder: MessageFolder, context: dg.AssetExecutionContext) -> None:
     try:
         folder.delete()
     except PipelineError as error:
-        # What was built is worth more than the tidying up, which a lifecycle rule does as well.
-        context.log.warning(printable(f"the messages of the Glue run stay where they are: {error}"))
+        # A failed cleanup must not fail the build; a lifecycle rule removes the messages as well.
+        context.log.warning(printable(f"the messages of the Glue run were not deleted: {error}"))

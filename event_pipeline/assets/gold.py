@@ -1,4 +1,4 @@
-"""Gold: one asset per `.sql` file of `rules/gold/`. A further file is a further asset; nothing else lists them."""
+"""Gold: one asset per `.sql` file in `rules/gold/`. A new file is a new asset; there is no other list of them."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date
@@ -29,18 +29,18 @@ PREVIEW_ROWS = 10
 
 
 def gold_pool(table: str) -> str:
-    """Name the Dagster pool of one Gold table: two runs folding the same table would only wait for each other."""
+    """Return the Dagster pool of one Gold table: two runs folding the same table would only wait for each other."""
     return f"gold_{table}"
 
 
 class GoldConfig(dg.Config):
-    """What a person may tell a Gold refresh."""
+    """Run config of a Gold refresh."""
 
-    force: bool = Field(default=False, description="Make partials and days again even if nothing has changed")
+    force: bool = Field(default=False, description="Rebuild partials and days even if nothing has changed")
 
 
 def gold_assets(settings: Settings, folder: Path, kinds: AssetKinds) -> list[dg.AssetsDefinition]:
-    """Return one asset per `.sql` file of a folder.
+    """Return one asset per `.sql` file in a folder.
 
     Raises:
         GoldFileError: a file does not have the layout.
@@ -115,7 +115,7 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings, kinds: AssetKi
 
 
 def _metadata(refresh: GoldRefresh, hour: Hour, days: Sequence[date], hours_together: int) -> dict[str, Any]:
-    """Describe one hour; bytes and seconds are those of the whole refresh, divided among its hours."""
+    """Return the metadata of one hour; bytes and seconds are the refresh's, divided by its number of hours."""
     folded = [(day, refresh.day_rows.get(day), "folded" if day in refresh.day_rows else "unchanged") for day in days]
     return {
         "dagster/partition_row_count": refresh.partial_rows.get(hour, 0),
@@ -132,13 +132,13 @@ def _metadata(refresh: GoldRefresh, hour: Hour, days: Sequence[date], hours_toge
 
 
 def _preview(engine: Engine, table: GoldTable, day: date) -> dg.MarkdownMetadataValue:
-    """Show the first published rows of one event day, in the order of the columns."""
+    """Return the first published rows of one event day, ordered by the columns."""
     columns = ", ".join(column.name for column in table.columns)
     try:
         rows = engine.query(
             f"SELECT {columns} FROM {table.table.full_name} WHERE event_date = DATE '{day}' "
             f"ORDER BY {columns} LIMIT {PREVIEW_ROWS}"
         )
-    except (PipelineError, OSError) as fault:  # the checks fail for it; the preview only says it, too
+    except (PipelineError, OSError) as fault:  # the checks fail for the same reason; the preview only repeats it
         return dg.MetadataValue.md(quoted(str(fault)))
     return markdown_table(rows.column_names, [tuple(row.values()) for row in rows.to_pylist()])

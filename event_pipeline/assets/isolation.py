@@ -1,9 +1,9 @@
-"""Hours that failed while the others of their run go on: how a step says so, and how later steps know.
+"""Isolation of failed hours: how a step reports them while the other hours of the run go on, and later steps skip them.
 
-Dagster knows a step that succeeded or failed, and skips everything after one that failed: one bad hour would keep
-back all others of its run. So a step with healthy and failed hours ends without an error when steps come after it,
-materializes the healthy hours alone, and leaves an observation of each failed one. Later steps leave those hours out,
-and the last one fails, so that the run does.
+In Dagster a step succeeds or fails as a whole, and a failed step's dependents are skipped: one bad hour would block all
+others of its run. So a step with healthy and failed hours ends without an error if steps depend on it, materializes
+only the healthy hours, and records an observation of each failed one. Later steps skip those hours, and the last one
+fails, so that the run fails.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable
 
 FAILED_HOURS_TAG = "event_pipeline/failed_hours"
-"""`run id:hours, comma separated`: the hours of a run that failed by themselves. A retry inherits its parent's tags,
+"""`run id:hours, comma separated`: the hours that failed on their own in a run. A retry inherits its parent's tags,
 hence the run id."""
 
 REASON = "not_published_because"
-"""Metadata of an observation: why the hour failed."""
+"""Metadata key of an observation: why the hour failed."""
 
 MOST_PARENTS = 10
 
@@ -37,12 +37,12 @@ class HourFailure:
     reason: str
 
     def __str__(self) -> str:
-        """Name the step and the reason; the hour is said beside it."""
+        """Return step and reason, without the hour, which is always shown next to it."""
         return f"{self.step}: {self.reason.removeprefix(f'{self.hour}: ')}"
 
 
 def observation(asset_key: dg.AssetKey, hour: Hour, error: PipelineError) -> dg.AssetObservation:
-    """Return the event that tells people and later steps that an hour failed in a step."""
+    """Return the event that reports to users and later steps that an hour failed in a step."""
     return dg.AssetObservation(
         asset_key,
         partition=hour.partition_key,
@@ -52,7 +52,7 @@ def observation(asset_key: dg.AssetKey, hour: Hour, error: PipelineError) -> dg.
 
 
 def failures_of(events: Iterable[dg.DagsterEvent]) -> Iterator[HourFailure]:
-    """Yield the hours that failed by themselves, from the events of a run, in the order of the steps."""
+    """Yield the hours that failed on their own, from the events of a run, in the order of the steps."""
     for event in events:
         if event.event_type is not dg.DagsterEventType.ASSET_OBSERVATION:
             continue
@@ -65,8 +65,8 @@ def failures_of(events: Iterable[dg.DagsterEvent]) -> Iterator[HourFailure]:
 def failed_before(context: dg.AssetExecutionContext) -> dict[Hour, HourFailure]:
     """Return the hours of this run that failed in the steps before this one.
 
-    A run that goes on with another one's steps, after its process died or because a person re-executes what failed,
-    takes the steps that it does not execute itself as that run left them.
+    A run that continues another run (a retry after its process died, or a re-execution from failure) takes the results
+    of the steps that it does not execute from that run.
     """
     graph = context.job_def.asset_layer.asset_graph
     upstream = {key.to_user_string() for key in graph.get_ancestor_asset_keys(context.asset_key)}
@@ -90,7 +90,7 @@ def failed_before(context: dg.AssetExecutionContext) -> dict[Hour, HourFailure]:
 
 
 def has_later_steps(context: dg.AssetExecutionContext) -> bool:
-    """Tell whether this run executes steps that depend on this one, and so would be skipped if it failed."""
+    """Return whether this run executes steps that depend on this one and would be skipped if it failed."""
     layer = context.job_def.asset_layer
     later = {key.to_user_string() for key in layer.get(context.asset_key).child_keys & layer.selected_asset_keys}
     executed = context.run.step_keys_to_execute
@@ -98,7 +98,7 @@ def has_later_steps(context: dg.AssetExecutionContext) -> bool:
 
 
 def note_failed_hours(context: dg.AssetExecutionContext, hours: Iterable[Hour]) -> None:
-    """Write the hours that failed by themselves onto the run, for whoever asks for hours next."""
+    """Tag the run with the hours that failed on their own, for the next request of hours."""
     run = context.instance.get_run_by_id(context.run.run_id)
     known = hours_that_failed(run) if run else None
     named = ",".join(str(hour) for hour in sorted({*hours, *(known or ())}))
@@ -106,6 +106,6 @@ def note_failed_hours(context: dg.AssetExecutionContext, hours: Iterable[Hour]) 
 
 
 def hours_that_failed(run: dg.DagsterRun) -> frozenset[Hour] | None:
-    """Return the hours of a run that failed by themselves; None when it does not say so, and all of them failed."""
+    """Return the hours of a run that failed on their own; None if it has no such tag, so all of them failed."""
     run_id, _, hours = run.tags.get(FAILED_HOURS_TAG, "").partition(":")
     return frozenset(map(Hour.parse, hours.split(","))) if run_id == run.run_id and hours else None

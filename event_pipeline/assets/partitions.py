@@ -1,4 +1,4 @@
-"""The one partition key of every asset, the landing hour, as Dagster sees it."""
+"""The partition key of every asset, the landing hour, in Dagster's terms."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from event_pipeline.settings import Settings
 
 
 def landing_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
-    """Return the partitions of every asset: each UTC hour since the first partition that may be built.
+    """Return the partitions of every asset: each UTC hour since the first partition.
 
-    These are the closed ones, and the current one where hours are built before they are over.
+    These are the closed hours, and also the current one if hours are built before they are over.
     """
     return dg.HourlyPartitionsDefinition(
         start_date=settings.first_partition.start,
@@ -26,17 +26,17 @@ def landing_hours(settings: Settings) -> dg.HourlyPartitionsDefinition:
 
 
 def backfill_policy(settings: Settings) -> dg.BackfillPolicy:
-    """Return how a backfill is cut into runs: ranges, because a day in one run folds each event day once."""
+    """Return how a backfill is split into runs: ranges, because a day in one run folds each event day only once."""
     return dg.BackfillPolicy.multi_run(settings.hours_per_run)
 
 
 def hours_of_run(context: dg.AssetExecutionContext) -> list[Hour]:
-    """List the hours that a run builds, one or a range, in order."""
+    """Return the hours that a run builds, one or a range, in order."""
     return [Hour.parse(key) for key in context.partition_keys]
 
 
 def hours_left(context: dg.AssetExecutionContext) -> tuple[list[Hour], dict[Hour, HourFailure]]:
-    """List the hours of a run that no step before this one failed in, in order, and those that one did."""
+    """Return the hours of a run that succeeded in all earlier steps, in order, and those that failed."""
     failed = failed_before(context)
     hours = hours_of_run(context)
     return [hour for hour in hours if hour not in failed], {hour: failed[hour] for hour in hours if hour in failed}
@@ -45,10 +45,10 @@ def hours_left(context: dg.AssetExecutionContext) -> tuple[list[Hour], dict[Hour
 def failures_among(
     hours: Sequence[Hour], earlier: Mapping[Hour, HourFailure], error: PipelineError
 ) -> Mapping[Hour, PipelineError]:
-    """Return which hours an engine's error is about, when it is about single hours of several.
+    """Return the hours that an engine's error concerns, if it concerns single hours of several.
 
     Raises:
-        PipelineError: the error itself, when the run has one hour, or it is about none of them in particular.
+        PipelineError: the error itself, if the run has only one hour, or the error concerns none in particular.
     """
     if isinstance(error, HoursFailedError):
         return error.failures

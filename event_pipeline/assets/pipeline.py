@@ -25,14 +25,14 @@ HOURLY_PIPELINE = "hourly_pipeline"
 def pipeline_assets(
     settings: Settings, gold_folder: Path = GOLD_FOLDER, kinds: AssetKinds | None = None
 ) -> list[dg.AssetsDefinition]:
-    """Return every asset, upstream first, each with a link to its source; kinds are those of the settings' engine.
+    """Return every asset, upstream first, each with a link to its source; kinds follow from the settings' engine.
 
     Raises:
         GoldFileError: a Gold table's file does not have the layout.
     """
     kinds = kinds or place_of(settings).kinds
     with warnings.catch_warnings():
-        # Backfill policies, code references and partitioned checks are Dagster's newer parts; the release is pinned.
+        # Backfill policies, code references and partitioned checks are recent Dagster features; the version is pinned.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
         assets = [

@@ -1,4 +1,4 @@
-"""How a run tells the process that started it how far it has come."""
+"""Progress reports from a run to the process that started it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from event_pipeline.rules.hour import Hour
 
 HourProgress = Callable[[str, Hour | None], None]
-"""Takes one line for a person, and the hour whose Silver was just finished if one was."""
+"""Called with one line of text, and the hour whose Silver was just finished, if any."""
 
 
 def silent(line: str, hour: Hour | None) -> None:
-    """Take no notice: whoever is not in the run's process reads Dagster's event log."""
+    """Ignore progress: outside the run's process it is in Dagster's event log."""

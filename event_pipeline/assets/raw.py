@@ -1,4 +1,4 @@
-"""Bronze: what lies in the raw store for each landing hour. Lists it; never reads or writes it."""
+"""Bronze: the raw objects of each landing hour. Lists them; never writes them."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -42,12 +42,12 @@ def raw_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefiniti
     def raw_events(
         context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], progress: dg.ResourceParam[HourProgress]
     ) -> Iterator[HourEvent]:
-        """Raw objects of a landing hour: gzipped JSON Lines that the producers write every five minutes.
+        """Raw objects of a landing hour: gzipped JSON Lines, which the producers write every five minutes.
 
         Materializing an hour lists its objects and records their fingerprint (keys, etags, sizes) as the data
-        version, so that Silver turns stale when an object lands late or is replaced. Content is read only of objects
-        that were copied or touched since their hour was built: with the same bytes they are the same version. An
-        hour without objects is materialized as empty and its check warns.
+        version, so that Silver becomes stale when an object lands late or is replaced. Only objects that were copied
+        or touched since their hour was built are read: with the same bytes they are the same version. An hour without
+        objects is materialized as empty and its check warns.
         """
         with faults_explained(context):
             now = datetime.now(UTC)

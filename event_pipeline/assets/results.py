@@ -1,7 +1,7 @@
-"""What a run says about each of its hours: one materialization and one result per check and hour.
+"""Records the results of a run hour by hour: one materialization and one result per check and hour.
 
-Dagster does this by itself only for runs of a single hour. In a range run it knows one data version for all
-partitions and leaves partitioned checks planned for ever, so both are said here hour by hour.
+Dagster does this on its own only for runs of a single hour. In a range run it has one data version for all partitions
+and leaves partitioned checks planned forever, so both are recorded here hour by hour.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import dagster as dg
 
-# A result that does not name the materialization it judged counts as outdated on the check's partitions page;
-# Dagster 1.13 exports the evaluation, but not this part of it.
+# A result without its target materialization counts as outdated on the check's partitions page; Dagster 1.13
+# exports the evaluation, but not this part of it.
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData as JudgedMaterialization,
 )
@@ -22,7 +22,7 @@ from dagster._core.definitions.assets.definition.asset_spec import AssetExecutio
 # A result with this mark materializes nothing; without it Dagster materializes every hour of the run.
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 
-# What Dagster records of an output's partitions, for those of them that are healthy.
+# What Dagster records for an output's partitions, restricted to the healthy ones.
 from dagster._core.execution.plan.execute_step import _get_output_asset_events
 
 from event_pipeline.assets.faults import FAULT_CLASS, retry_passing
@@ -36,7 +36,7 @@ DATA_VERSION_TAG = "dagster/data_version"
 DATA_VERSION_IS_OURS_TAG = "dagster/data_version_is_user_provided"
 
 HOURS_PER_LOOKUP = 200
-"""Dagster hands out at most 1,000 records at a time."""
+"""Dagster returns at most 1,000 records at a time."""
 
 HourEvent = (
     dg.MaterializeResult[Any]
@@ -47,12 +47,12 @@ HourEvent = (
 )
 
 BLOCKING_CHECKS = frozenset(("conservation_law", "partition_readable"))
-"""Checks that keep an hour from the steps that follow."""
+"""Checks whose failure keeps an hour from later steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckVerdict:
-    """What one check found in one hour."""
+    """The result of one check for one hour."""
 
     passed: bool
     description: str
@@ -62,13 +62,13 @@ class CheckVerdict:
 
 @dataclass(frozen=True, slots=True)
 class HourResult:
-    """What a run says about one hour of an asset."""
+    """The result of a run for one hour of an asset."""
 
     metadata: Mapping[str, Any]
     verdicts: Mapping[str, CheckVerdict]
-    """Check name -> what it found; every check of the asset."""
+    """Check name -> result, for every check of the asset."""
     data_version: str | None = None
-    """Equal exactly when the hour's data is the same; None leaves it to Dagster."""
+    """Equal if and only if the hour's data is the same; None leaves it to Dagster."""
 
 
 def hour_events(
@@ -79,16 +79,16 @@ def hour_events(
 ) -> Iterator[HourEvent]:
     """Yield the events that record the results of all hours of a run.
 
-    `failures` are hours that failed in this step, `earlier` those that failed in steps before it; neither is
-    materialized. An hour of several in which a blocking check fails is a failed hour as well.
+    `failures` are hours that failed in this step, `earlier` those that failed in earlier steps; neither are
+    materialized. If one of several hours fails a blocking check, it is a failed hour as well.
 
-    In a range run whose hours have data versions, each hour is materialized twice: first by Dagster, which writes
-    the same version to all of them and no numbers, then with its own version and numbers. So what lies downstream
-    is stale only when it should be, and each hour is one point of a plot.
+    In a range run whose hours have data versions, each hour is materialized twice: first by Dagster, with the same
+    version for all of them and no metadata, then with its own version and metadata. So downstream assets are stale
+    only when they should be, and each hour is one point in a plot.
 
     Raises:
-        dagster.RetryRequested: the fault of an hour may pass.
-        dagster.Failure: hours failed, and no step comes after this one in the run, or none of them is healthy.
+        dagster.RetryRequested: an hour has a transient error.
+        dagster.Failure: hours failed, and this is the last step of the run, or no hour is healthy.
     """
     failures, earlier = failures or {}, earlier or {}
     stopped = {} if len(results) + len(failures) + len(earlier) == 1 else _stopped(results)
@@ -118,7 +118,7 @@ def hour_events(
 
 
 def _stopped(results: Mapping[Hour, HourResult]) -> dict[Hour, PipelineError]:
-    """Return the hours that a blocking check keeps from later steps."""
+    """Return the hours that failed a blocking check."""
     stopped: dict[Hour, PipelineError] = {}
     for hour, result in results.items():
         found = {name: verdict for name, verdict in result.verdicts.items() if name in BLOCKING_CHECKS}
@@ -135,7 +135,7 @@ def _events_of_healthy(
     failures: Mapping[Hour, PipelineError],
     earlier: Mapping[Hour, HourFailure],
 ) -> Iterator[HourEvent]:
-    """Record healthy hours as materialized and the others as failed, and go on if there is something to go on with."""
+    """Record healthy hours as materialized and the others as failed; continue if any are healthy and steps follow."""
     for hour, error in sorted(failures.items()):
         context.log.error(printable(f"{hour} failed: {error}"))
         yield observation(context.asset_key, hour, error)
@@ -146,14 +146,14 @@ def _events_of_healthy(
     if not healthy or not has_later_steps(context):
         reasons = {hour: str(failure) for hour, failure in earlier.items()}
         reasons |= {hour: str(error) for hour, error in failures.items()}
-        others = f". {hours_text(sorted(healthy))} went through" if healthy else ""
+        others = f". {hours_text(sorted(healthy))} succeeded" if healthy else ""
         faults = {type(error).__name__ for error in failures.values()}
         raise dg.Failure(
             printable(f"{failed_hours_text(reasons)}{others}"),
             {FAULT_CLASS: next(iter(faults))} if len(faults) == 1 else None,
             allow_retries=False,
         )
-    # A result without this mark would materialize all hours of the range, the failed ones, too.
+    # A result without this mark would materialize all hours of the range, including the failed ones.
     yield dg.MaterializeResult(metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
     yield from _check_outputs(context)
 
@@ -161,7 +161,7 @@ def _events_of_healthy(
 def _materializations(
     context: dg.AssetExecutionContext, results: Mapping[Hour, HourResult]
 ) -> Iterator[dg.AssetMaterialization]:
-    """Yield what Dagster would record of some hours of the range, each with its own numbers and data version."""
+    """Yield Dagster's materializations of some hours of the range, each with its own metadata and data version."""
     if not results:
         return
     for hour, result in results.items():
@@ -216,7 +216,7 @@ def _version_tags(version: str) -> dict[str, str]:
 
 
 def _newest_materializations(context: dg.AssetExecutionContext, hours: list[Hour]) -> dict[Hour, dg.EventLogRecord]:
-    """Return the newest materialization of each hour; each was just made by this step, once or twice."""
+    """Return the newest materialization of each hour; this step has just recorded each, once or twice."""
     newest: dict[Hour, dg.EventLogRecord] = {}
     for first in range(0, len(hours), HOURS_PER_LOOKUP):
         keys = [hour.partition_key for hour in hours[first : first + HOURS_PER_LOOKUP]]
@@ -228,6 +228,6 @@ def _newest_materializations(context: dg.AssetExecutionContext, hours: list[Hour
 
 
 def _provenance_tags(records: Mapping[Hour, dg.EventLogRecord]) -> Mapping[str, str]:
-    """Return the tags by which Dagster remembers code and inputs, the same for all partitions of a run."""
+    """Return the tags with Dagster's record of code and inputs, the same for all partitions of a run."""
     materialization = next(iter(records.values())).asset_materialization
     return (materialization.tags if materialization else None) or {}

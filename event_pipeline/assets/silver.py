@@ -40,12 +40,12 @@ SILVER_POOL = "silver"
 
 
 class SilverConfig(dg.Config):
-    """What a person may tell a Silver build."""
+    """Run config of a Silver build."""
 
-    force: bool = Field(default=False, description="Build hours again even if neither input nor rules have changed")
+    force: bool = Field(default=False, description="Rebuild hours even if neither input nor rules have changed")
     allow_lost_objects: bool = Field(
         default=False,
-        description="Replace a published hour although raw objects of it are lost: their records go",
+        description="Replace a published hour even if it lost raw objects; the records of those objects are lost",
     )
 
 
@@ -76,10 +76,10 @@ def silver_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefin
         engine: dg.ResourceParam[Engine],
         progress: dg.ResourceParam[HourProgress],
     ) -> Iterator[HourEvent]:
-        """One row per accepted event of a landing hour: typed, exact, without duplicates.
+        """One row per accepted event of a landing hour: typed, exact, deduplicated.
 
-        Every record gets one verdict; what breaks a rule goes to `silver.quarantine` with the reason, and
-        `ops.hour_ledger` gets one row that adds up. The three are committed as one, and nobody sees them before
+        Every record gets exactly one verdict; records that break a rule go to `silver.quarantine` with the reason, and
+        `ops.hour_ledger` gets one row that adds up. The three are committed atomically, and queries see them only after
         `silver_partitions` registers them. Materializing an hour whose input and rules are unchanged does
         nothing. An hour that lost raw objects is not replaced unless the run's config allows it.
         """
@@ -164,7 +164,7 @@ def silver_partitions_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsD
 
 
 def _register(engine: Engine, hours: Sequence[Hour]) -> tuple[list[PartitionChange], dict[Hour, PipelineError]]:
-    """Register all hours in one go, or, when that fails, each by itself, so that one keeps no other back."""
+    """Register all hours in one call or, if that fails, one by one, so that one hour does not block the others."""
     failures: dict[Hour, PipelineError] = {}
     try:
         return engine.register_hours(hours), failures
@@ -179,7 +179,7 @@ def _register(engine: Engine, hours: Sequence[Hour]) -> tuple[list[PartitionChan
 
 
 def _version(commit: HourCommit) -> str:
-    """Name the data of a commit: the same bytes judged by the same rules are the same data, whoever built them."""
+    """Return the data version of a commit: the same bytes judged by the same rules are the same data."""
     return f"{commit.account.content}:{commit.rules_version}"
 
 

@@ -1,5 +1,5 @@
-"""What starts runs by itself: sensors, schedules, and the jobs besides the hourly one.
+"""Automation: sensors, schedules, and all jobs but the hourly one.
 
-Not here: what a run does (`assets/`), whether an hour is due for its data (`engines/state.py`), and what people start
-(`operations/`).
+Not here: what a run does (`assets/`), whether an hour's data makes it due (`engines/state.py`), and operations started
+by users (`operations/`).
 """

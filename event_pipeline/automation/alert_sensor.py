@@ -1,4 +1,4 @@
-"""The sensor that looks after the pipeline: raises alerts, sends them, and resolves them."""
+"""The sensor that raises, sends and resolves alerts."""
 
 import logging
 from collections.abc import Callable
@@ -30,8 +30,8 @@ def alerts_sensor(
         minimum_interval_seconds=settings.alert_interval_seconds,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description=(
-            f"Looks at the last {settings.alert_hours} hours and at failed runs, and tells log, webhook and SNS topic "
-            "what is wrong, once, and when it is over. Starts no runs. docs/alerts.md lists what it tells."
+            f"Evaluates the last {settings.alert_hours} hours and failed runs, and reports to log, webhook and SNS "
+            "topic once what is wrong and when it is over. Starts no runs. docs/alerts.md lists the alerts."
         ),
     )
     def alerts(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SkipReason:
@@ -39,7 +39,7 @@ def alerts_sensor(
         channels, pipeline = channels_of(settings, log), Pipeline(engine, gold_tables, settings)
         told = look_and_tell(pipeline, lambda: nullcontext(context.instance), channels, clock)
         for channel, why in told.delivered.failed:
-            log.error(printable(f"{channel}: {why}; it is tried again"))
+            log.error(printable(f"{channel}: {why}; it will be retried"))
         open_alerts = ", ".join(sorted(told.state.alerts)) or "none"
         sent = len(told.delivered.sent)
         return dg.SkipReason(f"Open alerts: {open_alerts}; {sent} messages sent, {len(told.state.outbox)} waiting")

@@ -1,4 +1,4 @@
-"""What sensor and schedule have in common: when an hour may be asked for, and that no dead run holds one back."""
+"""Shared by sensor and schedule: when an hour may be requested, and closing runs whose process is gone."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _NEW_INPUT = frozenset((HourState.NO_RAW, HourState.NEW, HourState.CHANGED, Hour
 
 
 def why_waiting(state: HourState, listing: RawListing, settings: Settings, now: datetime) -> str | None:
-    """Say why an hour is left alone a little longer; None when it may be asked for.
+    """Return why an hour must wait a little longer; None if it may be requested.
 
-    An hour is complete with the expected number of objects, or a grace after its end. An object whose time lies in
-    the future (another machine's clock) holds its hour back for as long as one that is just being written, not
-    until that time has come.
+    An hour is complete with the expected number of objects, or a grace period after its end. An object with a timestamp
+    in the future (another machine's clock) delays its hour as long as one that has just been written, not until that
+    time.
     """
     if state not in _NEW_INPUT:
         return None
@@ -37,6 +37,6 @@ def why_waiting(state: HourState, listing: RawListing, settings: Settings, now: 
 
 
 def warn_of_abandoned_runs(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> None:
-    """Close the runs whose process is gone, so that they hold neither a pool nor one of the runs at the same time."""
+    """Close the runs whose process is gone, so that they occupy neither a pool slot nor a concurrent run."""
     for run_id in close_abandoned_runs(context.instance):
         context.log.warning(f"run {run_id} is recorded as failed: the process that executed it is gone")

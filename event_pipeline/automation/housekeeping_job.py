@@ -1,4 +1,4 @@
-"""The housekeeping job and its daily schedule: one round, with what may go or went as metadata."""
+"""The housekeeping job and its daily schedule: one round, with the found or removed items as metadata."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,17 +20,17 @@ HOUSEKEEPING_SCHEDULE = "housekeeping_schedule"
 class HousekeepingConfig(dg.Config):
     """Whether a round of housekeeping removes anything."""
 
-    delete: bool = Field(default=False, description="Remove what may go; otherwise it is only listed")
+    delete: bool = Field(default=False, description="Remove the items; otherwise only list them")
 
 
 def housekeeping_job(settings: Settings) -> dg.JobDefinition:
-    """Return the job that removes what nobody needs."""
+    """Return the job that removes what is no longer needed."""
 
     @dg.op(out=dg.Out(dg.Nothing))
     def keep_house(
         context: dg.OpExecutionContext, config: HousekeepingConfig, engine: dg.ResourceParam[Engine]
     ) -> Iterator[dg.Output[None]]:
-        """Lists replaced and abandoned builds, what is past its retention, scratch, and old runs; removes them."""
+        """Lists replaced and abandoned builds, expired data, scratch files and old runs; removes them if configured."""
         with faults_explained(context):
             work, kept = find_housework(engine, context.instance, settings, datetime.now(UTC)), list[str]()
             if config.delete:
@@ -44,9 +44,9 @@ def housekeeping_job(settings: Settings) -> dg.JobDefinition:
     @dg.job(
         name=HOUSEKEEPING,
         description=(
-            "Removes what nobody needs: replaced and abandoned builds after their grace period, hours and days past "
-            "their retention, scratch of killed steps, old Dagster runs. Safe beside builds and queries. Launched by "
-            "hand it only lists; the schedule removes."
+            "Removes what is no longer needed: replaced and abandoned builds after their grace period, hours and days "
+            "past their retention, scratch files of killed steps, old Dagster runs. Safe during builds and queries. "
+            "Launched manually it only lists; the schedule removes."
         ),
         executor_def=dg.in_process_executor,
     )
@@ -70,7 +70,7 @@ def _sums(work: Housework) -> dict[str, int | dg.MarkdownMetadataValue]:
 
 
 def housekeeping_schedule(job: dg.JobDefinition, settings: Settings) -> dg.ScheduleDefinition:
-    """Return the schedule that keeps house once a day; off until switched on."""
+    """Return the schedule that runs housekeeping once a day; off until switched on."""
     return dg.ScheduleDefinition(
         name=HOUSEKEEPING_SCHEDULE,
         job=job,

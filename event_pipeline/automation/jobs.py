@@ -18,7 +18,7 @@ CHANGES_SHOWN = 200
 
 
 class RepairConfig(dg.Config):
-    """Which landing hours to repair; with neither bound everything is, Gold's days included."""
+    """Which landing hours to repair; without bounds everything, including Gold's days."""
 
     from_hour: str | None = Field(default=None, description="First landing hour, for example 2025-12-07T22")
     to_hour: str | None = Field(default=None, description="Landing hour before which to stop (exclusive)")
@@ -27,7 +27,7 @@ class RepairConfig(dg.Config):
         """Return the range, or None for everything.
 
         Raises:
-            dagster.Failure: only one bound is given, or they name no range of hours.
+            dagster.Failure: only one bound is given, or they do not form a range of hours.
         """
         if not self.from_hour and not self.to_hour:
             return None
@@ -40,13 +40,13 @@ class RepairConfig(dg.Config):
 
 
 def repair_partitions_job() -> dg.JobDefinition:
-    """Return the job that makes the catalog agree with the commit records."""
+    """Return the job that makes the catalog match the commit records."""
 
     @dg.op(out=dg.Out(dg.Nothing), pool=SILVER_POOL)
     def repair_catalog(
         context: dg.OpExecutionContext, config: RepairConfig, engine: dg.ResourceParam[Engine]
     ) -> Iterator[dg.Output[None]]:
-        """Registers what is committed and missing, repoints what shows another run, drops what has no files."""
+        """Registers committed partitions that are missing, repoints those of another run, drops those without files."""
         with faults_explained(context):
             changes = engine.repair(config.hours())
         changed = [change for change in changes if change.action is not PartitionAction.UNCHANGED]
@@ -67,8 +67,8 @@ def repair_partitions_job() -> dg.JobDefinition:
     @dg.job(
         name=REPAIR_PARTITIONS,
         description=(
-            "Makes the catalog agree with the commit records, for a range of landing hours or for everything. Safe at "
-            "any time; rebuilds a catalog that was lost. Every change is logged."
+            "Makes the catalog match the commit records, for a range of landing hours or for everything. Safe at any "
+            "time; rebuilds a lost catalog. Every change is logged."
         ),
         executor_def=dg.in_process_executor,
     )

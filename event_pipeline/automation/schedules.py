@@ -1,4 +1,4 @@
-"""The schedule: once an hour asks for every hour of the last days that is not built, however long it was off."""
+"""The hourly schedule: requests every unbuilt hour of the last days, however long the schedule was off."""
 
 from collections import Counter
 from datetime import datetime
@@ -26,7 +26,7 @@ HOURLY_SCHEDULE = "hourly_schedule"
 def hourly_schedule(
     job: "UnresolvedAssetJobDefinition", gold_tables: tuple[GoldTable, ...], settings: Settings
 ) -> dg.ScheduleDefinition:
-    """Return the schedule that closes every gap of the last days; off until switched on."""
+    """Return the schedule that fills every gap of the last days; off until switched on."""
 
     @dg.schedule(
         name=HOURLY_SCHEDULE,
@@ -35,9 +35,9 @@ def hourly_schedule(
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description=(
-            f"At minute {settings.schedule_minute}, asks for every closed hour of the last {settings.catch_up_days} "
-            "days that is not up to date, with objects or without, many hours in one run, and an hour that failed by "
-            "itself, after a wait that doubles. Leaves alone what is published, under way, or has lost raw objects."
+            f"At minute {settings.schedule_minute}, requests every closed hour of the last {settings.catch_up_days} "
+            "days that is not up to date, with or without objects, many hours per run. An hour that failed is "
+            "requested alone, with exponential backoff. Skips what is published, under way, or has lost raw objects."
         ),
     )
     def requests(
@@ -48,12 +48,12 @@ def hourly_schedule(
         end = Hour.containing(now)
         first = max(settings.first_partition, end.plus(-24 * settings.catch_up_days))
         if end <= first:
-            return dg.SkipReason(f"{end.plus(-1)} lies before the first partition {settings.first_partition}")
+            return dg.SkipReason(f"{end.plus(-1)} is before the first partition {settings.first_partition}")
         hours = HourRange(first, end)
         listings = engine.list_raw_hours(hours)
         states = Pipeline(engine, gold_tables, settings).states(now, hours, listings=listings)
-        # An hour in which nothing landed is built as an empty one, so that its ledger says so: the hour that just
-        # closed, and gaps after it. What lies before the first hour that is known is no gap.
+        # An hour in which nothing landed is built as empty, so that the ledger has it: the hour that just closed,
+        # and gaps after the first known hour. Hours before that one are not gaps.
         known = min((hour for hour, state in states.items() if state is not HourState.NO_RAW), default=hours.last)
         under_way = hours_under_way(context.instance)
         history = attempts(context.instance, states)
@@ -84,7 +84,7 @@ def hourly_schedule(
 def _waits_for_its_retry(
     before: Attempts | None, listing: RawListing | None, settings: Settings, now: datetime
 ) -> bool:
-    """Tell whether an hour failed a short time ago and nothing landed in it since."""
+    """Return whether an hour failed a short time ago and nothing has landed in it since."""
     if before is None or not before.failed:
         return False
     is_new = listing is not None and any(each.modified > before.last for each in listing.objects)

@@ -1,6 +1,6 @@
-"""What the sensor remembers from one look to the next, and in how many bytes.
+"""The sensor's cursor: what it remembers between evaluations, within a size limit.
 
-Nothing in it is needed to find an hour: losing it costs a repeated look, never an hour.
+No hour depends on it: losing the cursor costs a repeated comparison, never an hour.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_REQUESTS = 1_000
 MOST_SETTLED_DAYS = 400
 MOST_NOTICED_DAYS = 400
 MOST_CURSOR_BYTES = 128 * 1024
-"""Holds with all of the above and as many receipts as one look takes."""
+"""Enough for all of the above and as many receipts as one evaluation takes."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,32 +29,32 @@ class Request:
     """The last request for one hour."""
 
     wanted: str
-    """Digest of what was asked for."""
+    """Digest of what was requested."""
     attempt: int
-    """0 for the first request for it."""
+    """0 for the first request."""
     requested_at: datetime
-    """To the second."""
+    """Precise to the second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """What the sensor remembers between two looks."""
+    """What the sensor remembers between two evaluations."""
 
     sweep_before: date | None = None
-    """The next look's sweep takes the older days before this one; None begins with the latest of them."""
+    """The next sweep takes the older days before this one; None starts with the latest."""
     requests: Mapping[Hour, Request] = field(default_factory=dict)
-    """Hours that were asked for and are not known to be built."""
+    """Hours that were requested and are not known to be built."""
     settled: Mapping[date, str] = field(default_factory=dict)
-    """Days in which nothing was to be done -> digest of all that this was concluded from."""
+    """Days with nothing to do -> digest of everything that this follows from."""
     noticed: frozenset[date] = frozenset()
-    """Days of which a notice told, until nothing waits in them."""
+    """Days named by a notice, until nothing in them is waiting."""
     receipts: tuple[str, ...] = ()
-    """Messages whose hours are in this cursor, to be deleted when it comes back: then it is stored for good."""
+    """Messages whose hours are in this cursor. They are deleted when it comes back, because then it was stored."""
 
     def to_json(self) -> str:
-        """Write the cursor, at most MOST_CURSOR_BYTES: of each kind the entries of the newest hours or days.
+        """Serialize the cursor in at most MOST_CURSOR_BYTES, keeping the newest hours or days of each kind.
 
-        An older hour whose request is forgotten is asked for again when its turn in the sweep comes.
+        An older hour whose request is dropped is requested again when the sweep reaches it.
         """
         return json.dumps(
             {
@@ -73,7 +73,7 @@ class Cursor:
 
     @classmethod
     def from_json(cls, text: str | None) -> Cursor:
-        """Read the cursor; one that is damaged or of another format is dropped with a line in the log."""
+        """Parse the cursor; one that is damaged or of another format is discarded with a log message."""
         if not text:
             return cls()
         try:

@@ -1,8 +1,8 @@
-"""The sensor: finds landing hours whose raw objects are not built as they lie there, and requests runs for them.
+"""The sensor: finds landing hours whose current raw objects are not built, and requests runs for them.
 
-What is due follows from listings, commit records and the catalog. Each look takes the recent days, the days of which
-a queue told, and some older days in turn. A day in which nothing was to be done and whose listing has not changed
-since costs its listing alone; once a day everything is compared again.
+What is due follows from listings, commit records and the catalog. Each evaluation takes the recent days, the days
+named by queue notices, and some older days in turn. A day with nothing to do and an unchanged listing costs only its
+listing; once a day everything is compared again.
 """
 
 import hashlib
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 
 NEW_RAW_OBJECTS = "new_raw_objects"
 NOTICED_DAYS_AT_ONCE = 4
-"""Days of which a queue told that one look takes besides; the others follow with the next ones."""
+"""Additional days named by queue notices that one evaluation takes; the others follow in the next ones."""
 
 ONE_DAY = timedelta(days=1)
 _DIGITS = 16
 _UNDER_WAY = "under way"
-_ASKED_FOR = "asked for already"
+_ASKED_FOR = "already requested"
 
 
 @dataclass(frozen=True, slots=True)
 class _DayLook:
-    """What a look at one day found."""
+    """The result of examining one day."""
 
     hours: HourRange
     digest: str
-    """Of all that the conclusion was drawn from."""
+    """Digest of everything that the result follows from."""
     due: Mapping[Hour, HourSituation]
-    """Hours to which something is to be done."""
+    """Hours with something to do."""
 
 
 def new_raw_objects_sensor(
@@ -66,9 +66,9 @@ def new_raw_objects_sensor(
         default_status=dg.DefaultSensorStatus.STOPPED,
         description=(
             f"Compares the raw objects of the last {settings.sensor_recent_hours} hours, and of older days in turn, "
-            "with what is built, and requests hours that are new or changed or whose run broke off: late and "
-            "replaced objects included, many hours in one run, an hour that failed by itself, never one that lost "
-            "objects."
+            "with what is built, and requests hours that are new or changed or whose run was interrupted, including "
+            "late and replaced objects. Many hours per run; an hour that failed is requested alone, one that lost "
+            "objects never."
         ),
     )
     def requests(context: dg.SensorEvaluationContext, engine: dg.ResourceParam[Engine]) -> dg.SensorResult:
@@ -98,14 +98,14 @@ def new_raw_objects_sensor(
             else:
                 waiting[hour] = _ASKED_FOR
         recent_first = days.recent[0] if days.recent else now.date()
-        # An hour that failed is asked for by itself: it may be one that kills its whole run.
+        # An hour that failed is requested alone: it may kill its whole run.
         alone = {hour for hour, each in asked.items() if each.attempt or (hour in history and history[hour].failed)}
         ranges = [
             *_newest_first([hour for hour in asked if hour.start.date() >= recent_first], alone, settings),
             *_newest_first([hour for hour in asked if hour.start.date() < recent_first], alone, settings),
         ]
         counts = Counter(waiting.values())
-        summary = f"{sum(len(look.hours) for look in looks.values())} hours looked at, {len(due)} due" + "".join(
+        summary = f"{sum(len(look.hours) for look in looks.values())} hours checked, {len(due)} due" + "".join(
             f", {number} {reason}" for reason, number in sorted(counts.items())
         )
         if ranges:
@@ -138,12 +138,12 @@ def new_raw_objects_sensor(
 
 
 def _take_notices(context: dg.SensorEvaluationContext, engine: Engine, done_with: Sequence[str]) -> RawNotices:
-    """Take what the queue tells; a queue that fails delays late objects until the sweep, and stops nothing."""
+    """Receive the queue's notices; a failing queue only delays late objects until the sweep."""
     try:
         return engine.take_notices(done_with)
     except PipelineError as error:
         context.log.warning(
-            printable(f"notices of new raw objects cannot be read, the listing goes on without them: {error}")
+            printable(f"notices of new raw objects cannot be read, continuing with listings only: {error}")
         )
         return RawNotices(frozenset(), ())
 
@@ -153,25 +153,25 @@ def _take_notices(context: dg.SensorEvaluationContext, engine: Engine, done_with
 
 @dataclass(frozen=True, slots=True)
 class _Days:
-    """The days that one look takes."""
+    """The days that one evaluation takes."""
 
     recent: tuple[date, ...]
-    """In order; every look takes them."""
+    """Days that every evaluation takes, in order."""
     noticed: frozenset[date]
-    """Older days of which the queue told, also those that must wait for the next look."""
+    """Older days named by the queue, including those that must wait for the next evaluation."""
     swept: tuple[date, ...]
     sweep_before: date | None
-    """Where the next sweep goes on."""
+    """Where the next sweep continues."""
 
     @property
     def looked_at(self) -> list[date]:
-        """The days of this look, each once, newest first."""
+        """The days of this evaluation, each once, newest first."""
         noticed = sorted(self.noticed, reverse=True)[:NOTICED_DAYS_AT_ONCE]
         return sorted({*self.recent, *noticed, *self.swept}, reverse=True)
 
     @classmethod
     def of(cls, cursor: Cursor, notices: RawNotices, settings: Settings, now: datetime) -> "_Days":
-        """Choose them: recent days, then what the queue told, then the older days whose turn it is."""
+        """Choose the days: recent ones, then those named by the queue, then the older days whose turn it is."""
         first, today = settings.first_partition.start.date(), now.date()
         recent_first = max(first, (now - timedelta(hours=settings.sensor_recent_hours)).date())
         recent = tuple(_days(recent_first, today + ONE_DAY))
@@ -200,7 +200,7 @@ def _hours_of(day: date, settings: Settings, now: datetime) -> HourRange | None:
 
 
 def _look(pipeline: Pipeline, hours: HourRange, now: datetime, versions: str, settled: str | None) -> _DayLook:
-    """Find what is to be done in the hours of one day: by listing alone when that is all that could have changed."""
+    """Find what to do in the hours of one day, from the listing alone if nothing else could have changed."""
     listings = pipeline.engine.list_raw_hours(hours)
     listed = (f"{hour} {listing.fingerprint}" for hour, listing in listings.items())
     conclusion = _digest(str(now.date()), str(hours), versions, *listed)
@@ -215,17 +215,17 @@ def _look(pipeline: Pipeline, hours: HourRange, now: datetime, versions: str, se
 
 
 def _versions(gold_tables: Sequence[GoldTable], settings: Settings) -> str:
-    """Name the rules and the SQL by which hours are built."""
+    """Return the versions of rules and SQL with which hours are built."""
     return _digest(
         settings.event_time_limits.rules_version, *(f"{table.name} {table.version}" for table in gold_tables)
     )
 
 
 def _wanted(due: HourSituation, versions: str) -> str:
-    """Name what is asked for: this input, by these rules and SQL, in place of the build that stands now.
+    """Return a digest of the request: this input, these rules and SQL, and the build that they replace.
 
-    Dagster takes a run key once for all time. So what was asked for before and is due again, an object that was
-    replaced and put back or an hour that is over now, must not be called the same.
+    Dagster accepts a run key only once, ever. So an hour that was requested before and is due again (an object was
+    replaced and restored, or the hour is over now) needs another digest.
     """
     published = due.commit.build_id if due.commit else ""
     return _digest(due.listing.fingerprint, due.state, published, versions)
@@ -236,7 +236,7 @@ def _digest(*parts: str) -> str:
 
 
 def _next_request(last: Request | None, wanted: str, settings: Settings, now: datetime) -> Request | None:
-    """Return the request to make for a due hour, or None while the last one has time left to show its effect."""
+    """Return the request to make for a due hour, or None while the last one still has time to take effect."""
     if last is None or last.wanted != wanted:
         return Request(wanted, 0, now)
     wait = retry_wait(last.attempt + 1, settings)
@@ -250,10 +250,10 @@ def _newest_first(hours: Sequence[Hour], alone: Collection[Hour], settings: Sett
 def _run_request(
     hours: HourRange, asked: Mapping[Hour, Request], history: Mapping[Hour, Attempts], *, late: bool
 ) -> dg.RunRequest:
-    """Return the request for a range, under a key that tells it from all earlier ones for the same hours.
+    """Return the run request for a range, with a key that differs from all earlier ones for the same hours.
 
-    Attempts are counted in the cursor, and from 0 again when that is reset. So the key names the last run of each
-    hour as well; two looks at the same state and cursor still ask under the same key.
+    Attempts are counted in the cursor, and restart at 0 when it is reset. So the key also contains the last run of each
+    hour; two evaluations of the same state and cursor still use the same key.
     """
     parts = (
         f"{hour} {asked[hour].wanted} {asked[hour].attempt} {history[hour].newest_run if hour in history else ''}"

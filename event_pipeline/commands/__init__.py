@@ -1,4 +1,4 @@
-"""The commands, one module each; `cli.py` puts them together.
+"""The commands, one module each; `cli.py` assembles them.
 
-Not here: what they show (`reporting/`), and what they decide (the room below that does the work).
+Not here: what they print (`reporting/`), and the decisions (made by the room below that does the work).
 """

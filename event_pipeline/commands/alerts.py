@@ -1,4 +1,4 @@
-"""The commands about alerts: what is wrong now, telling it, and trying the channels."""
+"""The `alerts` commands: show what is wrong now, send alerts, and test the channels."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ commands = typer.Typer(name="alerts", invoke_without_command=True)
 def alerts(
     context: typer.Context,
     send: Annotated[
-        bool, typer.Option("--send", help="Raise, resolve and send as the sensor does; without it nothing is told.")
+        bool, typer.Option("--send", help="Raise, resolve and send as the sensor does; nothing is sent without it.")
     ] = False,
 ) -> None:
-    """Show what is wrong now: fresh data, volume, quarantine, failed runs. Ends with 1 when anything is.
+    """Show what is wrong now: freshness, volume, quarantine, failed runs. Exits with 1 when anything is.
 
-    The sensor `alerts` does the same by itself once it is switched on; `--send` is for a machine that has cron only.
+    The `alerts` sensor does the same on its own once it is switched on; `--send` is for a machine that only has cron.
     """
     if context.invoked_subcommand is not None:
         return
@@ -39,7 +39,7 @@ def alerts(
 
     loaded = load_settings()
     document = open_document(loaded, ALERTS_DOCUMENT)
-    # Who asks here has perhaps just moved a key: all of them are listed again.
+    # The user may just have moved a key: list all of them again.
     state, now = replace(load_state(document), keys_looked_at=None), datetime.now(UTC)
     found = look(open_pipeline(loaded), lambda: instance_if_there(loaded.dagster_home), state, now)
     if send:
@@ -53,7 +53,7 @@ def alerts(
 
 @commands.command()
 def test() -> None:
-    """Send a test message through every channel that is set, and say which took it. Ends with 1 when one did not."""
+    """Send a test message through each configured channel and report which accepted it. Exits with 1 if one did not."""
     from event_pipeline.alerts.channels import channels_of
     from event_pipeline.alerts.delivery import Delivered
     from event_pipeline.alerts.messages import trial_message
@@ -71,7 +71,9 @@ def test() -> None:
             sent.append((channel.name, message.message_id))
     print_delivered(Delivered(tuple(sent), tuple(failed)), output())
     if not _reaches_people(loaded):
-        messages().print("Only the log is set: EVENT_PIPELINE_ALERT_WEBHOOK_URL or _ALERT_TOPIC_ARN reach people.")
+        messages().print(
+            "Only the log is configured: set EVENT_PIPELINE_ALERT_WEBHOOK_URL or _ALERT_TOPIC_ARN to reach people."
+        )
     if failed:
         raise typer.Exit(ExitCode.NOT_HELD)
 
@@ -81,7 +83,7 @@ def _reaches_people(loaded: Settings) -> bool:
 
 
 def _log() -> logging.Logger:
-    """Return the log of the command line: stderr, visible characters only."""
+    """Return the command line's logger: stderr, printable characters only."""
     log = logging.getLogger("event_pipeline.alerts.told")
     log.setLevel(logging.INFO)
     if not log.handlers:

@@ -37,15 +37,15 @@ def backfill(
     first: FromOption = None,
     end: ToOption = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Say what it would build, in how many runs and at what cost; start nothing.")
+        bool, typer.Option("--plan", help="Show what it would build, in how many runs and at what cost; start nothing.")
     ] = False,
     builder: BuilderOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Start without asking.")] = False,
 ) -> None:
-    """Build what is due in a range of hours, as queued Dagster runs that live hours overtake.
+    """Build what is due in a range of hours, as queued Dagster runs with a lower priority than live hours.
 
-    New, changed and outdated hours are built; hours that are up to date, under way elsewhere, without raw objects or
-    with lost ones are left. The runs start when a Dagster daemon is up (`event-pipeline dev`).
+    New, changed and outdated hours are built. Hours that are up to date, already in another run, without raw objects or
+    with lost ones are skipped. The runs start when a Dagster daemon is running (`event-pipeline dev`).
     """
     if context.invoked_subcommand is not None:
         return
@@ -60,7 +60,7 @@ def backfill(
         return
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageError("nobody can be asked here: say --yes to start, or --plan to see only")
+            raise UsageError("no terminal to ask on: give --yes to start, or --plan only to look")
         typer.confirm("Start it?", abort=True)
     _start(planned, settings, builder=builder)
 
@@ -69,7 +69,7 @@ def backfill(
 def status(
     backfill_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One backfill; without it, all.")] = None,
 ) -> None:
-    """Show how backfills stand: hours left, and runs by what became of them."""
+    """Show the progress of backfills: hours left, and runs by status."""
     from event_pipeline.operations.backfills import backfill_statuses
     from event_pipeline.reporting.backfills import print_backfills
 
@@ -81,20 +81,20 @@ def status(
 
 @commands.command()
 def pause(backfill_id: IdArgument) -> None:
-    """Take queued runs back; those that run go on to their end."""
+    """Cancel queued runs; running ones finish."""
     from event_pipeline.operations.backfills import pause_backfill
 
     with _storage(load_settings()) as instance:
         taken_back, running = pause_backfill(instance, backfill_id)
     output().print(
-        f"Backfill {backfill_id} is paused: {taken_back} queued runs taken back, {running} running ones go on. "
-        f"`event-pipeline backfill resume {backfill_id}` goes on with what is left."
+        f"Backfill {backfill_id} is paused: {taken_back} queued runs cancelled, {running} running ones finish. "
+        f"`event-pipeline backfill resume {backfill_id}` builds what is left."
     )
 
 
 @commands.command()
 def resume(backfill_id: IdArgument, builder: BuilderOption = None) -> None:
-    """Go on with a paused, cancelled or failed backfill: exactly the hours still due, by the same builder."""
+    """Resume a paused, cancelled or failed backfill: exactly the hours still due, with the same builder."""
     from event_pipeline.operations.backfills import builder_to_resume, hours_to_resume
 
     settings = load_settings()
@@ -108,7 +108,7 @@ def resume(backfill_id: IdArgument, builder: BuilderOption = None) -> None:
 
 @commands.command()
 def cancel(backfill_id: IdArgument) -> None:
-    """Take queued runs back and stop those that run; hours that are committed stay."""
+    """Cancel queued runs and stop running ones; committed hours stay."""
     from event_pipeline.operations.backfills import cancel_backfill
 
     with _storage(load_settings()) as instance:
@@ -118,7 +118,7 @@ def cancel(backfill_id: IdArgument) -> None:
 
 
 def _planned(settings: Settings, hours: HourRange, builder: SilverBuilderKind | None) -> BackfillPlan:
-    """Print what a backfill of some hours would do and cost, and return it."""
+    """Return the plan of a backfill, after printing what it would do and cost."""
     from event_pipeline.commands.estimates import print_estimates
     from event_pipeline.operations.backfills import measured_speed, plan_backfill
     from event_pipeline.reporting.backfills import print_plan, print_time
@@ -155,7 +155,8 @@ def _warn_without_daemon(instance: DagsterInstance) -> None:
 
     if not is_daemon_heard(instance):
         messages().print(
-            "No Dagster daemon is up: this happens when `event-pipeline dev` (or dagster-daemon) runs.", style=WARNING
+            "No Dagster daemon is running: the runs start once `event-pipeline dev` (or dagster-daemon) does.",
+            style=WARNING,
         )
 
 

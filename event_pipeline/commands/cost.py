@@ -1,4 +1,4 @@
-"""`event-pipeline cost`: what hours cost on AWS, or would cost."""
+"""`event-pipeline cost`: what hours cost on AWS, or would cost to build."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def cost(
     first: FromOption = None,
     end: ToOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="What building the range would start and about cost; starts nothing.")
+        bool, typer.Option("--dry-run", help="Estimate what building the range would start and cost; start nothing.")
     ] = False,
 ) -> None:
-    """Sum what the steps of a range of hours cost on AWS, or estimate what building it would."""
+    """Sum what the steps of a range of hours cost on AWS, or estimate the cost of building it."""
     hours, loaded = hour_range(first, end), load_settings()
     if hours is None:
         raise UsageError("--from and --to are missing: say which landing hours")
@@ -38,4 +38,4 @@ def cost(
         if entries is not None:
             print_costs(entries, hours, loaded, output())
             return
-    raise UsageError(f"nothing is billed with EVENT_PIPELINE_ENV={loaded.env}: costs are those of aws")
+    raise UsageError(f"nothing is billed with EVENT_PIPELINE_ENV={loaded.env}: only aws has costs")

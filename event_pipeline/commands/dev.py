@@ -14,7 +14,7 @@ from event_pipeline.settings import load_settings
 from event_pipeline.shipped import shipped_file
 
 WORKSPACE = shipped_file(shipped.WORKSPACE_YAML)
-"""The code location: the same for every way in which the UI is started."""
+"""The code location, the same however the UI is started."""
 
 
 def dev(
@@ -30,18 +30,18 @@ def dev(
     loaded = load_settings()
     with storage_faults(loaded.dagster_home):
         prepare_instance(loaded).dispose()
-    # The data folder stands in the environment, absolute: Dagster starts processes of its own, in other folders.
+        # Export an absolute data folder: Dagster starts its own processes in other folders.
     environment = os.environ | {
         "DAGSTER_HOME": str(loaded.dagster_home),
         "EVENT_PIPELINE_ROOT": str(loaded.root.absolute()),
     }
-    # Dagster would announce its successor of this command. -P, and the same for its processes: no module is imported
-    # from the folder in which somebody happens to be.
+    # Dagster would advertise the successor of its own command. -P, for its processes too: no module is imported from
+    # the current folder.
     environment["PYTHONSAFEPATH"] = "1"
     if python_path := os.environ.get("PYTHONPATH"):
-        # Dagster takes the first entry of sys.path for the folder of a script and does without it when it imports the
-        # code location. With -P that is the first entry of PYTHONPATH, maybe the project itself: one that holds
-        # nothing goes first.
+        # Dagster assumes that the first entry of sys.path is the script's folder and drops it while it imports the
+        # code location. With -P that would be the first entry of PYTHONPATH, perhaps the project itself: an empty
+        # folder goes first.
         environment["PYTHONPATH"] = os.pathsep.join([os.devnull, python_path])
     command = [sys.executable, "-P", "-W", "ignore:Function `dev_command`", "-m", "event_pipeline.webserver.dev"]
     command += ["-w", str(WORKSPACE), "-h", host, "-p", str(port)]
@@ -49,5 +49,5 @@ def dev(
     console.print(f"Dagster UI: http://{f'[{host}]' if ':' in host else host}:{port} over {place_of(loaded).stores}")
     if not is_loopback(host):
         console.print(exposure_warning(host), style=WARNING)
-    # Replaced, not started: signals reach Dagster itself, which stops its processes in order.
+        # exec instead of a child process: signals reach Dagster itself, which stops its processes in order.
     os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted

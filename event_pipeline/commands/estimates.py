@@ -1,4 +1,4 @@
-"""What building some hours would cost, by the chosen builder of Silver and by each other one."""
+"""Cost estimates for building hours, with the chosen builder of Silver and with each other one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from event_pipeline.settings import Settings, SilverBuilderKind
 
 
 def print_estimates(engine: Engine, hours: Sequence[Hour], settings: Settings) -> bool:
-    """Print the estimates, and return True; print nothing, and return False, where nothing is billed."""
+    """Print the estimates and return True; where nothing is billed, print nothing and return False."""
     estimate = engine.estimate(hours)
     if estimate is None:
         return False

@@ -23,34 +23,37 @@ if TYPE_CHECKING:
 def generate(
     start: Annotated[str | None, typer.Option(metavar="HOUR", help="First hour, UTC: 2025-12-07T00.")] = None,
     hours: Annotated[int, typer.Option(min=1, max=8784, help="Hours to write.")] = 1,
-    events_per_file: Annotated[int, typer.Option(help="Records of every object.")] = 5000,
-    files_per_hour: Annotated[int, typer.Option(help="Objects of every hour.")] = 12,
-    seed: Annotated[int, typer.Option(help="Equal arguments write equal bytes; another seed, other events.")] = 7,
+    events_per_file: Annotated[int, typer.Option(help="Records per object.")] = 5000,
+    files_per_hour: Annotated[int, typer.Option(help="Objects per hour.")] = 12,
+    seed: Annotated[int, typer.Option(help="Equal arguments write equal bytes; another seed gives other events.")] = 7,
     shape: Annotated[Shape, typer.Option(help="original: all uniform. realistic: days, sessions, funnels.")] = (
         Shape.ORIGINAL
     ),
     bad_share: Annotated[float, typer.Option(help="Share of records that break a rule, 0 to 1.")] = 0,
     duplicate_share: Annotated[float, typer.Option(help="Share of records that repeat an earlier one.")] = 0,
     late_share: Annotated[float, typer.Option(help="Share of records that belong to another hour.")] = 0,
-    broken_objects: Annotated[int, typer.Option(help="Objects that cannot be read, of all that are written.")] = 0,
+    broken_objects: Annotated[int, typer.Option(help="How many of the written objects cannot be read.")] = 0,
     live: Annotated[bool, typer.Option("--live", help="Write one object now and then one every few seconds.")] = False,
     every: Annotated[int, typer.Option(metavar="SECONDS", help="With --live: seconds between two objects.")] = 5,
     objects: Annotated[
-        int | None, typer.Option("--count", metavar="N", help="With --live: objects to write; else there is no end.")
+        int | None,
+        typer.Option(
+            "--count", metavar="N", help="With --live: stop after N objects; the default is to run until stopped."
+        ),
     ] = None,
     if_empty: Annotated[bool, typer.Option("--if-empty", help="Do nothing when there are raw objects.")] = False,
 ) -> None:
-    """Write synthetic raw objects below <root>/raw, byte-identical for equal arguments."""
+    """Write synthetic raw objects under <root>/raw, byte-identical for equal arguments."""
     options = GeneratorOptions(
         events_per_file, files_per_hour, seed, shape, bad_share, duplicate_share, late_share, broken_objects
     )
     settings = load_settings()
     if if_empty and open_engine(settings).list_raw_hours():
-        messages().print(f"{place_of(settings).raw} holds raw objects already: nothing generated")
+        messages().print(f"{place_of(settings).raw} already holds raw objects: nothing generated")
         return
     if live:
         if start is not None:
-            raise UsageError("--live writes objects of the present: leave --start out")
+            raise UsageError("--live writes objects for the current time: omit --start")
         _generate_live(settings, options, every, objects)
     elif start is None:
         raise UsageError("--start is missing: --start 2025-12-07T00 begins with that hour, --live writes now")
@@ -64,8 +67,8 @@ def _generate_hours(settings: Settings, options: GeneratorOptions, first: Hour, 
 
     if first < settings.first_partition or first.start > datetime.now(UTC):
         raise UsageError(
-            f"--start {first}: allowed is from the first partition {settings.first_partition} "
-            f"(EVENT_PIPELINE_FIRST_PARTITION) to the present hour {Hour.containing(datetime.now(UTC))}"
+            f"--start {first} must be between the first partition {settings.first_partition} "
+            f"(EVENT_PIPELINE_FIRST_PARTITION) and the current hour {Hour.containing(datetime.now(UTC))}"
         )
     folder = settings.raw_folder
     landing_hours = HourRange(first, first.plus(hours))

@@ -1,4 +1,4 @@
-"""`event-pipeline housekeeping`: what nobody needs any more, and removing it."""
+"""`event-pipeline housekeeping`: shows and removes what is no longer needed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from event_pipeline.settings import load_settings
 
 def housekeeping(
     delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this nothing is changed.")] = False,
-    named: Annotated[bool, typer.Option("--list", help="Name every single thing, not only the sums.")] = False,
+    named: Annotated[bool, typer.Option("--list", help="List every item, not only the totals.")] = False,
 ) -> None:
-    """Show what nobody needs: replaced and abandoned builds, what is past its retention, scratch, old Dagster runs.
+    """Show what is no longer needed: replaced and abandoned builds, expired data, scratch files, old Dagster runs.
 
-    Safe beside builds and queries: what was replaced is kept for EVENT_PIPELINE_BUILD_GRACE_DAYS for its readers.
+    Safe during builds and queries: replaced builds are kept for EVENT_PIPELINE_BUILD_GRACE_DAYS for their readers.
     """
     from event_pipeline.dagster_instance.storage import storage_faults
     from event_pipeline.operations.housekeeping import find_housework, remove_housework

@@ -1,4 +1,4 @@
-"""A bound for the memory of this process while it answers a person's SQL."""
+"""A memory limit for this process while it runs a user's SQL."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from event_pipeline.errors import LimitError
 
 _HEADROOM_MB = 1_024
-"""What the process may take beside DuckDB: Python, pyarrow, and rows on their way to the output."""
+"""Memory for everything but DuckDB: Python, pyarrow, and rows on their way to the output."""
 
 _STATUS = Path("/proc/self/status")
 
 
 @contextmanager
 def memory_bounded(duckdb_memory_mb: int) -> Iterator[None]:
-    """Let the process grow by DuckDB's memory and some headroom, no further.
+    """Limit the growth of this process to DuckDB's memory plus some headroom.
 
-    DuckDB counts what it keeps, not what one expression makes: `repeat('a', 2000000000)` took 10 GB under a limit of
-    768 MB. Systems without Linux's /proc have no such bound.
+    DuckDB's own limit covers what it buffers, not what one expression allocates: `repeat('a', 2000000000)` took 10 GB
+    under a limit of 768 MB. Systems without Linux's /proc have no such limit.
 
     Raises:
-        LimitError: more was needed.
+        LimitError: the query needs more.
     """
     if not _STATUS.exists():
         yield
@@ -41,7 +41,7 @@ def memory_bounded(duckdb_memory_mb: int) -> Iterator[None]:
         yield
     except MemoryError as error:
         raise LimitError(
-            f"the query needs more memory than DuckDB's {duckdb_memory_mb:,} MB and {_HEADROOM_MB:,} MB beside it: "
+            f"the query needs more memory than DuckDB's {duckdb_memory_mb:,} MB and {_HEADROOM_MB:,} MB of headroom: "
             "narrow it, or raise EVENT_PIPELINE_DUCKDB_MEMORY_MB"
         ) from error
     finally:

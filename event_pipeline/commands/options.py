@@ -1,4 +1,4 @@
-"""What the commands share: the options that name hours, the exit codes, and the error of wrong usage."""
+"""Shared by the commands: the options that name hours, the exit codes, and the usage error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class UsageError(ValueError):
 
 
 class ExitCode(IntEnum):
-    """How a command ended. `event-pipeline --help` shows this list."""
+    """The exit codes, as `event-pipeline --help` lists them."""
 
     OK = 0
     NOT_HELD = 1
@@ -41,7 +41,7 @@ def hour_range(first: str | None, end: str | None) -> HourRange | None:
 
     Raises:
         UsageError: only one of them is given.
-        InvalidHourError: one names no hour, or the range is empty.
+        InvalidHourError: one of them is not an hour, or the range is empty.
     """
     if first is None and end is None:
         return None

@@ -1,4 +1,4 @@
-"""`event-pipeline quarantine`: what was refused and why, single records of it, and giving them another chance."""
+"""`event-pipeline quarantine`: counts by reason, single records, and replay."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def known_reason(reason: str | None) -> str | None:
     """Read `--reason`.
 
     Raises:
-        UsageError: the contract has no such reason.
+        UsageError: the contract does not define this reason.
     """
     if reason is not None and reason not in QUARANTINE_REASONS:
-        raise UsageError(f"--reason {reason!r} is none of the contract's: {', '.join(QUARANTINE_REASONS)}")
+        raise UsageError(f"--reason {reason!r} is not in the contract: choose from {', '.join(QUARANTINE_REASONS)}")
     return reason
 
 
@@ -44,7 +44,7 @@ def list_reasons(
     reason: ReasonOption = None,
     result_format: FormatOption = ResultFormat.TABLE,
 ) -> None:
-    """Count quarantined records by hour and reason, of a range or of everything, from the commit records."""
+    """Count quarantined records by hour and reason, for a range or for everything, from the commit records."""
     from event_pipeline.reporting.quarantine import write_counts
 
     reason, hours = known_reason(reason), hour_range(first, end)
@@ -56,10 +56,10 @@ def list_reasons(
 
 
 def _stop_at(damaged: Mapping[Hour, StorageError]) -> None:
-    """End with the first of the hours whose commit record cannot be read: what was printed is without them.
+    """Fail if any hour's commit record could not be read: the printed counts do not include it.
 
     Raises:
-        StorageError: there is one.
+        StorageError: at least one commit record cannot be read; the message has the first.
     """
     if damaged:
         named = hours_text(sorted(damaged))
@@ -70,10 +70,10 @@ def _stop_at(damaged: Mapping[Hour, StorageError]) -> None:
 def show(
     hour: Annotated[str, typer.Option(metavar="HOUR", help="Landing hour, UTC, for example 2025-12-07T22.")],
     reason: ReasonOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most records to show.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number of records to show.")] = 10,
     result_format: FormatOption = ResultFormat.TABLE,
 ) -> None:
-    """Show quarantined records of an hour, by object and line. The table escapes and cuts them, csv and json do not."""
+    """Show an hour's quarantined records in file order. The table escapes and truncates them; csv and json do not."""
     from event_pipeline.reporting.quarantine import write_records
 
     reason, landing_hour = known_reason(reason), Hour.parse(hour)
@@ -86,14 +86,14 @@ def replay(
     first: FromOption = None,
     end: ToOption = None,
     reason: ReasonOption = None,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Say what would be built again; starts nothing.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Show what would be rebuilt; start nothing.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Build hours again although rules and objects are the same.")
+        bool, typer.Option("--force", help="Rebuild hours even if rules and objects are the same.")
     ] = False,
 ) -> None:
-    """Build hours with quarantined records again, where rules or raw objects have changed since.
+    """Rebuild hours with quarantined records whose rules or raw objects have changed since.
 
-    Only hours that hold such records are touched. Says how many records left quarantine, and where they went.
+    Only hours that hold such records are touched. Reports how many records left quarantine, and where they went.
     """
     from event_pipeline.operations.replaying import compare_builds, plan_replay
     from event_pipeline.operations.replaying import replay as build_again
@@ -102,7 +102,7 @@ def replay(
 
     reason, hours = known_reason(reason), hour_range(first, end)
     if force and hours is None:
-        raise UsageError("--force needs --from and --to: say which hours to build again although nothing has changed")
+        raise UsageError("--force needs --from and --to: say which unchanged hours to rebuild")
     settings = load_settings()
     engine = open_engine(settings)
     plan = plan_replay(engine, settings, hours, reason, force=force)

@@ -1,4 +1,4 @@
-"""`event-pipeline query`: questions to the published data."""
+"""`event-pipeline query`: queries over the published data."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def query(
     day: Annotated[str | None, typer.Option("--day", metavar="YYYY-MM-DD", help="With --name: one event day.")] = None,
     result_format: FormatOption = ResultFormat.TABLE,
 ) -> None:
-    """Ask the published data. Instants are UTC; stdout holds the result and nothing else.
+    """Query the published data. Timestamps are UTC; stdout has only the result.
 
-    Rows are written as they are found. EVENT_PIPELINE_QUERY_* limit time, result and spilled data.
+    Rows are streamed. EVENT_PIPELINE_QUERY_* limit time, result and spilled data.
     """
     from event_pipeline.reporting.answers import named_query
     from event_pipeline.reporting.results import write_result
@@ -51,10 +51,10 @@ def query(
 
 
 def event_day(text: str) -> date:
-    """Read an event day.
+    """Parse an event day.
 
     Raises:
-        UsageError: the text names no day.
+        UsageError: the text is not a day.
     """
     try:
         return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day, no instant

@@ -1,4 +1,4 @@
-"""`event-pipeline repair`: the catalog shows what is committed."""
+"""`event-pipeline repair`: makes the catalog match the commit records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from event_pipeline.settings import load_settings
 
 
 def repair(first: FromOption = None, end: ToOption = None) -> None:
-    """Make the catalog agree with the commit records, of a range or of everything, and say what changed."""
+    """Make the catalog match the commit records, for a range or for everything, and report what changed."""
     from event_pipeline.reporting.repair import print_changes
 
     print_changes(open_engine(load_settings()).repair(hour_range(first, end)), output())

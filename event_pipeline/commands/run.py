@@ -1,4 +1,4 @@
-"""`event-pipeline run`: hours are built through Dagster, and the answers are shown."""
+"""`event-pipeline run`: builds hours through Dagster and prints the Gold tables."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from event_pipeline.settings import load_settings
 def run(
     first: FromOption = None,
     end: ToOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Build hours of the range again that are up to date.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Rebuild the hours of the range even if they are up to date.")
+    ] = False,
     allow_lost_objects: Annotated[
-        bool, typer.Option("--allow-lost-objects", help="Rebuild hours that lost raw objects: their records go too.")
+        bool,
+        typer.Option(
+            "--allow-lost-objects", help="Rebuild hours that lost raw objects, without the records of those objects."
+        ),
     ] = False,
 ) -> None:
     """Build hours through Dagster, raw to Gold, and print the answers. Without a range: every hour that is due."""
@@ -28,7 +33,7 @@ def run(
 
     hours = hour_range(first, end)
     if force and hours is None:
-        raise UsageError("--force needs --from and --to: say which hours to build again although they are up to date")
+        raise UsageError("--force needs --from and --to: say which up-to-date hours to rebuild")
     settings = load_settings()
     pipeline = open_pipeline(settings)
     plan = plan_build(pipeline, datetime.now(UTC), hours, force=force, allow_lost_objects=allow_lost_objects)

@@ -1,4 +1,4 @@
-"""`event-pipeline stack`: the AWS account's side of the pipeline, deployed, looked at and removed."""
+"""`event-pipeline stack`: deploys, inspects and removes the pipeline's AWS resources."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(
     name="stack",
-    help="Create, update, look at and remove what the pipeline needs on AWS: one CloudFormation stack.",
+    help="Create, update, inspect and remove what the pipeline needs on AWS: one CloudFormation stack.",
     no_args_is_help=True,
 )
 
 NameOption = Annotated[str, typer.Option("--name", help="Name of the stack.")]
 RegionOption = Annotated[
     str | None,
-    typer.Option("--region", help=f"Region; else {PREFIX}AWS_REGION, else what the AWS profile says."),
+    typer.Option("--region", help=f"Region; default: {PREFIX}AWS_REGION, or that of the AWS profile."),
 ]
 ParameterOption = Annotated[
     list[str] | None,
     typer.Option(
         "--parameter",
         metavar="NAME=VALUE",
-        help="A parameter of the template, as often as needed; the others stay as they are deployed.",
+        help="A template parameter; repeatable. Parameters not given keep their deployed values.",
     ),
 ]
 GeneratorOption = Annotated[
     bool | None,
     typer.Option(
         "--generator/--no-generator",
-        help="A function that writes a raw object every five minutes; else as deployed, off in a new stack.",
+        help="A function that writes a raw object every five minutes; default: as deployed, off in a new stack.",
         show_default=False,
     ),
 ]
 WaitOption = Annotated[
     int, typer.Option("--wait-minutes", min=1, max=720, help="How long to wait for CloudFormation to finish.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask; for programs.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 EnvironmentFileOption = Annotated[
     Path | None,
-    typer.Option("--environment-file", metavar="FILE", help="Write the environment to use into a file as well."),
+    typer.Option("--environment-file", metavar="FILE", help="Also write the environment to this file."),
 ]
 
 DEFAULT_NAME = "event-pipeline"
 LOSE_DATA = "lose data"
-"""What a person types when a change may end data."""
+"""What the user types to confirm a change that may lose data."""
 
 
 @commands.command()
@@ -70,14 +70,14 @@ def deploy(
     yes: YesOption = False,
     allow_data_loss: Annotated[
         bool,
-        typer.Option("--allow-data-loss", help="With --yes: also when a bucket or key is removed or replaced."),
+        typer.Option("--allow-data-loss", help="With --yes: proceed even if a bucket or key is removed or replaced."),
     ] = False,
     environment_file: EnvironmentFileOption = None,
     wait_minutes: WaitOption = 60,
 ) -> None:
-    """Create or update the stack: shows the change, asks, uploads, waits, and prints the environment to use.
+    """Create or update the stack: show the change, ask, upload, wait, and print the environment to use.
 
-    Safe to repeat, and goes on from wherever an earlier attempt failed or was interrupted.
+    Idempotent: resumes wherever an earlier attempt failed or was interrupted.
     """
     from event_pipeline.infrastructure.deployment import deploy as deploy_stack
     from event_pipeline.infrastructure.environment import environment
@@ -97,7 +97,7 @@ def deploy(
     exports = export_lines(environment(state, stack.aws.settings.aws_region))
     if environment_file is not None:
         environment_file.write_text(f"# stack {name} in {stack.aws.settings.aws_region}\n{exports}", encoding="utf-8")
-        messages().print(f"the environment stands in {environment_file}: source it to use the stack")
+        messages().print(f"the environment is in {environment_file}: source it to use the stack")
     sys.stdout.write(exports)
 
 
@@ -108,7 +108,7 @@ def diff(
     parameter: ParameterOption = None,
     generator: GeneratorOption = None,
 ) -> None:
-    """Show what `deploy` would change, and change nothing."""
+    """Show what `deploy` would change, without changing anything."""
     from event_pipeline.infrastructure.deployment import compare
     from event_pipeline.infrastructure.template import load_template
     from event_pipeline.reporting.stack import print_change_set
@@ -125,7 +125,7 @@ def diff(
 
 @commands.command()
 def status(name: NameOption = DEFAULT_NAME, region: RegionOption = None) -> None:
-    """Show where the stack stands, its outputs, and whether it runs the code of this checkout."""
+    """Show the stack's status, its outputs, and whether it runs the code of this checkout."""
     from event_pipeline.infrastructure.shipment import stale_keys
     from event_pipeline.reporting.stack import print_state
 
@@ -133,7 +133,7 @@ def status(name: NameOption = DEFAULT_NAME, region: RegionOption = None) -> None
     state = stack.read()
     if state is None:
         messages().print(
-            f"there is no stack {name} in {stack.aws.settings.aws_region}: `event-pipeline stack deploy` makes it",
+            f"there is no stack {name} in {stack.aws.settings.aws_region}: `event-pipeline stack deploy` creates it",
             style=FAULT,
         )
         raise typer.Exit(ExitCode.NOT_HELD)
@@ -149,19 +149,19 @@ def destroy(
     region: RegionOption = None,
     yes: YesOption = False,
     delete_data: Annotated[
-        bool, typer.Option("--delete-data", help="Delete raw objects and lake, too, after the stack's name is typed.")
+        bool, typer.Option("--delete-data", help="Also delete raw objects and lake, after you type the stack's name.")
     ] = False,
     really_delete_data: Annotated[
-        bool, typer.Option("--really-delete-data", help="With --yes and --delete-data: instead of typing the name.")
+        bool, typer.Option("--really-delete-data", help="With --yes and --delete-data: replaces typing the name.")
     ] = False,
     wait_minutes: WaitOption = 60,
 ) -> None:
-    """Delete the stack and keep its data, unless told twice to delete that as well; says what is left behind."""
+    """Delete the stack but keep its data, unless deleting it is confirmed twice; list what is left behind."""
     from event_pipeline.infrastructure.deployment import destroy as destroy_stack
     from event_pipeline.reporting.stack import print_left_behind
 
     if really_delete_data and not delete_data:
-        raise UsageError("--really-delete-data goes with --delete-data")
+        raise UsageError("--really-delete-data needs --delete-data")
     stack = _open(name, region, wait_minutes)
 
     def approve(state: StackState, data_goes: bool) -> None:
@@ -183,13 +183,13 @@ def destroy(
 
 
 def _open(name: str, region: str | None, wait_minutes: int = 1) -> Stack:
-    """Return the stack of a name; nothing is called yet."""
+    """Return the stack of this name, without calling AWS yet."""
     import boto3
 
     from event_pipeline.engines.aws.clients import Aws
     from event_pipeline.infrastructure.stack import Stack
 
-    # Buckets and the like are what a deployment finds out: the environment that names them is not needed yet.
+    # Buckets and the like are outputs of a deployment: the environment that names them is not needed yet.
     given = region or load_settings(env=Environment.LOCAL).aws_region or boto3.Session().region_name
     if not given:
         raise StackOptionError(f"no region: give --region, for example --region eu-central-1, or {PREFIX}AWS_REGION")
@@ -209,7 +209,7 @@ def _wanted(parameters: Sequence[str] | None, generator: bool | None) -> Wanted:
 
 
 class _Talk:
-    """Shows lines and steps on stderr: a bar while CloudFormation works, nothing that moves while a person reads."""
+    """Shows lines and steps on stderr: a progress bar while CloudFormation works, none while the user is asked."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -218,7 +218,7 @@ class _Talk:
 
     @property
     def hooks(self) -> Hooks:
-        """How a deployment speaks with this."""
+        """The callbacks through which a deployment reports."""
         from event_pipeline.infrastructure.deployment import Hooks
 
         return Hooks(self.say, self.show)
@@ -232,27 +232,27 @@ class _Talk:
         self.stop()
 
     def start(self, resources: int | None = None) -> None:
-        """Show progress from now on, of so many resources."""
+        """Start showing progress, out of this many resources."""
         self.stop()
         self._done.clear()
         self._view = progress(resources)
         self._view.__enter__()
 
     def stop(self) -> None:
-        """Show progress no longer."""
+        """Stop showing progress."""
         if self._view is not None:
             self._view.__exit__(None, None, None)
             self._view = None
 
     def say(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         if self._view is None:
             messages().print(line)
         else:
             self._view.note(line)
 
     def show(self, event: StackEvent) -> None:
-        """Show a step of CloudFormation's."""
+        """Show a CloudFormation event."""
         from event_pipeline.reporting.stack import event_line
 
         if self._view is None:
@@ -263,10 +263,10 @@ class _Talk:
         self._view.step(event_line(event), len(self._done))
 
     def ask_for(self, change_set: ChangeSet, *, yes: bool, allow_data_loss: bool) -> None:
-        """Show a change and return when it may be done.
+        """Show a change and return once it is confirmed.
 
         Raises:
-            DataLossRefusedError: nobody is asked, and it may end data.
+            DataLossRefusedError: with `yes`, the change may lose data and that is not allowed.
         """
         from event_pipeline.reporting.stack import print_change_set
 
@@ -274,7 +274,7 @@ class _Talk:
         print_change_set(change_set, self._stack.name, self._stack.aws.settings.aws_region, messages())
         if yes and change_set.loses_data and not allow_data_loss:
             raise DataLossRefusedError(
-                f"the change may end data of stack {self._stack.name}: look at it, and say so with --allow-data-loss"
+                f"the change may lose data of stack {self._stack.name}: review it, then confirm with --allow-data-loss"
             )
         if not yes and change_set.loses_data:
             _ask(f"Data may be lost. Type '{LOSE_DATA}' to go on: ", LOSE_DATA)
@@ -284,16 +284,16 @@ class _Talk:
 
 
 def _ask(question: str, *agreed: str) -> None:
-    """Return when a person agrees.
+    """Ask a question and return if the user agrees.
 
     Raises:
-        UsageError: there is nobody to ask.
-        typer.Exit: the answer is another one.
+        UsageError: stdin is closed.
+        typer.Exit: the user declines.
     """
     messages().print(question, end="")
     answer = sys.stdin.readline()
     if not answer:
-        raise UsageError("nobody answers: give --yes where no person is")
+        raise UsageError("no answer on stdin: give --yes to run without confirmation")
     if answer.strip() not in agreed:
         messages().print("not done; nothing was changed")
         raise typer.Exit(ExitCode.REFUSED)

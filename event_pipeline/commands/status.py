@@ -1,4 +1,4 @@
-"""`event-pipeline status`: how far every landing hour has come."""
+"""`event-pipeline status`: the state of every landing hour."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from event_pipeline.settings import load_settings
 
 
 class StatusFormat(StrEnum):
-    """How the status is written."""
+    """Output formats of the status."""
 
     GRID = "grid"
     JSON = "json"
@@ -30,7 +30,7 @@ def status(
         StatusFormat.GRID
     ),
 ) -> None:
-    """Show where every landing hour stands: raw objects, commit record, catalog, Gold and Dagster's last run."""
+    """Show the state of every landing hour: raw objects, commit record, catalog, Gold and Dagster's last run."""
     from event_pipeline.dagster_instance.storage import latest_run_states
     from event_pipeline.inspection.status import read_status
     from event_pipeline.reporting.status import print_status, status_as_json

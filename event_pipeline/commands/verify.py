@@ -1,4 +1,4 @@
-"""`event-pipeline verify`: the second look at what is published."""
+"""`event-pipeline verify`: an independent check of what is published."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from event_pipeline.settings import load_settings
 
 
 def verify(first: FromOption = None, end: ToOption = None) -> None:
-    """Recount raw independently and prove that Silver, quarantine, ledger and Gold are what raw says.
+    """Recount raw independently and prove that Silver, quarantine, ledger and Gold match it.
 
     Reads every raw object again with a plain reader, so it takes minutes for a full-size hour. Hours that lost raw
-    objects cannot be recounted: they are named, and are no difference. Ends with 1 when something differs, or when raw
-    objects that are not one JSON object a line hold records that nobody can read.
+    objects cannot be recounted: they are listed, but do not count as differences. Exits with 1 when something differs,
+    or when records are lost because raw objects are not framed as one JSON object per line.
     """
     from event_pipeline.inspection.verification import verify as recount
     from event_pipeline.reporting.verification_table import print_verification

@@ -1,4 +1,4 @@
-"""Dagster's own side: its storage in the data folder, its pools, history and processes of runs, what a run is handed.
+"""The Dagster instance: its storage in the data folder, pools, run history, run processes, and resources of runs.
 
 Not here: assets and checks (`assets/`), and what starts runs (`automation/`, `operations/`).
 """

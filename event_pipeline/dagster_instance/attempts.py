@@ -1,6 +1,6 @@
-"""What became of the last runs of an hour: whether it failed, how often in a row, and when. Read from Dagster's runs.
+"""The latest runs of an hour: whether it failed, how often in a row, and when. Read from Dagster's runs.
 
-So an hour that fails by itself is known to everybody who asks for hours, whatever they remember themselves.
+So sensor and schedule know about an hour that fails on its own without keeping any state.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from event_pipeline.rules.hour import Hour, HourRange, contiguous
 from event_pipeline.settings import Settings
 
 RUNS_LOOKED_AT = 300
-"""The newest; an hour whose failed run is older counts as one that never failed."""
+"""Newest runs that are read; an hour whose failed run is older counts as never failed."""
 LONGEST_RETRY = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The runs of one hour that have ended, as far as they matter for the next one."""
+    """What the finished runs of one hour mean for the next one."""
 
     newest_run: str
-    """Id of the newest run that was about the hour."""
+    """Id of the newest run that covered the hour."""
     failed: int
-    """How many runs failed in a row, the newest among them; 0 when the newest did not."""
+    """Number of consecutive failed runs up to the newest; 0 if the newest did not fail."""
     last: datetime
-    """When the newest of them ended."""
+    """When the newest run ended."""
 
 
 def attempts(instance: dg.DagsterInstance, hours: Collection[Hour]) -> dict[Hour, Attempts]:
-    """Return the attempts of those hours that some run was about."""
+    """Return the attempts of those hours that any run covered."""
     found: dict[Hour, Attempts] = {}
     over: set[Hour] = set()
     if not hours:
@@ -56,13 +56,13 @@ def attempts(instance: dg.DagsterInstance, hours: Collection[Hour]) -> dict[Hour
 
 
 def retry_wait(failed: int, settings: Settings) -> timedelta:
-    """Return how long after its last request an hour is asked for again that failed so many times: it doubles."""
-    # Doubling stops long before the number of attempts makes it overflow.
+    """Return the backoff after the last request of an hour that failed so many times: it doubles each time."""
+    # The exponent is bounded so that many attempts cannot overflow.
     doublings = min(max(0, failed - 1), 16)
     return min(timedelta(minutes=settings.retry_after_minutes * (1 << doublings)), LONGEST_RETRY)
 
 
 def ranges_of(hours: Collection[Hour], alone: Collection[Hour], most: int) -> list[HourRange]:
-    """Join hours into ranges of at most so many, and each of those that failed before into one of its own."""
+    """Join hours into ranges of at most `most` hours; each hour of `alone` becomes a range of its own."""
     together = contiguous((hour for hour in sorted(hours) if hour not in alone), most)
     return [*together, *(HourRange.of([hour]) for hour in sorted(hours) if hour in alone)]

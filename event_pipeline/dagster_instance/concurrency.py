@@ -1,7 +1,7 @@
-"""How much runs side by side: the pools that steps share, their limits, and whether an instance really has them.
+"""Concurrency: the pools that steps share, their limits, and whether an instance has them.
 
-The run queue's own limits stand in dagster.yaml. `default_limit` there holds only from a pool's second batch of steps
-on, so every pool gets an explicit limit.
+The run queue's own limits are in dagster.yaml. `default_limit` there takes effect only from a pool's second batch of
+steps on, so every pool gets an explicit limit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from event_pipeline.settings import Settings
 
 
 def pool_limits(settings: Settings, gold_folder: Path = GOLD_FOLDER) -> dict[str, int]:
-    """Return every pool that assets and jobs name, and the limit that the settings give it."""
+    """Return every pool that assets and jobs use, with its limit from the settings."""
     tables = load_gold_tables(gold_folder)
     return {
         SILVER_POOL: settings.silver_pool_limit,
@@ -29,7 +29,7 @@ def pool_limits(settings: Settings, gold_folder: Path = GOLD_FOLDER) -> dict[str
 
 
 def set_pool_limits(instance: dg.DagsterInstance, settings: Settings) -> None:
-    """Give every pool of an instance its limit; steps that run go on."""
+    """Set the limit of every pool of an instance; running steps continue."""
     present = _explicit_limits(instance)
     for pool, limit in pool_limits(settings).items():
         if present.get(pool) != limit:
@@ -37,7 +37,7 @@ def set_pool_limits(instance: dg.DagsterInstance, settings: Settings) -> None:
 
 
 def limit_faults(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
-    """Say which limits of an instance are not those of the settings and of the checkout's dagster.yaml."""
+    """Return which limits of an instance differ from the settings and from the checkout's dagster.yaml."""
     present = _explicit_limits(instance)
     faults = [
         f"pool {pool} has {f'the limit {present[pool]}' if pool in present else 'no limit of its own'}, not {limit}"
@@ -54,7 +54,7 @@ def limit_faults(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
 
 
 def taken_pools(instance: dg.DagsterInstance) -> Iterable[str]:
-    """Say which pools have no free slot: Dagster waits for one without a word."""
+    """Yield which pools have no free slot: Dagster waits for one silently."""
     for pool in sorted(_explicit_limits(instance)):
         info = instance.event_log_storage.get_concurrency_info(pool)
         if info.slot_count and len(info.claimed_slots) >= info.slot_count:

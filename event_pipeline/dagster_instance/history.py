@@ -1,7 +1,7 @@
-"""Dagster's own history: which old runs may be forgotten, and forgetting them.
+"""Dagster's run history: which old runs may be deleted, and deleting them.
 
-A run's materializations are forgotten with it, and Dagster shows an hour without any as never built. So a run stays,
-however old it is, while it holds the newest materialization of an hour of some asset.
+Deleting a run deletes its materializations, and Dagster shows an hour without any as never built. So a run stays,
+however old it is, while it holds the newest materialization of any hour of any asset.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 RUNS_PER_LOOKUP = 500
 RECORDS_PER_LOOKUP = 500
-"""Dagster hands out at most 1,000 records at a time."""
+"""Dagster returns at most 1,000 records at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class OldRun:
-    """One finished run that may be forgotten."""
+    """A finished run that may be deleted."""
 
     run_id: str
     job: str
     ended: datetime
     size: int
-    """Bytes of its own event database, where Dagster keeps one for each run."""
+    """Bytes of its event database, if Dagster keeps one per run."""
 
 
 def old_runs(instance: DagsterInstance, settings: Settings, now: datetime) -> Iterator[OldRun]:
-    """Yield the finished runs that are older than EVENT_PIPELINE_RUN_HISTORY_DAYS and that nothing is known by."""
+    """Yield the finished runs older than EVENT_PIPELINE_RUN_HISTORY_DAYS that hold no newest materialization."""
     if not settings.run_history_days:
         return
     from dagster import DagsterRunStatus, RunsFilter
@@ -56,7 +56,7 @@ def old_runs(instance: DagsterInstance, settings: Settings, now: datetime) -> It
 
 
 def _runs_of_newest(instance: DagsterInstance) -> set[str]:
-    """Return the ids of the runs that hold the newest materialization of an hour of some asset."""
+    """Return the ids of the runs that hold the newest materialization of any hour of any asset."""
     from dagster import AssetRecordsFilter, DagsterEventType
 
     runs = set()
@@ -71,15 +71,15 @@ def _runs_of_newest(instance: DagsterInstance) -> set[str]:
 
 
 def forget_run(instance: DagsterInstance, settings: Settings, run: OldRun) -> None:
-    """Delete a run with its events; one that is gone already is no fault."""
+    """Delete a run with its events; a run that is already gone is not an error."""
     if instance.has_run(run.run_id):
         instance.delete_run(run.run_id)
-    # Dagster empties the run's own SQLite file, and leaves the file.
+    # Dagster empties the run's own SQLite file but leaves the file.
     for suffix in ("", "-shm", "-wal"):
         database = run_database(settings, run.run_id)
         database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
 def run_database(settings: Settings, run_id: str) -> Path:
-    """Return where Dagster's SQLite storage keeps the events of one run."""
+    """Return the path where Dagster's SQLite storage keeps the events of one run."""
     return settings.dagster_home / "history" / "runs" / f"{run_id}.db"

@@ -1,4 +1,4 @@
-"""What the events of a run say of how it ended: the checks that did not pass, and why it failed."""
+"""Extracts from a run's events how it ended: the checks that did not pass, and why it failed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def failed_checks_of(evaluations: Iterable[dg.AssetCheckEvaluation]) -> Iterable
 
 
 def explanation(events: Iterable[dg.DagsterEvent], failed_checks: Iterable[FailedCheck]) -> str:
-    """Return one message: of the blocking checks if they stopped the run, else of the first step that failed."""
+    """Return one message: from the blocking checks if they stopped the run, else from the first step that failed."""
     for event in events:
         if event.is_step_failure:
             described = event.step_failure_data.user_failure_data

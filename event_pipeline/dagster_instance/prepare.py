@@ -1,4 +1,4 @@
-"""Opens Dagster's storage in the data folder, made and configured as this version wants it."""
+"""Opens Dagster's storage in the data folder, creating and configuring it for this version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from event_pipeline.settings import Settings
 from event_pipeline.shipped import shipped_file
 
 DAGSTER_YAML = shipped_file(shipped.DAGSTER_YAML)
-"""The configuration of Dagster; every data folder gets a copy of it."""
+"""Dagster's configuration; every data folder gets a copy."""
 
 _NO_COMPUTE_LOGS = {
     "compute_logs": {
@@ -22,15 +22,14 @@ _NO_COMPUTE_LOGS = {
         "config": {},
     }
 }
-"""Steps in the process of the command line write to its own terminal. Dagster would put files in the place of stdout
-and stderr and start four processes a step to copy them back: no progress bar, and a traceback from each at Ctrl-C."""
+"""Steps in the command line's process write directly to its terminal. Dagster would redirect stdout and stderr to
+files and start four processes per step to copy them back: no progress bar, and a traceback from each at Ctrl-C."""
 
 
 def prepare_instance(settings: Settings) -> dg.DagsterInstance:
-    """Open Dagster's storage in the data folder, made and configured if need be; close it after use.
+    """Open Dagster's storage in the data folder, creating and configuring it if needed; close it after use.
 
-    Copies the shipped dagster.yaml there when it differs, sets the limits of the pools, and closes the runs of
-    commands that were killed.
+    Copies the shipped dagster.yaml there if it differs, sets the pool limits, and closes the runs of killed commands.
 
     Raises:
         StorageError: the folder or the configuration cannot be read or written.

@@ -1,4 +1,4 @@
-"""What assets and jobs are handed at run time: the engine, and whom to tell about progress."""
+"""Resources of assets and jobs: the engine, and the callback for progress."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def pipeline_resources(
     engine: Engine | None = None,
     progress: HourProgress = silent,
 ) -> dict[str, dg.ResourceDefinition]:
-    """Return the resources by key; without an engine, that of the settings is opened in each run's process."""
+    """Return the resources by key; without `engine`, each run's process opens the one in the settings."""
     place = engine.place if engine else place_of(settings)
 
     def opened(context: dg.InitResourceContext) -> Engine:
         if context.run and context.instance:
-            # Whoever executes the run says so, so that it can be told when that process is no more.
+            # The executing process tags the run, so that its death can be detected.
             context.instance.add_run_tags(context.run.run_id, process_tag(context.run.run_id))
         return engine or open_engine(settings, gold_folder)
 
     return {
         "engine": dg.ResourceDefinition(opened, description=printable(f"Reads and writes {place.stores}")),
         "progress": dg.ResourceDefinition.hardcoded_resource(
-            progress, description="Takes progress lines in the process that runs"
+            progress, description="Receives progress lines in the run's process"
         ),
     }

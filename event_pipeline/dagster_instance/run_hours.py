@@ -1,4 +1,4 @@
-"""Which landing hours a run covers, read from and written to its tags, and which runs are under way."""
+"""The landing hours of a run, read from and written to its tags, and which runs are under way."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError
 
 PRIORITY_TAG = "dagster/priority"
 LIVE_TAGS = {PRIORITY_TAG: "10"}
-"""Of runs that sensor and schedule request: they overtake everything else in the run queue and in the pools. What
-people start in the UI, its backfills among them, has priority 0."""
+"""Priority of runs that sensor and schedule request: ahead of everything else in the run queue and in the pools. Runs
+started in the UI, including its backfills, have priority 0."""
 LATE_TAGS = {PRIORITY_TAG: "5"}
-"""Of runs that the sensor requests for old hours: recent ones overtake them."""
+"""Priority of runs that the sensor requests for old hours, behind recent ones."""
 BACKFILL_PRIORITY = {PRIORITY_TAG: "-10"}
-"""Of runs of `event-pipeline backfill`."""
+"""Priority of the runs of `event-pipeline backfill`."""
 
 PARTITION_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
@@ -29,11 +29,11 @@ RANGE_END_TAG = "dagster/asset_partition_range_end"
 PROCESS_TAG = "event_pipeline/process"
 """`host:process id:second in which it started:run id` of the process that executes a run.
 
-Dagster does not watch the processes of one machine: after a power cut a run would count as going on for hours. Process
-ids are given again, in a container that starts anew at once; a retry inherits its parent's tags, hence the run id.
+Dagster does not monitor the processes of one machine: after a power cut a run would count as running for hours. Process
+ids are reused, immediately in a restarted container; a retry inherits its parent's tags, hence the run id.
 """
 _START_TOLERANCE_SECONDS = 2
-"""The operating system tells a start by a clock that is set meanwhile."""
+"""The operating system derives start times from a clock that may be adjusted meanwhile."""
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -44,7 +44,7 @@ UNFINISHED = [
 ]
 
 _WITH_A_CODE_SERVER = frozenset((dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED))
-"""States of a run that a code server was told to execute."""
+"""States of a run that was handed to a code server."""
 
 
 def range_tags(hours: HourRange) -> dict[str, str]:
@@ -53,7 +53,7 @@ def range_tags(hours: HourRange) -> dict[str, str]:
 
 
 def range_request(run_key: str, hours: HourRange, *, late: bool = False) -> dg.RunRequest:
-    """Return the request for one run of an hour or a range; `late` lets runs of recent hours overtake it."""
+    """Return the request for one run of an hour or a range; `late` puts it behind runs of recent hours."""
     tags = LATE_TAGS if late else LIVE_TAGS
     if len(hours) == 1:
         return dg.RunRequest(run_key=run_key, partition_key=hours.first.partition_key, tags=tags)
@@ -61,7 +61,7 @@ def range_request(run_key: str, hours: HourRange, *, late: bool = False) -> dg.R
 
 
 def hours_of_tags(tags: Mapping[str, str]) -> HourRange | None:
-    """Return the hours a run with these tags covers, or None when it is not about landing hours."""
+    """Return the hours that a run with these tags covers, or None if it has no landing hours."""
     single = tags.get(PARTITION_TAG)
     first, last = tags.get(RANGE_START_TAG, single), tags.get(RANGE_END_TAG, single)
     if not first or not last:
@@ -69,11 +69,11 @@ def hours_of_tags(tags: Mapping[str, str]) -> HourRange | None:
     try:
         return HourRange(Hour.parse(first), Hour.parse(last).plus(1))
     except InvalidHourError:
-        return None  # another partitions definition: a run of something else in the same Dagster
+        return None  # another partitions definition: an unrelated run in the same Dagster
 
 
 def failed_hours_of(run: dg.DagsterRun) -> frozenset[Hour]:
-    """Return the hours that failed in a run: those that it names, or else, when it failed as a whole, all of them."""
+    """Return the hours that failed in a run: those in its tag, or all of them if it failed as a whole."""
     if not (run.is_failure or (not run.is_finished and process_is_gone(run))):
         return frozenset()
     named = hours_that_failed(run)
@@ -81,14 +81,14 @@ def failed_hours_of(run: dg.DagsterRun) -> frozenset[Hour]:
 
 
 def hours_under_way(instance: dg.DagsterInstance) -> set[Hour]:
-    """Return the hours of all runs that are queued or running or that a backfill is about to queue."""
+    """Return the hours of all runs that are queued or running, or about to be queued by a backfill."""
     runs = instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED))
     ranges = (hours_of_tags(run.tags) for run in runs if not process_is_gone(run))
     return {hour for hours in ranges if hours for hour in hours} | _hours_about_to_be_queued(instance)
 
 
 def _hours_about_to_be_queued(instance: dg.DagsterInstance) -> set[Hour]:
-    """Return the hours of active backfills for which the daemon has not made runs yet."""
+    """Return the hours of active backfills for which the daemon has not created runs yet."""
     keys = set[str]()
     for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])):
         if data := backfill.asset_backfill_data:
@@ -100,25 +100,25 @@ def _hours_about_to_be_queued(instance: dg.DagsterInstance) -> set[Hour]:
 
 
 def process_tag(run_id: str) -> dict[str, str]:
-    """Return the tag of a run that this process executes."""
+    """Return the tag for a run that this process executes."""
     process = psutil.Process()
     return {PROCESS_TAG: f"{socket.gethostname()}:{process.pid}:{process.create_time():.0f}:{run_id}"}
 
 
 def process_is_gone(run: dg.DagsterRun) -> bool:
-    """Tell whether a run was executed, or about to be, by a process of this host that no longer exists."""
+    """Return whether the process of this host that executed a run, or was about to, no longer exists."""
     host, _, rest = run.tags.get(PROCESS_TAG, "").partition(":")
     process, started, run_id = [*rest.split(":"), "", ""][:3]
     if run_id != run.run_id:
-        # A run has started for seconds before its process says so: killed in between, it would go on for ever.
+        # A run starts seconds before its process tags it: killed in between, it would count as running forever.
         return run.status in _WITH_A_CODE_SERVER and _code_server_is_gone(run)
     return host == socket.gethostname() and not _is_alive(int(process), int(started))
 
 
 def _is_alive(process_id: int, started: int) -> bool:
-    """Tell whether a process of this host still runs: that one, not a later one of its number, nor what is left of it.
+    """Return whether a process of this host still runs; a later process with its id, or a zombie, does not count.
 
-    A killed process stays in the table of processes until its parent has asked for its exit code, which may be never.
+    A killed process stays in the process table until its parent reads its exit code, which may be never.
     """
     try:
         process = psutil.Process(process_id)
@@ -132,10 +132,10 @@ def _is_alive(process_id: int, started: int) -> bool:
 
 
 def _code_server_is_gone(run: dg.DagsterRun) -> bool:
-    """Tell whether nobody listens any more at the socket of the code server that was to execute a run.
+    """Return whether the code server that was to execute a run no longer listens on its socket.
 
-    A run that it had not begun yet, or whose process had not said that it is there, has nobody else to say so. It would
-    hold its hours until the start timeout, or for good.
+    A run that had not begun, or whose process had not tagged it yet, leaves no other trace. It would hold its hours
+    until the start timeout, or forever.
     """
     path = json.loads(run.tags.get(GRPC_INFO_TAG, "{}")).get("socket")
     if not path:
@@ -151,9 +151,9 @@ def _code_server_is_gone(run: dg.DagsterRun) -> bool:
 
 
 def close_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs as failed whose process is gone, free their pool slots, and return their ids.
+    """Mark runs whose process is gone as failed, free their pool slots, and return their ids.
 
-    A process that was killed outright could not do it; its claimed slot would block every later run.
+    A killed process cannot do this itself; its claimed slot would block every later run.
     """
     abandoned = [run for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)) if process_is_gone(run)]
     for run in abandoned:

@@ -1,4 +1,4 @@
-"""Dagster's run storage in the data folder, as the command line uses it: what it says, and what its faults mean.
+"""Dagster's run storage in the data folder for the command line: reads it and explains its errors.
 
 Imports Dagster only when there is a storage to read.
 """
@@ -20,39 +20,39 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
 
 RUNS_LOOKED_AT = 1_000
-"""Latest runs that are read: weeks of hourly data, when nothing is ever wrong."""
+"""Latest runs that are read: weeks of hourly data if nothing ever fails."""
 
 
 class RunState(StrEnum):
-    """What Dagster's latest run of an hour says, where it is worth saying."""
+    """Noteworthy states of Dagster's latest run of an hour."""
 
     FAILED = "failed"
     IN_PROGRESS = "in progress"
 
 
 _NOT_IN_A_PATH = re.compile(r"\?|%[0-9A-Fa-f]{2}")
-"""Dagster makes a database address of the path as it is, where these mean something else."""
+"""Dagster builds a database URL from the unescaped path, where these have a special meaning."""
 
 
 def check_home(dagster_home: Path) -> None:
-    """See that Dagster can keep its storage in a folder of that name.
+    """Check that Dagster can keep its storage in a folder with this path.
 
     Raises:
-        StorageError: its path holds what Dagster would read as something else.
+        StorageError: the path contains characters that Dagster would misinterpret.
     """
     if wrong := _NOT_IN_A_PATH.search(str(dagster_home)):
         raise StorageError(
-            f"{dagster_home}: Dagster cannot keep its storage below a path that holds {wrong.group()!r}: rename the "
+            f"{dagster_home}: Dagster cannot keep its storage under a path with {wrong.group()!r}: rename the "
             f"folder, or set {PREFIX}ROOT to another one (`?`, and `%` before two hexadecimal digits, cannot be used)"
         )
 
 
 @contextmanager
 def storage_faults(dagster_home: Path) -> Iterator[None]:
-    """Turn the errors of a damaged Dagster storage into one that says what to do.
+    """Turn the errors of a damaged Dagster storage into one with a remedy.
 
     Raises:
-        StorageError: instead of the errors of Dagster, SQLAlchemy and YAML; or the folder's path cannot be used.
+        StorageError: Dagster, SQLAlchemy or YAML raised an error, or the folder's path cannot be used.
     """
     check_home(dagster_home)
     from dagster import DagsterError
@@ -65,23 +65,23 @@ def storage_faults(dagster_home: Path) -> Iterator[None]:
         reason = str(error).splitlines()[0]
         if "disk is full" in reason or "disk I/O error" in reason:
             raise StorageError(
-                f"{dagster_home}: the disk is full or failing ({reason}): make room and run again; what was published "
-                "stays"
+                f"{dagster_home}: the disk is full or failing ({reason}): free some space and run again; what was "
+                "published stays"
             ) from error
         raise StorageError(
-            f"{dagster_home}: Dagster's storage cannot be used ({reason}): see that the disk has "
-            "room and can be written; a damaged folder may be moved away, it holds the history of runs and no data"
+            f"{dagster_home}: Dagster's storage cannot be used ({reason}): check that the disk has space "
+            "and is writable; a damaged folder may be moved away, it holds only the run history, no data"
         ) from error
 
 
 def is_there(dagster_home: Path) -> bool:
-    """Tell whether anything was ever run; without importing Dagster."""
+    """Return whether anything was ever run, without importing Dagster."""
     return (dagster_home / "dagster.yaml").is_file()
 
 
 @contextmanager
 def instance_if_there(dagster_home: Path) -> Iterator[DagsterInstance | None]:
-    """Open Dagster's storage to read it; None when nothing was ever run."""
+    """Open Dagster's storage for reading; yields None if nothing was ever run."""
     if not is_there(dagster_home):
         yield None
         return
@@ -92,7 +92,7 @@ def instance_if_there(dagster_home: Path) -> Iterator[DagsterInstance | None]:
 
 
 def latest_run_states(dagster_home: Path) -> dict[Hour, RunState]:
-    """Return the hours whose latest run failed or is still going; all others are left out.
+    """Return the hours whose latest run failed or is still running; all others are left out.
 
     Raises:
         StorageError: Dagster's storage is damaged or was written by another version.
@@ -114,7 +114,7 @@ def latest_run_states(dagster_home: Path) -> dict[Hour, RunState]:
 
 
 def limit_faults_of_home(settings: Settings) -> list[str]:
-    """Say which limits of Dagster's storage in the data folder are not those of the settings.
+    """Return which limits of Dagster's storage in the data folder differ from the settings.
 
     Raises:
         StorageError: Dagster's storage is damaged or was written by another version.
@@ -129,7 +129,7 @@ def limit_faults_of_home(settings: Settings) -> list[str]:
 
 
 def run_state(run: DagsterRun) -> RunState | None:
-    """Tell whether a run failed or is still going; None when it ended otherwise."""
+    """Return whether a run failed or is still running; None if it ended otherwise."""
     from event_pipeline.dagster_instance.run_hours import process_is_gone
 
     if run.is_failure or (not run.is_finished and process_is_gone(run)):

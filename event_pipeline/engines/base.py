@@ -1,4 +1,4 @@
-"""What the assets, checks and commands ask of an engine, and the types that it answers with."""
+"""The engine protocol that assets, checks and commands use, and the types of its results."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 
 Progress = Callable[[str], None]
-"""Takes one line of progress for a log or a person."""
+"""Called with one line of progress for a log or a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a step used of services that bill by use, and about what that costs; estimates by the settings' prices."""
+    """Usage of services that bill by use, and its estimated cost at the prices in the settings."""
 
     usd: Decimal = Decimal(0)
     dpu_seconds: Decimal = Decimal(0)
-    """Of Glue, as billed."""
+    """Glue usage as billed."""
     bytes_scanned: int = 0
-    """By Athena, as reported; a query is billed for 10 MB at least."""
+    """Bytes scanned by Athena, as reported; a query is billed for at least 10 MB."""
     queries: int = 0
     requests: int = 0
-    """To S3, whatever their price."""
+    """Requests to S3 of any kind."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
@@ -47,7 +47,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """What one step used for one landing hour."""
+    """The cost of one step for one landing hour."""
 
     hour: Hour
     step: str
@@ -58,7 +58,7 @@ class StepCost:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What building some landing hours would start, and about what it would cost."""
+    """What building some landing hours would start, and its estimated cost."""
 
     builder: SilverBuilderKind
     hours: int
@@ -66,40 +66,40 @@ class Estimate:
     raw_bytes: int
     glue_runs: int
     glue_minutes: Decimal
-    """Of all runs one after the other."""
+    """Total of all runs, one after the other."""
     queries: int
     cost: Cost
 
 
 @dataclass(frozen=True, slots=True)
 class MessageFolder:
-    """Where a job that works elsewhere and whoever follows it leave messages for each other."""
+    """Folder in which an external job and its follower exchange messages."""
 
     s3_client: Any
-    """boto3's."""
+    """boto3 client."""
     bucket: str
     prefix: str
-    """Ends with a slash; nothing else is below it."""
+    """Ends with a slash; nothing else is under it."""
     delete: Callable[[], None]
-    """Deletes all that is below it.
+    """Deletes everything under the prefix.
 
     Raises:
-        PipelineError: it cannot be listed or deleted.
+        PipelineError: the folder cannot be listed or deleted.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class JobFollower:
-    """Somebody who follows the jobs that an engine starts elsewhere; the engine knows nothing of Dagster."""
+    """Follows the external jobs that an engine starts, so that the engine does not depend on Dagster."""
 
     arguments: Callable[[MessageFolder], Mapping[str, str]]
-    """Called once before a job is started, and not for one that is found: further arguments, `--name` -> value."""
+    """Called once before a job is started, but not for one that exists: further arguments, `--name` -> value."""
     started: Callable[[str, str], None]
-    """Called with the id of the run that is waited for and the link to its logs."""
+    """Called with the id of the awaited run and the link to its logs."""
 
 
 class SilverOutcome(StrEnum):
-    """What building Silver of an hour did."""
+    """The outcome of building Silver of an hour."""
 
     BUILT = "built"
     UNCHANGED = "unchanged"
@@ -107,17 +107,17 @@ class SilverOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SilverBuild:
-    """What building Silver of one hour did, and the commit record that stands now."""
+    """The result of building Silver of one hour, with its current commit record."""
 
     outcome: SilverOutcome
     reason: str
-    """Why it was built or left, for people: `first build`, `input changed`, `rules changed`, `forced`, ..."""
+    """Why it was built or skipped, as readable text: `first build`, `input changed`, `rules changed`, `forced`, ..."""
     commit: HourCommit
     seconds: float
     cost: Cost | None = None
     """This hour's share of what the build used; None where nothing is billed."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """What else people want to see of the build, for example a link to the logs: name -> text or URL."""
+    """Further details of the build, for example a link to the logs: name -> text or URL."""
 
 
 class PartitionAction(StrEnum):
@@ -142,28 +142,28 @@ class PartitionChange:
 
 @dataclass(frozen=True, slots=True)
 class GoldRefresh:
-    """What refreshing one Gold table for some landing hours did."""
+    """The result of refreshing one Gold table for some landing hours."""
 
     partial_rows: Mapping[Hour, int]
     """Landing hour -> rows of its partial."""
     unchanged_hours: tuple[Hour, ...]
-    """Hours whose partial was already made from the published Silver by the same SQL."""
+    """Hours whose partial was already built from the published Silver with the same SQL."""
     day_rows: Mapping[date, int]
-    """Event day that was folded -> rows now published."""
+    """Folded event day -> rows now published."""
     unchanged_days: tuple[date, ...]
-    """Days that the hours touch and that were already folded from the same partials."""
+    """Days that the hours touch but that were already folded from the same partials."""
     failures: Mapping[Hour, PipelineError]
-    """Hours that the table does not show, each with the reason: the partial, or the fold of a day, failed."""
+    """Hours that the table does not show -> why: the partial or the fold of a day failed."""
     bytes_in: int
     bytes_out: int
     seconds: float
     cost: Cost | None = None
-    """What the whole refresh used; None where nothing is billed."""
+    """Cost of the whole refresh; None where nothing is billed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """Rows that the published files of one hour really hold, counted from the files."""
+    """Rows in the published files of one hour, counted from the files."""
 
     silver_rows: int
     quarantined: int
@@ -172,7 +172,7 @@ class RowCounts:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One number of a Gold day beside the same number from Silver's control totals."""
+    """One number of a Gold day and the same number from Silver's control totals."""
 
     day: date
     name: str
@@ -182,40 +182,40 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class RawNotices:
-    """What a queue told about raw objects that landed; the objects themselves are listed all the same."""
+    """Notices from a queue about raw objects that landed; the objects themselves are still listed."""
 
     hours: frozenset[Hour]
     """Landing hours of the objects."""
     receipts: tuple[str, ...]
-    """By which the messages are deleted once the hours are remembered elsewhere."""
+    """With these the messages are deleted once the hours are stored elsewhere."""
 
 
 class LeftoverKind(StrEnum):
-    """What is left over, and so how it is removed."""
+    """The kinds of leftovers, which determine how they are removed."""
 
     RETIRED_HOUR = "hour past its retention"
-    """Its Silver and quarantine are unregistered; the files follow after the grace period."""
+    """Removal unregisters its Silver and quarantine; the files follow after the grace period."""
     RETIRED_DAY = "Gold day past its retention"
-    """It is unregistered; the file follows after the grace period."""
+    """Removal unregisters it; the file follows after the grace period."""
     REPLACED = "replaced build"
-    """A newer build of the same hour, partial or day is published. A build that was abandoned before counts, too."""
+    """A newer build of the same hour, partial or day is published. Includes builds that were abandoned before it."""
     ABANDONED = "abandoned build"
-    """It was never published: newer than what is published, or nothing is; or a file without rows beside it."""
+    """A build that was never published: newer than the published one, if any; or a stray file without rows."""
     RETIRED_FILES = "files past their retention"
     SCRATCH = "scratch of a killed step"
     DRAFT = "draft of a killed step"
-    LOCK = "lock that nobody holds"
+    LOCK = "unused lock"
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """One thing that may be removed."""
+    """One item that may be removed."""
 
     kind: LeftoverKind
     place: str
-    """The landing hour, Gold day, run, folder or file that it is, for people."""
+    """Readable name of the landing hour, Gold day, run, folder or file."""
     paths: tuple[str, ...]
-    """Files, in the order in which they are removed; relative to the engine's lake or data folder."""
+    """Files in order of removal, relative to the engine's lake or data folder."""
     size: int
     """Bytes of the files."""
     why: str
@@ -223,49 +223,49 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class ResultStream:
-    """The rows of a query as they come; nothing of them is kept."""
+    """The streamed rows of a query; they are not kept."""
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
 
     def read_all(self) -> pa.Table:
-        """Gather what is left of the rows in memory."""
+        """Read the remaining rows into memory."""
         import pyarrow as pa
 
         return pa.Table.from_batches(self.batches, self.schema)
 
 
 class Engine(Protocol):
-    """One place the pipeline runs on. Calls are idempotent and may run beside themselves."""
+    """One place where the pipeline runs. Calls are idempotent and safe to run concurrently."""
 
     @property
     def place(self) -> Place:
-        """Say where the data is and what runs the assets; reads nothing."""
+        """Return where the data is and what runs the assets, without reading anything."""
 
     def examine(self) -> Iterator[Finding]:
-        """Look for damage of what this place alone has, and of what it publishes; changes nothing."""
+        """Look for damage in published data and in what is specific to this place; changes nothing."""
 
     def costs(self, hours: HourRange) -> list[StepCost] | None:
-        """Return what the steps of a range of landing hours used, as it was recorded; None where nothing is billed."""
+        """Return the recorded costs of the steps of a range of landing hours; None where nothing is billed."""
 
     def estimate(self, hours: Sequence[Hour]) -> Estimate | None:
-        """Return what building some hours would start and about cost; None where nothing is billed.
+        """Return what building some hours would start, and its estimated cost; None where nothing is billed.
 
         Lists raw objects and starts nothing.
         """
 
     def with_builder(self, builder: SilverBuilderKind) -> Engine:
-        """Return this engine with another builder of Silver than the settings name.
+        """Return this engine with a builder of Silver other than the one in the settings.
 
         Raises:
-            NotBuildableError: this place builds Silver in one way only.
+            NotBuildableError: this place has only one builder.
         """
 
     def followed_by(self, follower: JobFollower) -> Engine:
-        """Return this engine with somebody who follows the jobs that it starts elsewhere."""
+        """Return this engine with a follower of the external jobs that it starts."""
 
     def list_raw(self, hour: Hour) -> RawListing:
-        """List the raw objects of an hour; reads no content. An hour without objects is an empty listing."""
+        """List the raw objects of an hour without reading content. An hour without objects has an empty listing."""
 
     def list_raw_hours(self, hours: HourRange | None = None) -> dict[Hour, RawListing]:
         """List the hours that have raw objects, all of them or those of a range, in order."""
@@ -274,9 +274,9 @@ class Engine(Protocol):
         """List every key under `events/` that is not read, and why, sorted."""
 
     def take_notices(self, done_with: Sequence[str]) -> RawNotices:
-        """Delete the messages of these receipts, then take what the queue of new raw objects holds; none without one.
+        """Delete the messages of these receipts, then receive from the queue of new raw objects, if there is one.
 
-        Messages whose receipts never come back are told again after a while.
+        Messages whose receipts are never passed back are redelivered after some time.
         """
 
     def open_raw(self, key: str) -> BinaryIO:
@@ -287,9 +287,9 @@ class Engine(Protocol):
         """
 
     def raw_digests(self, hour: Hour, objects: Sequence[RawObject]) -> dict[str, str]:
-        """Return key -> SHA-256 of the stored bytes of some raw objects of an hour, each of them read at most once.
+        """Return key -> SHA-256 of the stored bytes of raw objects of an hour, reading each at most once.
 
-        Objects that are not there as they are listed here, or cannot be read, are left out.
+        Objects that differ from the given listing or cannot be read are left out.
         """
 
     def hour_commit(self, hour: Hour) -> HourCommit | None:
@@ -301,7 +301,7 @@ class Engine(Protocol):
         """Return the published builds, all of them or those of a range, in order.
 
         Raises:
-            StorageError: a record cannot be read; with `damaged` it is put there instead, and the others are returned.
+            StorageError: a record cannot be read; with `damaged` the error is added there and the others are returned.
         """
 
     def build_silver(
@@ -312,42 +312,42 @@ class Engine(Protocol):
         allow_lost_objects: bool = False,
         progress: Progress,
     ) -> Iterator[SilverBuild]:
-        """Build and commit Silver, quarantine and ledger of each hour; leave what is already built as it is.
+        """Build and commit Silver, quarantine and ledger of each hour; skip hours that are already built.
 
-        An hour that fails keeps no other one back: all the others are yielded before anything is raised.
+        A failed hour does not block the others: all of them are yielded before anything is raised.
 
         Raises:
             LostObjectsError: the hour lost raw objects since its commit, and `allow_lost_objects` is False.
             BrokenLawError: records in and out do not add up.
-            PipelineError: of one of the other kinds in `event_pipeline.errors`.
-            HoursFailedError: of several hours some failed, for reasons as above.
+            PipelineError: any other kind in `event_pipeline.errors`.
+            HoursFailedError: some of several hours failed, for the reasons above.
         """
 
     def register_hours(self, hours: Sequence[Hour]) -> list[PartitionChange]:
         """Make the catalog show exactly the committed build of each hour, one change per table and hour.
 
         Raises:
-            NotPublishedError: an hour has no commit record and no catalog entry either.
+            NotPublishedError: an hour has neither a commit record nor a catalog entry.
         """
 
     def registered_builds(self, hours: HourRange | None = None) -> dict[Hour, str]:
         """Return the build id that the catalog shows for each hour of `silver.events`, in order."""
 
     def repair(self, hours: HourRange | None = None) -> list[PartitionChange]:
-        """Make the catalog agree with the commit records of a range, or of everything, Gold included."""
+        """Make the catalog match the commit records of a range, or of everything, including Gold."""
 
     def disagreements(self) -> list[PartitionChange]:
-        """Return the entries that `repair` would change, Gold included; changes nothing."""
+        """Return the entries that `repair` would change, including Gold; changes nothing."""
 
     def misshown(self, commits: Mapping[Hour, HourCommit]) -> set[Hour]:
-        """Return the published hours whose files are gone, or that the catalog shows otherwise than committed."""
+        """Return the published hours whose files are gone, or that the catalog does not show as committed."""
 
     def refresh_gold(
         self, table: GoldTable, hours: Sequence[Hour], *, force: bool = False, progress: Progress
     ) -> GoldRefresh:
-        """Rebuild the partials of the hours where Silver or SQL changed, then fold every day they touch.
+        """Rebuild the partials of the hours whose Silver or SQL changed, then fold every day they touch.
 
-        Of several hours one that fails keeps no other one back: it is among the failures of what is returned.
+        One failure among several hours does not block the others; it is in the result's `failures`.
 
         Raises:
             NotPublishedError: the only hour is not registered in the catalog.
@@ -358,45 +358,45 @@ class Engine(Protocol):
         """Return the registered hours that a Gold table does not show yet: Silver or the SQL is newer."""
 
     def touched_days(self, table: GoldTable, hour: Hour) -> list[date]:
-        """Return the event days of an hour, in order, as its commit records say: those that its checks look at."""
+        """Return the event days of an hour in order, from its commit records; its checks cover these days."""
 
     def count_rows(self, commit: HourCommit) -> RowCounts:
-        """Count the rows that the committed files really hold.
+        """Count the rows in the committed files.
 
         Raises:
             StorageError: a committed file is missing or damaged.
         """
 
     def shown_rows(self, table: Table, hour: Hour) -> Iterator[pa.RecordBatch]:
-        """Read the rows of an hour from the files that the catalog shows for it, in batches, in no promised order.
+        """Read the rows of an hour from its files in the catalog, in batches, in no particular order.
 
-        No query engine has a part in it. An hour that the catalog does not show has no rows.
+        No query engine is involved. An hour that is not in the catalog has no rows.
 
         Raises:
-            StorageError: a file cannot be read, or has other columns than its table.
+            StorageError: a file cannot be read, or its columns differ from its table's.
         """
 
     def partition_faults(self, hour: Hour) -> list[str]:
-        """Say what keeps a query from seeing the committed build of an hour; empty when all is well."""
+        """Return what keeps queries from seeing the committed build of an hour; empty if nothing does."""
 
     def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
-        """Return the grain values that stand more than once in the published days (at most 20)."""
+        """Return the grain values that occur more than once in the published days (at most 20)."""
 
     def reconcile(self, table: GoldTable, days: Sequence[date]) -> list[Measure]:
-        """Return the measures of the published days beside Silver's control totals, equal or not.
+        """Return the measures of the published days with Silver's control totals, equal or not.
 
-        The totals are those of exactly the Silver that a day was folded from. A day of which another run has moved
-        some hours since has no measures: that run folds it again and compares it then.
+        The totals are those of exactly the Silver from which a day was folded. A day has no measures if another run has
+        rebuilt some of its hours since: that run will fold it again and compare it.
         """
 
     def silver_totals(self, day: date) -> DayTotals:
         """Sum the control totals of one event day over all registered hours."""
 
     def leftovers(self, now: datetime) -> list[Leftover]:
-        """List what nobody needs any more, and what is past its retention; changes nothing."""
+        """List what is no longer needed or past its retention; changes nothing."""
 
     def remove(self, leftover: Leftover) -> None:
-        """Remove one of them. What is gone already is no fault, so a removal that broke off is simply repeated.
+        """Remove a leftover. Idempotent: parts that are already gone are not an error.
 
         Raises:
             TransientError: another process works on it.
@@ -404,7 +404,7 @@ class Engine(Protocol):
         """
 
     def query(self, sql: str) -> pa.Table:
-        """Run one read-only statement over the registered partitions and gather its rows in memory.
+        """Run one read-only statement over the registered partitions and return its rows in memory.
 
         Raises:
             QueryError: the statement cannot be run.
@@ -412,10 +412,10 @@ class Engine(Protocol):
         """
 
     def query_stream(self, sql: str) -> AbstractContextManager[ResultStream]:
-        """Run one read-only statement over the registered partitions; its rows come as they are found.
+        """Run one read-only statement over the registered partitions and stream its rows.
 
-        All tables are read as the catalog showed them at one moment, as far as the catalog allows. Leaving the context
-        ends the statement.
+        All tables are read from one snapshot of the catalog, as far as the catalog allows. Leaving the context ends the
+        statement.
 
         Raises:
             QueryError: the statement cannot be run.

@@ -1,4 +1,4 @@
-"""The port that builds Silver: from the raw objects of landing hours to files that nothing publishes yet."""
+"""The port that builds Silver: from the raw objects of landing hours to unpublished files."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from event_pipeline.rules.hour import Hour
 
 @dataclass(frozen=True, slots=True)
 class HourInput:
-    """What one landing hour is built from."""
+    """The input of the build of one landing hour."""
 
     listing: RawListing
     open_at: datetime | None
-    """An instant at which the hour was not over yet, which its commit record will bear; None when it is over."""
+    """A time at which the hour was not over yet, for its commit record; None if it is over."""
 
 
 class RawSource(Protocol):
-    """The stored bytes of one listed raw object; sent to the process that reads them."""
+    """The stored bytes of one listed raw object; picklable, for the process that reads them."""
 
     @property
     def listed(self) -> RawObject:
-        """The object as it was listed."""
+        """The object as listed."""
 
     def reading(self) -> AbstractContextManager[BinaryIO]:
         """Open the stored bytes for a block.
 
         Raises:
-            TransientError: the object is not, or no longer at the end of the block, what was listed.
+            TransientError: the object differs from the listing, at the start or at the end of the block.
             StorageError: it cannot be read.
         """
 
     def has_digest(self, sha256: str) -> bool:
-        """Tell whether the object still has the stored bytes of a digest; without reading where its version says so.
+        """Return whether the object's stored bytes still have this digest, without reading if its version is enough.
 
         Raises:
             OSError: it cannot be read.
@@ -50,35 +50,35 @@ class RawSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a builder made of some hours."""
+    """The result of building some hours."""
 
     commits: Mapping[Hour, HourCommit]
-    """Commit records that would publish the hours, with the files of Silver and quarantine and without the ledger."""
+    """Commit records that would publish the hours, with the files of Silver and quarantine but without the ledger."""
     failures: Mapping[Hour, PipelineError]
     build_id: str
-    """Names this piece of work among the cost records."""
+    """Identifies this build in the cost records."""
     dpu_seconds: Decimal = Decimal(0)
-    """Of Glue, as billed."""
+    """Glue usage as billed."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """What else people want to see of it, for example a link to the logs: name -> text or URL."""
+    """Further details of the build, for example a link to the logs: name -> text or URL."""
 
 
 class Builder(Protocol):
     """Builds Silver and quarantine of landing hours.
 
-    It may be killed at any moment and may work beside itself on the same hour: every build has a prefix of its own in
-    the lake, and what is never published is an abandoned build for housekeeping.
+    It may be killed at any moment, and several may build the same hour at once: every build has its own prefix in the
+    lake, and one that is never published is an abandoned build for housekeeping.
     """
 
     @property
     def hours_at_once(self) -> int | None:
-        """How many hours one call builds; None for any number of them."""
+        """Maximum number of hours per call; None for any number."""
 
     def build(self, inputs: Sequence[HourInput], *, force: bool, progress: Progress) -> Built:
-        """Build hours that have objects; one that fails keeps no other one back."""
+        """Build hours that have objects; a failed one does not block the others."""
 
     def published(self, hour: Hour) -> None:
-        """Drop what was kept of the objects of an hour while it was open: it is published whole."""
+        """Drop what was kept of an hour's objects while it was open, because the complete hour is published."""
 
     def close(self) -> None:
-        """Let go of what calls share, for example processes."""
+        """Release what calls share, for example processes."""

@@ -1,4 +1,4 @@
-"""The port to the catalog, which says what queries see: for each partition of a table, the build that it shows."""
+"""The port to the catalog, which defines what queries see: the build behind each partition of a table."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import GoldTable
 
 Partition = tuple[str, str]
-"""A table as the pipeline names it (`silver.events`, `partials.<table>`, `gold.<table>`), and a partition of it."""
+"""A table by its pipeline name (`silver.events`, `partials.<table>`, `gold.<table>`), and one of its partitions."""
 
 
 class Entry(Protocol):
-    """What the catalog shows of one partition. It can always be written again from the commit record."""
+    """The catalog's entry for one partition. It can always be recreated from the commit record."""
 
     @property
     def table(self) -> str:
-        """As the pipeline names it: `silver.events`, `partials.user_activity`."""
+        """The pipeline's name of the table: `silver.events`, `partials.user_activity`."""
 
     @property
     def partition(self) -> str:
-        """Hive path, for example `event_date=2025-12-07`."""
+        """The Hive path, for example `event_date=2025-12-07`."""
 
     @property
     def build_id(self) -> str:
-        """The build that it shows; empty where the catalog lost it."""
+        """The build that it shows; empty if the catalog lost it."""
 
     @property
     def made_from(self) -> str:
@@ -41,73 +41,73 @@ class Entry(Protocol):
 
     @property
     def days(self) -> Mapping[date, DayTotals]:
-        """The event days that it holds rows of.
+        """The event days that it has rows for.
 
-        Of landing hours one table's entry has them, with their control totals: the ledger's, or Silver's. Of partials
-        the totals are zero.
+        For a landing hour the entry of one table (the ledger or Silver) has them, with control totals. For partials the
+        totals are zero.
         """
 
     @property
     def partials(self) -> Mapping[str, str]:
-        """Of a Gold day: landing hour (Hive path) -> build id of the partial that was folded in."""
+        """For a Gold day: landing hour (Hive path) -> build id of the partial that was folded in."""
 
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
 
 
 class Catalog(Protocol[AnyEntry]):
-    """Reads and changes of one catalog; `AnyEntry` is its own kind of entry.
+    """Reads and writes one catalog; `AnyEntry` is its type of entry.
 
-    A change of one partition is seen whole or not at all. Changes of several are one change where `changes_at_once` is
-    1, and may be seen one after the other where it is more.
+    A change of one partition is atomic. Changes of several are one atomic change if `changes_at_once` is 1, and may
+    become visible one after the other if it is more.
     """
 
     @property
     def changes_at_once(self) -> int:
-        """How many landing hours, partials or days are worth changing in one call."""
+        """Number of landing hours, partials or days worth changing in one call."""
 
     def ensure(self, table: Table) -> None:
-        """Make a table that is missing.
+        """Create a table if it is missing.
 
         Raises:
             StorageError: one is there with other columns than are declared.
         """
 
     def ensure_gold(self, table: GoldTable) -> None:
-        """Make the table of a Gold table's days, and that of its partials, where they are missing.
+        """Create the tables of a Gold table's days and partials if they are missing.
 
         Raises:
             StorageError: one is there with other columns than are declared.
-            QueryError: the SQL of the partials cannot be run.
+            QueryError: the SQL of the partials fails.
         """
 
     def entries_of(self, commit: Commit) -> list[AnyEntry]:
-        """Return the entries that show a commit: none of a table in which it is not to be shown."""
+        """Return the entries that show a commit, only for tables in which it is to be shown."""
 
     def differences(self, wanted: AnyEntry, present: AnyEntry) -> list[str]:
-        """Say in words what an entry shows otherwise than it should; for entries that were read whole."""
+        """Return in words how an entry differs from what it should show; for entries that were read completely."""
 
     def get(self, table: str, partitions: Sequence[str]) -> dict[str, AnyEntry]:
-        """Return the entries of some partitions whole, by Hive path; those that are not there are left out."""
+        """Return the complete entries of some partitions by Hive path; missing ones are left out."""
 
     def entries(
         self, table: str, hours: HourRange | None = None, days: tuple[date, date] | None = None
     ) -> list[AnyEntry]:
-        """Return the entries of a table in order; `hours` or `days` (both ends in) bound them."""
+        """Return the entries of a table in order, within `hours` or `days` (both ends inclusive)."""
 
     def everything(self, tables: Sequence[str], hours: HourRange | None) -> dict[Partition, AnyEntry]:
-        """Return whole all that it shows of some tables, and of whatever else only the pipeline can have written.
+        """Return the complete entries of some tables, and of any other table that only the pipeline can have written.
 
-        A range bounds it to its hours and, for Gold, to its days.
+        A range restricts them to its hours and, for Gold, to its days.
         """
 
     def needed(self, entry: AnyEntry) -> list[str]:
-        """Return what a whole entry keeps from being removed: keys of the lake, or prefixes that end with a slash."""
+        """Return what a complete entry protects from removal: keys in the lake, or prefixes that end with a slash."""
 
     def change(self, show: Iterable[AnyEntry], drop: Collection[Partition]) -> None:
-        """Show entries, whatever was shown of their partitions, and forget others; what is gone already is no fault.
+        """Set entries, replacing existing ones of their partitions, and drop others; missing ones are not an error.
 
         Raises:
-            StorageError: it cannot be changed; part of it may be.
-            TransientError: it may work in a moment.
+            StorageError: the catalog cannot be changed; part of the change may have been made.
+            TransientError: a retry may succeed.
         """

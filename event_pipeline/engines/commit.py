@@ -1,7 +1,7 @@
 """Commit records: the small JSON documents whose atomic replacement publishes data.
 
-A commit record is the only truth about what is published: data files that no record names do not exist for
-anybody, and the catalog can be rebuilt from the records alone. Both engines write the same documents.
+Commit records are the only source of truth about what is published: data files that are in no record are not part of
+the data, and the catalog can be rebuilt from the records alone. Both engines write the same documents.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ FORMAT = 2
 _USUAL = {
     name: value for name, value in asdict(ObjectAccount("", "", 0)).items() if name not in ("key", "etag", "size")
 }
-"""Fields of an object's account -> what they are when nothing is written."""
+"""Fields of an object's account -> their defaults, which are not written."""
 
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9_.=+-]+")
-"""Of a run, a folder or a file: no separator, and nothing that leads up or hides it."""
+"""Name of a run, a folder or a file: no separator, no parent folder, not hidden."""
 
 
 class CommitRecordError(ValueError):
-    """A commit record cannot be read: damaged, or written by another version."""
+    """A commit record is damaged, or was written by another version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class DataFile:
     table: str
     """Full table name, for example `silver.events`."""
     path: str
-    """Relative to the lake."""
+    """Path relative to the lake."""
     rows: int
     size: int
     """Bytes."""
@@ -48,7 +48,7 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class HourCommit:
-    """The published build of one landing hour: Silver, quarantine and ledger in one."""
+    """The published build of one landing hour: Silver, quarantine and ledger together."""
 
     hour: Hour
     build_id: str
@@ -57,11 +57,11 @@ class HourCommit:
     account: HourAccount
     files: tuple[DataFile, ...]
     retired_at: datetime | None = None
-    """When the hour passed its retention: of its files only the ledger is left, the account stays whole."""
+    """When the hour was retired: only the ledger file is left, the account stays complete."""
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the raw input it was built from."""
+        """Digest of the raw input that it was built from."""
         return self.account.fingerprint
 
     def files_of(self, table: str) -> tuple[DataFile, ...]:
@@ -71,7 +71,7 @@ class HourCommit:
     def to_json(self) -> str:
         """Write the document."""
         document = {"kind": "hour", **asdict(self), "hour": str(self.hour)}
-        # An hour may have thousands of objects: what is as usual of one is left out.
+        # An hour may have thousands of objects: default values are omitted.
         document["account"]["objects"] = [
             {name: value for name, value in each.items() if name not in _USUAL or value != _USUAL[name]}
             for each in document["account"]["objects"]
@@ -95,7 +95,7 @@ class HourCommit:
                 rules_version=fields["rules_version"],
                 account=_hour_account(account),
                 files=_files(fields, f"runs/hours/{Hour.parse(fields['hour']).hive_path}/"),
-                # Records that were written before hours could be retired do not have the field.
+                # Records written before retention was introduced do not have the field.
                 retired_at=datetime.fromisoformat(fields["retired_at"]) if fields.get("retired_at") else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -111,9 +111,9 @@ class PartialCommit:
     build_id: str
     committed_at: datetime
     silver_build_id: str
-    """The Silver build it aggregates."""
+    """The Silver build that it aggregates."""
     sql_version: str
-    """Digest of the SQL that made it."""
+    """Digest of the SQL that built it."""
     days: Mapping[str, int]
     """Event day (ISO) -> partial rows of that day."""
     files: tuple[DataFile, ...]
@@ -181,7 +181,7 @@ def _hour_account(fields: dict[str, Any]) -> HourAccount:
     days = {day: _totals(totals) for day, totals in fields["days"].items()}
     if "unknown_fields" in fields:
         return HourAccount(objects, days, fields["unknown_fields"])
-    return HourAccount.of(objects, days)  # an older record: each object has names of its own
+    return HourAccount.of(objects, days)  # an older record: names are stored per object
 
 
 def _totals(fields: dict[str, Any]) -> DayTotals:
@@ -189,7 +189,7 @@ def _totals(fields: dict[str, Any]) -> DayTotals:
 
 
 def _files(fields: dict[str, Any], folder: str) -> tuple[DataFile, ...]:
-    """Read the files of a record; any that is not in the lake's folder of that hour or day is damage.
+    """Parse the files of a record; a file outside the lake's folder of that hour or day means damage.
 
     Names of runs and files become paths that are read, registered and deleted.
     """
@@ -199,7 +199,7 @@ def _files(fields: dict[str, Any], folder: str) -> tuple[DataFile, ...]:
     for file in files:
         names = file.path.removeprefix(folder).split("/")
         if not file.path.startswith(folder) or not all(_NAME.fullmatch(name) for name in names):
-            raise ValueError(f"path {file.path!r} is not that of a file below {folder} of the lake")
+            raise ValueError(f"path {file.path!r} is not a file under {folder} of the lake")
     return files
 
 
@@ -209,7 +209,7 @@ def _dump(fields: dict[str, Any]) -> str:
             return value.isoformat()
         if isinstance(value, Decimal):
             return str(value)
-        raise TypeError(f"{value!r} has no place in a commit record")
+        raise TypeError(f"{value!r} cannot be stored in a commit record")
 
     return json.dumps({"format": FORMAT, **fields}, default=plain) + "\n"
 

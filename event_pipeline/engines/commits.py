@@ -1,4 +1,4 @@
-"""Commit records in the lake: reading them, and replacing one by compare and swap."""
+"""Reads commit records in the lake, and replaces them by compare and swap."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from event_pipeline.rules.hour import Hour, HourRange
 _Kind = TypeVar("_Kind", HourCommit, PartialCommit, DayCommit)
 _READERS = 16
 _FEW_COMMITS = 300
-"""Up to so many commits have their runs listed by day, above all runs are listed at once."""
+"""Up to this many commits, runs are listed by day; above, all runs are listed at once."""
 _MANY_NEIGHBOURS = 3
-"""From so many commits on, the runs of their day are listed together."""
+"""From this many commits on, the runs of their day are listed together."""
 _FEW_HOURS = 48
-"""Up to so many hours are read one by one; above, a listing tells first which of them there are."""
+"""Up to this many hours are read one by one; above, a listing first shows which of them exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published(Generic[_Kind]):
-    """A commit record as it was read, and the version that a writer must still find."""
+    """A commit record as read, with the version for compare and swap."""
 
     commit: _Kind | None
     version: str | None
@@ -55,7 +55,7 @@ class CommitStore:
         """Read the commit records of landing hours, all or those of a range, in order.
 
         Raises:
-            StorageError: one cannot be read; with `damaged` it is put there instead, and the others are read.
+            StorageError: one cannot be read; with `damaged` the error is added there and the others are read.
         """
         if hours is not None and len(hours) <= _FEW_HOURS:
             wanted = [layout.hour_commit(hour) for hour in hours]
@@ -89,10 +89,9 @@ class CommitStore:
         yield from self._read_all(wanted, PartialCommit.from_json)
 
     def partial_versions(self, table: str, days: Iterable[date]) -> dict[Hour, str]:
-        """Return which partials of a Gold table have commit records, of the landing hours of some days and others.
+        """Return hour -> version of the commit record for a Gold table's partials, at least for hours of these days.
 
-        Hour -> version of the record, as `partial` returns it. A month is listed at once: its 744 records at most are
-        one request of S3.
+        The version is that of `partial`. A month is listed at once: S3 lists its 744 records at most in one request.
         """
         top, versions = f"{layout.COMMITS}partials/{table}/", dict[Hour, str]()
         for month in sorted({f"year={day:%Y}/month={day:%m}/" for day in days}):
@@ -111,20 +110,20 @@ class CommitStore:
         yield from self._read_all(wanted, DayCommit.from_json)
 
     def publish(self, commit: Commit, replaces: str | None) -> str:
-        """Replace a commit record that still has a version (None: that does not exist yet); return its key.
+        """Replace a commit record if it still has this version (None: does not exist yet); return its key.
 
         Raises:
             OvertakenError: another process replaced it meanwhile.
         """
         key = layout.commit_key(commit)
         if not self._lake.replace(key, commit.to_json().encode(), replaces):
-            raise OvertakenError(f"{self._lake.url(key)}: another process published it meanwhile: look again")
+            raise OvertakenError(f"{self._lake.url(key)}: another process published it meanwhile: try again")
         return key
 
     def missing_files(self, commit: Commit) -> list[str]:
         """Return the URLs of committed files that are gone or have another size.
 
-        One listing of the run's prefix answers for all its files.
+        Needs one listing of the run's prefix.
         """
         if not commit.files:
             return []
@@ -132,9 +131,9 @@ class CommitStore:
         return self._missing(commit, there)
 
     def with_missing_files(self, commits: Sequence[Commit]) -> list[Commit]:
-        """Return the commits some of whose files are gone or have another size.
+        """Return the commits with files that are gone or have another size.
 
-        Several commits of one time are answered for by one listing of their builds, very many by one of all.
+        Several commits of one day share one listing of their builds, very many share one listing of all.
         """
         if len(commits) > _FEW_COMMITS:
             prefixes = {layout.RUNS}
@@ -154,9 +153,9 @@ class CommitStore:
         return [self._lake.url(file.path) for file in commit.files if there.get(file.path) != file.size]
 
     def stray_files(self, commit: Commit) -> list[str]:
-        """Return the URLs of files under the commit's prefix that it does not name: queries would read them, too."""
+        """Return the URLs of files under the commit's prefix that are not part of it: queries would read them."""
         if isinstance(commit, HourCommit) and commit.retired_at is not None:
-            return []  # the other files of its run wait for the end of their grace period, and no partition shows them
+            return []  # its run's other files are in their grace period, and no partition shows them
         named = {file.path for file in commit.files}
         return [
             self._lake.url(each.key)
@@ -173,8 +172,7 @@ class CommitStore:
             return Published(parse(text.decode("utf-8", "replace")), version)
         except CommitRecordError as error:
             raise StorageError(
-                f"{self._lake.url(key)}: {error}: move it away and build it again, raw objects and data "
-                "files are untouched"
+                f"{self._lake.url(key)}: {error}: move it away and rebuild; raw objects and data files are untouched"
             ) from error
 
     def _read_all(self, wanted: Sequence[str], parse: Callable[[str], _Kind]) -> list[_Kind]:
@@ -184,7 +182,7 @@ class CommitStore:
 
 
 def _neighbours(commit: Commit) -> str:
-    """Return a prefix that has the builds of a day; those of partials are few and small, so it has a month's."""
+    """Return the prefix of the builds of a commit's day; for partials, which are few and small, of its month."""
     parts = layout.build_prefix(commit).rstrip("/").split("/")
     return "/".join(parts[: -3 if isinstance(commit, PartialCommit) else -2]) + "/"
 

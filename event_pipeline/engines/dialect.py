@@ -1,4 +1,4 @@
-"""Renders the pipeline's SQL, which is written in DuckDB's dialect, for another engine; what cannot be is an error."""
+"""Renders the pipeline's SQL, written in DuckDB's dialect, for another engine, or raises an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WIDEST_WHOLE_NUMBER = "DECIMAL(38, 0)"
 
 _NOT_ELSEWHERE: tuple[tuple[type[exp.Expression], str], ...] = (
     (exp.Anonymous, "the function {} is not known to be the same elsewhere"),
-    (exp.Command, "the statement {} is no SELECT"),
+    (exp.Command, "the statement {} is not a SELECT"),
 )
 
 
@@ -57,11 +57,11 @@ _CHANGING = (
     exp.Export,
     exp.Install,
 )
-"""What could change something, or is a statement of its own, wherever it is in a tree."""
+"""Nodes that could change something or are statements of their own, anywhere in a tree."""
 
 
 def parse_query(sql: str, dialect: Dialect = "duckdb") -> exp.Query:
-    """Parse one SELECT (with CTEs, unions, ...) in DuckDB's dialect or another one.
+    """Parse a single SELECT (with CTEs, unions, ...) in DuckDB's dialect or another one.
 
     Raises:
         QueryError: it is not one statement, or not a SELECT.
@@ -72,19 +72,18 @@ def parse_query(sql: str, dialect: Dialect = "duckdb") -> exp.Query:
     except RecursionError as error:
         raise QueryError("the SQL is nested too deeply: write it flatter") from error
     except SqlglotError as error:
-        # sqlglot underlines the place with terminal codes.
+        # sqlglot underlines the position with terminal codes.
         raise QueryError(f"the SQL cannot be read: {_TERMINAL_CODE.sub('', str(error))}") from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         kinds = ", ".join(type(statement).__name__.upper() for statement in statements) or "none"
         raise QueryError(
-            f"the query holds {len(statements)} statements ({kinds}): "
-            "write exactly one SELECT; the tables are read-only"
+            f"the query has {len(statements)} statements ({kinds}): write exactly one SELECT; the tables are read-only"
         )
     return statements[0]
 
 
 def check_reads_only(query: exp.Query, databases: Collection[str]) -> None:
-    """See that a query reads tables of some databases and does nothing else.
+    """Check that a query only reads tables of the given databases.
 
     Raises:
         QueryError: something in it could change data, or reads another place.
@@ -108,10 +107,10 @@ def check_reads_only(query: exp.Query, databases: Collection[str]) -> None:
 
 
 def render(query: str | exp.Query, to: Dialect) -> str:
-    """Return a SELECT of DuckDB's dialect in another one, without comments, over several lines.
+    """Translate a SELECT from DuckDB's dialect to another one, without comments, on several lines.
 
     Raises:
-        QueryError: it is no SELECT, or has a construct or function that is not known to mean the same there.
+        QueryError: it is not a SELECT, or uses a construct or function that may have another meaning there.
     """
     try:
         tree = parse_query(query) if isinstance(query, str) else query.copy()
@@ -126,7 +125,7 @@ def render(query: str | exp.Query, to: Dialect) -> str:
 
 
 def with_relations(query: exp.Query, relations: Mapping[str, exp.Query]) -> exp.Query:
-    """Put relations in place of the tables of these names, as common table expressions in front of the query."""
+    """Replace the tables with these names by relations, as common table expressions."""
     found = query.copy()
     for name, relation in relations.items():
         found = found.with_(name, as_=relation, copy=False)
@@ -134,7 +133,7 @@ def with_relations(query: exp.Query, relations: Mapping[str, exp.Query]) -> exp.
 
 
 def rename_databases(query: exp.Query, name_of: Callable[[str], str]) -> exp.Query:
-    """Give every `<database>.<table>` of a query the database's name in the catalog."""
+    """Replace the database in every `<database>.<table>` of a query by its name in the catalog."""
     renamed = query.copy()
     for table in renamed.find_all(exp.Table):
         if table.db:
@@ -143,9 +142,9 @@ def rename_databases(query: exp.Query, name_of: Callable[[str], str]) -> exp.Que
 
 
 def with_star_named(query: exp.Query, columns_of: Mapping[str, Sequence[str]]) -> exp.Query:
-    """Name the columns of a plain `SELECT * FROM <table>`, in the order that every engine shall give them.
+    """Expand a plain `SELECT * FROM <table>` to its columns, so that every engine returns the same order.
 
-    `columns_of` maps full table names to columns. Athena puts partition columns last, wherever people expect them.
+    `columns_of` maps full table names to columns. Athena always puts partition columns last.
     """
     named = query.copy()
     tables = list(named.find_all(exp.Table))
@@ -168,9 +167,9 @@ def _refuse_the_untranslatable(tree: exp.Query) -> None:
         for found in tree.find_all(kind):
             raise QueryError(f"{reason.format(found.name.upper())}: {found.sql(dialect='duckdb')[:80]}")
     if any(order.this.name.upper() == "ALL" for order in tree.find_all(exp.Ordered)):
-        raise QueryError("ORDER BY ALL is DuckDB's alone: name the columns")
+        raise QueryError("only DuckDB has ORDER BY ALL: list the columns")
     for zoned in tree.find_all(exp.AtTimeZone):
-        # Of a column without a zone, DuckDB takes it for that zone's time, Athena for UTC.
+        # For a column without a zone, DuckDB assumes that zone, Athena UTC.
         inner = zoned.this.unnest()
         if not _is_utc(zoned) and not (isinstance(inner, exp.AtTimeZone) and _is_utc(inner)):
             raise QueryError(
@@ -179,7 +178,7 @@ def _refuse_the_untranslatable(tree: exp.Query) -> None:
             )
     for star in tree.find_all(exp.Star):
         if any(star.args.get(key) for key in ("except_", "except", "replace", "rename")):
-            raise QueryError("* EXCLUDE, REPLACE and RENAME are DuckDB's alone: name the columns")
+            raise QueryError("only DuckDB has * EXCLUDE, REPLACE and RENAME: list the columns")
 
 
 def _is_utc(zoned: exp.AtTimeZone) -> bool:
@@ -188,8 +187,8 @@ def _is_utc(zoned: exp.AtTimeZone) -> bool:
 
 
 def _write_for_athena(tree: exp.Query) -> None:
-    """Write in place what sqlglot would render with another meaning: whole division, and integers of 128 bits."""
-    for division in reversed(list(tree.find_all(exp.IntDiv))):  # the innermost first
+    """Rewrite in place what sqlglot would render with another meaning: integer division and 128-bit integers."""
+    for division in reversed(list(tree.find_all(exp.IntDiv))):  # innermost first
         division.replace(_whole_division(division))
     for type_ in tree.find_all(exp.DataType):
         if type_.this is exp.DataType.Type.INT128:
@@ -197,10 +196,10 @@ def _write_for_athena(tree: exp.Query) -> None:
 
 
 def _whole_division(division: exp.IntDiv) -> exp.Expression:
-    """Return a // b as a BIGINT: (a - a % b) / b over the widest whole numbers that Athena has.
+    """Return a // b as a BIGINT: (a - a % b) / b with the widest integers of Athena.
 
-    sqlglot would go through DOUBLE, which is not exact, and a bare / divides whole numbers in Athena and gives a
-    fraction in DuckDB; this is whole in both because nothing is left over. The operands may exceed 64 bits.
+    sqlglot would use DOUBLE, which is not exact, and a bare / is integer division in Athena but gives a fraction in
+    DuckDB; without a remainder both give the same integer. The operands may exceed 64 bits.
     """
     left, right = (
         exp.cast(side.unnest().copy(), _WIDEST_WHOLE_NUMBER) for side in (division.this, division.expression)

@@ -1,8 +1,8 @@
-"""Digests of raw objects whose etag is another one than was built: each object is read once, then remembered.
+"""Digests of raw objects whose etag differs from the built one: each object is read once and its digest cached.
 
-A note is named by key, etag and size of the object, so it is right or it is not there. Notes are one small document
-for each landing hour; whoever loses one reads the objects of that hour once more, and two processes that write one
-at the same time lose nothing but the work of one of them.
+A cached digest is identified by key, etag and size of the object, so it is either right or absent. The cache is one
+small document per landing hour. If one is lost, the objects of that hour are read again; if two processes write one at
+the same time, only the work of one of them is lost.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _Named = tuple[str, str, int]
 
 
 class RawDigests:
-    """Digests of the raw objects of one place; the notes are in the lake."""
+    """Digests of the raw objects of one place, cached in the lake."""
 
     def __init__(self, raw: RawPlace, lake: Store) -> None:
         self._raw = raw
         self._lake = lake
 
     def raw_digests(self, hour: Hour, objects: Sequence[RawObject]) -> dict[str, str]:
-        """Return key -> SHA-256 of the stored bytes of some raw objects of an hour.
+        """Return key -> SHA-256 of the stored bytes of raw objects of an hour.
 
-        An object that is not there as listed, or cannot be read, is left out: it counts as changed, and the build that
-        reads it says what is wrong.
+        An object that differs from the listing or cannot be read is left out: it counts as changed, and the build that
+        reads it reports what is wrong.
         """
         known = self._read(hour)
         unknown = [each for each in objects if _name(each) not in known]
@@ -43,14 +43,14 @@ class RawDigests:
                 found = list(readers.map(self._raw.digest, unknown))
             known |= {_name(each): digest for each, digest in zip(unknown, found, strict=True) if digest}
             listed = [[*_name(each), known[_name(each)]] for each in objects if _name(each) in known]
-            # Who may look but not write (another user's folder, a role that only reads) reads the objects every time.
+            # Without write permission (another user's folder, a read-only role) the objects are read every time.
             with suppress(StorageError):
                 self._lake.write(layout.digests(hour), f"{json.dumps(listed, indent=1)}\n".encode())
         return {each.key: known[_name(each)] for each in objects if _name(each) in known}
 
     def forget(self, hour: Hour) -> None:
-        """Drop the notes of an hour: it is built from the objects as they are listed now, and none is asked for."""
-        # The hour is published already, and a note that stays is still right.
+        """Drop the cached digests of an hour that was built from the objects as listed now, which needs none."""
+        # The hour is already published, and a remaining cache entry is still right.
         with suppress(PipelineError):
             self._lake.delete([layout.digests(hour)])
 
@@ -58,7 +58,7 @@ class RawDigests:
         try:
             found = self._lake.read(layout.digests(hour))
         except StorageError:
-            return {}  # worth no more than the time to read the objects again
+            return {}  # losing it only costs reading the objects again
         return _parse(found[0].decode("utf-8", "replace") if found else None)
 
 
@@ -67,7 +67,7 @@ def _name(each: RawObject) -> _Named:
 
 
 def _parse(text: str | None) -> dict[_Named, str]:
-    """Read a document; a damaged one is as good as none."""
+    """Parse a document; a damaged one is treated as missing."""
     try:
         return {(key, etag, size): digest for key, etag, size, digest in json.loads(text or "[]")}
     except (ValueError, TypeError):

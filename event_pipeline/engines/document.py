@@ -1,4 +1,4 @@
-"""One small document of a store, replaced by compare and swap."""
+"""A small document in a store, replaced by compare and swap."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from event_pipeline.engines.store import Store
 
 
 class Document:
-    """A document that several processes may read and replace; who loses a race learns of it."""
+    """A document that several processes may read and replace; the loser of a race is notified."""
 
     def __init__(self, store: Store, key: str) -> None:
         self.place = store.url(key)
-        """Path or URL, for people."""
+        """Readable path or URL."""
         self._store = store
         self._key = key
 
     def read(self) -> tuple[bytes, str] | None:
-        """Return the content and its version; None when there is none yet.
+        """Return the content and its version; None if the document does not exist yet.
 
         Raises:
             PipelineError: it cannot be read.
@@ -23,9 +23,9 @@ class Document:
         return self._store.read(self._key)
 
     def replace(self, content: bytes, version: str | None) -> bool:
-        """Write the content if what is there still has the version, or, for None, if nothing is there.
+        """Write the content if the document still has this version (None: does not exist yet).
 
-        Returns False, having changed nothing, when another process was faster.
+        Returns False, without changing anything, if another process was faster.
 
         Raises:
             PipelineError: it cannot be written.

@@ -1,6 +1,6 @@
-"""The engine: each call of the protocol, once, over the ports of a place.
+"""The engine: implements each call of the protocol once, over the ports of a place.
 
-An assembly (`local/engine.py`, `aws/engine.py`) opens the ports and adds what its place alone has.
+An assembly (`local/engine.py`, `aws/engine.py`) opens the ports and adds what is specific to its place.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ from event_pipeline.rules.silver_files import OtherColumnsError, read_rows
 from event_pipeline.settings import Settings, SilverBuilderKind
 
 _MOST_LOOKS = 5
-"""At a day that other processes fold while it is compared."""
+"""Attempts to compare a day that other processes fold meanwhile."""
 
 
 def utc_now() -> datetime:
-    """Return the present instant."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Ports(Generic[AnyEntry]):
-    """What a place is to the engine."""
+    """The ports of a place."""
 
     lake: Store
     raw: RawPlace
@@ -92,7 +92,7 @@ class ShownFile:
 
 
 class PortEngine(ABC, Generic[AnyEntry]):
-    """Speaks `engines.base.Engine`, but for what a place alone has."""
+    """Implements `engines.base.Engine`, except for what is specific to a place."""
 
     def __init__(
         self,
@@ -113,48 +113,48 @@ class PortEngine(ABC, Generic[AnyEntry]):
         self._digests = RawDigests(ports.raw, ports.lake)
         self._commits = CommitStore(ports.lake)
 
-    # -- what an assembly says
+    # -- what an assembly implements
 
     @property
     @abstractmethod
     def place(self) -> Place:
-        """Say where the data is and what runs the assets; reads nothing."""
+        """Return where the data is and what runs the assets, without reading anything."""
 
     def check_readable(self) -> None:
-        """See that this version may read what is there.
+        """Check that this version can read the existing data.
 
         Raises:
             PipelineError: another version wrote it.
         """
 
     def prepare(self) -> None:
-        """Make what every call on the catalog needs, where it is missing."""
+        """Create whatever catalog calls need and is missing."""
 
     @abstractmethod
     def builder(self) -> Builder:
-        """Return what builds Silver; it is closed after one call of `build_silver`."""
+        """Return the builder of Silver; it is closed after one call of `build_silver`."""
 
     @abstractmethod
     def sql(self, spending: Spending) -> AbstractContextManager[Sql]:
-        """Open what runs the SQL of Gold for one step."""
+        """Open the SQL port of Gold for one step."""
 
     @abstractmethod
     def shown_files(self, table: str, partition: str) -> list[ShownFile]:
-        """Return the files that queries read for a partition of a table, by its full name; none where it is not shown.
+        """Return the files that queries read for a partition; none if it is not shown. `table` is the full name.
 
         Raises:
             StorageError: the catalog names a file that is not in the lake.
         """
 
     def changed_files(self, commit: HourCommit) -> list[str]:
-        """Return the committed files, for people, that have other bytes than were committed, where it costs nothing."""
+        """Return readable names of committed files whose bytes have changed, where that can be told at no cost."""
         return []
 
     @abstractmethod
     def query_stream(self, sql: str) -> AbstractContextManager[ResultStream]:
-        """Run one read-only statement over the registered partitions; its rows come as they are found."""
+        """Run one read-only statement over the registered partitions and stream its rows."""
 
-    # -- what a place is, unless its assembly says more
+    # -- defaults that an assembly may override
 
     def examine(self) -> Iterator[Finding]:
         """Compare the catalog with the commit records."""
@@ -169,18 +169,18 @@ class PortEngine(ABC, Generic[AnyEntry]):
         return None
 
     def with_builder(self, builder: SilverBuilderKind) -> Self:
-        """Refuse it: the place has one builder.
+        """Refuse: the place has only one builder.
 
         Raises:
             NotBuildableError: always.
         """
         raise NotBuildableError(
-            f"{self._settings.root.absolute()} is built by processes of this machine: Silver can be built by {builder} "
-            "only where EVENT_PIPELINE_ENV=aws"
+            f"{self._settings.root.absolute()} is built by processes of this machine: {builder} can build Silver only "
+            "with EVENT_PIPELINE_ENV=aws"
         )
 
     def followed_by(self, follower: JobFollower) -> Self:
-        """Return this engine: it starts no jobs elsewhere."""
+        """Return this engine, which starts no external jobs."""
         return self
 
     # -- raw
@@ -206,7 +206,7 @@ class PortEngine(ABC, Generic[AnyEntry]):
         return self._raw_place.open(key)
 
     def raw_digests(self, hour: Hour, objects: Sequence[RawObject]) -> dict[str, str]:
-        """Return the digests of some raw objects of an hour."""
+        """Return the digests of raw objects of an hour."""
         return self._digests.raw_digests(hour, objects)
 
     # -- Silver
@@ -259,12 +259,12 @@ class PortEngine(ABC, Generic[AnyEntry]):
         return {hour: entry.build_id for entry in entries if (hour := hour_of_partition(entry.partition))}
 
     def misshown(self, commits: Mapping[Hour, HourCommit]) -> set[Hour]:
-        """Return the hours whose files are gone, or that the catalog shows otherwise than they were committed."""
+        """Return the hours whose files are gone, or that the catalog does not show as committed."""
         self.prepare()
         return self._repair().misshown(commits)
 
     def repair(self, hours: HourRange | None = None) -> list[PartitionChange]:
-        """Make the catalog agree with the commit records."""
+        """Make the catalog match the commit records."""
         return self._repair().repair(hours)
 
     def disagreements(self) -> list[PartitionChange]:
@@ -297,7 +297,7 @@ class PortEngine(ABC, Generic[AnyEntry]):
         return hours_behind(table, self._catalog, self._settings.event_time_limits, hours)
 
     def touched_days(self, table: GoldTable, hour: Hour) -> list[date]:
-        """Return the event days of an hour, as its commit records say."""
+        """Return the event days of an hour, from its commit records."""
         return committed_days(self.hour_commit(hour), self._commits.partial(table.name, hour).commit)
 
     def _gold_tables(self) -> tuple[GoldTable, ...]:
@@ -306,9 +306,9 @@ class PortEngine(ABC, Generic[AnyEntry]):
     # -- evidence
 
     def count_rows(self, commit: HourCommit) -> RowCounts:
-        """Count the rows that the committed files really hold.
+        """Count the rows in the committed files.
 
-        Of Silver one column that is never null is read, because a file's footer says what its writer believed.
+        Reads one Silver column that is never null, because a file's footer has only what its writer assumed.
         """
         if missing := self._commits.missing_files(commit):
             raise StorageError(f"{missing[0]}: a committed file of {commit.hour} is gone or has another size")
@@ -333,7 +333,7 @@ class PortEngine(ABC, Generic[AnyEntry]):
                 raise StorageError(f"{self._lake.url(file.path)}: a data file cannot be read: {error}") from error
 
     def shown_rows(self, table: Table, hour: Hour) -> Iterator[pa.RecordBatch]:
-        """Read the rows of an hour from the files that the catalog shows; no query engine has a part in it."""
+        """Read the rows of an hour from the files in the catalog, without a query engine."""
         self.prepare()
         for file in self.shown_files(table.full_name, hour.hive_path):
             try:
@@ -343,17 +343,19 @@ class PortEngine(ABC, Generic[AnyEntry]):
                 raise StorageError(f"{file.store.url(file.key)}: a data file cannot be read: {error}") from error
 
     def partition_faults(self, hour: Hour) -> list[str]:
-        """Say what keeps a query from seeing the committed build of an hour."""
+        """Return what keeps queries from seeing the committed build of an hour."""
         self.prepare()
         commit = self.hour_commit(hour)
         if commit is None:
             return [f"{hour}: no build is committed"]
         faults = self._repair().faults(commit)
-        faults += [f"{url}: lies among the committed files" for url in self._commits.stray_files(commit)]
+        faults += [
+            f"{url}: is among the committed files but not one of them" for url in self._commits.stray_files(commit)
+        ]
         return faults or self._reading_faults(commit)
 
     def _reading_faults(self, commit: HourCommit) -> list[str]:
-        """Count what a query finds in every table."""
+        """Compare the rows that a query counts in every table with the committed ones."""
         tables, partition = shown_tables(commit), commit.hour.hive_path
         try:
             with self.sql(self._accounts.spending()) as sql:
@@ -366,17 +368,19 @@ class PortEngine(ABC, Generic[AnyEntry]):
         for table in tables:
             expected, counted = sum(file.rows for file in commit.files_of(table.full_name)), found[table.full_name]
             if counted != expected:
-                faults.append(f"{table.full_name}: {partition} has {counted:,} rows, committed were {expected:,}")
+                faults.append(
+                    f"{table.full_name}: {partition} has {counted:,} rows instead of the committed {expected:,}"
+                )
         return faults
 
     def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
-        """Return the grain values that are in the published days more than once."""
+        """Return the grain values that occur more than once in the published days."""
         self.prepare()
         with self.sql(self._accounts.spending()) as sql:
             return sql.grain_faults(table, days)
 
     def reconcile(self, table: GoldTable, days: Sequence[date]) -> list[Measure]:
-        """Return the measures of the published days beside the control totals of what they were folded from."""
+        """Return the measures of the published days with the control totals of what they were folded from."""
         self.prepare()
         limits, found, left = self._settings.event_time_limits, list[Measure](), list(days)
         with self.sql(self._accounts.spending()) as sql:
@@ -388,7 +392,7 @@ class PortEngine(ABC, Generic[AnyEntry]):
                     if (of_day := totals_of_fold(table, self._catalog, limits, day, shown.get(day))) is not None
                 }
                 measures = sql.reconcile(table, totals)
-                # A day that was folded anew while its rows were read may be of either fold: it is read again.
+                # A day that was folded again while its rows were read may be of either fold: read it again.
                 now = self._shown_days(table, list(totals))
                 left = [day for day in totals if _build_of_entry(now.get(day)) != _build_of_entry(shown.get(day))]
                 found += [measure for measure in measures if measure.day not in left]
@@ -411,12 +415,12 @@ class PortEngine(ABC, Generic[AnyEntry]):
     # -- housekeeping
 
     def leftovers(self, now: datetime) -> list[Leftover]:
-        """List what nobody needs any more."""
+        """List what is no longer needed."""
         behind = {hour for table in self._gold_tables() for hour in self.hours_behind(table)}
         return self._housekeeper().leftovers(behind, now)
 
     def remove(self, leftover: Leftover) -> None:
-        """Remove one of them."""
+        """Remove a leftover."""
         self._housekeeper().remove(leftover)
 
     def _housekeeper(self) -> Housekeeper[AnyEntry]:
@@ -433,7 +437,7 @@ class PortEngine(ABC, Generic[AnyEntry]):
     # -- queries
 
     def query(self, sql: str) -> pa.Table:
-        """Run one read-only statement over the registered partitions and gather its rows."""
+        """Run one read-only statement over the registered partitions and return its rows."""
         with self.query_stream(sql) as result:
             return result.read_all()
 

@@ -1,4 +1,4 @@
-"""What an examination says about one subject: its level, what was found, and what to do."""
+"""Findings of an examination: level, what was found, and what to do."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found about one subject."""
+    """A finding about one subject."""
 
     level: Level
     subject: str
     found: str
     remedy: str = ""
-    """What to do; empty when all is well."""
+    """What to do; empty if nothing is wrong."""
 
 
 def guarded(subject: str, check: Callable[[], Finding]) -> Finding:
-    """Run one check; what keeps it from looking is its finding."""
+    """Run one check; an error that prevents it becomes its finding."""
     try:
         return check()
     except (PipelineError, OSError) as error:

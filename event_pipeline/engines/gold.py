@@ -1,13 +1,13 @@
 """Refreshes one Gold table: the partial of each landing hour, then the fold of every event day it touches.
 
-A partial is made again when its Silver or the SQL changed; a day is folded again when the set of partials that hold
-rows of it changed. Both are compared by build id, so a refresh that was killed anywhere is completed by the next one.
-What is made from what is read from the commit records alone: a catalog may be damaged.
+A partial is rebuilt if its Silver or the SQL changed; a day is folded again if the set of partials with rows of it
+changed. Both are compared by build id, so a refresh that was killed at any point is completed by the next one. Lineage
+is read from the commit records alone, because the catalog may be damaged.
 
-Each build has a prefix of its own, is published by compare and swap of its commit record, and is shown after that. A
-fold reads the day's record before it reads which partials there are; where another process has published the day by
-the time it is done, it folds again from what is there then. So two hours that fold one day cannot lose each other.
-Where the lake has locks, they wait for each other instead.
+Each build has its own prefix, is published by compare and swap of its commit record, and only then registered. A fold
+reads the day's record before it reads the list of partials; if another process has published the day in the meantime,
+it folds again from the current partials. So two hours that fold one day cannot overwrite each other. If the lake has
+locks, they wait for each other instead.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 
 _MOST_FOLDS = 10
-"""Attempts at one day while other processes fold it, too."""
+"""Attempts at one day while other processes fold it as well."""
 _SECONDS_BETWEEN_FOLDS = 0.2
 _READERS = 16
 
@@ -55,7 +55,7 @@ _Result = TypeVar("_Result")
 
 def window_of(day: date, limits: Limits) -> HourRange:
     """Return the landing hours whose Silver can hold rows of an event day."""
-    # An hour accepts events from its start less max_age up to its end plus max_lead.
+    # An hour accepts events from its start minus max_age to its end plus max_lead.
     start = Hour.parse(f"{day}T00")
     first = Hour.containing(start.start - limits.max_lead).plus(-1)
     last = Hour.containing(start.start + timedelta(days=1) + limits.max_age)
@@ -63,7 +63,7 @@ def window_of(day: date, limits: Limits) -> HourRange:
 
 
 def unregistered_silver(table: str, hour: Hour) -> NotPublishedError:
-    """Return the refusal to make Gold of an hour that queries do not see."""
+    """Return the error that refuses to build Gold from an unregistered hour."""
     return NotPublishedError(
         f"{hour}: gold.{table} needs silver.events of this hour, which is not registered: "
         "materialize silver_events and silver_partitions of the hour first"
@@ -71,13 +71,13 @@ def unregistered_silver(table: str, hour: Hour) -> NotPublishedError:
 
 
 def is_folded(commit: DayCommit, partials: Mapping[str, str], sql_version: str) -> bool:
-    """Tell whether the published fold of a day was made from these partials by this SQL."""
+    """Return whether the published fold of a day was made from these partials with this SQL."""
     return (commit.partials, commit.sql_version) == (partials, sql_version)
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPartial:
-    """The partial of one landing hour, as the catalog shows it, seen from one event day."""
+    """The partial of one landing hour, as registered, with regard to one event day."""
 
     build_id: str
     silver_build_id: str
@@ -88,22 +88,22 @@ class ShownPartial:
 def folded_totals(
     folded: Mapping[str, str], partials: Mapping[str, ShownPartial], silver: Mapping[str, tuple[str, DayTotals]]
 ) -> DayTotals | None:
-    """Sum the control totals of exactly the Silver that a published day was folded from.
+    """Sum the control totals of exactly the Silver from which a published day was folded.
 
     Args:
         folded: landing hour (Hive path) -> build id of the partial in the day.
-        partials: landing hour -> the partial that is shown now.
-        silver: landing hour -> build id and control totals of that day of the Silver that is shown now.
+        partials: landing hour -> the partial that is registered now.
+        silver: landing hour -> build id and that day's control totals of the Silver that is registered now.
 
     Returns:
-        None when another run has put newer Silver or partials in their place since: totals of what is gone are not
-        kept, and the run that moved them folds the day again and compares it then.
+        None if another run has replaced Silver or partials since: totals of replaced builds are not kept, and that run
+        will fold the day again and compare it.
     """
     totals = DayTotals()
     for hour in sorted({*folded, *silver}):
         partial, shown = partials.get(hour), silver.get(hour)
         if hour not in folded and partial is None:
-            continue  # shown by another run, which has not come to this table yet
+            continue  # registered by another run, which has not reached this table yet
         if partial is None or shown is None or shown[0] != partial.silver_build_id:
             return None
         if folded.get(hour) != (partial.build_id if hour in folded or partial.has_rows else None):
@@ -113,14 +113,14 @@ def folded_totals(
 
 
 def committed_days(silver: HourCommit | None, partial: PartialCommit | None) -> list[date]:
-    """Return the event days of an hour's published Silver, and of a Gold table's partial of it, in order."""
+    """Return the event days of an hour's published Silver and of its partial for a Gold table, in order."""
     days = {*(silver.account.days if silver else ()), *(partial.days if partial else ())}
     return sorted(date.fromisoformat(day) for day in days)
 
 
 @dataclass(slots=True)
 class _Refreshed:
-    """What a refresh did, as `GoldRefresh` has it."""
+    """The result of a refresh, with the fields of `GoldRefresh`."""
 
     partial_rows: dict[Hour, int] = field(default_factory=dict)
     unchanged_hours: list[Hour] = field(default_factory=list)
@@ -130,7 +130,7 @@ class _Refreshed:
 
 
 class GoldRefresher(Generic[AnyEntry]):
-    """Makes partials and folds of one Gold table."""
+    """Builds partials and folds of one Gold table."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class GoldRefresher(Generic[AnyEntry]):
         """Bring the table up to date with the registered Silver of some hours.
 
         Raises:
-            NotPublishedError: the only hour is not registered in the catalog; of several it is among the failures.
+            NotPublishedError: the only hour is not registered in the catalog; with several hours it is in the failures.
         """
         started = time.monotonic()
         self._hours = hours
@@ -174,15 +174,15 @@ class GoldRefresher(Generic[AnyEntry]):
         )
 
     def _refresh(self, hours: Sequence[Hour], force: bool, progress: Progress) -> _Refreshed:
-        """Make the partials of the hours, then fold every day they touch now or touched before.
+        """Build the partials of the hours, then fold every day they touch now or touched before.
 
-        An hour whose partial cannot be made, and the hours of a day that cannot be folded, keep no other ones back.
+        An hour whose partial fails, and the hours of a day whose fold fails, do not block the others.
         """
         name, done = self._table.name, _Refreshed()
         days_of: dict[Hour, set[date]] = {}
         for hour in hours:
             with isolated(hours, hour, done.failures):
-                # Without its Silver its partial cannot be made, and a day that is retired as well must stay so.
+                # Without its Silver its partial cannot be rebuilt, and a retired day must stay retired.
                 if self._is_retired(hour):
                     done.unchanged_hours.append(hour)
                 else:
@@ -193,7 +193,7 @@ class GoldRefresher(Generic[AnyEntry]):
                     raise rows
                 days_of[hour].update(self._partial_days(hour))
             if hour in done.failures:
-                # Its old partial is what is published: days are folded from that, and only if others touch them.
+                # Its old partial stays published: days are folded from it, and only if other hours touch them.
                 del days_of[hour]
                 progress(f"{name}: no partial of {hour}: {done.failures[hour]}")
             elif rows is None:
@@ -216,7 +216,7 @@ class GoldRefresher(Generic[AnyEntry]):
         return done
 
     def _is_retired(self, hour: Hour) -> bool:
-        """Tell whether an hour is past its retention."""
+        """Return whether an hour is past its retention."""
         commit = self._commits.hour(hour).commit
         return commit is not None and commit.retired_at is not None
 
@@ -233,7 +233,7 @@ class GoldRefresher(Generic[AnyEntry]):
         return [date.fromisoformat(day) for day in commit.days] if commit else []
 
     def _make_partials(self, hours: Sequence[Hour], force: bool) -> Iterator[tuple[Hour, int | None | Exception]]:
-        """Make the partials that are not up to date, as many side by side as is worth it."""
+        """Build the partials that are not up to date, with the port's concurrency."""
         paths = [hour.hive_path for hour in hours]
         silver = self._catalog.get(SILVER_EVENTS.full_name, paths)
         present = self._catalog.get(partial_table(self._table.name), paths)
@@ -245,7 +245,7 @@ class GoldRefresher(Generic[AnyEntry]):
         return self._side_by_side(make, hours)
 
     def _fold_days(self, days: Sequence[date], force: bool) -> Iterator[tuple[date, int | None | Exception]]:
-        """Fold the days that are not up to date, as many side by side as is worth it."""
+        """Fold the days that are not up to date, with the port's concurrency."""
         return self._side_by_side(lambda day: attempt(lambda: self._fold(day, force)), days)
 
     def _side_by_side(
@@ -263,13 +263,13 @@ class GoldRefresher(Generic[AnyEntry]):
             self._sql.stop_all()
             raise
         finally:
-            # After an interrupt the queries that run are waited for, and the others not begun.
+            # After an interrupt, wait for running queries and start no others.
             pool.shutdown(wait=True, cancel_futures=True)
 
     # -- partials
 
     def _make_partial(self, hour: Hour, silver: AnyEntry | None, present: AnyEntry | None, force: bool) -> int | None:
-        """Publish and register the partial of an hour; None when it was up to date."""
+        """Publish and register the partial of an hour; return None if it was up to date."""
         name = self._table.name
         if silver is None:
             raise unregistered_silver(name, hour)
@@ -302,7 +302,7 @@ class GoldRefresher(Generic[AnyEntry]):
             try:
                 self._commits.publish(commit, published.version)
             except OvertakenError:
-                # Somebody made the same partial from the same Silver, or from newer: either way theirs may stand.
+                # Another process built this partial from the same or newer Silver: keep that one.
                 other = self._commits.partial(name, hour).commit
                 if other is None or other.silver_build_id != built.build_id:
                     raise
@@ -310,9 +310,9 @@ class GoldRefresher(Generic[AnyEntry]):
         return sum(file.rows for file in commit.files)
 
     def _committed_silver(self, hour: Hour, present: AnyEntry) -> HourCommit:
-        """Return the commit record of an hour; where its Silver's entry shows something else, show that.
+        """Return the commit record of an hour, after correcting the catalog if its Silver entry differs.
 
-        Athena reads what the entry says, whatever became of it.
+        Athena reads whatever the entry points to.
         """
         commit = self._commits.hour(hour).commit
         if commit is None or commit.retired_at is not None:
@@ -327,19 +327,19 @@ class GoldRefresher(Generic[AnyEntry]):
         return shown
 
     def _differs(self, commit: Commit, present: AnyEntry | None) -> bool:
-        """Tell whether an entry shows something else than a commit record says."""
+        """Return whether an entry differs from a commit record."""
         if present is None:
             return True
         wanted = [entry for entry in self._catalog.entries_of(commit) if entry.table == present.table]
         return any(self._catalog.differences(entry, present) for entry in wanted)
 
     def _show_partial(self, hour: Hour) -> None:
-        """Register what the commit record says, again if it was replaced meanwhile."""
+        """Register the partial of the commit record, again if it was replaced meanwhile."""
         name = self._table.name
         self._show_newest(lambda: self._commits.partial(name, hour))
 
     def _show_newest(self, read: Callable[[], Published[_Kind]]) -> _Kind:
-        """Register what a commit record says, again for as long as it is replaced meanwhile; return the one shown."""
+        """Register a commit record, repeating while it is replaced meanwhile; return the registered one."""
         shown: Published[_Kind] = Published(None, None)
         for _ in range(_MOST_FOLDS):
             published = read()
@@ -357,14 +357,14 @@ class GoldRefresher(Generic[AnyEntry]):
     # -- folds
 
     def _fold(self, day: date, force: bool) -> int | None:
-        """Publish and register an event day from all partials that hold rows of it; None when it was up to date."""
+        """Publish and register an event day from all partials with rows of it; return None if it was up to date."""
         for _ in range(_MOST_FOLDS):
             self._make_lost_partials(day)
             try:
                 with self._lake.exclusive(day_lock(self._table.name, day)):
                     return self._try_to_fold(day, force)
             except OvertakenError:
-                # Another hour folded the day at the same time. Its partial is published by now.
+                # Another hour folded the day at the same time; its partial is published by now.
                 time.sleep(_SECONDS_BETWEEN_FOLDS)
         raise TransientError(
             f"gold.{self._table.name} {day_partition(day)}: overtaken {_MOST_FOLDS} times by other processes that fold "
@@ -372,7 +372,7 @@ class GoldRefresher(Generic[AnyEntry]):
         )
 
     def _make_lost_partials(self, day: date) -> None:
-        """Make the partials of a day again whose files are gone."""
+        """Rebuild the partials of a day whose files are gone."""
         partials = self._partials_of(day, self._commits.day(self._table.name, day).commit)
         for commit in self._commits.with_missing_files(list(partials.values())):
             assert isinstance(commit, PartialCommit)
@@ -409,16 +409,17 @@ class GoldRefresher(Generic[AnyEntry]):
         return sum(file.rows for file in files)
 
     def _show_partials(self, commits: dict[Hour, PartialCommit]) -> None:
-        """See that the catalog shows partials as they were committed: Athena reads what it says."""
+        """Make the catalog show partials as committed, because Athena reads whatever it points to."""
         present = self._catalog.get(partial_table(self._table.name), [hour.hive_path for hour in commits])
         for hour, commit in commits.items():
             if self._differs(commit, present.get(hour.hive_path)):
                 self._show_partial(hour)
 
     def _partials_of(self, day: date, published: DayCommit | None) -> dict[Hour, PartialCommit]:
-        """Return the published partials that hold rows of a day, in order.
+        """Return the published partials with rows of a day, in order.
 
-        The commit records say which. Hours outside the window were built under wider limits; the last fold names them.
+        They are found in the commit records. Hours outside the window were built with wider limits; the last fold lists
+        them.
         """
         folded = (Hour.of_hive_path(path) for path in (published.partials if published else ()))
         hours = {*window_of(day, self._limits), *folded, *self._hours}
@@ -467,7 +468,7 @@ def hours_behind(table: GoldTable, catalog: Catalog[AnyEntry], limits: Limits, h
 def totals_of_fold(
     table: GoldTable, catalog: Catalog[AnyEntry], limits: Limits, day: date, shown: AnyEntry | None
 ) -> DayTotals | None:
-    """Sum the control totals of what a shown day was folded from; None where it was moved since."""
+    """Sum the control totals of what a registered day was folded from; None if that was replaced since."""
     window, name = window_of(day, limits), partial_table(table.name)
     folded = shown.partials if shown else {}
     partials = {entry.partition: entry for entry in catalog.entries(name, window)}

@@ -1,6 +1,7 @@
-"""Housekeeping of a lake: finds what nobody needs by the rule of `leftovers.py`, and removes it piece by piece.
+"""Housekeeping of a lake: finds what is no longer needed by the rule in `leftovers.py`, and removes it item by item.
 
-Each removal can break off at any moment: a commit record is replaced before the catalog follows, and files go last.
+Each removal can be interrupted at any moment: the commit record is replaced first, then the catalog changes, and files
+are deleted last.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ from event_pipeline.settings import Settings
 
 
 class PassingFiles(Protocol):
-    """What a place keeps besides the lake while steps work, and what killed steps leave there."""
+    """Temporary files of a place outside the lake, which killed steps leave behind."""
 
     def leftovers(self, until: datetime) -> Iterator[Leftover]:
-        """Yield what nobody has changed since an instant."""
+        """Yield the files that have not changed since `until`."""
 
     def remove(self, leftover: Leftover) -> None:
         """Remove one of them.
@@ -72,7 +73,7 @@ class Housekeeper(Generic[AnyEntry]):
         self._settings = settings
 
     def leftovers(self, behind: Set[Hour], now: datetime) -> list[Leftover]:
-        """List what may go; `behind` are the hours that Gold does not show yet."""
+        """List what may be removed; `behind` are the hours that Gold does not show yet."""
         return list(self._leftovers(behind, now))
 
     def _leftovers(self, behind: Set[Hour], now: datetime) -> Iterator[Leftover]:
@@ -94,7 +95,7 @@ class Housekeeper(Generic[AnyEntry]):
         own_days = [commit for commit in days if commit.table in known]
         yield from days_to_retire(own_days, hours, shown, settings.gold_retention_days, now)
         commits: list[Commit] = [*hours.values(), *partials, *days]
-        # The catalog may still show the build before: it is needed until its entry is repointed.
+        # The catalog may still show the previous build: it is needed until its entry is repointed.
         needed = {_needed_prefix(commit) for commit in commits}
         needed.update(*(self._catalog.needed(entry) for entry in entries.values()))
         listed = (StoredFile(each.key, each.size, each.modified) for each in self._lake.list(layout.RUNS))
@@ -125,14 +126,14 @@ class Housekeeper(Generic[AnyEntry]):
         with self._lake.exclusive(day_lock(table, day)):
             published = self._commits.day(table, day)
             if published.commit is None:
-                raise TransientError(f"{leftover.place}: its commit record vanished meanwhile: look again")
+                raise TransientError(f"{leftover.place}: its commit record vanished meanwhile: try again")
             if not is_retired_day(published.commit):
                 self._commits.publish(retired_day(published.commit), published.version)
         self._repair.register_day(table, day)
 
 
 def _needed_prefix(commit: Commit) -> str:
-    """Return the prefix that a commit record publishes: the whole run, of a retired hour the ledger alone."""
+    """Return the prefix that a commit record publishes: the whole run, or only the ledger of a retired hour."""
     run = layout.build_prefix(commit)
     if isinstance(commit, HourCommit) and commit.retired_at is not None:
         return f"{run}{layout.HOUR_FOLDERS[HOUR_LEDGER.full_name]}"

@@ -1,4 +1,4 @@
-"""One hour must not keep the others back: its fault is noted, and raised at the end."""
+"""Isolation of failed hours: one hour must not block the others, so its error is collected and raised at the end."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from event_pipeline.errors import (
 from event_pipeline.rules.hour import Hour
 
 PASSING_ERRNOS = frozenset((errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT))
-"""Errors of the operating system that may be gone in a moment."""
+"""Transient errors of the operating system."""
 
 
 def failure_of(error: Exception) -> PipelineError:
-    """Return any error that was raised over one hour as an error of the pipeline, the original as its cause."""
+    """Return any error of one hour as a pipeline error, with the original as its cause."""
     if isinstance(error, PipelineError):
         return error
     failure: PipelineError
@@ -30,14 +30,14 @@ def failure_of(error: Exception) -> PipelineError:
     elif isinstance(error, MemoryError):
         failure = ExhaustedError(f"out of memory{f' ({error})' if str(error) else ''}: give the process more memory")
     else:
-        failure = UnexpectedError(f"{type(error).__name__}: {error} (a fault of the program; its log has the details)")
+        failure = UnexpectedError(f"{type(error).__name__}: {error} (a bug; the log has the details)")
     failure.__cause__ = error
     return failure
 
 
 @contextmanager
 def isolated(hours: Collection[Hour], hour: Hour, failures: dict[Hour, PipelineError]) -> Iterator[None]:
-    """Note the fault of one of several hours, so that it keeps no other one back; raise it when it is the only one."""
+    """Collect the error of one of several hours so that it does not block the others; raise it for a single hour."""
     try:
         yield
     except Exception as error:
@@ -47,17 +47,17 @@ def isolated(hours: Collection[Hour], hour: Hour, failures: dict[Hour, PipelineE
 
 
 def raise_failures(failures: Mapping[Hour, PipelineError]) -> None:
-    """Say at the end which of several hours failed.
+    """Raise the collected errors of several hours.
 
     Raises:
-        HoursFailedError: at least one did.
+        HoursFailedError: at least one hour failed.
     """
     if failures:
         raise HoursFailedError(failures)
 
 
 def attempt(work: Callable[[], int | None]) -> int | None | Exception:
-    """Return what a piece of work returned, or the fault that it raised: others go on meanwhile."""
+    """Return the result of a task, or the exception that it raised, so that other tasks continue."""
     try:
         return work()
     except Exception as error:

@@ -1,8 +1,8 @@
-"""What may go from a lake: the one rule by which every engine finds what nobody needs, and since when.
+"""Which files of a lake may be removed: the single rule for all engines.
 
-A file is needed while a commit record names it or a catalog entry shows it. What is needed no more is kept for a
-grace period all the same, counted from the moment at which its place was published anew: a query reads the files of
-the build that was published when it began. A build under way has published nothing yet; its files are young.
+A file is needed while a commit record or a catalog entry refers to it. After that it is kept for a grace period that
+begins when its place was published again, because a query reads the files of the build that was published when the
+query started. A build in progress has published nothing yet, but its files are young.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, Table
 from event_pipeline.rules.hour import Hour
 
 PASSING_GRACE = timedelta(days=1)
-"""How old scratch, drafts and locks must be: no step works on one hour for that long."""
+"""Minimum age of scratch files, drafts and locks: no step works on one hour for that long."""
 
 _PLACE_DEPTH = {"hours": 6, "partials": 7, "days": 4}
-"""Folder below `runs/` -> parts of the path of one landing hour's, partial's or Gold day's builds."""
+"""Folder under `runs/` -> path components of the builds of a landing hour, a partial or a Gold day."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file below `runs/` as a listing shows it."""
+    """One file under `runs/` in a listing."""
 
     path: str
     """Relative to the lake."""
@@ -39,7 +39,7 @@ Commit = HourCommit | PartialCommit | DayCommit
 
 
 def place_of(commit: Commit) -> str:
-    """Return the folder, relative to the lake, below which all builds of a commit's hour, partial or day lie."""
+    """Return the folder, relative to the lake, of all builds of a commit's hour, partial or day."""
     match commit:
         case HourCommit():
             return f"runs/hours/{commit.hour.hive_path}"
@@ -50,16 +50,16 @@ def place_of(commit: Commit) -> str:
 
 
 def published_since(commit: Commit) -> datetime:
-    """Return since when a place shows what it shows now."""
+    """Return when the current content of a place was published."""
     return (commit.retired_at if isinstance(commit, HourCommit) else None) or commit.committed_at
 
 
 def old_builds(
     files: Iterable[StoredFile], needed: Set[str], commits: Iterable[Commit], now: datetime, grace: timedelta
 ) -> Iterator[Leftover]:
-    """Yield the builds, or parts of them, that nobody needs and whose grace period is over.
+    """Yield the builds, or parts of them, that are no longer needed and whose grace period is over.
 
-    `needed` holds paths of files, and of folders with a `/` at their end.
+    `needed` holds paths of files, and of folders with a trailing `/`.
     """
     published = {place_of(commit): commit for commit in commits}
     builds = defaultdict[tuple[str, str], list[StoredFile]](list)
@@ -88,11 +88,11 @@ def _old_build(place: str, run: str, commit: Commit | None, files: Sequence[Stor
     if commit is not None and run != commit.build_id and _second(run) <= _second(commit.build_id):
         why = f"a newer build has been published for over {days}"
         return Leftover(LeftoverKind.REPLACED, place, paths, size, why)
-    return Leftover(LeftoverKind.ABANDONED, place, paths, size, f"no commit record names it, older than {days}")
+    return Leftover(LeftoverKind.ABANDONED, place, paths, size, f"not in any commit record, older than {days}")
 
 
 def _build_of(path: str) -> tuple[str, str] | None:
-    """Return place and build id of a file; None for one that is no part of a build."""
+    """Return place and build id of a file; None if it is not part of a build."""
     parts = path.split("/")
     depth = _PLACE_DEPTH.get(parts[1], 0) if len(parts) > 1 and parts[0] == "runs" else 0
     if not depth or len(parts) <= depth:
@@ -106,12 +106,12 @@ def _is_needed(path: str, needed: Set[str]) -> bool:
 
 
 def _second(run: str) -> str:
-    """Return when a run began, by its id; what follows is random."""
+    """Return the start time in a run id; the rest of the id is random."""
     return run.partition("-")[0]
 
 
 def _manifest_first(path: str) -> tuple[bool, str]:
-    """Put a manifest first: a Glue run that lost it is no finished run to anybody."""
+    """Return the sort key that puts a manifest first: without it a Glue run does not count as finished."""
     return not path.endswith("/manifest.json"), path
 
 
@@ -119,20 +119,20 @@ def _manifest_first(path: str) -> tuple[bool, str]:
 
 
 def is_past(end: datetime, retention_days: int, now: datetime) -> bool:
-    """Tell whether what ended at an instant is past its retention; 0 days keep everything."""
+    """Return whether something that ended at `end` is past its retention; 0 days keep everything."""
     return retention_days > 0 and end + timedelta(days=retention_days) <= now
 
 
 def retired(commit: HourCommit, now: datetime) -> HourCommit:
-    """Return the commit record of an hour past its retention: the ledger is the only file left.
+    """Return the commit record of an hour past its retention, whose only file is the ledger.
 
-    The account stays whole: it says that the hour was built, and its control totals are still those of Gold.
+    The account stays complete: it proves that the hour was built, and Gold is still checked against its control totals.
     """
     return replace(commit, files=commit.files_of(HOUR_LEDGER.full_name), retired_at=now)
 
 
 def shown_tables(commit: HourCommit) -> tuple[Table, ...]:
-    """Return the tables in which the catalog shows an hour: of a retired one the ledger alone."""
+    """Return the tables in which the catalog shows an hour: only the ledger for a retired one."""
     return HOUR_TABLES if commit.retired_at is None else (HOUR_LEDGER,)
 
 
@@ -143,9 +143,9 @@ def hours_to_retire(
     retention_days: int,
     now: datetime,
 ) -> Iterator[Leftover]:
-    """Yield the hours whose Silver is to go: past their retention, with Gold that has all of it.
+    """Yield the hours whose Silver may be removed: past their retention and completely in Gold.
 
-    An hour that is retired already and still registered was left so by a process that died.
+    An hour that is retired but still registered was left by a process that died.
     """
     for hour, commit in commits.items():
         done = commit.retired_at is not None
@@ -168,10 +168,10 @@ def days_to_retire(
     retention_days: int,
     now: datetime,
 ) -> Iterator[Leftover]:
-    """Yield the Gold days that are to go: past their retention, made from retired hours alone.
+    """Yield the Gold days that may be removed: past their retention and made only from retired hours.
 
-    A day that an hour with Silver still feeds would be folded again. `shown` says which run the catalog shows of a
-    Gold table (short name) and day; where that is not the retired one, a process died before it registered it.
+    A day with an hour that still has Silver would be folded again. `shown` maps Gold table (short name) and day to the
+    run in the catalog; if that is not the retired one, a process died before it registered it.
     """
     for commit in commits:
         end = datetime.combine(commit.day, time(tzinfo=UTC)) + timedelta(days=1)
@@ -191,10 +191,10 @@ def day_of_leftover(leftover: Leftover) -> tuple[str, date]:
 
 
 def retired_day(commit: DayCommit) -> DayCommit:
-    """Return the commit record of a Gold day past its retention: a fold of nothing, without files."""
+    """Return the commit record of a Gold day past its retention: an empty fold without files."""
     return replace(commit, build_id=new_build_id(), committed_at=commit_time(), partials={}, files=())
 
 
 def is_retired_day(commit: DayCommit) -> bool:
-    """Tell whether a Gold day shows nothing because it was folded from nothing."""
+    """Return whether a Gold day is an empty fold."""
     return not commit.files and not commit.partials

@@ -1,4 +1,4 @@
-"""Names and times that builds and catalogs share."""
+"""Names and times shared by builds and catalogs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from event_pipeline.rules.hour import Hour, InvalidHourError
 
 
 def new_build_id() -> str:
-    """Return a fresh name for one build: sorts by time, never repeats."""
+    """Return a new build id: sorts by time, unique."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:12]}"
 
 
 def commit_time(instant: datetime | None = None) -> datetime:
-    """Return an instant, or else the present one, as commit records and the ledger keep it: UTC, whole milliseconds."""
+    """Return a time (default: now) as commit records and the ledger store it: UTC, whole milliseconds."""
     now = instant or datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
@@ -24,7 +24,7 @@ PARTIALS_DATABASE = "partials"
 
 
 def hour_of_partition(partition: str) -> Hour | None:
-    """Return the landing hour of a Hive path as catalogs hold it; None for what no build has written."""
+    """Return the landing hour of a Hive path from a catalog; None if no build can have written it."""
     try:
         hour = Hour.of_hive_path(partition)
     except InvalidHourError:
@@ -33,7 +33,7 @@ def hour_of_partition(partition: str) -> Hour | None:
 
 
 def day_of_partition(partition: str) -> date | None:
-    """Return the event day of a Hive path as catalogs hold it; None for what no build has written."""
+    """Return the event day of a Hive path from a catalog; None if no build can have written it."""
     try:
         day = day_of(partition)
     except ValueError:
@@ -42,20 +42,20 @@ def day_of_partition(partition: str) -> date | None:
 
 
 def partial_table(table: str) -> str:
-    """Name under which the partials of a Gold table are registered; queries do not see them."""
+    """Return the name under which the partials of a Gold table are registered; queries do not see them."""
     return f"{PARTIALS_DATABASE}.{table}"
 
 
 def gold_table(table: str) -> str:
-    """Name under which the days of a Gold table are registered."""
+    """Return the name under which the days of a Gold table are registered."""
     return f"gold.{table}"
 
 
 def day_partition(day: date) -> str:
-    """Hive path of an event day."""
+    """Return the Hive path of an event day."""
     return f"event_date={day}"
 
 
 def day_of(partition: str) -> date:
-    """Event day of a Hive path."""
+    """Return the event day of a Hive path."""
     return date.fromisoformat(partition.removeprefix("event_date="))

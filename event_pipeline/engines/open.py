@@ -1,4 +1,4 @@
-"""Opens the engine and the documents that the settings name; what one engine needs is imported only when opened."""
+"""Opens the engine and the documents of the settings; an engine's dependencies are imported only when it is opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from event_pipeline.settings import Environment, Settings
 
 
 def open_engine(settings: Settings, gold_folder: Path = GOLD_FOLDER) -> Engine:
-    """Return the engine of EVENT_PIPELINE_ENV; opening one reads and calls nothing."""
+    """Return the engine of EVENT_PIPELINE_ENV, without reading or calling anything yet."""
     match settings.env:
         case Environment.LOCAL:
             from event_pipeline.engines.local import LocalEngine
@@ -34,13 +34,13 @@ def open_pipeline(settings: Settings, gold_folder: Path = GOLD_FOLDER) -> Pipeli
 
 
 def open_document(settings: Settings, name: str) -> Document:
-    """Return a small document of the data folder or the lake bucket; opening one reads and calls nothing."""
+    """Return a small document of the data folder or the lake bucket, without reading or calling anything yet."""
     match settings.env:
         case Environment.LOCAL:
             from event_pipeline.engines.host.layout import Layout
             from event_pipeline.engines.local.files import FileStore
 
-            # It holds what people are told, and what the receivers of messages answered.
+            # It contains the texts of alerts, and the answers of message receivers.
             layout = Layout(settings.root)
             return Document(FileStore(layout.root, layout, settings.lock_timeout_seconds, private=True), name)
         case Environment.AWS:
@@ -51,10 +51,10 @@ def open_document(settings: Settings, name: str) -> Document:
 
 
 def publish_to_topic(settings: Settings, subject: str, text: str, message_id: str) -> None:
-    """Send one message to the SNS topic of the settings, whichever engine they name.
+    """Send a message to the SNS topic of the settings, with either engine.
 
     Raises:
-        PipelineError: SNS did not take it.
+        PipelineError: SNS did not accept it.
     """
     from event_pipeline.engines.aws.topic import Topic
 

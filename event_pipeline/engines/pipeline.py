@@ -1,4 +1,4 @@
-"""One value that carries what states, plans and reports are made from: the engine, its Gold tables, the settings."""
+"""Bundles the input of states, plans and reports: the engine, its Gold tables, the settings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
 MOST_HOURS = 20 * 366 * 24
-"""Of one range: a mistyped year must not keep a command busy for hours."""
+"""Maximum length of a range: a mistyped year must not keep a command busy for hours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """An engine with the Gold tables and settings that it builds by. Every state of an hour is asked here."""
+    """An engine with its Gold tables and settings. All states of hours are computed here."""
 
     engine: Engine
     gold_tables: tuple[GoldTable, ...]
@@ -27,7 +27,7 @@ class Pipeline:
 
     @property
     def rules_version(self) -> str:
-        """The version of the rules that a build of now would have."""
+        """The rules version that a build would have now."""
         return self.settings.event_time_limits.rules_version
 
     def situations(
@@ -40,16 +40,15 @@ class Pipeline:
     ) -> dict[Hour, HourSituation]:
         """Return the situation of every hour of a range, or of every hour that has raw objects or a commit record.
 
-        Hours that are not over are due where the settings say that they are built (`every_object`), for every caller.
-        `listings` saves listing the hours again. `thorough` looks for committed files that are gone, too, and compares
-        all that the catalog shows of an hour.
+        Open hours are due for every caller if the build mode is `every_object`. `listings` avoids listing again.
+        `thorough` also checks for missing committed files, and compares everything that the catalog shows of an hour.
 
         Raises:
             PipelineError: listings, commit records or catalog cannot be read.
-            InvalidHourError: the range is longer than any pipeline is old.
+            InvalidHourError: the range is longer than MOST_HOURS.
         """
         if hours is not None and len(hours) > MOST_HOURS:
-            raise InvalidHourError(f"{hours} is more than {MOST_HOURS:,} hours, twenty years: ask for a part of it")
+            raise InvalidHourError(f"{hours} is more than {MOST_HOURS:,} hours, twenty years: choose a shorter range")
         return hour_situations(
             self.engine,
             self.gold_tables,
@@ -69,6 +68,6 @@ class Pipeline:
         listings: Mapping[Hour, RawListing] | None = None,
         thorough: bool = False,
     ) -> dict[Hour, HourState]:
-        """Return the states alone; otherwise as `situations`."""
+        """Return only the states, like `situations`."""
         found = self.situations(now, hours, listings=listings, thorough=thorough)
         return {hour: each.state for hour, each in found.items()}

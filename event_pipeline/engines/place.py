@@ -1,6 +1,6 @@
-"""What each place to run is called and where it keeps its data, by the settings alone.
+"""Names and data locations of the places to run, derived from the settings alone.
 
-Not here: anything that opens an engine. Dagster's code location loads this and must stay free of its libraries.
+Not here: anything that opens an engine. Dagster's code location loads this module and must not import its libraries.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.settings import Environment, Settings, SilverBuilderKind, SqlKind
 
 DATABASES = ("bronze", "silver", "gold", "ops")
-"""Databases of Athena that a person's query may read; the embedded engine has no bronze."""
+"""Databases that a user's query may read; the embedded engine has no bronze."""
 
 
 @dataclass(frozen=True, slots=True)
 class AssetKinds:
-    """Tags that Dagster shows on the assets, by what makes them."""
+    """Tags that Dagster shows on the assets, by what builds them."""
 
     raw: frozenset[str]
     silver: frozenset[str]
@@ -31,20 +31,20 @@ class Place:
     """Where an engine keeps its data and what it runs on."""
 
     name: str
-    """In a few words."""
+    """Short name."""
     stores: str
-    """Where the lake is, for a sentence: `Reads and writes ...`."""
+    """Where the lake is, as the object of a sentence: `Reads and writes ...`."""
     raw: str
-    """Folder or address under which `events/` of the raw objects is."""
+    """Folder or address that contains `events/` with the raw objects."""
     parts: tuple[tuple[str, str], ...]
     """Each part of the data, with what it holds."""
     folder: Path
-    """What this machine's disk keeps."""
+    """The local data folder."""
     folder_name: str
     upload: str
-    """Command that brings the raw folder of this machine to where raw objects are read; empty where it is read."""
+    """Command that uploads the local raw folder to where raw objects are read; empty if it is read directly."""
     deployed: bool
-    """Whether the CloudFormation stack makes its parts, so that they can differ from what this checkout expects."""
+    """Whether a CloudFormation stack creates its parts, so that they can differ from what this checkout expects."""
     kinds: AssetKinds
 
 
@@ -96,7 +96,7 @@ def aws_place(settings: Settings) -> Place:
             (f"{raw}{RAW_ROOT}", "what landed, never changed"),
             (f"s3://{settings.lake_bucket}/", "Parquet files and commit records"),
             (f"s3://{settings.artifacts_bucket}/", "the Glue job's code and plans, results of queries"),
-            (f"Athena workgroup {settings.athena_workgroup}", f"asks the databases {databases}"),
+            (f"Athena workgroup {settings.athena_workgroup}", f"queries the databases {databases}"),
             (str(settings.dagster_home), "runs of Dagster, on this machine"),
         ),
         # Raw objects, lake and catalog are elsewhere.

@@ -1,4 +1,4 @@
-"""Raw objects: listing without reading, by hour or by day, over the port to where producers write them."""
+"""Raw objects: the port to where producers write them, and listing them by hour or day without reading them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, misp
 
 
 class RawPlace(Protocol):
-    """The folder or bucket that producers write to, or what is below a prefix of it; nothing there is changed."""
+    """The folder or bucket that producers write to, or a prefix in it; read-only."""
 
     prefix: str
-    """Ends with a slash, or is empty. Keys are without it."""
+    """Ends with a slash, or is empty. Keys do not include it."""
 
     def check(self) -> None:
-        """See that the place can be read: without it every object would seem to be lost.
+        """Check that the place can be read; otherwise every object would seem to be lost.
 
         Raises:
-            StorageError: it cannot.
+            StorageError: it cannot be read.
         """
 
     def walk(self, prefix: str) -> Iterator[RawObject | UnmatchedKey]:
-        """Yield what is below a prefix that ends with a slash: objects, and what nobody could read as one.
+        """Yield what is under a prefix that ends with a slash: objects, and keys that cannot be read as objects.
 
         Raises:
             StorageError: it cannot be listed.
@@ -35,21 +35,21 @@ class RawPlace(Protocol):
         """Return the same place without a prefix."""
 
     def open(self, key: str) -> BinaryIO:
-        """Open the stored bytes of one object; `Content-Encoding` is left alone.
+        """Open the stored bytes of one object; `Content-Encoding` is ignored.
 
         Raises:
             StorageError: there is no such object, or it cannot be read.
         """
 
     def digest(self, listed: RawObject) -> str | None:
-        """Return the SHA-256 of the stored bytes of an object; None when it is not as listed, or cannot be read."""
+        """Return the SHA-256 of an object's stored bytes; None if it differs from the listing or cannot be read."""
 
 
 class RawListings:
-    """Lists what is in a place by landing hour.
+    """Lists the objects of a place by landing hour.
 
-    Keys are without the place's prefix, here and in everything that is built: objects that are moved to another one
-    are unchanged.
+    Keys do not include the place's prefix, here and in everything that is built: objects moved to another prefix count
+    as unchanged.
     """
 
     def __init__(self, place: RawPlace, first_partition: Hour, clock: Callable[[], datetime]) -> None:
@@ -72,7 +72,7 @@ class RawListings:
     def list_hours(self, hours: HourRange | None) -> dict[Hour, RawListing]:
         """List the hours that have raw objects, all or those of a range, in order.
 
-        A day is one prefix: its 288 objects come in one request of S3, and 24 requests for hours cost 24 times as much.
+        A day is one prefix: S3 lists its 288 objects in one request; 24 requests for hours would cost 24 times as much.
 
         Raises:
             StorageError: the place cannot be read.
@@ -85,7 +85,7 @@ class RawListings:
         objects, unmatched = defaultdict[Hour, list[RawObject]](list), defaultdict[Hour, list[UnmatchedKey]](list)
         for prefix in _prefixes(hours):
             for each in self._judged(prefix):
-                # What is in no hour's folder is named by `unmatched_keys`.
+                # Keys outside of hour folders are reported by `unmatched_keys`.
                 if (hour := _hour_of_prefix(each.key)) is None or (hours is not None and hour not in hours):
                     continue
                 if isinstance(each, RawObject):
@@ -98,14 +98,14 @@ class RawListings:
         }
 
     def unmatched_keys(self) -> list[UnmatchedKey]:
-        """List every key under `events/` that is not read, and why; with a prefix also those under the place's own.
+        """List every key under `events/` that is not read, and why; with a prefix also those in the place's `events/`.
 
         Raises:
             StorageError: the place cannot be read.
         """
         self._place.check()
         found = [each for each in self._judged(RAW_ROOT) if isinstance(each, UnmatchedKey)]
-        # A prefix such as `events/` has them below the place's own as well.
+        # A prefix such as `events/` is itself under the place's `events/`.
         if (prefix := self._place.prefix) and not prefix.startswith(RAW_ROOT):
             found += [UnmatchedKey(each.key, elsewhere(prefix)) for each in self._place.whole().walk(RAW_ROOT)]
         return sorted(found)
@@ -128,7 +128,7 @@ def _prefixes(hours: HourRange | None) -> list[str]:
 
 
 def _hour_of_prefix(key: str) -> Hour | None:
-    """Return the hour in whose folder a key is, whatever its file is called."""
+    """Return the hour of the folder that a key is in, whatever its file name."""
     parts = key.removeprefix(RAW_ROOT).split("/")
     try:
         return Hour.of_hive_path("/".join(parts[:4]))

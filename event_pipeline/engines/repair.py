@@ -1,7 +1,7 @@
 """Partition repair: makes the catalog show exactly what the commit records publish.
 
-Commit, then register: a build is published by its commit record alone; this is the step that lets queries see it, in
-the daily path and after any accident. It works from commit records only, so it can always be redone.
+Commit, then register: a build is published by its commit record alone; repair makes it visible to queries, in the daily
+path and after any failure. It works from commit records only, so it can always be repeated.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 
-REPAIR = "`event-pipeline repair` makes the catalog agree with the commit records"
-NOT_COMMITTED = "no commit record names it"
+REPAIR = "`event-pipeline repair` makes the catalog match the commit records"
+NOT_COMMITTED = "not in any commit record"
 
 
 FILES_GONE = "its committed files are gone"
@@ -46,48 +46,50 @@ RETIRED = "past its retention"
 
 
 def not_published(hour: Hour) -> NotPublishedError:
-    """Return the refusal to register an hour that nobody has built."""
+    """Return the error that refuses to register an hour without a build."""
     return NotPublishedError(f"{hour}: no build is committed: materialize silver_events of the hour first")
 
 
 def files_gone_message(hour: Hour, missing: Sequence[object]) -> str:
-    """Say which committed files of an hour are gone and what heals it."""
+    """Return which committed files of an hour are gone, and the remedy."""
     return (
-        f"{hour}: {len(missing)} committed files are gone or cut short (first: {missing[0]}): "
-        f"event-pipeline run --from {hour} --to {hour.plus(1)} builds the hour again from its raw objects"
+        f"{hour}: {len(missing)} committed files are gone or truncated (first: {missing[0]}): "
+        f"event-pipeline run --from {hour} --to {hour.plus(1)} rebuilds the hour from its raw objects"
     )
 
 
 def compare_entry(
     table: str, partition: str, shown_build: str | None, committed_build: str, difference: str
 ) -> PartitionChange:
-    """Say what has to happen to a catalog entry so that it shows the committed run, and all of it.
+    """Return the change that makes a catalog entry show the committed run completely.
 
-    `difference` names what else the entry shows otherwise than the commit record says; empty for nothing.
+    `difference` names what else differs between entry and commit record; empty for nothing.
     """
     if shown_build is None:
-        return PartitionChange(table, partition, PartitionAction.ADDED, "committed and missing")
+        return PartitionChange(table, partition, PartitionAction.ADDED, "committed but missing")
     if shown_build != committed_build:
-        reason = f"showed {shown_build}, committed is {committed_build}"
+        reason = f"showed {shown_build} instead of the committed {committed_build}"
         return PartitionChange(table, partition, PartitionAction.REPOINTED, reason)
     if difference:
-        return PartitionChange(table, partition, PartitionAction.REPOINTED, f"showed other {difference} than committed")
+        return PartitionChange(
+            table, partition, PartitionAction.REPOINTED, f"{difference} differed from the commit record"
+        )
     return PartitionChange(table, partition, PartitionAction.UNCHANGED, "")
 
 
 _MOST_LOOKS = 10
-"""Times a partition is changed again because its commit record was replaced meanwhile."""
+"""Attempts to change a partition while its commit record is replaced."""
 
 _READERS = 16
 
 
 def entries_finding(differing: Sequence[PartitionChange]) -> Finding:
-    """Say whether the catalog shows what the commit records say, by what `repair` would change."""
+    """Return the finding whether the catalog matches the commit records; `differing` is what `repair` would change."""
     if not differing:
-        return Finding(Level.OK, "published builds", "the catalog shows what the commit records say")
+        return Finding(Level.OK, "published builds", "the catalog matches the commit records")
     first = differing[0]
     found = (
-        f"{len(differing):,} catalog entries are not what the commit records say, first: {first.table} "
+        f"{len(differing):,} catalog entries differ from the commit records, first: {first.table} "
         f"{first.partition}: {first.reason}"
     )
     return Finding(Level.FAIL, "published builds", found, REPAIR)
@@ -98,20 +100,20 @@ class _Subject:
     """What one commit record publishes: a landing hour, a partial or a Gold day."""
 
     key: str
-    """Of the commit record."""
+    """Key of the commit record."""
     lock: str
-    """Under which its entries change, where the lake has locks."""
+    """Lock for changes of its entries, if the lake has locks."""
     read: Callable[[], Published[Any]]
     places: tuple[Partition, ...]
 
 
 class PartitionRepair(Generic[AnyEntry]):
-    """Registers, repoints and drops entries, and says which.
+    """Registers, repoints and drops entries, and reports the changes.
 
-    Not every place has locks, and no catalog changes an entry on a condition. So whoever changes entries reads the
-    commit record just before, and again after: where it was replaced meanwhile, the entry is changed again. The last
-    one to write has seen the newest record, whatever the order was. Where there are locks, they make the others wait
-    instead. A process that dies between the two leaves an older build shown until the next run or repair.
+    Not every place has locks, and no catalog supports conditional changes. So the commit record is read just before
+    changing entries, and again afterwards: if it was replaced meanwhile, the entry is changed again. Whatever the
+    order, the last writer has seen the newest record. With locks, the others wait instead. A process that dies
+    between the two reads may leave an older build shown until the next run or repair.
     """
 
     def __init__(
@@ -132,7 +134,7 @@ class PartitionRepair(Generic[AnyEntry]):
         Raises:
             NotPublishedError: an hour has neither a commit record nor a partition.
             StorageError: committed files are gone, or a Glue table has other columns.
-            TransientError: its commit record was replaced again and again meanwhile.
+            TransientError: its commit record kept being replaced meanwhile.
         """
         self._ensure_hour_tables()
         silver = self._catalog.get(SILVER_EVENTS.full_name, [hour.hive_path for hour in hours])
@@ -147,14 +149,14 @@ class PartitionRepair(Generic[AnyEntry]):
         return self._settle(subjects, published)
 
     def register_day(self, table: str, day: date) -> None:
-        """Show the committed fold of a Gold day of one of the tables."""
+        """Show the committed fold of a day of one Gold table."""
         for gold in self._gold_tables:
             if gold.name == table:
                 self._catalog.ensure_gold(gold)
         self._settle([self._day(table, day)])
 
     def repair(self, hours: HourRange | None) -> list[PartitionChange]:
-        """Make the catalog agree with the commit records of a range or of everything, whatever state it is in."""
+        """Make the catalog match the commit records of a range or of everything, whatever its state."""
         self._ensure_hour_tables()
         for gold in self._gold_tables:
             self._catalog.ensure_gold(gold)
@@ -169,7 +171,7 @@ class PartitionRepair(Generic[AnyEntry]):
         return [change for change in found if change.action is not PartitionAction.UNCHANGED]
 
     def misshown(self, commits: Mapping[Hour, HourCommit]) -> set[Hour]:
-        """Return the hours whose files are gone, or that the catalog shows otherwise than they were committed."""
+        """Return the hours whose files are gone, or that the catalog does not show as committed."""
         if not commits:
             return set()
         present = self._catalog.everything([table.full_name for table in HOUR_TABLES], HourRange.of(list(commits)))
@@ -181,7 +183,7 @@ class PartitionRepair(Generic[AnyEntry]):
         }
 
     def faults(self, commit: HourCommit) -> list[str]:
-        """Say in which tables the catalog shows an hour otherwise than it was committed, and how."""
+        """Return in which tables, and how, the catalog's entries of an hour differ from the commit."""
         hour, found = commit.hour.hive_path, list[str]()
         wanted = self._wanted(commit)
         for table in (each.full_name for each in HOUR_TABLES):
@@ -193,11 +195,11 @@ class PartitionRepair(Generic[AnyEntry]):
             elif present.build_id != commit.build_id:
                 found.append(f"{table}: {hour} shows {present.build_id}, not {commit.build_id}")
             elif differences := self._catalog.differences(due, present):
-                found.append(f"{table}: {hour} shows other {', '.join(differences)} than were committed")
+                found.append(f"{table}: {hour} differs from the commit record in {', '.join(differences)}")
         return found
 
     def _survey(self, hours: HourRange | None) -> tuple[list[_Subject], list[PartitionChange]]:
-        """Return what the catalog seems to show wrongly, to be looked at again, and what is right."""
+        """Return what seems wrong in the catalog and needs a second look, and what is right."""
         tables = [table.full_name for table in HOUR_TABLES]
         for gold in self._gold_tables:
             tables += [partial_table(gold.name), gold_table(gold.name)]
@@ -226,7 +228,7 @@ class PartitionRepair(Generic[AnyEntry]):
         days = set(hours.days) if hours else None
         known = {gold.name for gold in self._gold_tables}
         yield from self._commits.hours(hours)
-        # Records of Gold tables that no longer exist stay where they are; there is no table to show them in.
+        # Records of Gold tables that no longer exist are kept; there is no table to show them in.
         yield from (each for each in self._commits.partials(hours) if each.table in known)
         yield from (each for each in self._commits.days(days) if each.table in known)
 
@@ -247,9 +249,9 @@ class PartitionRepair(Generic[AnyEntry]):
     def _settle(
         self, subjects: Sequence[_Subject], published: Mapping[str, Published[Any]] | None = None
     ) -> list[PartitionChange]:
-        """Make the catalog show what the commit records say, as many as it takes at once.
+        """Make the catalog match the commit records, in batches of the catalog's size.
 
-        `published` are the records as they were read a moment ago.
+        `published` are the records as read a moment ago.
         """
         changes, at_once = list[PartitionChange](), self._catalog.changes_at_once
         for start in range(0, len(subjects), at_once):
@@ -257,14 +259,14 @@ class PartitionRepair(Generic[AnyEntry]):
             with ExitStack() as locks:
                 for lock in sorted({subject.lock for subject in batch}):
                     locks.enter_context(self._lake.exclusive(lock))
-                # What was read before the locks were held may be old by now: one batch is settled a moment later.
+                # Records read before taking the locks may be outdated; without locks the batch follows immediately.
                 changes += self._settle_batch(batch, published if at_once > 1 else None)
         return changes
 
     def _settle_batch(
         self, subjects: Sequence[_Subject], published: Mapping[str, Published[Any]] | None
     ) -> list[PartitionChange]:
-        """Show what the commit records of some subjects say, again for as long as they are replaced meanwhile."""
+        """Show the commit records of some subjects, repeating while they are replaced meanwhile."""
         changes = dict[Partition, PartitionChange]()
         for _ in range(_MOST_LOOKS):
             if not subjects:
@@ -290,7 +292,7 @@ class PartitionRepair(Generic[AnyEntry]):
         wanted = self._sound(subjects, published)
         changes = self._compare(subjects, published, wanted)
         dropped = {(each.table, each.partition) for each in changes if each.action is PartitionAction.DROPPED}
-        # What looks dropped may have been published since its record was read: then it is not hidden for a moment.
+        # An entry that looks droppable may have been published since its record was read: never hide it even briefly.
         dropping = [subject for subject in subjects if dropped.intersection(subject.places)]
         now = self._read(dropping)
         moved = {
@@ -309,7 +311,7 @@ class PartitionRepair(Generic[AnyEntry]):
         published: Mapping[str, Published[Any]],
         wanted: Mapping[Partition, AnyEntry],
     ) -> list[PartitionChange]:
-        """Say what has to happen to each partition; one that is rightly missing is left out."""
+        """Return the change of each partition, without those that are rightly missing."""
         present = dict[Partition, AnyEntry]()
         for table in sorted({table for subject in subjects for table, _ in subject.places}):
             paths = [path for subject in subjects for each, path in subject.places if each == table]
@@ -329,7 +331,7 @@ class PartitionRepair(Generic[AnyEntry]):
     def _sound(
         self, subjects: Sequence[_Subject], published: Mapping[str, Published[Any]]
     ) -> dict[Partition, AnyEntry]:
-        """Return the partitions that are to be: of every commit record whose files are all there."""
+        """Return the partitions that should exist: those of every commit record whose files all exist."""
         commits = [commit for subject in subjects if (commit := published[subject.key].commit) is not None]
         damaged = {id(commit) for commit in self._commits.with_missing_files(commits)}
         sound = (commit for commit in commits if id(commit) not in damaged)
@@ -360,7 +362,7 @@ class PartitionRepair(Generic[AnyEntry]):
                 return self._day(commit.table, commit.day)
 
     def _subject_of(self, place: Partition) -> _Subject:
-        """Return what would publish an entry; for what no build can have written, something that nothing does."""
+        """Return what would publish an entry; for an entry that no build can have written, an unpublishable subject."""
         table, partition = place
         database, _, name = table.partition(".")
         hour, day = hour_of_partition(partition), day_of_partition(partition)
@@ -388,5 +390,5 @@ class PartitionRepair(Generic[AnyEntry]):
 
 
 def _is_name(table: str) -> bool:
-    """Tell whether a text is the name of a Gold table: it becomes part of a path."""
+    """Return whether a text can be the name of a Gold table, because it becomes part of a path."""
     return re.fullmatch(r"[a-z][a-z0-9_]*", table) is not None

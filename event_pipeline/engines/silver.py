@@ -1,7 +1,7 @@
-"""Has landing hours built and publishes them: one commit record for each hour.
+"""Builds and publishes landing hours: one commit record per hour.
 
-The builder (`engines/builder.py`) writes files and publishes nothing. Here what it built is held to the plan and the
-conservation law, the ledger is written beside the files, and the commit record is replaced by compare and swap.
+The builder (`engines/builder.py`) writes files and publishes nothing. This module checks its result against the plan
+and the conservation law, writes the ledger, and replaces the commit record by compare and swap.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _BUILD_REASONS = {
     HourState.NO_RAW: "no raw objects: built as an empty hour",
     HourState.NEW: "first build",
     HourState.CHANGED: "input changed",
-    HourState.LOST_OBJECTS: "told to build without the lost objects",
+    HourState.LOST_OBJECTS: "rebuilt without the lost objects on request",
     HourState.OUTDATED: "rules changed",
     HourState.PROVISIONAL: "the hour is over: built whole",
     HourState.READY: "committed files were gone",
@@ -53,7 +53,7 @@ _BUILD_REASONS = {
 
 
 def why_kept(listing: RawListing, state: HourState) -> str | None:
-    """Say why a published hour whose files are all there is left as it is; None when it is to be built."""
+    """Return why a published hour with all its files is left unchanged; None if it must be built."""
     if state is HourState.READY:
         return "same input, same rules"
     if state is HourState.RETIRED:
@@ -64,22 +64,22 @@ def why_kept(listing: RawListing, state: HourState) -> str | None:
 
 
 def build_reason(state: HourState, force: bool) -> str:
-    """Say for people why an hour is built."""
+    """Return as readable text why an hour is built."""
     return "forced" if force and state in (HourState.READY, HourState.RETIRED) else _BUILD_REASONS[state]
 
 
 def lost_objects_refusal(listing: RawListing, present: HourCommit) -> LostObjectsError:
-    """Return the refusal to build an hour from fewer raw objects than its published build."""
+    """Return the error that refuses to build an hour from fewer raw objects than its published build."""
     lost, hour = lost_objects(listing, present), listing.hour
     return LostObjectsError(
         f"{hour}: {len(lost)} raw objects of the published build are lost (first: {lost[0]}); a rebuild "
-        "would lose their records, so the published build stays. Put them back, or rebuild without "
+        "would lose their records, so the published build stays. Restore them, or rebuild without "
         f"them: event-pipeline run --from {hour} --to {hour.plus(1)} --allow-lost-objects"
     )
 
 
 def check_law(hour: Hour, account: HourAccount, silver_rows: int, quarantine_rows: int) -> None:
-    """See that every record has one verdict, and that as many rows were written as were accounted for.
+    """Check that every record has exactly one verdict, and that the written rows match the account.
 
     Raises:
         BrokenLawError: records in and out do not add up.
@@ -97,33 +97,33 @@ SILVER_STEP = "silver"
 
 
 class Spending(Protocol):
-    """What a step uses of services that bill by use, from the moment at which this was made."""
+    """Measures what a step uses of services that bill by use, from its creation on."""
 
     def glue_run(self, dpu_seconds: Decimal) -> None:
         """Count one Glue run."""
 
     def cost(self) -> Cost | None:
-        """Return what was used so far; None where nothing is billed."""
+        """Return the cost so far; None where nothing is billed."""
 
     def shared(self, step: str, hours: Sequence[Hour], build_id: str) -> Cost | None:
-        """Note what was used for each of the hours, and return the share of one; None where nothing is billed."""
+        """Record each hour's share of the cost, and return one share; None where nothing is billed."""
 
 
 class Accounts(Protocol):
-    """What a place notes of steps besides the data; nothing that is published depends on it."""
+    """Bookkeeping of steps: costs and monitoring. Nothing that is published depends on it."""
 
     def spending(self) -> Spending:
-        """Begin to count for one step."""
+        """Start measuring one step."""
 
     def tell(self, builds: Sequence[SilverBuild], progress: Progress) -> None:
-        """Tell the place's monitoring of hours that were published or left as they are."""
+        """Report hours that were published or left unchanged to the place's monitoring."""
 
 
 class NoAccounts:
-    """Of a place that bills nothing and monitors nothing."""
+    """The bookkeeping of a place without billing and monitoring."""
 
     def spending(self) -> NoAccounts:
-        """Begin to count nothing."""
+        """Measure nothing."""
         return self
 
     def glue_run(self, dpu_seconds: Decimal) -> None:
@@ -133,15 +133,15 @@ class NoAccounts:
         """Return nothing."""
 
     def shared(self, step: str, hours: Sequence[Hour], build_id: str) -> None:
-        """Note nothing."""
+        """Record nothing."""
 
     def tell(self, builds: Sequence[SilverBuild], progress: Progress) -> None:
-        """Tell nobody."""
+        """Report nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """One hour that is to be built."""
+    """One hour to build."""
 
     input: HourInput
     published: Published[HourCommit]
@@ -157,16 +157,16 @@ class _Due:
 
     @property
     def closes(self) -> bool:
-        """Whether the hour is over now and the published build was made before it was."""
+        """Whether the hour is over now, but the published build was made before its end."""
         present = self.published.commit
         return not self.input.open_at and present is not None and not self.hour.is_closed(present.committed_at)
 
 
 class SilverSteps:
-    """Decides which hours to build, has them built and publishes what was built.
+    """Decides which hours to build, has them built and publishes the result.
 
-    Each hour is decided, built and published under its lock where the lake has locks. Where it has none, two
-    processes may build one hour at the same time: one publishes, and the other finds that out.
+    Each hour is decided, built and published under its lock if the lake has locks. Without locks two processes may
+    build one hour at the same time: one publishes, and the other detects that.
     """
 
     def __init__(
@@ -192,13 +192,13 @@ class SilverSteps:
     def build(
         self, hours: Sequence[Hour], force: bool, allow_lost_objects: bool, progress: Progress
     ) -> Iterator[SilverBuild]:
-        """Build and commit the hours that need it, as many together as the builder takes; leave the others.
+        """Build and commit the hours that need it, in batches of the builder's size; leave the others unchanged.
 
-        An hour that fails, is refused or cannot be published keeps no other one back.
+        An hour that fails, is refused or cannot be published does not block the others.
 
         Raises:
             PipelineError: the only hour failed.
-            HoursFailedError: of several hours some failed; all the others were yielded before.
+            HoursFailedError: some of several hours failed; all the others were yielded before.
         """
         failures: dict[Hour, PipelineError] = {}
         at_once = self._builder.hours_at_once or max(1, len(hours))
@@ -246,7 +246,7 @@ class SilverSteps:
             for each in due:
                 if each.hour in failures:
                     continue
-                # One hour that cannot be published keeps no other one back; of a single one the cost is kept, too.
+                # An hour that cannot be published does not block the others; its cost is still recorded.
                 try:
                     commit = built.commits.get(each.hour) or self._empty(each.input)
                     builds.append(self._publish(each, commit, progress))
@@ -263,7 +263,7 @@ class SilverSteps:
 
     def _decide(self, hour: Hour, force: bool, allow_lost_objects: bool) -> SilverBuild | _Due:
         started, now = time.monotonic(), self._clock()
-        # The record first: what lands between the two reads makes a rebuild, never a missed object.
+        # Read the record first: an object that lands between the two reads causes a rebuild and is never missed.
         published = self._commits.hour(hour)
         listing, present = self._raw.list_hour(hour), published.commit
         rules_version = self._settings.event_time_limits.rules_version
@@ -279,17 +279,17 @@ class SilverSteps:
         return _Due(HourInput(listing, open_at), published, build_reason(state, force))
 
     def _empty(self, empty: HourInput) -> HourCommit:
-        """Return the build of an hour without raw objects, which needs no job."""
+        """Return the build of an hour without raw objects, which needs no builder."""
         rules_version = self._settings.event_time_limits.rules_version
         committed_at = empty.open_at or commit_time()
         return HourCommit(empty.listing.hour, new_build_id(), committed_at, rules_version, HourAccount((), {}), ())
 
     def _publish(self, due: _Due, manifest: HourCommit, progress: Progress) -> SilverBuild:
-        """Hold a manifest to its plan and the law, write the ledger, and publish the hour.
+        """Check a manifest against the plan and the conservation law, write the ledger, and publish the hour.
 
         Raises:
             BrokenLawError: records in and out do not add up.
-            StorageError: the files are not those of the manifest, or the manifest is of other input.
+            StorageError: the files do not match the manifest, or the manifest has other input.
             OvertakenError: another process published a build of other input meanwhile.
         """
         hour, rules_version = due.hour, self._settings.event_time_limits.rules_version
@@ -301,11 +301,11 @@ class SilverSteps:
             )
         silver, quarantine = (manifest.files_of(table.full_name) for table in (SILVER_EVENTS, SILVER_QUARANTINE))
         check_law(hour, manifest.account, _rows(silver), _rows(quarantine))
-        # The job's own time stays: two processes that publish one manifest then write the same ledger and record.
+        # Keep the job's own time: two processes that publish one manifest then write the same ledger and record.
         commit = replace(manifest, files=(*manifest.files, self._write_ledger(manifest)))
         if strays := self._commits.stray_files(commit):
             raise StorageError(
-                f"{hour}: {len(strays)} files lie among those of the build and belong to nobody (first: {strays[0]}): "
+                f"{hour}: {len(strays)} files are among those of the build but not part of it (first: {strays[0]}): "
                 "queries would read them; nothing was published"
             )
         try:
@@ -313,7 +313,7 @@ class SilverSteps:
         except OvertakenError:
             other = self._commits.hour(hour)
             if other.version == due.published.version:
-                raise TransientError(f"{hour}: no commit record was taken just now: run again") from None
+                raise TransientError(f"{hour}: the commit record changed meanwhile: run again") from None
             if other.commit and (other.commit.fingerprint, other.commit.rules_version) == (
                 commit.fingerprint,
                 rules_version,

@@ -1,6 +1,6 @@
-"""What is left to do for each landing hour, decided by comparing listings, commit records and the catalog.
+"""The state of each landing hour, derived by comparing listings, commit records and the catalog.
 
-There is no bookmark that could drift: the same comparison serves `run`, `status` and the sensor.
+No stored bookmark can drift: `run`, `status` and the sensor use the same comparison.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from event_pipeline.rules.query import GoldTable
 
 
 class HourState(StrEnum):
-    """How far a landing hour has come."""
+    """The state of a landing hour."""
 
     NO_RAW = "no raw objects"
     """Nothing landed and nothing was built."""
     OPEN = "open"
-    """The hour is not over yet, and what has landed needs no build now."""
+    """The hour is not over yet, and nothing in it needs a build now."""
     NEW = "new"
     """Raw objects, never built."""
     CHANGED = "changed"
-    """Objects came or were replaced since it was built."""
+    """Objects were added or replaced since it was built."""
     LOST_OBJECTS = "lost objects"
-    """Objects that it was built from are lost: never rebuilt without a person's word."""
+    """Objects that it was built from are lost: never rebuilt without explicit permission."""
     OUTDATED = "outdated"
-    """Built by other rules."""
+    """Built with other rules."""
     PROVISIONAL = "provisional"
-    """Built while it was open, over since, and not built whole yet."""
+    """Built while it was open; over since, but not rebuilt yet."""
     UNREGISTERED = "unregistered"
     """Committed, but the catalog does not show that build, or files of it are gone."""
     GOLD_BEHIND = "gold behind"
     """Silver is published, but a Gold table does not show it yet."""
     DAMAGED = "damaged record"
-    """Its commit record cannot be read: what is published stays, and a person must move the record away."""
+    """Its commit record cannot be read: what is published stays, and someone must move the record away."""
     READY = "ready"
-    """Published through to Gold."""
+    """Published up to Gold."""
     RETIRED = "retired"
-    """Past its retention: Silver and quarantine are gone on purpose, ledger and Gold stay. Never due."""
+    """Past its retention: Silver and quarantine were deleted on purpose, ledger and Gold stay. Never due."""
 
 
 AUTOMATIC_STATES = frozenset(
@@ -58,11 +58,11 @@ AUTOMATIC_STATES = frozenset(
         HourState.DAMAGED,
     )
 )
-"""What sensor and schedule ask for: new and changed input, and hours whose run broke off after Silver was committed.
+"""What sensor and schedule request: new and changed input, and hours whose run stopped after Silver was committed.
 
-DAMAGED is asked for so that it fails by itself and says so, instead of hiding or stopping the hours beside it.
+DAMAGED is requested so that the hour fails visibly on its own, without affecting others.
 
-Not LOST_OBJECTS, which needs a person's word, and not OUTDATED: new rules rebuild history when a person says so.
+LOST_OBJECTS needs explicit permission, and OUTDATED hours are rebuilt by new rules only on request.
 """
 
 DUE_STATES = AUTOMATIC_STATES | {HourState.OUTDATED}
@@ -70,31 +70,31 @@ DUE_STATES = AUTOMATIC_STATES | {HourState.OUTDATED}
 
 
 _OPEN_AND_SHOWN = DUE_STATES | {HourState.LOST_OBJECTS}
-"""States that an hour which is not over yet is shown in, where such hours are built."""
+"""States in which an open hour is reported where open hours are built."""
 
 
 class DigestSource(Protocol):
-    """Whoever knows the stored bytes of raw objects: an engine, or a part of it."""
+    """Provides digests of raw objects: an engine, or a part of it."""
 
     def raw_digests(self, hour: Hour, objects: Sequence[RawObject]) -> Mapping[str, str]:
-        """Return key -> SHA-256 of the stored bytes of some raw objects of an hour, as `Engine.raw_digests` does."""
+        """Return key -> SHA-256 of the stored bytes of raw objects of an hour, like `Engine.raw_digests`."""
 
 
 def lost_objects(listing: RawListing, commit: HourCommit) -> list[str]:
-    """Return the keys that a published hour was built from and that are no longer listed.
+    """Return the keys from which a published hour was built and that are no longer listed.
 
-    Objects that could not be read gave it nothing, so they are not missed.
+    Objects that could not be read contributed nothing, so they do not count.
     """
     listed = {each.key for each in listing.objects}
     return [each.key for each in commit.account.objects if not each.unreadable and each.key not in listed]
 
 
 def as_built(digests: DigestSource, listing: RawListing, commit: HourCommit | None) -> RawListing:
-    """Return a listing under the etags that its hour was built under, where every object still holds the same bytes.
+    """Return a listing with the etags of its hour's build if every object still has the same bytes.
 
-    A data folder that is copied or restored has other modification times, a bucket that is copied may have other
-    ETags. Objects are read only when keys and sizes are those of the build and the build kept their digests, each of
-    them once. A listing that differs in anything else is returned as it is.
+    A copied or restored data folder has other modification times, a copied bucket may have other ETags. Objects are
+    read, each only once, if keys and sizes match the build and the build kept their digests. A listing that differs in
+    anything else is returned unchanged.
     """
     if commit is None or commit.retired_at is not None or listing.fingerprint == commit.fingerprint:
         return listing
@@ -107,7 +107,7 @@ def as_built(digests: DigestSource, listing: RawListing, commit: HourCommit | No
     try:
         found = digests.raw_digests(listing.hour, moved)
     except (PipelineError, OSError):
-        return listing  # one that cannot be read is not known to be the same; the build of the hour says why
+        return listing  # an unreadable object may differ; the build of the hour reports why
     if any(found.get(each.key) != built[each.key].sha256 for each in moved):
         return listing
     return replace(listing, objects=tuple(replace(each, etag=built[each.key].etag) for each in listing.objects))
@@ -116,9 +116,9 @@ def as_built(digests: DigestSource, listing: RawListing, commit: HourCommit | No
 def input_state(
     listing: RawListing, commit: HourCommit | None, rules_version: str, now: datetime | None = None
 ) -> HourState:
-    """Compare what is listed with what was built: NO_RAW, NEW, CHANGED, LOST_OBJECTS, OUTDATED, READY or RETIRED.
+    """Compare the listing with the build: NO_RAW, NEW, CHANGED, LOST_OBJECTS, OUTDATED, READY or RETIRED.
 
-    With the present instant, an hour that is over and was built before it was is PROVISIONAL instead of READY.
+    If the current time is given, an hour that is over but was built before its end is PROVISIONAL instead of READY.
     """
     if commit is None:
         return HourState.NEW if listing.objects else HourState.NO_RAW
@@ -137,7 +137,7 @@ def input_state(
 
 @dataclass(frozen=True, slots=True)
 class HourSituation:
-    """One landing hour: how far it has come, and what that was concluded from."""
+    """The state of one landing hour, and what it was derived from."""
 
     state: HourState
     listing: RawListing
@@ -157,8 +157,8 @@ def hour_situations(
 ) -> dict[Hour, HourSituation]:
     """Return the situation of every hour of a range, or of every hour that has raw objects or a commit record.
 
-    `listings` saves listing the hours again. `open_hours` says that hours are built before they are over. `thorough`
-    looks for committed files that are gone, too, and compares all that the catalog shows of an hour.
+    `listings` avoids listing the hours again. `open_hours` says that hours are built before they are over. `thorough`
+    also checks for missing committed files, and compares everything that the catalog shows of an hour.
     """
     listings = engine.list_raw_hours(hours) if listings is None else listings
     damaged: dict[Hour, StorageError] = {}

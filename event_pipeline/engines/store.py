@@ -1,7 +1,7 @@
-"""The port to the objects of a lake: files below a folder, or objects of a bucket.
+"""The port to the objects of a lake: files in a folder, or objects in a bucket.
 
-Everything that the pipeline publishes goes through these calls, so what they promise is what makes a build safe to
-kill anywhere and to run beside itself. `event_pipeline_tests/engines/test_stores.py` holds every store to it.
+Everything that the pipeline publishes goes through these calls, so their guarantees make it safe to kill a build at any
+point and to run it concurrently. `event_pipeline_tests/engines/test_stores.py` tests them for every store.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import BinaryIO, Protocol
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object as a listing shows it."""
+    """One object in a listing."""
 
     key: str
     version: str
-    """Two of one key are the same only if the bytes are; `list`, `read` and `replace` know the same one."""
+    """Two versions of a key are equal only if the bytes are; `list`, `read` and `replace` use the same versions."""
     size: int
     """Bytes."""
     modified: datetime
@@ -29,35 +29,35 @@ class StoredObject:
 class Store(Protocol):
     """Objects by key; a key is a path without a leading slash. Safe to use from several threads and processes.
 
-    A write is seen whole or not at all, at once by everybody, and is still there after a crash.
+    Writes are atomic, immediately visible to all readers, and durable.
     """
 
     def url(self, key: str) -> str:
-        """Return where an object is, for people: a path or a URL."""
+        """Return where an object is, as a readable path or URL."""
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """List the objects whose key begins with a prefix, by key; one that is being written is not among them.
+        """List the objects whose key begins with a prefix, by key, without objects that are still being written.
 
         Raises:
             StorageError: they cannot be listed.
         """
 
     def read(self, key: str) -> tuple[bytes, str] | None:
-        """Return the bytes of an object and the version that they are of; None when there is no such object.
+        """Return the bytes of an object and their version; None if there is no such object.
 
         Raises:
             StorageError: it cannot be read.
         """
 
     def open(self, key: str, size: int) -> BinaryIO:
-        """Open an object of a size in bytes to read parts of it.
+        """Open an object of `size` bytes to read parts of it.
 
         Raises:
-            StorageError: it cannot be opened; a later read may raise it, too.
+            StorageError: it cannot be opened; a later read may raise this as well.
         """
 
     def download(self, key: str, path: Path) -> bool:
-        """Copy an object to a file of this machine; False when there is no such object.
+        """Copy an object to a local file; return False if there is no such object.
 
         Raises:
             StorageError: it cannot be read.
@@ -65,41 +65,41 @@ class Store(Protocol):
         """
 
     def write(self, key: str, body: bytes) -> None:
-        """Write an object, whatever was there.
+        """Write an object, overwriting any existing one.
 
         Raises:
             StorageError: it cannot be written.
         """
 
     def take(self, key: str, path: Path) -> None:
-        """Make a file of this machine an object, whatever was there; the file may be gone afterwards.
+        """Move a local file into the store, overwriting any existing object; the file may be gone afterwards.
 
         Raises:
             StorageError: it cannot be written.
         """
 
     def replace(self, key: str, body: bytes, version: str | None) -> bool:
-        """Write an object if the present one has a version, or, for None, if there is none: compare and swap.
+        """Compare and swap: write an object if its current version is `version` (None: it does not exist).
 
-        Returns False, having changed nothing, when something else is there. Of several callers that name one version
-        exactly one is told True.
+        Returns False, without changing anything, if the version differs. Of several callers with the same version,
+        exactly one gets True.
 
         Raises:
             StorageError: it cannot be written.
-            TransientError: it may work in a moment.
+            TransientError: a retry may succeed.
         """
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that are gone already are no fault.
+        """Delete objects; those that are already gone are not an error.
 
         Raises:
-            StorageError: one cannot be deleted; others may be gone by then.
+            StorageError: one cannot be deleted; others may already be gone.
         """
 
     def exclusive(self, name: str) -> AbstractContextManager[None]:
-        """Hold the lock of a name for a block, where the place has locks; where it has none, do nothing.
+        """Hold a named lock for a block if the place has locks; otherwise do nothing.
 
-        A lock saves work that would be done twice. Nothing may depend on it to be right.
+        A lock only avoids duplicate work; correctness must not depend on it.
 
         Raises:
             LockTimeoutError: another process held it for too long.

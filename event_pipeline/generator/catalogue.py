@@ -1,4 +1,4 @@
-"""What the shop sells and people search for, and how a raw line spells an event; shared by both shapes."""
+"""The shop's products and searches, and the raw line of an event; shared by both shapes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEARCH_QUERIES = {
     "yoga mat": "sports",
     "board games": "toys",
 }
-"""Search string -> the category that answers it."""
+"""Search string -> the matching category."""
 
 QUANTITIES = range(1, 6)
 
@@ -39,9 +39,9 @@ def line_from_event_type(
     price: str = "null",
     search_query: str | None = None,
 ) -> str:
-    """Write a raw line from its `event_type` to its end, as json.dumps does; what is not given is null.
+    """Return a raw line from its `event_type` to its end, like json.dumps; missing values are null.
 
-    The price is JSON text. The part before it holds timestamp, user and session, in this order.
+    The price is JSON text. The part before it has timestamp, user and session, in this order.
     """
     product_id, category = product or (None, None)
     return (

@@ -1,6 +1,6 @@
-"""Records that go wrong: bad ones for every quarantine reason, duplicates, and events of another hour.
+"""Faulty records: bad ones for every quarantine reason, duplicates, and events of another hour.
 
-Only the default event time limits are known here: a pipeline with other limits judges some records otherwise.
+Uses the default event time limits: a pipeline with other limits judges some records differently.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ Fields = dict[str, str]
 """Field name -> JSON text, in the order of the line."""
 
 ABSENT = ""
-"""Stands where a JSON text would: the field is left out."""
+"""Marks a field that is left out."""
 
 LIMITS = Limits()
 SPOILT_REASONS = tuple(reason for reason in QUARANTINE_REASONS if reason != "too_long")
-"""Why generated records are bad: lines of a megabyte would make up nearly all of the sample data."""
+"""Reasons of generated bad records; without `too_long`, whose lines of a megabyte would dominate the sample data."""
 
 REMEMBERED_LINES = 500
-"""Plain records of a batch that stay at hand to be repeated."""
+"""Plain records of a batch that are kept for repeating."""
 
 RESENT_SHARE = 0.3
-"""Share of the duplicates that repeat a record of the object before."""
+"""Share of the duplicates that repeat a record of the previous object."""
 
 _WITHOUT_VALUE = (ABSENT, "null", '""', '"  "')
 _INVALID_IDS = (
@@ -131,7 +131,7 @@ BAD_VALUES: dict[str, tuple[str, tuple[str, ...]]] = {
     "missing_search_query": ("search_query", _WITHOUT_VALUE),
     "invalid_search_query": ("search_query", (f'"{"yoga mat " * (MAX_SEARCH_QUERY_CHARACTERS // 9 + 1)}!"',)),
 }
-"""Quarantine reason -> the field and the JSON texts that give it, everything else of the record being right.
+"""Quarantine reason -> the field and JSON texts that cause it in an otherwise valid record.
 
 `not_json` and `timestamp_out_of_range` are not here: they depend on the line and on the landing hour.
 """
@@ -153,7 +153,7 @@ NOT_JSON: tuple[Callable[[str], str], ...] = (
     lambda line: line[:-1] + ', "extra": 007}',
     lambda line: line[:-1] + ', "extra": "a\tb"}',
     lambda line: line[:-1] + ', "extra": "\\x41"}',
-    # A lone low surrogate stands for the raw byte below it, see encode_lines: here not valid UTF-8.
+    # A lone low surrogate represents a raw byte, see encode_lines: here invalid UTF-8.
     lambda line: line.replace('"u_', '"u_\udcff', 1),
     lambda line: line.replace('"u_', '"u_\udcc3', 1),
     lambda line: line.replace('"u_', '"u_\\ud800', 1),
@@ -163,18 +163,18 @@ NOT_JSON: tuple[Callable[[str], str], ...] = (
     lambda line: "<html><head><title>502 Bad Gateway</title></head></html>",
     lambda line: "timestamp,user_id,session_id,event_type,product_id,quantity,price,category,search_query",
 )
-"""What makes a line anything but one strict JSON object with names that stand once and valid text."""
+"""Functions that make a line something other than one strict JSON object with unique names and valid text."""
 
 
 def encode_lines(lines: Iterable[str]) -> bytes:
     """Join lines as UTF-8; lone surrogates U+DC80 to U+DCFF become the bytes 80 to FF."""
-    # datetime.isoformat() leaves a fraction of zero out, and so did the original generator.
+    # datetime.isoformat() omits a fraction of zero, as the original generator did.
     return "\n".join(lines).replace(".000000+00:00", "+00:00").encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """What becomes of each record of a batch: rising indexes, each in one of the lists."""
+    """What is done to each record of a batch: ascending indexes, each in one of the lists."""
 
     bad: list[int]
     repeated: list[int]
@@ -183,9 +183,9 @@ class _Places:
 
 
 class RecordFaults:
-    """Replaces the asked shares of one object's records and counts what it did.
+    """Replaces the requested shares of one object's records and counts the replacements.
 
-    Over an object each share is met to the record, rounded up or down at random.
+    Per object each share is exact, rounded up or down at random.
     """
 
     def __init__(self, options: GeneratorOptions, hour: Hour, stream: random.Random) -> None:
@@ -195,7 +195,7 @@ class RecordFaults:
         self._hour = hour
         self._stream = stream
         self._shares = (options.bad_share, options.duplicate_share, options.late_share)
-        # Without a random start a share of 0.001 would never show in objects of 500 records.
+        # Without a random start, a share of 0.001 would never take effect in objects of 500 records.
         self._due = [stream.random() if share < 1 else 0.0 for share in self._shares]
         self._next_reason = stream.randrange(len(SPOILT_REASONS))
         self._earlier: Sequence[str] = ()
@@ -208,7 +208,7 @@ class RecordFaults:
         """Return the batch with its share of faults; `resent` are accepted records of an earlier object."""
         places = self._places(len(lines))
         if not (places.plain or self._earlier or resent) and places.repeated:
-            # Nothing to repeat yet: the first of them has to stand for itself, and its turn comes later.
+            # Nothing to repeat yet: keep the first one as it is, and repeat one later.
             places.plain.append(places.repeated.pop(0))
             self._due[1] += 1
         changed = list(lines)
@@ -229,13 +229,13 @@ class RecordFaults:
         return changed
 
     def _places(self, size: int) -> _Places:
-        """Choose what becomes of each record of a batch."""
+        """Choose what is done to each record of a batch."""
         self._due = [due + share * size for due, share in zip(self._due, self._shares, strict=True)]
         left = list(range(size))
         self._stream.shuffle(left)
         chosen = []
         for fault, due in enumerate(self._due):
-            # The sum of many shares may miss a whole number by a little.
+            # The sum of many shares may be slightly off an integer.
             count = min(int(due + 1e-9), len(left))
             self._due[fault] -= count
             chosen.append(sorted(left[:count]))
@@ -243,7 +243,7 @@ class RecordFaults:
         bad, repeated, late = chosen
         plain = sorted(left)
         if plain and repeated and repeated[0] < plain[0]:
-            # So that every repeated record has an earlier one in its own batch.
+            # Every repeated record must have an earlier one in its own batch.
             repeated[0], plain[0] = plain[0], repeated[0]
             repeated.sort()
         return _Places(bad, repeated, late, plain)
@@ -257,7 +257,7 @@ class RecordFaults:
         if reason == "timestamp_out_of_range":
             return _with(line, "timestamp", _timestamp(self._out_of_range()))
         name, texts = BAD_VALUES[reason]
-        # A field is judged only where the event's type carries it.
+        # A field is judged only if the event's type has it.
         if name == "search_query":
             line = _as_search(line, self._stream)
         elif name in ("product_id", "category", "quantity", "price"):
@@ -387,4 +387,4 @@ REPEATS: tuple[Callable[[str], str], ...] = (
     _with_zulu_time,
     _with_capitals,
 )
-"""Ways to write a record again so that all nine normalised fields stay equal."""
+"""Ways to rewrite a record so that all nine normalised fields stay equal."""

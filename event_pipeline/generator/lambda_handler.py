@@ -1,7 +1,7 @@
-"""The generator as a Lambda function: one raw object for each tick of its schedule, the same however often it is told.
+"""The generator as a Lambda function: one raw object per tick of its schedule, idempotent.
 
-The object follows from the tick alone, and it is put only where no object stands: a tick that is delivered twice,
-or again after a failure, leaves one object and one notification.
+The object is determined by the tick, and it is written only if it does not exist: a tick that is delivered twice, or
+retried after a failure, gives one object and one notification.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ _STANDS_ALREADY = "PreconditionFailed"
 
 
 class UnknownTickError(ValueError):
-    """The event of an invocation does not say for which tick it is."""
+    """The event of an invocation does not contain its tick."""
 
 
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
-    """Write the object of one tick to the bucket RAW_BUCKET, below RAW_PREFIX, and return its key, records and bytes.
+    """Write the object of one tick to the bucket RAW_BUCKET, under RAW_PREFIX, and return its key, records and bytes.
 
-    EVENTS_PER_FILE and SEED say what is generated. `scheduled_time` of the event is the tick, cut to five minutes.
+    EVENTS_PER_FILE and SEED determine the content. `scheduled_time` of the event is the tick, truncated to five
+    minutes.
 
     Raises:
         UnknownTickError: the event has no `scheduled_time` that is an instant with a time zone.
-        ClientError: the object cannot be put; Lambda invokes the function again.
+        ClientError: the object cannot be written; Lambda retries the invocation.
     """
     started = time.monotonic()
     landed = tick_of(event)
@@ -65,7 +66,7 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
 
 
 def tick_of(event: Mapping[str, Any]) -> datetime:
-    """Return the tick an invocation is for, in UTC.
+    """Return the tick of an invocation, in UTC.
 
     Raises:
         UnknownTickError: the event has no `scheduled_time` that is an instant with a time zone.

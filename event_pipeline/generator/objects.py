@@ -1,4 +1,4 @@
-"""One raw object as a gzip stream: the records of an interval, with the faults that the options ask for."""
+"""One raw object as a gzip stream: the records of an interval, with the faults in the options."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _GZIP_FRAMING = 16 + zlib.MAX_WBITS
 
 @dataclass(frozen=True, slots=True)
 class RecordCounts:
-    """What one object holds; the faults are counted in `records` too."""
+    """The content of one object; `records` includes the faults."""
 
     records: int = 0
     bad_by_reason: Mapping[str, int] = field(default_factory=dict)
     """Quarantine reason -> records, for the default event time limits."""
     duplicates: int = 0
     late: int = 0
-    """Accepted records whose timestamp lies in another hour than they landed in, made by `late_share`."""
+    """Accepted records with a timestamp outside their landing hour, made by `late_share`."""
 
     @property
     def bad(self) -> int:
@@ -50,12 +50,12 @@ def write_object(
     interval_seconds: int | None = None,
     previous: datetime | None = None,
 ) -> RecordCounts:
-    """Write the stored (gzip) bytes of the raw object that lands at an instant to a stream; does not close it.
+    """Write the stored (gzip) bytes of the raw object that lands at an instant to a stream, without closing it.
 
-    Its key is `Hour.containing(landed).raw_key(landed)`. Its events lie in the `interval_seconds` (default:
-    an hour divided by `files_per_hour`) before `landed`, cut to the second. Equal arguments give equal bytes.
+    Its key is `Hour.containing(landed).raw_key(landed)`. Its events are in the `interval_seconds` (default: an hour
+    divided by `files_per_hour`) before `landed`, truncated to the second. Equal arguments give equal bytes.
     `previous` names an earlier object of the same hour: `duplicate_share` may send some of its records again.
-    `broken_objects` does not matter here.
+    `broken_objects` is ignored here.
 
     Raises:
         GeneratorOptionsError: `landed` has no time zone, or the interval is not from 1 to 3600 seconds.
@@ -64,7 +64,7 @@ def write_object(
 
 
 class ObjectWriter:
-    """Writes objects one after the other; what it keeps in between saves work and never changes a byte."""
+    """Writes objects one after the other; its cache saves work and never changes the output."""
 
     def __init__(self, options: GeneratorOptions, interval_seconds: int | None = None) -> None:
         if interval_seconds is None:
@@ -105,7 +105,7 @@ class ObjectWriter:
         return RecordFaults(self._options, hour, random_stream(self._options.seed, hour.raw_key(landed), "faults"))
 
     def _lines_to_resend(self, previous: datetime) -> list[str]:
-        """Return accepted records of an earlier object's start, made again when they are not at hand."""
+        """Return accepted records from the start of an earlier object, recreating them if they are not cached."""
         if not self._options.duplicate_share:
             return []
         if self._resendable is None or self._resendable[0] != previous:
@@ -116,5 +116,5 @@ class ObjectWriter:
 
 def _whole_second(instant: datetime) -> datetime:
     if instant.utcoffset() is None:
-        raise GeneratorOptionsError(f"landed={instant.isoformat()}: allowed is an instant with a time zone")
+        raise GeneratorOptionsError(f"landed={instant.isoformat()}: must be an instant with a time zone")
     return instant.astimezone(UTC).replace(microsecond=0)

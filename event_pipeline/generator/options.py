@@ -1,4 +1,4 @@
-"""What can be asked of the generator, validated once, and the random streams that follow from it."""
+"""The validated options of the generator, and the random streams derived from them."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ SECONDS_PER_HOUR = 3600
 
 
 class GeneratorOptionsError(ValueError):
-    """An option has a value that is not allowed; the message names the value and what is allowed."""
+    """An option has an invalid value; the message has the value and what is allowed."""
 
 
 class Shape(StrEnum):
-    """What the events look like."""
+    """The kind of events."""
 
     ORIGINAL = "original"
     """The original generator: everything uniform and independent."""
     REALISTIC = "realistic"
-    """Sessions of one user each, a day curve, prices and conversion by product."""
+    """User sessions, a daily traffic curve, prices and conversion rates per product."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratorOptions:
-    """One kind of synthetic input.
+    """Options of synthetic input.
 
-    Shares are shares of all records of an object, 0 to 1, and add up to 1 at most.
+    Shares are relative to all records of an object, 0 to 1, and add up to 1 at most.
 
     Raises:
         GeneratorOptionsError: a value is not allowed.
     """
 
     events_per_file: int = 5000
-    """Records of every object; with the realistic shape their mean over a day."""
+    """Records per object; with the realistic shape, the mean over a day."""
     files_per_hour: int = 12
     seed: int = 7
     shape: Shape = Shape.ORIGINAL
     bad_share: float = 0
-    """Records that break a rule of the contract, every quarantine reason in turn."""
+    """Share of records that break a rule of the contract, with every quarantine reason in turn."""
     duplicate_share: float = 0
-    """Records that repeat an earlier accepted one of the same landing hour."""
+    """Share of records that repeat an earlier accepted one of the same landing hour."""
     late_share: float = 0
-    """Accepted records of another hour: up to 7 days late, or ahead by less than 5 minutes."""
+    """Share of accepted records of another hour: up to 7 days late, or less than 5 minutes ahead."""
     broken_objects: int = 0
-    """Objects of one generation that cannot be inflated, kinds in turn."""
+    """Number of objects that cannot be decompressed, with every kind of breakage in turn."""
 
     def __post_init__(self) -> None:
         _check_integer("events_per_file", self.events_per_file, 1, MAX_EVENTS_PER_FILE)
@@ -55,29 +55,29 @@ class GeneratorOptions:
         _check_integer("seed", self.seed, None, None)
         _check_integer("broken_objects", self.broken_objects, 0, None)
         try:
-            # Callers that pass the plain word get the member, so that comparisons by identity hold.
+            # A plain string becomes the enum member, so that identity comparisons work.
             object.__setattr__(self, "shape", Shape(self.shape))
         except ValueError:
-            raise GeneratorOptionsError(f"shape={self.shape!r}: allowed are {', '.join(Shape)}") from None
+            raise GeneratorOptionsError(f"shape={self.shape!r}: must be one of {', '.join(Shape)}") from None
         for name in ("bad_share", "duplicate_share", "late_share"):
             share = getattr(self, name)
             if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-                raise GeneratorOptionsError(f"{name}={share!r}: allowed is a number from 0 to 1")
+                raise GeneratorOptionsError(f"{name}={share!r}: must be a number from 0 to 1")
         total = self.bad_share + self.duplicate_share + self.late_share
         if total > 1 + 1e-9:
             raise GeneratorOptionsError(
                 f"bad_share={self.bad_share} + duplicate_share={self.duplicate_share} + "
-                f"late_share={self.late_share} is {total:g}: allowed is at most 1 together"
+                f"late_share={self.late_share} is {total:g}: must be at most 1 in total"
             )
 
     @property
     def has_record_faults(self) -> bool:
-        """Tell whether any record differs from the plain shape."""
+        """Return whether any record differs from the plain shape."""
         return self.bad_share > 0 or self.duplicate_share > 0 or self.late_share > 0
 
 
 def check_interval(seconds: int) -> None:
-    """Refuse an interval between two objects that keys cannot tell apart or that is longer than an hour.
+    """Refuse an interval between two objects that keys cannot represent or that is longer than an hour.
 
     Raises:
         GeneratorOptionsError: it is not a whole number of seconds from 1 to 3600.
@@ -91,11 +91,11 @@ def _check_integer(name: str, value: object, least: int | None, most: int | None
         return
     bounds = f" of at least {least}" if least is not None else ""
     bounds = f" from {least} to {most}" if most is not None else bounds
-    raise GeneratorOptionsError(f"{name}={value!r}: allowed is a whole number{bounds}")
+    raise GeneratorOptionsError(f"{name}={value!r}: must be a whole number{bounds}")
 
 
 def random_stream(seed: int, *place: object) -> random.Random:
-    """Return the random numbers that belong to a seed and a place, the same on every machine.
+    """Return the random generator for a seed and a place, the same on every machine.
 
     The place (object key, batch, second, purpose) is hashed: Python's own hash() differs between processes.
     """

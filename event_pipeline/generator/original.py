@@ -1,4 +1,4 @@
-"""The original shape: exactly so many events per object, all fields uniform and independent of each other."""
+"""The original shape: a fixed number of events per object, all fields uniform and independent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from event_pipeline.rules.contract import ADD_TO_CART, PAGE_VIEW, PURCHASE, REMO
 from event_pipeline.rules.hour import Hour
 
 BATCH_EVENTS = 8192
-"""Events that are held as text at a time; 625,000 at once would take 200 MB."""
+"""Events held as text at a time; 625,000 at once would take 200 MB."""
 
 EVENT_TYPE_TENTHS = {PAGE_VIEW: 5, ADD_TO_CART: 2, REMOVE_FROM_CART: 1, PURCHASE: 1, SEARCH: 1}
 
@@ -27,7 +27,7 @@ _PRICES = tuple(repr(cents / 100) for cents in range(999, 30_000))
 
 
 def _event_kinds() -> list[tuple[str, tuple[str, ...], str]]:
-    """List (text before the price, prices to choose from, text after it) so that a uniform choice is right.
+    """Return (text before the price, prices to choose from, text after it), from which to choose uniformly.
 
     Each type gets 1,200 entries per tenth of its share: whole multiples of 30 products x 5 quantities and of
     8 searches.
@@ -57,8 +57,8 @@ _KINDS = _event_kinds()
 def original_batches(options: GeneratorOptions, landed: datetime, interval_seconds: int) -> Iterator[list[str]]:
     """Yield the lines of one object in time order, at most BATCH_EVENTS at a time.
 
-    Timestamps increase strictly, one in each of `events_per_file` equal parts of the interval before
-    `landed`, as long as a part lasts a microsecond.
+    Timestamps increase strictly, one in each of `events_per_file` equal parts of the interval before `landed`, if a
+    part is at least a microsecond.
     """
     key = Hour.containing(landed).raw_key(landed)
     window = interval_seconds * 1_000_000

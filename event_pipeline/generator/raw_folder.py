@@ -1,7 +1,7 @@
-"""Whole objects in a raw folder: for hours of the past, or one every few seconds; broken ones on request.
+"""Writes objects to a raw folder: for past hours, or one every few seconds; broken ones on request.
 
-An object appears below `events/` by one rename, complete. Until then it lies in `.incoming/` beside it, where
-nothing looks; what killed generators left there is removed by a later one.
+An object appears under `events/` by an atomic rename. Until then it is in `.incoming/` next to it, which nothing reads;
+a later generator removes what killed ones left there.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ from event_pipeline.rules.hour import Hour
 
 INCOMING = ".incoming"
 LEFTOVER_SECONDS = 3600
-"""Age from which a file in `.incoming/` belongs to no living generator: objects take seconds."""
+"""Age from which a file in `.incoming/` cannot belong to a running generator: objects take seconds."""
 
 BREAKAGES = ("zero_bytes", "truncated_gzip", "not_gzip", "corrupt_gzip")
-"""How objects are broken, in turn: the contract's unreadable reasons."""
+"""Kinds of broken objects, used in turn: the contract's unreadable reasons."""
 
 _ERROR_PAGE = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>SlowDown</Code></Error>\n'
 _GZIP_TRAILER = 8
 
 
 class RawFolderError(OSError):
-    """The raw folder cannot be written; the message names the path and the system's reason."""
+    """The raw folder is not writable; the message has the path and the system's reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedObject:
-    """One object that the raw folder now holds."""
+    """One object now in the raw folder."""
 
     key: str
     landed: datetime
     size: int
     """Stored bytes."""
     written: bool
-    """False: a file with the same bytes was there and was left alone."""
+    """False: a file with the same bytes existed and was kept."""
     counts: RecordCounts
-    """What can be read from it: all zero when broken."""
+    """Counts of its readable records: all zero if it is broken."""
     broken: str | None = None
     """One of BREAKAGES."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedTotals:
-    """What one generation made, unchanged objects included."""
+    """Totals of one generation, including unchanged objects."""
 
     objects: int = 0
     unchanged: int = 0
@@ -67,7 +67,7 @@ class GeneratedTotals:
     size: int = 0
     """Stored bytes."""
     records: int = 0
-    """Readable records, with all of the following."""
+    """Readable records, including all of the following."""
     bad: int = 0
     duplicates: int = 0
     late: int = 0
@@ -95,14 +95,14 @@ def generate(
     options: GeneratorOptions,
     progress: Progress | None = None,
 ) -> GeneratedTotals:
-    """Write the raw objects of landing hours to `<raw_folder>/events/...`, in order of time.
+    """Write the raw objects of landing hours to `<raw_folder>/events/...`, in chronological order.
 
-    An hour's objects land evenly over it, the first with minute 00. Existing files with other bytes are
-    replaced, equal ones keep their modification time, files with other keys stay.
+    An hour's objects are evenly spaced, the first at minute 00. Existing files with other bytes are replaced, equal
+    ones keep their modification time, files with other keys stay.
 
     Raises:
-        GeneratorOptionsError: `broken_objects` is more than there are objects.
-        RawFolderError: the folder cannot be written; objects made so far stay.
+        GeneratorOptionsError: `broken_objects` exceeds the number of objects.
+        RawFolderError: the folder is not writable; objects written so far stay.
     """
     instants = [instant for hour in sorted(set(hours)) for instant in landing_instants(hour, options.files_per_hour)]
     writer = ObjectWriter(options)
@@ -119,19 +119,21 @@ def generate_live(
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     sleep: Callable[[float], None] = time.sleep,
 ) -> GeneratedTotals:
-    """Write one object now and then one every `interval_seconds`, stamped with the present second (UTC).
+    """Write one object now and then one every `interval_seconds`, stamped with the current second (UTC).
 
-    Ends after `count` objects, or never: the caller's interrupt leaves whole objects only. Each object holds
-    the events of the interval before its stamp; `files_per_hour` does not matter.
+    Ends after `count` objects, or never: an interrupt leaves only complete objects. Each object has the events of the
+    interval before its stamp; `files_per_hour` is ignored.
 
     Raises:
         GeneratorOptionsError: the interval is not from 1 to 3600 seconds, the count is below 1, or
-            `broken_objects` is more than there are objects or comes without a count.
-        RawFolderError: the folder cannot be written; objects made so far stay.
+            `broken_objects` exceeds the number of objects or has no count.
+            RawFolderError: the folder is not writable; objects written so far stay.
     """
     check_interval(interval_seconds)
     if count is not None and count < 1:
-        raise GeneratorOptionsError(f"count={count!r}: allowed is a whole number of at least 1, or none for no end")
+        raise GeneratorOptionsError(
+            f"count={count!r}: must be a whole number of at least 1, or none to run until stopped"
+        )
     if count is None and options.broken_objects:
         raise GeneratorOptionsError(
             f"broken_objects={options.broken_objects} without a count: say how many objects to write, so "
@@ -162,7 +164,7 @@ def _present_seconds(
     due = clock()
     written = 0
     while count is None or written < count:
-        # Keys tell seconds apart: no object lands before its interval has passed, whatever sleep does.
+        # Keys have a resolution of one second: no object lands before its interval is over, even if sleep ends early.
         while (now := clock()) < due:
             sleep((due - now).total_seconds())
         landed = now.replace(microsecond=0)
@@ -175,7 +177,7 @@ def _breakages(objects: int, broken: int) -> dict[int, str]:
     """Spread the broken objects evenly: number of the object -> what is wrong with it."""
     if broken > objects:
         raise GeneratorOptionsError(
-            f"broken_objects={broken}: this generation writes {objects} objects, allowed is 0 to {objects}"
+            f"broken_objects={broken}: this generation writes {objects} objects, so it must be 0 to {objects}"
         )
     return {(2 * number + 1) * objects // (2 * broken): BREAKAGES[number % len(BREAKAGES)] for number in range(broken)}
 
@@ -193,7 +195,7 @@ def _write_all(
     previous: datetime | None = None
     for number, landed in enumerate(instants):
         hour = Hour.containing(landed)
-        # Duplicates are duplicates within their landing hour, and nothing is accepted from a broken object.
+        # Duplicates exist only within a landing hour, and nothing is accepted from a broken object.
         known = previous if previous and Hour.containing(previous) == hour else None
         broken = breakages.get(number)
         with _storage_errors(raw_folder / hour.raw_key(landed)):
@@ -254,7 +256,7 @@ def _remove_leftovers(raw_folder: Path) -> None:
             if leftover.stat().st_mtime < time.time() - LEFTOVER_SECONDS:
                 leftover.unlink()
         except FileNotFoundError:
-            # Another generator published or removed it in between.
+            # Another generator published or removed it meanwhile.
             continue
 
 

@@ -1,8 +1,8 @@
-"""The realistic shape: one endless stream of user sessions, of which an object is the part in its interval.
+"""The realistic shape: an endless stream of user sessions, from which each object takes its interval.
 
-The sessions that start in a second follow from (seed, event rate, second) alone. So a session may run on into
-the next object, and each object can still be made without the others: the sessions of the LONGEST_SESSION
-seconds before it are planned again. Objects that follow each other share that work.
+The sessions that start in a second are determined by (seed, event rate, second). So a session may continue in the next
+object, and each object can still be created without the others: the sessions of the LONGEST_SESSION seconds before it
+are planned again. Consecutive objects share that work.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ LONGEST_SESSION = 900
 """Seconds after which a visitor is gone, with or without a full cart."""
 
 EVENTS_PER_SESSION = 5.475
-"""Measured mean by which the event rate becomes a session rate; a test holds it to `plan_session`."""
+"""Measured mean that converts the event rate to a session rate; a test checks it against `plan_session`."""
 
 BATCH_EVENTS = 4096
-"""Events after which a batch is handed on, with those of the second it ends in."""
+"""Events after which a batch is yielded, completed with the rest of its last second."""
 
 # Visitors per UTC hour of a shop with customers in Europe and America; only the proportions count.
 _HOUR_WEIGHTS = (
@@ -63,9 +63,9 @@ _HOUR_WEIGHTS = (
 )
 
 _LOYALTY = 3
-"""Visitor ranks are this power of a uniform number: one user in a hundred makes a fifth of all visits."""
+"""Exponent of the visitor ranks' distribution: one user in a hundred makes a fifth of all visits."""
 _SCATTER = 7919
-"""Prime to IDS: spreads the loyal users over the id range instead of giving them the lowest ids."""
+"""Coprime to IDS: spreads loyal users over the id range instead of giving them the lowest ids."""
 
 _SEARCH_FIRST = 0.22
 _SAME_CATEGORY = 0.6
@@ -77,7 +77,7 @@ _QUANTITIES = (1, 1, 1, 1, 1, 1, 2, 2, 3, 4)
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product as visitors meet it, with the ends of its lines ready made."""
+    """One product, with precomputed ends of its lines."""
 
     product_id: str
     category: str
@@ -86,7 +86,7 @@ class Product:
     popularity: int
     """Weight among all products."""
     view_to_cart: float
-    """Probability that a look ends in the cart."""
+    """Probability that a view leads to the cart."""
     cart_to_purchase: float
     """Probability that a cart item is bought; it may also be removed or left behind."""
     lines: dict[str, str] = field(compare=False)
@@ -146,7 +146,7 @@ def _products() -> tuple[Product, ...]:
 
 
 REALISTIC_PRODUCTS = _products()
-# A product stands in its list as often as its weight says, so that one uniform draw chooses by popularity.
+# A product is in its list as often as its weight, so that one uniform draw chooses by popularity.
 _POPULAR = [product for product in REALISTIC_PRODUCTS for _ in range(product.popularity)]
 _POPULAR_IN = {category: [each for each in _POPULAR if each.category == category] for category in CATEGORIES}
 
@@ -159,9 +159,9 @@ def traffic(instant: float) -> float:
 
 
 def plan_session(random: Callable[[], float]) -> list[tuple[int, str]]:
-    """Return the events of one session: (microseconds after the second it starts in, rest of the line).
+    """Return the events of one session: (microseconds after the second in which it starts, rest of the line).
 
-    A search comes before the view it leads to, a view before its cart, a cart before its purchase or removal.
+    A search comes before the resulting view, a view before its cart, a cart before its purchase or removal.
     """
     events = []
     clock = int(random() * 1_000_000)
@@ -194,7 +194,7 @@ def plan_session(random: Callable[[], float]) -> list[tuple[int, str]]:
 
 
 class SessionStream:
-    """The stream of one seed and event rate, read second by second; going on is cheaper than jumping."""
+    """The stream of one seed and event rate, read second by second; consecutive seconds are cheaper than jumps."""
 
     def __init__(self, seed: int, events_per_second: float) -> None:
         self._seed = seed
@@ -236,7 +236,7 @@ class SessionStream:
 
 
 def render_second(second: int, events: list[tuple[int, str, str]]) -> list[str]:
-    """Return the lines of (microsecond, visitor, rest of the line), in order, equal microseconds moved apart."""
+    """Return the lines of (microsecond, visitor, rest of the line), in order, separating equal microseconds."""
     events.sort()
     instants = [event[0] for event in events]
     if any(earlier == later for earlier, later in pairwise(instants)):
@@ -265,5 +265,5 @@ def realistic_batches(stream: SessionStream, landed: datetime, interval_seconds:
 
 
 def session_stream(options: GeneratorOptions, interval_seconds: int) -> SessionStream:
-    """Return the stream whose intervals hold `events_per_file` events on average over a day."""
+    """Return the stream whose intervals have `events_per_file` events on average over a day."""
     return SessionStream(options.seed, options.events_per_file / interval_seconds)

@@ -1,4 +1,4 @@
-"""The AWS account of the pipeline: one CloudFormation stack, what is shipped to it, and whether it is as expected.
+"""The AWS infrastructure: the CloudFormation stack, what is shipped to it, and checks of the account.
 
-Not here: the calls that a build makes (`engines/aws/`), and the template itself (`infra/cloudformation/`).
+Not here: the calls of a build (`engines/aws/`), and the template itself (`infra/cloudformation/`).
 """

@@ -1,4 +1,4 @@
-"""Is the account what the code expects: one finding a subject, by calls that read and change nothing."""
+"""Checks whether the account is as the code expects: one finding per subject, with read-only calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from event_pipeline.settings import PREFIX, Settings, SilverBuilderKind
 
 DEPLOY = "`event-pipeline stack deploy` brings it up to date; `event-pipeline stack status` shows the stack"
 GLUE_VERSIONS = ("5.1", "5.0")
-"""What the script and its wheels are made for; a job without a version gets the newest, with another Python."""
+"""Versions for which script and wheels are built; a job without a version gets the newest, with another Python."""
 
 _NOT_FOUND = ("EntityNotFoundException",)
 _DENIED = (
@@ -38,11 +38,11 @@ _DENIED = (
 
 Check = Callable[[], Finding]
 Needs = Callable[[Settings, str, str], Iterator[Need]]
-"""Yields what a role needs, for settings, the partition and the account of its ARNs."""
+"""Yields the needs of a role, for settings and the partition and account of its ARNs."""
 
 
 def account_checks(settings: Settings, gold_tables: Sequence[GoldTable]) -> Iterator[tuple[str, Check]]:
-    """Name what is looked at, in order, each with the call that looks."""
+    """Yield the subjects in order, each with its check."""
     aws = Aws(settings)
     yield "AWS credentials", lambda: _identity(aws)
     for what in ("raw_bucket", "lake_bucket", "artifacts_bucket"):
@@ -87,7 +87,7 @@ def _table(aws: Aws, table: Table, *, made_later: bool) -> Finding:
         answer = aws.call("glue", "get_table", place, expected=_NOT_FOUND, DatabaseName=database, Name=table.name)
     except ExpectedError:
         if made_later:
-            return Finding(Level.OK, subject, f"{place} is not made yet; its first refresh makes it")
+            return Finding(Level.OK, subject, f"{place} does not exist yet; its first refresh creates it")
         return Finding(Level.FAIL, subject, f"{place} does not exist in {aws.settings.aws_region}", DEPLOY)
     wider = widened_input(table, answer["Table"])
     if faults := schema_faults(table, wider or answer["Table"]):
@@ -111,7 +111,7 @@ def _job(aws: Aws) -> Finding:
         return Finding(Level.FAIL, subject, f"{settings.glue_job}: {'; '.join(faults)}", DEPLOY)
     at_once = job.get("ExecutionProperty", {}).get("MaxConcurrentRuns", 1)
     if at_once < settings.silver_pool_limit:
-        found = f"{settings.glue_job} lets {at_once} runs work side by side, Dagster {settings.silver_pool_limit}"
+        found = f"{settings.glue_job} allows {at_once} concurrent runs, Dagster {settings.silver_pool_limit}"
         remedy = f"deploy with --parameter SilverPoolLimit={settings.silver_pool_limit}: until then builds wait"
         return Finding(Level.WARN, subject, found, remedy)
     return Finding(Level.OK, subject, f"{settings.glue_job} runs the script and the packages of this checkout")
@@ -138,7 +138,7 @@ def _job_faults(settings: Settings, job: dict[str, Any]) -> list[str]:
     if job.get("GlueVersion") not in GLUE_VERSIONS:
         faults.append(f"GlueVersion is {job.get('GlueVersion')}, not {' or '.join(GLUE_VERSIONS)}")
     if job.get("MaxRetries"):
-        faults.append(f"MaxRetries is {job['MaxRetries']}, not 0: Dagster retries, and knows what is worth it")
+        faults.append(f"MaxRetries is {job['MaxRetries']}, not 0: Dagster retries, and only transient errors")
     return faults
 
 
@@ -152,19 +152,19 @@ def _workgroup(aws: Aws) -> Finding:
     if not configuration.get("EnforceWorkGroupConfiguration"):
         faults.append("it does not enforce its configuration: results may go anywhere")
     if not configuration.get("ResultConfiguration", {}).get("OutputLocation"):
-        faults.append("it has no place for results")
+        faults.append("it has no output location")
     if faults:
         return Finding(Level.FAIL, subject, f"{name}: {'; '.join(faults)}", DEPLOY)
     limit = configuration.get("BytesScannedCutoffPerQuery")
     if not limit:
-        remedy = "deploy with --parameter AthenaScanLimitBytes=...: one careless query is then bounded"
-        return Finding(Level.WARN, subject, f"{name} bounds no query", remedy)
+        remedy = "deploy with --parameter AthenaScanLimitBytes=... to limit a careless query"
+        return Finding(Level.WARN, subject, f"{name} does not limit queries", remedy)
     place = configuration["ResultConfiguration"]["OutputLocation"]
     return Finding(Level.OK, subject, f"{name}: results go to {place}, a query ends at {limit / 1e9:,.0f} GB scanned")
 
 
 def _roles(settings: Settings) -> tuple[tuple[str, str, Needs], ...]:
-    """Return the roles that settings name: subject, ARN and what it needs."""
+    """Return the roles in the settings: subject, ARN and needs."""
     job_role = settings.glue_job_role_arn if settings.builder is SilverBuilderKind.GLUE else ""
     return (
         ("role of the Glue job", job_role, needs_of_the_job),
@@ -179,7 +179,7 @@ def _permissions(aws: Aws) -> Finding:
 
 
 def _role(aws: Aws, subject: str, principal: str, needs: Needs) -> Finding:
-    """Ask IAM what a principal may do; without that right, what was read before is all that is known."""
+    """Ask IAM what a principal may do; without that permission, only the read checks before count."""
     _, partition, _, _, account, *_ = principal.split(":")
     namespace = [aws.settings.metric_namespace]
     context = [{"ContextKeyName": "cloudwatch:namespace", "ContextKeyType": "string", "ContextKeyValues": namespace}]
@@ -197,8 +197,10 @@ def _role(aws: Aws, subject: str, principal: str, needs: Needs) -> Finding:
                 ContextEntries=context,
             )
         except (ExpectedError, PipelineError) as error:
-            remedy = "who deploys may ask: `event-pipeline doctor` with iam:SimulatePrincipalPolicy"
-            found = f"not all could be asked for {principal}: {error}"
+            remedy = (
+                "run `event-pipeline doctor` as a principal with iam:SimulatePrincipalPolicy, for example the deployer"
+            )
+            found = f"not all permissions of {principal} could be checked: {error}"
             return Finding(Level.WARN, subject, found, remedy)
         denied += [
             f"{each['EvalActionName']} on {resource}"
@@ -208,11 +210,11 @@ def _role(aws: Aws, subject: str, principal: str, needs: Needs) -> Finding:
     if denied:
         remedy = "docs/deploy.md says where the template grants it: to the stack's own role of that kind"
         return Finding(Level.FAIL, subject, f"{principal} lacks {', '.join(denied)}", remedy)
-    return Finding(Level.OK, subject, f"{principal} may do what every step needs")
+    return Finding(Level.OK, subject, f"{principal} has the permissions of every step")
 
 
 def _role_of(arn: str) -> str:
-    """Return the principal that policies hang on: a session of a role has none of its own."""
+    """Return the principal to which policies are attached: for a role's session, the role."""
     head, _, session = arn.partition(":assumed-role/")
     return f"{head.replace(':sts:', ':iam:')}:role/{session.split('/')[0]}" if session else arn
 
@@ -221,9 +223,9 @@ def _queue(aws: Aws) -> Finding:
     url, subject = aws.settings.raw_queue_url, "queue of new objects"
     names = ["ApproximateNumberOfMessages", "RedrivePolicy"]
     found = aws.call("sqs", "get_queue_attributes", url, QueueUrl=url, AttributeNames=names).get("Attributes", {})
-    waiting = f"{url}: {found.get('ApproximateNumberOfMessages', 0)} messages wait"
+    waiting = f"{url}: {found.get('ApproximateNumberOfMessages', 0)} messages waiting"
     if not json.loads(found.get("RedrivePolicy", "{}")):
-        return Finding(Level.WARN, subject, f"{waiting}, and there is no dead letter queue", DEPLOY)
+        return Finding(Level.WARN, subject, f"{waiting}, and there is no dead-letter queue", DEPLOY)
     return Finding(Level.OK, subject, waiting)
 
 
@@ -232,9 +234,9 @@ def _topic(aws: Aws) -> Finding:
     try:
         topic = aws.call("sns", "get_topic_attributes", arn, expected=_DENIED, TopicArn=arn)["Attributes"]
     except ExpectedError as error:
-        found = f"{arn} cannot be looked at ({error.code}); publishing to it needs another right"
+        found = f"{arn} cannot be read ({error.code}); publishing to it needs another permission"
         return Finding(Level.OK, subject, found)
     if not int(topic.get("SubscriptionsConfirmed", 0)):
-        remedy = "deploy with --parameter AlertEmail=..., and confirm the message that comes"
-        return Finding(Level.WARN, subject, f"{arn} has no confirmed subscription: nobody hears of alerts", remedy)
+        remedy = "deploy with --parameter AlertEmail=..., and confirm the message that arrives"
+        return Finding(Level.WARN, subject, f"{arn} has no confirmed subscription: nobody receives alerts", remedy)
     return Finding(Level.OK, subject, f"{arn}: {topic['SubscriptionsConfirmed']} confirmed subscriptions")

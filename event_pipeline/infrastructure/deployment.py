@@ -1,4 +1,4 @@
-"""Deploying, comparing and removing the stack, from whatever an earlier attempt left behind."""
+"""Deploys, compares and deletes the stack, starting from whatever an earlier attempt left behind."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ EMPTY_BUCKETS = "EmptyBucketsOnDelete"
 
 _DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 _MOST_RECOVERIES = 5
-"""Operations left by others that one deployment waits for or undoes; more means that somebody else is at work."""
+"""Unfinished operations that a deployment waits for or undoes; more mean that somebody else is changing the stack."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a person asked for."""
+    """The user's request."""
 
     parameters: Mapping[str, str]
-    """Name -> value; the others keep their deployed value, or their default."""
+    """Name -> value; all others keep their deployed value, or their default."""
     generator: bool | None
-    """None: as it is deployed, and off in a new stack."""
+    """None: as deployed; off in a new stack."""
     wheel_folder: Path
-    """Where the wheels of the Glue job are kept."""
+    """Folder of the Glue job's wheels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """How a deployment speaks with whoever started it."""
+    """Callbacks through which a deployment reports."""
 
     say: Callable[[str], None]
-    """Takes a line that stays."""
+    """Called with a permanent line."""
     show: ShowEvent
-    """Takes a step of CloudFormation's."""
+    """Called with a CloudFormation event."""
 
 
 Approve = Callable[[ChangeSet], None]
-"""Shows a change and returns when it may be done; raises when not."""
+"""Shows a change and returns if it is approved; raises otherwise."""
 
 
 def deploy(stack: Stack, template: Template, wanted: Wanted, approve: Approve, hooks: Hooks) -> StackState:
-    """Create or update the stack, upload what it names, and return it as it is then.
+    """Create or update the stack, upload its artifacts, and return its new state.
 
-    Repeating it changes nothing; after a failure or an interruption it goes on from what is there.
+    Idempotent; after a failure or an interruption it continues from the current state.
 
     Raises:
-        StackOptionError: a parameter is not one of the template's, or not one that people set.
-        StackError: CloudFormation refused or failed; the message names the first resource that did.
+        StackOptionError: a parameter is not in the template, or cannot be set by users.
+        StackError: CloudFormation refused or failed; the message has the first failed resource.
         TransientError: it takes longer than the wait.
     """
     _check_parameters(template, wanted.parameters)
@@ -64,14 +64,16 @@ def deploy(stack: Stack, template: Template, wanted: Wanted, approve: Approve, h
     shipment = _pack(state, wanted)
     bucket = _artifacts_bucket(state, wanted.parameters)
     if bucket is None:
-        # A function cannot be made before its code lies in the bucket, and the bucket comes with the stack.
+        # A function cannot be created before its code is in the bucket, and the bucket is part of the stack.
         without_generator = {**wanted.parameters, **shipment.parameters(), GENERATOR_KEY: ""}
         if shipment.generator:
-            hooks.say("first the stack without the generator: its code goes into a bucket that is made now")
+            hooks.say("first creating the stack without the generator, whose code goes into a bucket of the stack")
         state = _apply(stack, template, state, without_generator, approve, hooks, lambda: None)
         bucket = state.outputs.get(ARTIFACTS_BUCKET, "")
         if not bucket:
-            raise StackError(f"the stack {stack.name} has no output {ARTIFACTS_BUCKET}: its template is not this one's")
+            raise StackError(
+                f"the stack {stack.name} has no output {ARTIFACTS_BUCKET}: it was deployed with another template"
+            )
         _upload(shipment, stack, bucket, hooks)
         if not shipment.generator:
             return state
@@ -81,18 +83,18 @@ def deploy(stack: Stack, template: Template, wanted: Wanted, approve: Approve, h
 
 
 def compare(stack: Stack, template: Template, wanted: Wanted) -> ChangeSet | None:
-    """Return what `deploy` would change, or None for nothing; nothing is changed.
+    """Return what `deploy` would change, or None for nothing, without changing anything.
 
     Raises:
-        StackError: the stack is in a state that `deploy` has to mend first.
-        TransientError: an operation is under way.
+        StackError: the stack is in a state that `deploy` must repair first.
+        TransientError: an operation is in progress.
     """
     _check_parameters(template, wanted.parameters)
     state = stack.read()
     if state is not None and state.is_busy:
         raise TransientError(f"stack {stack.name} is {state.status}: try again when that is over")
     if state is not None and (_must_be_deleted(state) or state.status == "UPDATE_ROLLBACK_FAILED"):
-        raise StackError(f"stack {stack.name} is {state.status}: `event-pipeline stack deploy` mends that first")
+        raise StackError(f"stack {stack.name} is {state.status}: `event-pipeline stack deploy` repairs that first")
     parameters = {**wanted.parameters, **_pack(state, wanted).parameters()}
     change_set = _propose(stack, template, state, parameters)
     if change_set is not None:
@@ -103,12 +105,12 @@ def compare(stack: Stack, template: Template, wanted: Wanted) -> ChangeSet | Non
 def destroy(
     stack: Stack, approve: Callable[[StackState, bool], None], hooks: Hooks, *, delete_data: bool
 ) -> list[StackEvent]:
-    """Delete the stack and return the steps that skipped a resource that is still there. Data stays unless asked.
+    """Delete the stack and return the events of skipped resources that still exist. Data stays unless requested.
 
-    `approve` gets the stack and whether its data goes, too; it returns when that may be done.
+    `approve` gets the stack and whether its data is deleted, too; it returns if that is approved.
 
     Raises:
-        DataLossRefusedError: the stack would delete its data with itself, and `delete_data` is False.
+        DataLossRefusedError: the stack would delete its data with it, and `delete_data` is False.
         StackError: something could not be deleted.
         TransientError: it takes longer than the wait.
     """
@@ -123,14 +125,14 @@ def destroy(
     if empties and not delete_data:
         raise DataLossRefusedError(
             f"stack {stack.name} was deployed with {EMPTY_BUCKETS}=true: deleting it deletes its raw objects and its "
-            f"lake. Say so with --delete-data, or keep them: `event-pipeline stack deploy --parameter "
+            f"lake. Confirm with --delete-data, or keep them: `event-pipeline stack deploy --parameter "
             f"{EMPTY_BUCKETS}=false` first"
         )
     approve(state, delete_data)
     if delete_data and not empties and not state.was_never_made and state.status != "DELETE_FAILED":
         state = _let_data_go(stack, state, hooks)
     stack.start_deletion(state.id)
-    # Where data goes, too, a bucket that CloudFormation skips has been deleted by the stack's own function before.
+    # If data is deleted, too, the stack's own function has already deleted buckets that CloudFormation skips.
     return [event for event in _deleted(stack, state, hooks) if _is_there(stack, event)]
 
 
@@ -146,7 +148,7 @@ def _is_there(stack: Stack, event: StackEvent) -> bool:
 
 
 def settle(stack: Stack, hooks: Hooks) -> StackState | None:
-    """Bring the stack into a state from which it can be created (None or in review) or updated; say what is done."""
+    """Bring the stack into a state in which it can be created (None or in review) or updated, reporting the steps."""
     for _ in range(_MOST_RECOVERIES):
         state = stack.read()
         if state is None or state.status == "REVIEW_IN_PROGRESS":
@@ -155,8 +157,8 @@ def settle(stack: Stack, hooks: Hooks) -> StackState | None:
             hooks.say(f"stack {stack.name} is {state.status}: waiting until that is over")
             _wait(stack, state.id, hooks)
         elif _must_be_deleted(state):
-            hooks.say(f"an earlier attempt failed and left nothing that works: {stack.failure(state, 'it was that')}")
-            hooks.say(f"deleting what is left of stack {stack.name}, to make it anew")
+            hooks.say(f"an earlier attempt failed and left nothing usable: {stack.failure(state, 'it was that')}")
+            hooks.say(f"deleting what is left of stack {stack.name}, to create it again")
             stack.start_deletion(state.id)
             _deleted(stack, state, hooks)
         elif state.status == "UPDATE_ROLLBACK_FAILED":
@@ -168,7 +170,7 @@ def settle(stack: Stack, hooks: Hooks) -> StackState | None:
                 raise stack.failure(state, "continuing the rollback of")
         else:
             return state
-    raise TransientError(f"stack {stack.name} does not come to rest: somebody else is changing it")
+    raise TransientError(f"stack {stack.name} does not settle: somebody else is changing it")
 
 
 def _must_be_deleted(state: StackState) -> bool:
@@ -176,7 +178,7 @@ def _must_be_deleted(state: StackState) -> bool:
 
 
 def _deleted(stack: Stack, state: StackState, hooks: Hooks) -> list[StackEvent]:
-    """Wait for a deletion and return the steps that skipped a resource."""
+    """Wait for a deletion and return the events of skipped resources."""
     ended = _wait(stack, state.id, hooks)
     if ended.status != "DELETE_COMPLETE":
         raise stack.failure(ended, "deleting")
@@ -188,7 +190,7 @@ def _let_data_go(stack: Stack, state: StackState, hooks: Hooks) -> StackState:
         settled = settle(stack, hooks)
         state = settled or state
     parameters: dict[str, str | None] = dict.fromkeys(state.parameters)
-    hooks.say(f"updating the stack to {EMPTY_BUCKETS}=true, so that its buckets can go")
+    hooks.say(f"updating the stack to {EMPTY_BUCKETS}=true, so that its buckets can be deleted")
     change_set = stack.propose(Operation.UPDATE, None, {**parameters, EMPTY_BUCKETS: "true"}, None)
     if change_set is None:
         return state
@@ -210,17 +212,17 @@ def _check_parameters(template: Template, given: Mapping[str, str]) -> None:
             )
         if name not in settable:
             near = get_close_matches(name, settable, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(settable)}"
-            raise StackOptionError(f"--parameter {name} is not one of the template's: {hint}")
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(settable)}"
+            raise StackOptionError(f"--parameter {name} is not in the template: {hint}")
 
 
 def _artifacts_bucket(state: StackState | None, given: Mapping[str, str]) -> str | None:
-    """Return the bucket for artifacts where it is there before the stack is changed."""
+    """Return the artifacts bucket if it exists before the stack is changed."""
     deployed = state.parameters.get(EXISTING_ARTIFACTS_BUCKET, "") if state else ""
     existing = given.get(EXISTING_ARTIFACTS_BUCKET, deployed)
     if existing:
         return existing
-    # A bucket that the stack does not use any longer is not the one that it will make.
+    # A bucket that the stack no longer uses is not the one that it will create.
     return state.outputs.get(ARTIFACTS_BUCKET) if state and not deployed else None
 
 
@@ -243,12 +245,12 @@ def _apply(
     hooks: Hooks,
     before: Callable[[], None],
 ) -> StackState:
-    """Work out the change, have it approved, and do it; `before` runs in between."""
+    """Compute the change, get it approved, and execute it; `before` runs before the execution."""
     change_set = _propose(stack, template, state, parameters)
     if change_set is None:
         before()
         if state is None:
-            raise StackError(f"the template makes nothing: stack {stack.name} is not created")
+            raise StackError(f"the template has no resources to create: stack {stack.name} is not created")
         hooks.say(f"stack {stack.name} is up to date: nothing to change")
         return state
     try:
@@ -273,11 +275,11 @@ def _wait(stack: Stack, stack_id: str, hooks: Hooks) -> StackState:
     try:
         return stack.wait(stack_id, hooks.show)
     except KeyboardInterrupt:
-        hooks.say("CloudFormation works on; the same command waits for it and goes on from there")
+        hooks.say("CloudFormation continues; repeat the command to wait for it and continue")
         raise
 
 
 def _upload(shipment: Shipment, stack: Stack, bucket: str, hooks: Hooks) -> None:
     uploaded = shipment.upload(stack.aws, bucket, hooks.say)
     if not uploaded:
-        hooks.say(f"s3://{bucket} holds the script, the packages and the wheels of this checkout already")
+        hooks.say(f"s3://{bucket} already holds the script, the packages and the wheels of this checkout")

@@ -1,7 +1,7 @@
-"""What goes wrong with the stack, in words that say what to do; boto3 is not needed to know these."""
+"""Errors of the stack's options; importing them does not need boto3."""
 
 from __future__ import annotations
 
 
 class StackOptionError(ValueError):
-    """A parameter, name or region that was given cannot be used."""
+    """A given parameter, name or region cannot be used."""

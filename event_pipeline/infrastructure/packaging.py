@@ -1,7 +1,7 @@
-"""What is shipped to AWS: the Glue job's script, modules and wheels of what Glue lacks, and the generator's function.
+"""Packages what is shipped to AWS: the Glue job's script, modules and missing wheels, and the generator's function.
 
-Equal sources give equal bytes on every machine, and their digest is part of the key. So an upload changes nothing
-when the code has not changed, and a run that is under way keeps the code it was started with.
+Equal sources give equal bytes on every machine, and their digest is part of the key. So an upload of unchanged code
+changes nothing, and a running job keeps the code that it was started with.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from event_pipeline.shipped import shipped_file
 PACKAGE = Path(event_pipeline.__file__).parent
 SCRIPT = shipped_file(shipped.GLUE_SCRIPT)
 SHIPPED = ("__init__.py", "rules/*.py", "engines/__init__.py", "engines/commit.py")
-"""The judge, the writer and the commit record: what runs on pyarrow and the standard library alone."""
+"""Validation, the file writer and the commit record: modules that need only pyarrow and the standard library."""
 GENERATOR = ("__init__.py", "generator/*.py", "rules/__init__.py", "rules/contract.py", "rules/hour.py")
-"""The generator and the rules that it imports: the standard library alone, beside Lambda's own boto3."""
+"""The generator and the rules that it imports: only the standard library and Lambda's own boto3."""
 
 WHEELS = ("dagster-pipes", "numpy", "pyarrow")
-"""Packages that the job imports and that Glue does not have, or has too old."""
+"""Packages that the job imports and that Glue does not have, or only in older versions."""
 _NOT_INSTALLED_HERE = {"numpy": "2.4.6"}
-"""pyarrow does without numpy where there is none, as here, but cannot be imported beside a numpy 1 ("pyarrow requires
-NumPy 2.0 or newer", since 26), which a runtime of Glue's age has. So the job brings its own."""
+"""pyarrow works without numpy, as here, but cannot be imported with numpy 1 ("pyarrow requires NumPy 2.0 or newer",
+since 26), which Glue's runtime has. So the job ships its own."""
 WHEEL_DIGESTS = {
     "dagster_pipes-1.13.27-py3-none-any.whl": "8e33fd710c3654cca93ba4b0063f69173bd0d63fcd8d882a563580f45b02702d",
     "numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl": (
@@ -41,12 +41,12 @@ WHEEL_DIGESTS = {
         "39cb0f2418282c24bea6ceda77b03e5a8f0a5766b63a8bf194d4e2a2c423548c"
     ),
 }
-"""SHA-256 of the wheels of the versions in constraints.txt, as the package index has them. The job runs what is in a
-wheel with its role, so one that lies in a folder is not taken for what its name says."""
+"""SHA-256 of the published wheels of the versions in constraints.txt. The job runs a wheel's code with its role, so a
+local wheel must not be trusted by its name."""
 GLUE_PYTHON = "3.11"
-"""Of Glue 5.1."""
+"""Python version of Glue 5.1."""
 GLUE_PLATFORM = "manylinux_2_28_x86_64"
-"""Fits Glue 5.1 (Amazon Linux 2023, glibc 2.34)."""
+"""Platform of Glue 5.1 (Amazon Linux 2023, glibc 2.34)."""
 
 _FIRST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
@@ -54,15 +54,15 @@ _READABLE_FILE = 0o100644 << 16
 
 
 class MissingSourceError(Exception):
-    """The sources of the Glue job are not where this package was installed from."""
+    """The sources of the Glue job are missing from the installation."""
 
 
 class ForeignWheelError(Exception):
-    """A wheel for the Glue job is not the one that the package index has."""
+    """A wheel for the Glue job differs from the published one."""
 
 
 class MissingWheelError(Exception):
-    """A wheel for the Glue job is neither in the folder nor to be had from the package index."""
+    """A wheel for the Glue job is neither in the folder nor available from the package index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def generator_artifact() -> Artifact:
 def _zip(patterns: Sequence[str]) -> bytes:
     paths = sorted(path for pattern in patterns for path in PACKAGE.glob(pattern))
     stored = io.BytesIO()
-    # Stored, not deflated: other versions of zlib deflate to other bytes.
+    # Stored, not deflated: other versions of zlib give other bytes.
     with zipfile.ZipFile(stored, "w", zipfile.ZIP_STORED) as archive:
         for path in paths:
             entry = zipfile.ZipInfo(path.relative_to(PACKAGE.parent).as_posix(), _FIRST_ZIP_TIME)
@@ -101,22 +101,22 @@ def script_artifact() -> Artifact:
     """Return the script for the Glue job's `ScriptLocation`.
 
     Raises:
-        MissingSourceError: the installation is not whole.
+        MissingSourceError: the installation is incomplete.
     """
     if not SCRIPT.is_file():
-        raise MissingSourceError(f"{SCRIPT} is not there: the installation is not whole, install event-pipeline again")
+        raise MissingSourceError(f"{SCRIPT} does not exist: the installation is incomplete, reinstall event-pipeline")
     return _artifact(SCRIPT.name, SCRIPT.read_bytes())
 
 
 def wheel_artifacts(folder: Path) -> tuple[Artifact, ...]:
-    """Return the wheels for `--additional-python-modules`, of the versions that are shipped.
+    """Return the wheels for `--additional-python-modules`, in the shipped versions.
 
-    They are fetched with pip, once: `folder` keeps them. So the same pyarrow validates on both engines, and a Glue run
-    fetches nothing from a package index. Every wheel is held to its digest in WHEEL_DIGESTS.
+    They are fetched with pip once and kept in `folder`. So the same pyarrow validates on both engines, and a Glue run
+    fetches nothing from a package index. Every wheel is checked against WHEEL_DIGESTS.
 
     Raises:
         MissingWheelError: a wheel cannot be fetched.
-        ForeignWheelError: a wheel is not the one that was published, or nobody wrote down its digest.
+        ForeignWheelError: a wheel differs from the published one, or its digest is not in WHEEL_DIGESTS.
     """
     return tuple(_wheel_artifact(_wheel(name, folder)) for name in WHEELS)
 
@@ -126,23 +126,23 @@ def _wheel_artifact(path: Path) -> Artifact:
     found, published = hashlib.sha256(content).hexdigest(), WHEEL_DIGESTS.get(path.name)
     if published is None:
         raise ForeignWheelError(
-            f"{path}: no digest of this wheel is known: install the versions of constraints.txt, or write the digest "
-            f"that the package index gives for it into WHEEL_DIGESTS in {__name__}"
+            f"{path}: the digest of this wheel is unknown: install the versions of constraints.txt, or add the digest "
+            f"from the package index to WHEEL_DIGESTS in {__name__}"
         )
     if found != published:
         raise ForeignWheelError(
-            f"{path}: its SHA-256 is {found}, the published wheel's is {published}: delete the file, then it is fetched"
+            f"{path}: its SHA-256 is {found}, the published wheel's is {published}: delete the file to fetch it again"
         )
     return _artifact(path.name, content)
 
 
 def shipped_version(name: str) -> str:
-    """Return the version of a package that the job gets: the one that is installed here, where it is needed here."""
+    """Return the version of a package for the job: the installed one, if the package is needed here, too."""
     return _NOT_INSTALLED_HERE.get(name) or version(name)
 
 
 def wheel_prefix(name: str) -> str:
-    """Return how the file name of a package's wheel begins, for the version that is shipped."""
+    """Return the beginning of a wheel's file name, with the shipped version."""
     return f"{name.replace('-', '_')}-{shipped_version(name)}-"
 
 
@@ -158,7 +158,7 @@ def _wheel(name: str, folder: Path) -> Path:
     if fetched.returncode or not (kept := sorted(folder.glob(pattern))):
         raise MissingWheelError(
             f"the wheel of {name} {wanted} for Python {GLUE_PYTHON} on {GLUE_PLATFORM} cannot be fetched: put it into "
-            f"{folder}, or mend pip's access to a package index. pip said: {fetched.stderr.strip()[-500:]}"
+            f"{folder}, or fix pip's access to a package index. pip said: {fetched.stderr.strip()[-500:]}"
         )
     return kept[0]
 

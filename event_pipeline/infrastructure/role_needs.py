@@ -1,6 +1,6 @@
-"""What the roles of job, orchestrator and analysts must be allowed, as the stack's template allows it.
+"""Permissions that the roles of job, orchestrator and analysts need, as granted by the stack's template.
 
-The doctor asks IAM for it: roles that existed before the stack are their owner's, and may lack some.
+The doctor checks them with IAM, because roles that existed before the stack may lack some.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.settings import Settings, SilverBuilderKind
 
 Need = tuple[Sequence[str], str]
-"""Actions, and the ARN that all of them are needed on."""
+"""Actions, and the ARN on which all of them are needed."""
 
 _WRITE = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
 _SEE = ("s3:ListBucket", "s3:GetBucketLocation")
 _UPLOAD = ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
-"""What Athena writes results with, for its caller."""
+"""Actions with which Athena writes results on behalf of its caller."""
 
 
 def needs_of_the_job(settings: Settings, partition: str, account: str) -> Iterator[Need]:
@@ -36,9 +36,9 @@ def needs_of_the_job(settings: Settings, partition: str, account: str) -> Iterat
 
 
 def needs_of_the_orchestrator(settings: Settings, partition: str, account: str) -> Iterator[Need]:
-    """Yield what every step needs, as docs/aws.md lists it, and what Athena and Glue do for the caller.
+    """Yield what every step needs, as listed in docs/aws.md, and what Athena and Glue do on behalf of the caller.
 
-    `partition` is that of the account's ARNs: aws, aws-cn, aws-us-gov.
+    `partition` is the partition of the account's ARNs: aws, aws-cn, aws-us-gov.
     """
     here = f"{settings.aws_region}:{account}"
     s3, glue = f"arn:{partition}:s3::", f"arn:{partition}:glue:{here}"
@@ -55,7 +55,7 @@ def needs_of_the_orchestrator(settings: Settings, partition: str, account: str) 
     runs = ("glue:GetJob", "glue:StartJobRun", "glue:GetJobRun", "glue:GetJobRuns", "glue:BatchStopJobRun")
     if settings.builder is SilverBuilderKind.GLUE:
         yield runs, f"{glue}:job/{settings.glue_job}"
-    # Athena asks for it with every query, whatever databases the query names.
+    # Athena requires it for every query, whatever databases the query uses.
     yield ("glue:GetDatabase",), f"{glue}:database/default"
     reads = ("glue:GetTable", "glue:GetPartition", "glue:GetPartitions")
     tables = (*reads, "glue:CreateTable", "glue:UpdateTable", "glue:BatchGetPartition")
@@ -84,7 +84,7 @@ def needs_of_the_orchestrator(settings: Settings, partition: str, account: str) 
 
 
 def needs_of_analysts(settings: Settings, partition: str, account: str) -> Iterator[Need]:
-    """Yield what a question about Silver, Gold or the ledger needs, and what Athena does for whoever asks."""
+    """Yield what queries over Silver, Gold or the ledger need, and what Athena does on behalf of the caller."""
     here, s3 = f"{settings.aws_region}:{account}", f"arn:{partition}:s3:::"
     for bucket in (settings.lake_bucket, settings.artifacts_bucket):
         yield _SEE, s3 + bucket

@@ -1,4 +1,4 @@
-"""What this checkout ships to the artifacts bucket, under keys made of its content, and the parameters that name it."""
+"""The artifacts that this checkout ships to the bucket, with content-based keys, and the parameters for these keys."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ KEY_PARAMETERS = (SCRIPT_KEY, PACKAGE_KEY, WHEEL_KEYS, GENERATOR_KEY)
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """Everything that is uploaded for one deployment."""
+    """All artifacts of one deployment."""
 
     script: Artifact
     package: Artifact
     wheels: tuple[Artifact, ...]
     generator: Artifact | None
-    """None when the generator is off."""
+    """None if the generator is off."""
 
     def parameters(self) -> dict[str, str]:
-        """Return the parameters that name what is shipped; without a generator its key is empty."""
+        """Return the parameters with the artifacts' keys; without a generator its key is empty."""
         return {
             SCRIPT_KEY: self.script.key,
             PACKAGE_KEY: self.package.key,
@@ -50,7 +50,7 @@ class Shipment:
         }
 
     def upload(self, aws: Aws, bucket: str, progress: Callable[[str], None]) -> int:
-        """Put what the bucket does not hold yet; return how many files that were."""
+        """Upload what is not in the bucket yet; return the number of uploaded files."""
         there, uploaded = Bucket(aws, bucket), 0
         for artifact in (self.script, self.package, *self.wheels, *((self.generator,) if self.generator else ())):
             if there.size(artifact.key) != len(artifact.content):
@@ -61,7 +61,7 @@ class Shipment:
 
 
 def pack(wheel_folder: Path, *, generator: bool) -> Shipment:
-    """Pack this checkout; the wheels of the Glue job are fetched once and kept in a folder.
+    """Package this checkout; the wheels of the Glue job are fetched once and kept in a folder.
 
     Raises:
         StackError: a source is missing, or a wheel cannot be fetched.
@@ -81,11 +81,11 @@ def pack(wheel_folder: Path, *, generator: bool) -> Shipment:
 def stale_keys(deployed: Mapping[str, str]) -> dict[str, str]:
     """Compare deployed artifacts with this checkout: parameter -> what it should be, for those that differ.
 
-    Of the wheels names and versions are compared, because only a deployment fetches them. A generator that is off
-    does not differ.
+    For wheels only names and versions are compared, because only a deployment fetches them. A disabled generator does
+    not differ.
 
     Raises:
-        StackError: this is no checkout.
+        StackError: the sources are missing.
     """
     try:
         expected = {SCRIPT_KEY: script_artifact().key, PACKAGE_KEY: package_artifact().key}

@@ -1,4 +1,4 @@
-"""One CloudFormation stack: what it is now, change sets, waiting for an operation, and why one failed."""
+"""One CloudFormation stack: its state, change sets, waiting for operations, and why one failed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.errors import StackError, TransientError
 
 CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM")
-"""The template makes roles: CloudFormation wants to hear that the caller knows."""
+"""The template creates roles, which CloudFormation requires the caller to acknowledge."""
 HOLDS_DATA = ("AWS::S3::Bucket", "AWS::KMS::Key")
-"""Resources whose end is the end of data; the catalog is not among them, `event-pipeline repair` writes it again."""
+"""Resources whose removal loses data; not the catalog, which `event-pipeline repair` recreates."""
 
 _STACK = "AWS::CloudFormation::Stack"
 _NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
@@ -32,7 +32,7 @@ _VALIDATION = ("ValidationError",)
 
 
 class Operation(StrEnum):
-    """What a change set does."""
+    """The kind of a change set."""
 
     CREATE = "CREATE"
     UPDATE = "UPDATE"
@@ -40,7 +40,7 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """A stack as CloudFormation describes it."""
+    """A stack, as CloudFormation describes it."""
 
     id: str
     name: str
@@ -52,12 +52,12 @@ class StackState:
 
     @property
     def is_busy(self) -> bool:
-        """Whether an operation is under way. A stack in review only waits for a change set."""
+        """Whether an operation is in progress. A stack in review only waits for a change set."""
         return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
 
     @property
     def was_never_made(self) -> bool:
-        """Whether it holds nothing that works: it waits for its first change set, or its creation failed."""
+        """Whether it has nothing usable: it waits for its first change set, or its creation failed."""
         return self.status in ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
 
 
@@ -74,17 +74,17 @@ class Change:
     replacement: str
     """`True`, `False` or `Conditional` for a modification, else empty."""
     policy: str
-    """What becomes of a removed or replaced one: `Delete`, `Retain`, `Snapshot` or empty."""
+    """What happens to a removed or replaced resource: `Delete`, `Retain`, `Snapshot` or empty."""
 
     @property
     def loses_data(self) -> bool:
-        """Whether a bucket or key goes, or may go, from under the pipeline."""
+        """Whether a bucket or key is, or may be, removed or replaced."""
         return self.type in HOLDS_DATA and (self.action == "Remove" or self.replacement in ("True", "Conditional"))
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """A change that CloudFormation has worked out and not done."""
+    """A change that CloudFormation has computed but not executed."""
 
     name: str
     stack_id: str
@@ -93,13 +93,13 @@ class ChangeSet:
 
     @property
     def loses_data(self) -> bool:
-        """Whether any of its changes may end data."""
+        """Whether any of its changes may lose data."""
         return any(change.loses_data for change in self.changes)
 
 
 @dataclass(frozen=True, slots=True)
 class StackEvent:
-    """One step of an operation."""
+    """One event of an operation."""
 
     id: str
     resource: str
@@ -108,16 +108,16 @@ class StackEvent:
     status: str
     reason: str
     token: str = ""
-    """The token of the request that began the operation; empty where that had none."""
+    """The token of the request that started the operation; empty if it had none."""
 
     @property
     def is_end(self) -> bool:
-        """Whether an operation of the whole stack came to rest with it."""
+        """Whether it ended an operation of the whole stack."""
         return self.type == _STACK and self.physical_id != "" and not self.status.endswith("_IN_PROGRESS")
 
     @property
     def is_failure(self) -> bool:
-        """Whether a resource failed by itself, not because another one did."""
+        """Whether a resource failed on its own, not because another one did."""
         return self.status.endswith("_FAILED") and self.type != _STACK and not self.reason.startswith(_CANCELLED)
 
 
@@ -125,7 +125,7 @@ ShowEvent = Callable[[StackEvent], None]
 
 
 class Stack:
-    """The stack of a name in one region. Making one calls nothing."""
+    """A stack by name in one region. Creating the object calls nothing."""
 
     def __init__(self, aws: Aws, name: str, wait_minutes: int) -> None:
         self.name = name
@@ -133,7 +133,7 @@ class Stack:
         self._wait_minutes = wait_minutes
         self._seen: set[str] = set()
         self._token = ""
-        """That of the operation begun here last; empty before there was one."""
+        """The token of the last operation started here; empty before the first."""
         self._token_ended = False
 
     @property
@@ -141,7 +141,7 @@ class Stack:
         return f"stack {self.name} in {self.aws.settings.aws_region}"
 
     def read(self, stack_id: str = "") -> StackState | None:
-        """Return what it is now; None when there is none. By id a deleted stack is found, too."""
+        """Return its current state; None if there is no such stack. By id even a deleted stack is found."""
         try:
             answer = self._call("describe_stacks", expected=_VALIDATION, StackName=stack_id or self.name)
         except ExpectedError as error:
@@ -160,7 +160,7 @@ class Stack:
         )
 
     def template_body(self) -> Any:
-        """Return the template that is deployed: text of YAML, or of JSON as a mapping."""
+        """Return the deployed template: YAML as text, JSON as a mapping."""
         return self._call("get_template", StackName=self.name, TemplateStage="Original")["TemplateBody"]
 
     def propose(
@@ -170,10 +170,10 @@ class Stack:
         parameters: Mapping[str, str | None],
         bucket: str | None,
     ) -> ChangeSet | None:
-        """Let CloudFormation work out a change; None when nothing would change.
+        """Have CloudFormation compute a change; return None if nothing would change.
 
         `template` None keeps the deployed one; a parameter that is None keeps its deployed value. The template is
-        handed over in `bucket`; for None in a bucket that is made for that moment.
+        passed through `bucket`, or, for None, through a temporary bucket.
 
         Raises:
             StackError: the template or a parameter is not valid.
@@ -206,7 +206,7 @@ class Stack:
 
     @contextmanager
     def _handed_over(self, template: str | None, bucket: str | None) -> Iterator[dict[str, Any]]:
-        """Put a template where CloudFormation can fetch it, which it does while it takes the change set."""
+        """Upload a template where CloudFormation can fetch it while it creates the change set."""
         if template is None:
             yield {"UsePreviousTemplate": True}
             return
@@ -217,7 +217,7 @@ class Stack:
             yield {"TemplateURL": self._url(bucket, key)}
             return
         passing, region = f"event-pipeline-template-{uuid.uuid4().hex}", self.aws.settings.aws_region
-        # S3 wants to hear of every region but its first.
+        # S3 requires a location constraint for every region but us-east-1.
         place: dict[str, Any] = (
             {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         )
@@ -248,7 +248,7 @@ class Stack:
                 self._withdraw(stack_id, name)
                 if any(text in reason for text in _NO_CHANGES):
                     return None
-                raise StackError(f"{self._place}: CloudFormation cannot work out the change: {reason}")
+                raise StackError(f"{self._place}: CloudFormation cannot compute the change: {reason}")
             if time.monotonic() > deadline:
                 raise TransientError(
                     f"{self._place}: the change set {name} was still {status} after {_CHANGE_SET_SECONDS} s: try again"
@@ -257,7 +257,7 @@ class Stack:
             wait = min(wait * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
 
     def withdraw(self, change_set: ChangeSet) -> None:
-        """Delete a change set that is not to be done, with the empty stack that a first one makes."""
+        """Delete a change set that will not be executed, with the empty stack that a first one creates."""
         self._withdraw(change_set.stack_id, change_set.name)
 
     def _withdraw(self, stack_id: str, name: str) -> None:
@@ -267,7 +267,7 @@ class Stack:
             self._call("delete_stack", StackName=stack_id)
 
     def start(self, change_set: ChangeSet) -> None:
-        """Let CloudFormation do a change set."""
+        """Execute a change set."""
         token = self._begin(change_set.stack_id)
         self._call(
             "execute_change_set",
@@ -277,35 +277,35 @@ class Stack:
         )
 
     def start_deletion(self, stack_id: str) -> None:
-        """Let CloudFormation delete the stack."""
+        """Start deleting the stack."""
         token = self._begin(stack_id)
         self._call("delete_stack", StackName=stack_id, ClientRequestToken=token)
 
     def start_rollback_again(self, stack_id: str) -> None:
-        """Let CloudFormation continue the rollback of an update that got stuck."""
+        """Continue the rollback of an update that got stuck."""
         token = self._begin(stack_id)
         self._call("continue_update_rollback", StackName=stack_id, ClientRequestToken=token)
 
     def _begin(self, stack_id: str) -> str:
-        """Forget the events so far and return a token for the operation that comes.
+        """Ignore the events so far and return a token for the next operation.
 
-        A request that boto3 repeats, because its answer was lost, begins nothing again; and every event of the
-        operation names the token, so that its end is not mistaken for the state that the stack was in before.
+        The token makes a request that boto3 retries idempotent; and every event of the operation has it, so that its
+        end is not confused with the stack's earlier state.
         """
         self._seen = {event.id for event in self._events(stack_id)}
         self._token, self._token_ended = f"event-pipeline-{uuid.uuid4().hex}", False
         return self._token
 
     def wait(self, stack_id: str, show: ShowEvent) -> StackState:
-        """Wait until no operation is under way, showing each of its steps, and return the stack as it is then.
+        """Wait until no operation is in progress, showing its events, and return the stack's new state.
 
         Raises:
-            TransientError: it took longer than the wait; CloudFormation works on.
+            TransientError: it took longer than the wait; CloudFormation continues.
         """
         deadline, wait = time.monotonic() + self._wait_minutes * 60, _FIRST_POLL_SECONDS
         while True:
-            # CloudFormation may show a stack as it was before an operation for a moment: what was begun here is over
-            # when its own last event is there, and the state is read after that.
+            # CloudFormation may briefly show the state before an operation: an operation started here is over when its
+            # own last event exists, and the state is read after that.
             self._show_new(stack_id, show)
             is_known = self._token_ended or not self._token
             state = self.read(stack_id)
@@ -316,8 +316,8 @@ class Stack:
                 return state
             if time.monotonic() > deadline:
                 raise TransientError(
-                    f"{self._place} is still {state.status} after {self._wait_minutes} minutes; CloudFormation works "
-                    "on: give the same command again and it waits for it, --wait-minutes says how long"
+                    f"{self._place} is still {state.status} after {self._wait_minutes} minutes; CloudFormation "
+                    "continues: repeat the command to wait for it, with --wait-minutes to wait longer"
                 )
             time.sleep(wait)
             wait = min(wait * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
@@ -335,7 +335,7 @@ class Stack:
             show(event)
 
     def last_operation(self, stack_id: str) -> list[StackEvent]:
-        """Return the steps of the last operation, first one first."""
+        """Return the events of the last operation, oldest first."""
         steps = []
         for event in self._events(stack_id):
             steps.append(event)
@@ -349,7 +349,7 @@ class Stack:
         return steps[::-1]
 
     def failure(self, state: StackState, doing: str) -> StackError:
-        """Say which resource failed first in the last operation, why, and what to do."""
+        """Return the error with the first failed resource of the last operation, the reason, and what to do."""
         failures = [event for event in self.last_operation(state.id) if event.is_failure]
         if not failures:
             said = f": {state.reason}" if state.reason else ""
@@ -380,20 +380,20 @@ class Stack:
         return self.aws.call("cloudformation", operation, self._place, expected=expected, **parameters)
 
 
-_WAY_OUT = "`event-pipeline stack deploy` again goes on from there; `event-pipeline stack status` shows the stack"
+_WAY_OUT = "`event-pipeline stack deploy` continues from there; `event-pipeline stack status` shows the stack"
 
 
 def _remedy(reason: str) -> str:
     said = reason.lower()
     if any(word in said for word in ("not authorized", "accessdenied", "access denied", "is not allowed")):
-        return "whoever deploys lacks that permission: docs/deploy.md lists what is needed"
+        return "the deployer lacks that permission: docs/deploy.md lists what is needed"
     if "already exists" in said:
-        return "something of that name was there before: delete it, or choose another --name or NamePrefix"
+        return "something with that name already exists: delete it, or choose another --name or NamePrefix"
     if "limit" in said or "quota" in said or "throttl" in said or "rate exceeded" in said:
-        return "a limit of the account: wait a moment, or ask for a higher one"
+        return "a limit of the account: wait a moment, or request a higher one"
     if "not empty" in said:
         return "it still holds objects: empty it, or deploy with EmptyBucketsOnDelete=true first"
-    return "mend what the reason names"
+    return "fix what the reason names"
 
 
 def _change(change: Mapping[str, Any]) -> Change:

@@ -1,4 +1,4 @@
-"""The CloudFormation template of this version: its text, and the parameters that it has."""
+"""The CloudFormation template of this version: its text and parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from event_pipeline.shipped import shipped_file
 
 TEMPLATE = shipped_file(shipped.TEMPLATE)
 MOST_BYTES = 1_000_000
-"""What CloudFormation takes; it fetches templates of more than 51,200 bytes from a bucket, so all go that way."""
+"""CloudFormation's limit; templates of more than 51,200 bytes must come from a bucket, so all do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Template:
     """One template."""
 
     body: str
-    """Its text, comments and all: what was reviewed is what is deployed."""
+    """Its text, including comments: what was reviewed is what is deployed."""
     parameters: Mapping[str, Mapping[str, Any]]
     """Name -> its definition."""
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # ten times as fast where it is
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # ten times as fast if available
     """YAML with CloudFormation's short forms, `!Ref` and the like."""
 
 
@@ -55,7 +55,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def parse_template(text: str) -> dict[str, Any]:
-    """Read a template's YAML or JSON, short forms written out: `!Ref x` becomes `{"Ref": "x"}`.
+    """Parse a template's YAML or JSON, expanding short forms: `!Ref x` becomes `{"Ref": "x"}`.
 
     Raises:
         yaml.YAMLError: it is neither.
@@ -70,15 +70,15 @@ def load_template(path: Path = TEMPLATE) -> Template:
     """Read the template of this version.
 
     Raises:
-        StackError: it is not there, is no YAML, or is longer than CloudFormation takes.
+        StackError: it does not exist, is not YAML, or exceeds CloudFormation's limit.
     """
     if not path.is_file():
-        raise StackError(f"{path} is not there: the installation is not whole, install event-pipeline again")
+        raise StackError(f"{path} does not exist: the installation is incomplete, reinstall event-pipeline")
     text = path.read_text(encoding="utf-8")
     try:
         document = parse_template(text)
     except yaml.YAMLError as error:
-        raise StackError(f"{path} is no template: {error}") from error
+        raise StackError(f"{path} is not a template: {error}") from error
     if len(text.encode()) > MOST_BYTES:
-        raise StackError(f"{path} has {len(text.encode()):,} bytes; CloudFormation takes {MOST_BYTES:,}")
+        raise StackError(f"{path} has {len(text.encode()):,} bytes; CloudFormation accepts {MOST_BYTES:,}")
     return Template(text, document.get("Parameters", {}))

@@ -1,4 +1,4 @@
-"""What examines: the doctor, the state of every hour, and the independent recount. Nothing here changes data.
+"""Read-only examination of the data: the doctor, the state of every hour, and the independent recount.
 
-Not here: how findings are shown (`reporting/`), and what only the account can be asked (`infrastructure/account.py`).
+Not here: printing the findings (`reporting/`), and checks of the AWS account (`infrastructure/account.py`).
 """

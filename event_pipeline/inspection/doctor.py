@@ -1,4 +1,4 @@
-"""Is this machine and this data folder fit to run: one finding a subject, each fault with its remedy."""
+"""Checks whether this machine and data folder are fit to run: one finding per subject, each fault with its remedy."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from event_pipeline.settings import Settings
 from event_pipeline.shipped import SHIPPED_FILES, missing_files
 
 LOW_DISK_BYTES = 2 << 30
-"""About fifteen full-size hours: raw, Silver and scratch."""
+"""Room for about fifteen full-size hours: raw, Silver and scratch."""
 FULL_DISK_BYTES = 200 << 20
-"""Less than one full-size hour needs."""
+"""Less than what one full-size hour needs."""
 
 
 def examine(settings: Settings, engine: Engine) -> list[Finding]:
-    """Look at the program, the data and Dagster's storage; changes nothing but a passing temporary file."""
+    """Check the program, the data and Dagster's storage; changes nothing apart from a short-lived temporary file."""
     place = engine.place
     findings = [*_program(), _writable(place.folder, place.folder_name), _free_disk(place.folder)]
     if place.deployed:
@@ -41,7 +41,7 @@ def examine(settings: Settings, engine: Engine) -> list[Finding]:
 
 
 def _account(settings: Settings) -> list[Finding]:
-    # boto3 takes longer to load than the other findings take together.
+    # boto3 takes longer to load than all other findings together.
     from event_pipeline.infrastructure.account import account_checks
 
     return [guarded(subject, check) for subject, check in account_checks(settings, load_gold_tables())]
@@ -60,13 +60,13 @@ def _program() -> Iterator[Finding]:
         yield Finding(Level.OK, "packages", ", ".join(f"{name} {found}" for name, found in versions.items()))
     dagster, webserver = versions.get("dagster"), versions.get("dagster-webserver")
     if dagster and webserver and dagster != webserver:
-        found = f"dagster-webserver {webserver} beside dagster {dagster}"
-        yield Finding(Level.FAIL, "Dagster UI", found, "both must be of one release: install event-pipeline again")
+        found = f"dagster-webserver {webserver} with dagster {dagster}"
+        yield Finding(Level.FAIL, "Dagster UI", found, "both must be of the same release: reinstall event-pipeline")
     if absent := missing_files():
         found = f"{len(absent)} files of the program are missing, first: {absent[0]}"
-        yield Finding(Level.FAIL, "program files", found, "the installation is not whole: install event-pipeline again")
+        yield Finding(Level.FAIL, "program files", found, "the installation is incomplete: reinstall event-pipeline")
     else:
-        yield Finding(Level.OK, "program files", f"{', '.join(SHIPPED_FILES)} are there")
+        yield Finding(Level.OK, "program files", f"{', '.join(SHIPPED_FILES)} exist")
 
 
 def _version(package: str) -> str | None:
@@ -83,10 +83,10 @@ def _writable(root: Path, subject: str) -> Finding:
             pass
     except OSError as error:
         remedy = "check owner, mode and mount of the folder, or set EVENT_PIPELINE_ROOT to another one"
-        return Finding(Level.FAIL, subject, f"{place} cannot be written: {error.strerror}", remedy)
+        return Finding(Level.FAIL, subject, f"{place} is not writable: {error.strerror}", remedy)
     if place != root:
-        return Finding(Level.OK, subject, f"{root} does not exist yet; it can be made in {place}")
-    return Finding(Level.OK, subject, f"{root} can be written")
+        return Finding(Level.OK, subject, f"{root} does not exist yet; it can be created in {place}")
+    return Finding(Level.OK, subject, f"{root} is writable")
 
 
 def _free_disk(root: Path) -> Finding:
@@ -96,7 +96,7 @@ def _free_disk(root: Path) -> Finding:
     if free >= LOW_DISK_BYTES:
         return Finding(Level.OK, "disk", found)
     level = Level.WARN if free >= FULL_DISK_BYTES else Level.FAIL
-    return Finding(level, "disk", found, "make room, or set EVENT_PIPELINE_ROOT to a folder on another disk")
+    return Finding(level, "disk", found, "free some space, or set EVENT_PIPELINE_ROOT to a folder on another disk")
 
 
 def _existing(path: Path) -> Path:
@@ -108,7 +108,7 @@ def _raw_objects(engine: Engine) -> Finding:
     objects, size = sum(len(each.objects) for each in listings), sum(each.raw_bytes for each in listings)
     found = f"{objects:,} in {len(listings):,} hours, {size / (1 << 20):,.1f} MiB"
     if unmatched := engine.unmatched_raw_keys():
-        remedy = "move or rename them: `event-pipeline status` names them by reason"
+        remedy = "move or rename them: `event-pipeline status` lists them by reason"
         found += f"; {len(unmatched):,} keys are not read, first: {unmatched[0]}"
         return Finding(Level.WARN, "raw objects", found, remedy)
     return Finding(Level.OK, "raw objects", found)
@@ -125,7 +125,7 @@ def _commit_records(engine: Engine) -> Finding:
     framed = [hour for hour, each in accounts.items() if wrongly_framed(each, accounts.get(hour.plus(-1)))]
     if framed:
         found += f"; records of wrongly framed objects are lost in {hours_text(framed)}"
-        return Finding(Level.WARN, "commit records", found, "`event-pipeline verify` names them, and what to do")
+        return Finding(Level.WARN, "commit records", found, "`event-pipeline verify` lists them, and what to do")
     return Finding(Level.OK, "commit records", found)
 
 
@@ -133,18 +133,18 @@ def _dagster(settings: Settings) -> Finding:
     home = settings.dagster_home
     check_home(home)
     if not home.is_dir():
-        return Finding(Level.OK, "Dagster", f"{home} does not exist yet; the first run makes it")
+        return Finding(Level.OK, "Dagster", f"{home} does not exist yet; the first run creates it")
     failed = [hour for hour, state in latest_run_states(home).items() if state is RunState.FAILED]
     if failed:
-        remedy = "`event-pipeline run` tries them again; `event-pipeline dev` shows their logs"
+        remedy = "`event-pipeline run` retries them; `event-pipeline dev` shows their logs"
         return Finding(Level.WARN, "Dagster", f"the last run failed for {hours_text(failed)}", remedy)
-    return Finding(Level.OK, "Dagster", f"{home} can be read, no hour's last run failed")
+    return Finding(Level.OK, "Dagster", f"{home} is readable, no hour's last run failed")
 
 
 def _concurrency(settings: Settings) -> Finding:
     home = settings.dagster_home
     if not home.is_dir():
-        return Finding(Level.OK, "concurrency", "pools get their limits when the first run makes Dagster's folder")
+        return Finding(Level.OK, "concurrency", "pools get their limits when the first run creates Dagster's folder")
     if faults := limit_faults_of_home(settings):
         remedy = "`event-pipeline run` and `event-pipeline dev` set the limits and copy dagster.yaml when they start"
         return Finding(Level.FAIL, "concurrency", "; ".join(faults), remedy)

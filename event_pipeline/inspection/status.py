@@ -27,38 +27,38 @@ class HourStatus:
     objects: int
     """Raw objects that are listed now."""
     records: int | None
-    """Of the published build, as the next two; None when nothing is published."""
+    """Records of the published build; None, as the next two, when nothing is published."""
     quarantined: int | None
     duplicates: int | None
     run: RunState | None
     wrongly_framed: int = 0
-    """Objects of the published build that are not one JSON object a line, so lost."""
+    """Objects of the published build that are not framed as one JSON object per line, so their records are lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Every landing hour between the first and the last that is known, or of a range."""
+    """Every landing hour from the first known one to the last, or of a range."""
 
     hours: tuple[HourStatus, ...]
     unmatched: tuple[UnmatchedKey, ...]
     """Keys under `events/` that do not match the raw layout."""
 
     def of_state(self, *states: HourState) -> list[Hour]:
-        """Return the hours in any of some states."""
+        """Return the hours in any of the given states."""
         return [each.hour for each in self.hours if each.state in states]
 
 
 def read_status(pipeline: Pipeline, now: datetime, hours: HourRange | None, runs: Mapping[Hour, RunState]) -> Status:
-    """Gather where every hour of a range stands, or every hour from the first known one to the last.
+    """Read the state of every hour of a range, or of every hour from the first known one to the last.
 
     Raises:
         StorageError: the data folder cannot be read or is damaged.
     """
     engine = pipeline.engine
     listings = engine.list_raw_hours(hours)
-    damaged: dict[Hour, StorageError] = {}  # the state says which hours these are
+    damaged: dict[Hour, StorageError] = {}  # not used: the hour's state is DAMAGED
     commits = engine.hour_commits(hours, damaged)
-    # Nothing walks outside the hours that there can be, whatever an older version published or a person types.
+    # Stay within the hours that can exist, whatever an older version published or the user typed.
     first = pipeline.settings.first_partition
     found = [hour for hour in {*listings, *commits, *damaged} if not implausible(hour, first, now)]
     known = HourRange.of(found) if found else None

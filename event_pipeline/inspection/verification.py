@@ -1,9 +1,9 @@
-"""The independent recount: what raw holds, counted plainly, against what Silver, the ledger and Gold really show.
+"""The independent recount: compares what raw holds with what Silver, the ledger and Gold show.
 
-Nothing here takes the builder's word. Raw is read with the standard library's gzip, line by line, and judged by
-the reference rule, never by the fast path; Silver, quarantine and ledger are read from the files that the catalog
-shows, and the query engine counts Silver once more; Gold is recomputed by it from all Silver of a day in one piece.
-Contents are compared as sums of 128-bit row digests, which do not depend on the order of the rows.
+Nothing here relies on the builder. Raw is read with the standard library's gzip, line by line, and judged by the
+reference rule, never by the fast path. Silver, quarantine and ledger are read from the files in the catalog, and the
+query engine counts Silver a second time. It also recomputes Gold from all Silver of a day in one query. Contents are
+compared as sums of 128-bit row digests, which do not depend on row order.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_DIFFERING_ROWS = 5
-"""Gold rows that are named for one table and day."""
+"""Differing Gold rows listed per table and day."""
 
 _DIGEST_MODULUS = 1 << 128
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -52,15 +52,15 @@ _MICROSECONDS_PER_DAY = 86_400_000_000
 _EPOCH_DAY = date(1970, 1, 1)
 
 _Compared = tuple[str, object, object]
-"""What was compared, what raw says, what is published."""
+"""What was compared, the value in raw, the published value."""
 
 Progress = Callable[[str, int, int], None]
-"""Takes what begins now, steps done, and steps in all; a step is a raw object, or Gold of an event day."""
+"""Called with the current step, steps done, and steps in total; a step is a raw object, or Gold of an event day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as raw (for Gold: as Silver) says."""
+    """One published value that does not match raw (for Gold: Silver)."""
 
     place: str
     """Landing hour, or Gold table and event day."""
@@ -71,7 +71,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class HourVerdict:
-    """What the recount of one landing hour found in raw, and what is published otherwise."""
+    """The result of recounting one landing hour: what raw holds, and how what is published differs."""
 
     hour: Hour
     objects: int
@@ -85,49 +85,49 @@ class HourVerdict:
 
 @dataclass(frozen=True, slots=True)
 class GoldVerdict:
-    """What recomputing one Gold table of one event day from all its Silver found."""
+    """The result of recomputing one Gold table for one event day from all its Silver."""
 
     table: str
     day: date
     rows: int
-    """Rows that are published."""
+    """Published rows."""
     differences: tuple[Difference, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Everything that was recounted, and what could not be."""
+    """What was recounted, and what could not be."""
 
     hours: tuple[HourVerdict, ...]
     outrun: tuple[Difference, ...]
-    """Hours that are not recounted because raw, rules or commit record are known to be newer than what queries see."""
+    """Hours that are not recounted because raw, rules or commit record are newer than what queries see."""
     gold: tuple[GoldVerdict, ...]
     not_recounted: Mapping[Hour, str]
-    """Published hours whose raw objects are lost, wholly or in part, or still land -> what there is."""
+    """Published hours whose raw objects are partly or wholly lost, or still landing -> what exists."""
     not_built: tuple[Hour, ...]
-    """Closed hours with raw objects of which nothing is published: there was nothing to verify."""
+    """Closed hours with raw objects but nothing published, so there is nothing to verify."""
     retired: tuple[Hour, ...] = ()
-    """Published hours past their retention: their Silver was removed on purpose. Gold days that hold their events
-    cannot be recomputed either; they are held to the control totals of the commit records."""
+    """Published hours past their retention, whose Silver was removed on purpose. Gold days with their events cannot be
+    recomputed either; they are checked against the control totals of the commit records."""
 
     sent_again: Mapping[tuple[Hour, Hour], SentAgain] = field(default_factory=dict)
-    """Hour and another one that holds the same records, by the samples in their commit records: no difference, because
-    every record is where its object says, but what was sent again counts twice."""
+    """Pairs of hours that hold the same records, by the samples in their commit records. Not a difference, because
+    every record is in the hour of its object, but the records count twice."""
 
     wrongly_framed: Mapping[Hour, tuple[WronglyFramed, ...]] = field(default_factory=dict)
-    """Hours with objects that are not one JSON object a line: no difference, because their records are refused as they
-    must be, but what they hold is lost."""
+    """Hours with objects that are not framed as one JSON object per line. Not a difference, because their records are
+    refused as they must be, but their content is lost."""
 
     @property
     def differences(self) -> list[Difference]:
-        """All differences, hours first; empty when everything was proven."""
+        """All differences, hours first; empty if everything was proven."""
         verdicts: tuple[HourVerdict | GoldVerdict, ...] = (*self.hours, *self.gold)
         return [*self.outrun, *(each for verdict in verdicts for each in verdict.differences)]
 
 
 @dataclass(slots=True)
 class _Rows:
-    """Rows that come from one raw object: how many, and the sum of their digests."""
+    """Rows from one raw object: their number, and the sum of their digests."""
 
     count: int = 0
     digest: int = 0
@@ -139,7 +139,7 @@ class _Rows:
 
 @dataclass(slots=True)
 class _ObjectRecount:
-    """What one readable raw object holds by the contract."""
+    """What one readable raw object holds according to the contract."""
 
     records: int = 0
     duplicates: int = 0
@@ -149,7 +149,7 @@ class _ObjectRecount:
     days: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Event day -> number of Silver rows by type, and sums under `items_sold` and `revenue_cents`."""
     accepted: set[int] = field(default_factory=set)
-    """Digests of the nine normalised fields of the accepted records: what a duplicate is known by."""
+    """Digests of the nine normalised fields of the accepted records, which identify duplicates."""
 
 
 def verify(
@@ -162,14 +162,14 @@ def verify(
 ) -> Verification:
     """Recount every published hour of a range (everything when None), then Gold of every event day they touch.
 
-    Nothing should build the same hours meanwhile: what changes during the recount shows as a difference. Holds
-    one digest (about 90 bytes) for each accepted record of one hour, and one row group of what is published.
+    Do not build the same hours meanwhile: a change during the recount shows as a difference. Keeps in memory one digest
+    (about 90 bytes) per accepted record of one hour, and one row group of the published files.
 
     Raises:
         StorageError: raw objects or published files cannot be read.
     """
     listings = engine.list_raw_hours(hours)
-    # Of all hours, because a day of the range may hold events of hours outside.
+    # All hours, because a day of the range may hold events from hours outside it.
     damaged = dict[Hour, StorageError]()
     every_commit = engine.hour_commits(None, damaged)
     commits = {hour: commit for hour, commit in every_commit.items() if hours is None or hour in hours}
@@ -180,7 +180,7 @@ def verify(
     landing_hours = {day: tuple(landed) for day, landed in counted.items()}
     gold_rows = {table.name: _published_days(engine, table) for table in gold_tables}
     days = {day for day, landed in landing_hours.items() if hours is None or any(hour in hours for hour in landed)}
-    # Days that are published without any Silver behind them, too.
+    # Include days that are published without any Silver behind them.
     days |= {day for shown in gold_rows.values() for day in shown if hours is None or day in hours.days}
 
     outrun: list[Difference] = []
@@ -188,9 +188,9 @@ def verify(
     to_recount: list[RawListing] = []
     for hour, error in damaged.items():
         if hours is None or hour in hours:
-            outrun.append(Difference(str(hour), "commit record", "one that can be read", str(error)))
+            outrun.append(Difference(str(hour), "commit record", "readable", str(error)))
         else:
-            not_recounted[hour] = f"neither, nor compared with its neighbours: {error}"
+            not_recounted[hour] = f"not compared with its neighbours either: {error}"
     for hour in sorted((commits.keys() | registered.keys()) - damaged.keys()):
         commit = commits.get(hour)
         listing = as_built(engine, listings.get(hour, RawListing(hour, ())), commit)
@@ -229,7 +229,7 @@ def verify(
             elif day in landing_hours or day in gold_rows[table.name]:
                 differences = _compare_totals(engine, table, day)
             else:
-                continue  # past Gold's own retention, while another table still shows the day
+                continue  # past Gold's own retention, although another table still shows the day
             gold.append(GoldVerdict(table.name, day, gold_rows[table.name].get(day, 0), differences))
     built = commits.keys() | damaged.keys()
     not_built = tuple(hour for hour in listings if hour not in built and hour.is_closed(now))
@@ -247,7 +247,7 @@ def _wrongly_framed(
 
 
 def _sent_again(hours: Sequence[Hour], accounts: Mapping[Hour, HourAccount]) -> dict[tuple[Hour, Hour], SentAgain]:
-    """Find the hours that hold records of another one as well; of two hours of the range the later one names both."""
+    """Find hours that hold records of another hour; a pair within the range is listed under the later hour."""
     return {
         (hour, other): found
         for hour in hours
@@ -262,15 +262,15 @@ def _sent_again(hours: Sequence[Hour], accounts: Mapping[Hour, HourAccount]) -> 
 def _known_fault(
     listing: RawListing, commit: HourCommit | None, registered: str | None, rules_version: str
 ) -> Difference | None:
-    """Say why what is published cannot be what raw says now; None when it should be."""
+    """Return why what is published cannot match raw now; None if it should match."""
     if commit is None:
         return None
     state, place = input_state(listing, commit, rules_version), str(listing.hour)
     if state is HourState.CHANGED:
-        found = "objects came or were replaced since: `event-pipeline run` builds it again"
+        found = "objects were added or replaced since: `event-pipeline run` rebuilds it"
         return Difference(place, "raw objects", "those it was built from", found)
     if state is HourState.OUTDATED:
-        found = f"{commit.rules_version}: `event-pipeline run` builds it again"
+        found = f"{commit.rules_version}: `event-pipeline run` rebuilds it"
         return Difference(place, "rules version", rules_version, found)
     if registered != commit.build_id:
         found = f"{registered or 'none'}: `event-pipeline repair` registers it"
@@ -328,9 +328,9 @@ def _verify_hour(
 def _recount_hour(
     engine: Engine, limits: Limits, listing: RawListing, begin: Callable[[str], None]
 ) -> tuple[dict[str, _ObjectRecount | None], dict[str, str]]:
-    """Count every object of an hour in key order; None is an object that cannot be inflated whole.
+    """Count every object of an hour in key order; None is an object that cannot be decompressed completely.
 
-    Returns the SHA-256 of the stored bytes of each object besides, by key.
+    Also returns the SHA-256 of each object's stored bytes, by key.
     """
     accepted_range = InstantRange.of(listing.hour, limits)
     seen: set[int] = set()
@@ -373,20 +373,20 @@ def _recount_object(
 
 
 class _TooLargeError(Exception):
-    """An object inflates to more bytes than the limit."""
+    """An object decompresses to more bytes than the limit."""
 
 
 def _lines(content: gzip.GzipFile, limits: Limits) -> Iterator[tuple[bytes, bool]]:
-    """Yield each line without its newline, and whether it is too long; of such a line its head, if it has any text.
+    """Yield each line without its newline, and whether it is too long; a too long line is cut, and skipped if blank.
 
     Raises:
-        _TooLargeError: beyond the limit of the object.
+        _TooLargeError: the object exceeds its size limit.
     """
     size = 0
 
     def read() -> bytes:
         nonlocal size
-        # Room for the newline and for the mark at the start, which count for nothing.
+        # Room for the newline and a byte order mark, which do not count.
         part = content.readline(limits.max_line_bytes + 1 + len(_BYTE_ORDER_MARK))
         size += len(part)
         if size > limits.max_object_bytes:
@@ -442,7 +442,7 @@ def _count(
 
 
 def _silver_row(event: Event, day: str, key: str) -> tuple[object, ...]:
-    """Write an accepted event as its Silver row reads: columns in the table's order, as `_plain` gives them."""
+    """Return an accepted event as its Silver row: columns in the table's order, in the form of `_plain`."""
     revenue_cents = None
     if event.event_type == PURCHASE and event.price_cents is not None and event.quantity is not None:
         revenue_cents = event.price_cents * event.quantity
@@ -467,7 +467,7 @@ def _dollars(cents: int | None) -> str | None:
 
 
 def _digest(row: tuple[object, ...]) -> int:
-    # repr keeps a text apart from None and from a number, and a separator inside a text from one between two.
+    # repr distinguishes text from None and numbers, and a separator inside a text from one between two texts.
     return int.from_bytes(hashlib.blake2b(repr(row).encode(), digest_size=16).digest(), "big")
 
 
@@ -475,7 +475,7 @@ def _digest(row: tuple[object, ...]) -> int:
 
 
 def _compare_rows(engine: Engine, table: Table, hour: Hour, expected: Mapping[str, _Rows]) -> Iterator[_Compared]:
-    """Compare the rows that queries see with those that raw holds, object by object."""
+    """Compare the rows that queries see with those in raw, object by object."""
     published = _published_rows(engine, table, hour)
     for key in sorted(expected.keys() | published.keys()):
         want, have = expected.get(key, _Rows()), published.get(key, _Rows())
@@ -495,7 +495,7 @@ def _published_rows(engine: Engine, table: Table, hour: Hour) -> dict[str, _Rows
 
 
 def _plain(column: pa.Array) -> list[object]:
-    """Return a column as integers, texts and None: instants as microseconds since 1970, decimals with their scale."""
+    """Return a column as integers, texts and None: timestamps as microseconds since 1970, decimals with their scale."""
     import pyarrow as pa
 
     if pa.types.is_timestamp(column.type):
@@ -536,15 +536,15 @@ def _compare_commit(commit: HourCommit, recounts: Mapping[str, _ObjectRecount | 
 
 
 def _compare_digests(commit: HourCommit, digests: Mapping[str, str]) -> Iterator[_Compared]:
-    """Compare the bytes of each object with those that were built, which no listing can show."""
+    """Compare the bytes of each object with those that were built, which a listing cannot show."""
     for each in commit.account.objects:
         found = digests.get(each.key)
         if each.sha256 is None or found is None:
-            continue  # built before digests were kept; or it is not listed, which is said elsewhere
+            continue  # built before digests were kept; or it is not listed, which is reported elsewhere
         if found != each.sha256:
             hour = commit.hour
-            found += f": other bytes than were built; event-pipeline run --from {hour} --to {hour.plus(1)} --force"
-            found += " builds the hour from them"
+            found += f": not the bytes that were built; event-pipeline run --from {hour} --to {hour.plus(1)} --force"
+            found += " rebuilds the hour from them"
         yield f"SHA-256 of {each.key}", each.sha256, found
 
 
@@ -572,7 +572,7 @@ def _day_totals(recounts: Sequence[_ObjectRecount]) -> dict[str, DayTotals]:
 
 
 def _counted_silver(engine: Engine) -> dict[date, dict[Hour, int]]:
-    """Return event day -> landing hour -> rows of published Silver, as the query engine counts them."""
+    """Return event day -> landing hour -> rows of published Silver, counted by the query engine."""
     partition = ", ".join(PARTITION_COLUMNS)
     rows = engine.query(
         f"SELECT event_date, {partition}, COUNT(*) AS row_count FROM {SILVER_EVENTS.full_name}"
@@ -586,7 +586,7 @@ def _counted_silver(engine: Engine) -> dict[date, dict[Hour, int]]:
 
 
 def _published_days(engine: Engine, table: GoldTable) -> dict[date, int]:
-    """Return event day -> rows that a Gold table shows."""
+    """Return event day -> rows in a Gold table."""
     rows = engine.query(f"SELECT event_date, COUNT(*) AS row_count FROM {table.table.full_name} GROUP BY event_date")
     return {row["event_date"]: row["row_count"] for row in rows.to_pylist()}
 
@@ -624,7 +624,7 @@ def _compare_gold(engine: Engine, table: GoldTable, day: date, landing_hours: Se
 
 
 def _compare_totals(engine: Engine, table: GoldTable, day: date) -> tuple[Difference, ...]:
-    """Hold a day some of whose Silver is gone to the control totals, which outlive it."""
+    """Check a day whose Silver is partly gone against the control totals, which outlive it."""
     return tuple(
         Difference(f"{table.table.full_name} {day}", each.name, _text(each.silver), _text(each.gold))
         for each in engine.reconcile(table, [day])
@@ -640,7 +640,7 @@ def _by_grain(table: GoldTable, rows: Sequence[dict[str, Any]]) -> list[list[dic
 
 
 def _differing_rows(place: str, table: GoldTable, rows: Sequence[dict[str, Any]]) -> list[Difference]:
-    """Name what differs between the recomputed and the published rows of one grain value."""
+    """Return the differences between the recomputed and the published rows of one grain value."""
     grain = ", ".join(f"{name}={rows[0][name]}" for name in table.grain) or "the day"
     if [row["side"] for row in rows] == ["expected", "found"]:
         expected, found = rows

@@ -1,4 +1,4 @@
-"""What people start from the command line: builds in this process, backfills, replays of quarantine, housekeeping.
+"""Operations that users start from the command line: builds in this process, backfills, replays, housekeeping.
 
-Not here: what starts by itself (`automation/`), and options and output of commands (`commands/`, `reporting/`).
+Not here: automatic runs (`automation/`), and options and output of commands (`commands/`, `reporting/`).
 """

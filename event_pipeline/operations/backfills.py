@@ -1,8 +1,8 @@
-"""Backfills that people start: what one would do, and starting, pausing, resuming and cancelling it through Dagster.
+"""Backfills: planning, starting, pausing, resuming and cancelling them through Dagster.
 
-A backfill is one or more of Dagster's own asset backfills with the same tag: Dagster cuts the hours into runs by the
-assets' backfill policy, queues them, watches them and shows them in the UI. Nothing is kept beside it. What is left to
-do follows from listings and commit records, so a resumed backfill asks for exactly the hours that are not built yet.
+A backfill is one or more of Dagster's own asset backfills with the same tag: Dagster splits the hours into runs by the
+assets' backfill policy, queues and monitors them and shows them in the UI. No other state is kept. What is left to do
+follows from listings and commit records, so a resumed backfill requests exactly the hours that are not built yet.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from event_pipeline.rules.hour import Hour, HourRange, contiguous
 from event_pipeline.settings import Settings, SilverBuilderKind
 
 BACKFILL_TAG = "event_pipeline/backfill"
-"""Id of a backfill; the same for all of Dagster's backfills that a resumed one is made of."""
+"""Id of a backfill; shared by all Dagster backfills that a resumed one consists of."""
 BACKFILL_HOURS_TAG = "event_pipeline/backfill_hours"
-"""The hours that a person asked for: `2025-12-01T00/2025-12-31T00`, the end exclusive."""
+"""The requested hours: `2025-12-01T00/2025-12-31T00`, the end exclusive."""
 
 WAITING = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.QUEUED]
 IN_PROGRESS = [status for status in UNFINISHED if status not in WAITING]
 
 RUNS_MEASURED = 200
-"""Latest materializations from which the speed of this machine is taken."""
+"""Latest materializations used to measure the speed of this machine."""
 SUBMISSION_TIMEOUT_SECONDS = 600
-"""The daemon queues up to 25 runs in one go, and takes seconds for each run of a day."""
+"""The daemon queues up to 25 runs in one batch, and takes seconds for each run of a day."""
 HEARTBEAT_SECONDS = 120
-"""Daemons are heard every 30 seconds; Dagster itself calls one missing after half an hour."""
+"""Daemons send a heartbeat every 30 seconds; Dagster itself reports one missing after half an hour."""
 _POLL_SECONDS = 0.5
 
 
@@ -61,11 +61,11 @@ class BackfillPlan:
 
     hours: HourRange
     states: Mapping[HourState, tuple[Hour, ...]]
-    """The hours of the range by their state, those under way left out."""
+    """The hours of the range by state, without those under way."""
     under_way: tuple[Hour, ...]
-    """Hours that a queued or running run is about already."""
+    """Hours that are already part of a queued or running run."""
     runs: tuple[HourRange, ...]
-    """The hours to build, as Dagster cuts them into runs."""
+    """The hours to build, as Dagster splits them into runs."""
     raw_bytes: int
     """Stored raw bytes of the hours to build."""
 
@@ -80,9 +80,9 @@ class BackfillPlan:
 
 
 def plan_backfill(pipeline: Pipeline, instance: dg.DagsterInstance, now: datetime, hours: HourRange) -> BackfillPlan:
-    """Compare listings, commit records and catalog of a range, and leave out what runs already; changes nothing.
+    """Compare listings, commit records and catalog of a range, leaving out what is already running; changes nothing.
 
-    Hours without raw objects have nothing to build, hours that lost objects keep their published build.
+    Hours without raw objects have nothing to build; hours that lost objects keep their published build.
 
     Raises:
         NotBuildableError: the range begins before the first partition or holds an hour that is not over.
@@ -110,20 +110,20 @@ def plan_backfill(pipeline: Pipeline, instance: dg.DagsterInstance, now: datetim
 
 @dataclass(frozen=True, slots=True)
 class MeasuredSpeed:
-    """How fast recent runs took hours from raw objects to Gold."""
+    """How fast recent runs built hours from raw objects to Gold."""
 
     runs: int
     raw_bytes: int
     seconds: float
-    """Of the runs, one after the other."""
+    """Total time of the runs, one after the other."""
 
     def seconds_for(self, raw_bytes: int) -> float:
-        """Return about how long runs need for that many raw bytes, one run at a time."""
+        """Return an estimate of the time for that many raw bytes, one run at a time."""
         return self.seconds * raw_bytes / self.raw_bytes
 
 
 def measured_speed(instance: dg.DagsterInstance) -> MeasuredSpeed | None:
-    """Return what recent successful runs needed that really built Silver; None when there are none."""
+    """Return the speed of recent successful runs that built Silver; None if there are none."""
     wanted = dg.AssetRecordsFilter(dg.AssetKey(SILVER))
     built = Counter[str]()
     for record in instance.fetch_materializations(wanted, limit=RUNS_MEASURED).records:
@@ -149,10 +149,10 @@ def start_backfill(
     resumed: str | None = None,
     builder: SilverBuilderKind | None = None,
 ) -> str:
-    """Hand the hours of a plan to Dagster's backfill daemon, below live runs, and return the backfill's id.
+    """Submit the hours of a plan to Dagster's backfill daemon, below live runs, and return the backfill's id.
 
-    `resumed` is the id of the backfill that this one goes on with; `builder` makes Silver in its runs, instead of the
-    one that the settings name.
+    `resumed` is the id of the backfill that this one continues; `builder` builds Silver in its runs, instead of the one
+    in the settings.
     """
     wanted = landing_hours(settings).subset_with_partition_keys([hour.partition_key for hour in plan.to_build])
     dagster_id = make_new_backfill_id()
@@ -180,7 +180,7 @@ def start_backfill(
 
 
 def pause_backfill(instance: dg.DagsterInstance, backfill_id: str) -> tuple[int, int]:
-    """Take queued runs back and let running ones finish; return how many runs each.
+    """Cancel queued runs and let running ones finish; return the number of each.
 
     Raises:
         BackfillError: there is no such backfill, nothing of it is queued or running, or the daemon does not stop.
@@ -190,16 +190,16 @@ def pause_backfill(instance: dg.DagsterInstance, backfill_id: str) -> tuple[int,
         raise BackfillError(f"backfill {backfill_id} is not running: nothing to pause")
     taken_back, until = 0, time.monotonic() + SUBMISSION_TIMEOUT_SECONDS
     for each in active:
-        # More than once if need be: a daemon that had just read the backfill writes over what is written here.
+        # Repeat if needed: a daemon that had just read the backfill overwrites this status.
         while (now := instance.get_backfill(each.backfill_id)) and not _is_over(now):
             ended = datetime.now(UTC).timestamp()
             instance.update_backfill(now._replace(status=BulkActionStatus.CANCELED, backfill_end_timestamp=ended))
-            # It queues runs in batches, and looks only after a batch whether the backfill was stopped.
+            # It queues runs in batches, and checks only between batches whether the backfill was stopped.
             while _is_queueing(instance, now) and is_daemon_heard(instance):
                 taken_back += _take_back_queued_runs(instance, backfill_id)
                 if time.monotonic() > until:
                     raise BackfillError(
-                        f"the Dagster daemon went on queueing runs of backfill {backfill_id} for "
+                        f"the Dagster daemon kept queueing runs of backfill {backfill_id} for "
                         f"{SUBMISSION_TIMEOUT_SECONDS} s: pause it again"
                     )
                 time.sleep(_POLL_SECONDS)
@@ -208,7 +208,7 @@ def pause_backfill(instance: dg.DagsterInstance, backfill_id: str) -> tuple[int,
 
 
 def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> None:
-    """Tell the daemon to end the backfill: queued runs are taken back, running ones are stopped.
+    """Ask the daemon to cancel the backfill: queued and running runs are stopped.
 
     Raises:
         BackfillError: there is no such backfill, or nothing of it is queued or running.
@@ -223,10 +223,10 @@ def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> None:
 
 
 def hours_to_resume(instance: dg.DagsterInstance, backfill_id: str) -> HourRange:
-    """Return the hours that a backfill was asked for.
+    """Return the hours that a backfill was started for.
 
     Raises:
-        BackfillError: there is no such backfill, or it is being worked on.
+        BackfillError: there is no such backfill, or it is still running.
     """
     backfills = _dagster_backfills(instance, backfill_id)
     if not all(_is_over(each) for each in backfills):
@@ -235,7 +235,7 @@ def hours_to_resume(instance: dg.DagsterInstance, backfill_id: str) -> HourRange
 
 
 def builder_to_resume(instance: dg.DagsterInstance, backfill_id: str) -> SilverBuilderKind | None:
-    """Return the builder that a backfill was last started with; None for that of the settings.
+    """Return the builder that a backfill was last started with; None for the one in the settings.
 
     Raises:
         BackfillError: there is no such backfill.
@@ -244,7 +244,7 @@ def builder_to_resume(instance: dg.DagsterInstance, backfill_id: str) -> SilverB
 
 
 def is_daemon_heard(instance: dg.DagsterInstance) -> bool:
-    """Tell whether a Dagster daemon is up; one of its parts that is busy may be silent for minutes."""
+    """Return whether a Dagster daemon is running; a busy part of it may send no heartbeat for minutes."""
     since = time.time() - HEARTBEAT_SECONDS
     return any(heartbeat.timestamp > since for heartbeat in instance.get_daemon_heartbeats().values())
 
@@ -253,15 +253,15 @@ def is_daemon_heard(instance: dg.DagsterInstance) -> bool:
 
 
 class BackfillState(StrEnum):
-    """How a backfill stands."""
+    """The state of a backfill."""
 
     RUNNING = "running"
     STOPPING = "stopping"
-    """Paused or cancelled, and some of its runs are not over yet."""
+    """Paused or cancelled, and some of its runs have not finished yet."""
     STOPPED = "stopped"
     """Paused or cancelled with hours left to build."""
     FAILED = "failed"
-    """All its runs are over, and hours are left to build."""
+    """All its runs have finished, and hours are left to build."""
     FINISHED = "finished"
 
 
@@ -271,26 +271,26 @@ class BackfillStatus:
 
     backfill_id: str
     hours: HourRange
-    """As asked for."""
+    """The requested hours."""
     started: datetime
     state: BackfillState
     left: int
-    """Hours of the range that are due to be built now; a late object can add one at any time."""
+    """Hours of the range that are due now; a late object can add one at any time."""
     published: int
-    """Hours of the range that are published through to Gold now, whoever built them."""
+    """Hours of the range that are published up to Gold now, whichever run built them."""
     queued: int
-    """Runs, as the next four."""
+    """Number of runs, as in the next four fields."""
     running: int
     succeeded: int
     failed: int
     taken_back: int
-    """Taken back from the queue, or stopped."""
+    """Removed from the queue, or stopped."""
     failed_hours: tuple[Hour, ...]
-    """Hours that failed in its last runs about them, while the others of these runs went on."""
+    """Hours that failed in their latest run of this backfill, while the other hours of that run went on."""
 
     @property
     def is_resumable(self) -> bool:
-        """Tell whether hours are left and nobody works on them."""
+        """Return whether hours are left and none of them is being built."""
         return self.state in (BackfillState.STOPPED, BackfillState.FAILED)
 
 
@@ -336,7 +336,7 @@ def backfill_statuses(
 
 
 def _failed_hours(runs: Sequence[dg.DagsterRun]) -> tuple[Hour, ...]:
-    """Return the hours that failed in the newest of some runs (newest first) that was about them and is over."""
+    """Return the hours that failed in their newest finished run; `runs` are newest first."""
     judged, failed = set[Hour](), set[Hour]()
     for run in runs:
         if run.is_finished:
@@ -358,7 +358,7 @@ def _state(backfills: Sequence[PartitionBackfill], runs: Mapping[dg.DagsterRunSt
 
 
 def _dagster_backfills(instance: dg.DagsterInstance, backfill_id: str) -> list[PartitionBackfill]:
-    """Return Dagster's backfills of one of ours, newest first."""
+    """Return the Dagster backfills that belong to a backfill, newest first."""
     found = [each for each in instance.get_backfills() if each.tags.get(BACKFILL_TAG) == backfill_id]
     if not found:
         known = sorted({each.tags[BACKFILL_TAG] for each in instance.get_backfills() if BACKFILL_TAG in each.tags})
@@ -382,7 +382,7 @@ def _runs(
 
 
 def _is_queueing(instance: dg.DagsterInstance, stopped: PartitionBackfill) -> bool:
-    """Tell whether the daemon is still at the batch of runs that it was queueing when the backfill was stopped."""
+    """Return whether the daemon still works on the batch that it was queueing when the backfill was stopped."""
     now = instance.get_backfill(stopped.backfill_id)
     batch = list(stopped.submitting_run_requests)
     return bool(batch) and now is not None and list(now.submitting_run_requests) == batch
@@ -391,6 +391,6 @@ def _is_queueing(instance: dg.DagsterInstance, stopped: PartitionBackfill) -> bo
 def _take_back_queued_runs(instance: dg.DagsterInstance, backfill_id: str) -> int:
     queued = _runs(instance, backfill_id, [dg.DagsterRunStatus.QUEUED])
     for run in queued:
-        instance.report_run_canceling(run, message="Taken back from the queue: the backfill is paused.")
+        instance.report_run_canceling(run, message="Removed from the queue: the backfill is paused.")
         instance.report_run_canceled(run)
     return len(queued)

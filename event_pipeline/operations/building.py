@@ -1,4 +1,4 @@
-"""Which hours `event-pipeline run` builds, range after range through Dagster, and what became of them."""
+"""Plans which hours `event-pipeline run` builds, and builds them range after range through Dagster."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """What is to be built, and what is left alone on purpose."""
+    """What to build, and what to skip on purpose."""
 
     hours: tuple[Hour, ...]
     lost: tuple[Hour, ...]
     """Hours that lost some raw objects since they were built: a rebuild would lose records."""
     lost_all: tuple[Hour, ...]
-    """Hours that lost all of them: what was built stays."""
+    """Hours that lost all of them: the published build stays."""
     too_early: tuple[Hour, ...]
-    """Published hours before the first partition: it was set to a later one since."""
+    """Published hours before the first partition, which was moved to a later hour since."""
     unmatched: tuple[UnmatchedKey, ...] = ()
-    """Keys that are not read: all of them, or those of the range that was asked for."""
+    """Keys that are not read: all of them, or those of the requested range."""
 
 
 def plan_build(
@@ -42,7 +42,7 @@ def plan_build(
     force: bool = False,
     allow_lost_objects: bool = False,
 ) -> BuildPlan:
-    """Choose the hours to build: all of a range, or every one that is not up to date and may be built.
+    """Choose the hours to build: all of a range, or every hour that is not up to date and may be built.
 
     Raises:
         NotBuildableError: the range begins before the first partition or holds an hour that is not over.
@@ -69,14 +69,14 @@ def plan_build(
 
 
 def check_buildable(hours: HourRange, settings: Settings, now: datetime) -> None:
-    """See that all hours of a range exist and are over.
+    """Check that all hours of a range exist and are over.
 
     Raises:
         NotBuildableError: the range begins before the first partition or holds an hour that is not over.
     """
     if hours.first < settings.first_partition:
         raise NotBuildableError(
-            f"{hours.first} lies before the first partition {settings.first_partition}: begin there or later, or set "
+            f"{hours.first} is before the first partition {settings.first_partition}: begin there or later, or set "
             "EVENT_PIPELINE_FIRST_PARTITION"
         )
     end = Hour.containing(now).plus(1 if settings.builds_open_hours else 0)
@@ -95,7 +95,7 @@ def build(
     allow_lost_objects: bool,
     progress: Callable[[str, Hour | None], None],
 ) -> Iterator[RangeOutcome]:
-    """Materialize the hours of a plan through Dagster, one range after the other; a failed one stops no other.
+    """Materialize the hours of a plan through Dagster, range after range; a failed one does not stop the others.
 
     Raises:
         StorageError: Dagster's storage is damaged or cannot be written.
@@ -108,7 +108,7 @@ def build(
     from event_pipeline.operations.runs import run_range
 
     with storage_faults(settings.dagster_home), prepare_instance(settings) as instance:
-        # What failed before comes last, each hour by itself: it may be one that kills the whole process.
+        # Hours that failed before come last and alone: one of them may kill the whole process.
         failed = {hour for hour, each in attempts(instance, plan.hours).items() if each.failed}
         for hours in ranges_of(plan.hours, failed, settings.hours_per_run):
             yield run_range(

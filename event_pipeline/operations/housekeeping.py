@@ -1,4 +1,4 @@
-"""One round of housekeeping: what an engine and Dagster have left over, and removing it piece by piece."""
+"""One round of housekeeping: finds what an engine and Dagster no longer need, and removes it item by item."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 OLD_RUN = "Dagster run"
-"""How forgotten runs are called in the summary, beside the kinds of leftovers."""
+"""The name of deleted runs in the summary, next to the kinds of leftovers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Housework:
-    """Everything that may go at one moment."""
+    """Everything that may be removed at one moment."""
 
     leftovers: tuple[Leftover, ...]
     runs: tuple[OldRun, ...]
-    """Dagster runs that may be forgotten; the one that does the housekeeping is not finished, so not among them."""
+    """Dagster runs that may be deleted; the run that does the housekeeping has not finished, so it is not included."""
     history_days: int
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryRow:
-    """One kind of things that may go, or went."""
+    """One kind of item that may be removed, or was."""
 
     kind: str
     count: int
@@ -39,11 +39,11 @@ class SummaryRow:
     size: int
     """Bytes."""
     why: str
-    """Of the first of them."""
+    """The reason for the first of them."""
 
 
 def find_housework(engine: Engine, instance: DagsterInstance | None, settings: Settings, now: datetime) -> Housework:
-    """List what may go; changes nothing.
+    """List what may be removed; changes nothing.
 
     Raises:
         StorageError: the data folder or Dagster's storage is damaged.
@@ -59,12 +59,12 @@ def remove_housework(
     settings: Settings,
     progress: Callable[[str, int], None],
 ) -> tuple[Housework, list[str]]:
-    """Remove it, one after the other; return what is gone, and why the others are not.
+    """Remove the items one by one; return what was removed, and why the others were not.
 
-    A leftover that another process holds is left for the next round; it stops no other one.
+    An item that another process holds is left for the next round; it does not stop the others.
 
     Raises:
-        StorageError: something cannot be removed; what was removed before is gone.
+        StorageError: an item cannot be removed; those before it are gone.
     """
     gone, kept, forgotten = list[Leftover](), list[str](), list[OldRun]()
     for leftover in work.leftovers:
@@ -84,7 +84,7 @@ def remove_housework(
 
 
 def summarize(work: Housework) -> list[SummaryRow]:
-    """Sum what may go by kind, in the order in which it goes."""
+    """Sum the items by kind, in the order of removal."""
     rows = []
     for kind in dict.fromkeys(leftover.kind for leftover in work.leftovers):
         alike: Sequence[Leftover] = [leftover for leftover in work.leftovers if leftover.kind is kind]

@@ -1,7 +1,7 @@
-"""Which hours with quarantined records a replay builds again, and where their records went by it.
+"""Replays of quarantine: which hours are rebuilt, and where their records went.
 
 A record can leave quarantine only when the rules that judged it or the object that held it have changed. Both are
-in the commit record of its hour, so a replay touches exactly the hours that can come out otherwise.
+in the commit record of its hour, so a replay touches exactly the hours whose result can differ.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ class ReplayReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplayHour:
-    """One hour that is to be built again."""
+    """One hour to rebuild."""
 
     hour: Hour
     reason: ReplayReason
     quarantined: int
-    """Records of the wanted reason, or of any."""
+    """Quarantined records of the requested reason, or of any."""
     rules_version: str
-    """Of the published build."""
+    """Rules of the published build."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPlan:
-    """What a replay builds, and which hours with quarantined records it leaves alone."""
+    """What a replay rebuilds, and which hours with quarantined records it skips."""
 
     hours: tuple[ReplayHour, ...]
     rules_version: str
-    """Of the rules now in force."""
+    """The rules now in force."""
     unchanged: tuple[Hour, ...]
-    """Same rules, same objects: nothing can come out otherwise."""
+    """Same rules, same objects: the result cannot differ."""
     lost: tuple[Hour, ...]
     """Raw objects are lost: a rebuild would lose records."""
     retired: tuple[Hour, ...]
-    """Past their retention: their records are gone on purpose."""
+    """Past their retention: their records were deleted on purpose."""
     damaged: Mapping[Hour, StorageError]
-    """Hour whose commit record cannot be read -> why: nobody can say what it holds."""
+    """Hour whose commit record cannot be read -> why; what it quarantined is unknown."""
 
 
 def plan_replay(
@@ -98,7 +98,7 @@ def _why(state: HourState) -> ReplayReason:
 
 
 def count_quarantined(commit: HourCommit, reason: str | None) -> int:
-    """Return the quarantined records of a build, of one reason or of all."""
+    """Return the number of quarantined records of a build, for one reason or for all."""
     account = commit.account
     return account.quarantined if reason is None else account.quarantined_by_reason.get(reason, 0)
 
@@ -106,7 +106,7 @@ def count_quarantined(commit: HourCommit, reason: str | None) -> int:
 def replay(
     plan: ReplayPlan, settings: Settings, *, force: bool, progress: Callable[[str, Hour | None], None]
 ) -> Iterator[RangeOutcome]:
-    """Build the hours of a plan again through Dagster, range after range; a failed one stops no other.
+    """Rebuild the hours of a plan through Dagster, range after range; a failed one does not stop the others.
 
     Raises:
         StorageError: Dagster's storage is damaged or cannot be written.
@@ -117,7 +117,7 @@ def replay(
 
 @dataclass(slots=True)
 class Verdicts:
-    """How many records of some hours have which verdict."""
+    """Number of records of some hours by verdict."""
 
     records: int = 0
     silver_rows: int = 0
@@ -127,7 +127,7 @@ class Verdicts:
 
     @property
     def adds_up(self) -> bool:
-        """Tell whether every record has one verdict."""
+        """Return whether every record has exactly one verdict."""
         return self.records == self.silver_rows + self.duplicates + self.quarantined.total()
 
 
@@ -144,21 +144,21 @@ def sum_verdicts(accounts: Sequence[HourAccount]) -> Verdicts:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """Where the records of the replayed hours stood before, and where they stand now."""
+    """The verdicts of the replayed hours before and after."""
 
     before: Verdicts
     after: Verdicts
     rebuilt: tuple[Hour, ...]
-    """Hours whose published build is another one than before."""
+    """Hours whose published build changed."""
 
     @property
     def left_quarantine(self) -> dict[str, int]:
-        """Reason -> fewer records of it than before; reasons that gained none or more are left out."""
+        """Reason -> decrease of its records; reasons without a decrease are left out."""
         return _decrease(self.before.quarantined, self.after.quarantined)
 
     @property
     def entered_quarantine(self) -> dict[str, int]:
-        """Reason -> more records of it than before."""
+        """Reason -> increase of its records."""
         return _decrease(self.after.quarantined, self.before.quarantined)
 
 
@@ -167,7 +167,7 @@ def _decrease(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, 
 
 
 def compare_builds(before: Mapping[Hour, HourCommit], after: Mapping[Hour, HourCommit]) -> ReplayResult:
-    """Compare the published builds of the same hours before a replay and after it."""
+    """Compare the published builds of the same hours before and after a replay."""
     return ReplayResult(
         sum_verdicts([commit.account for commit in before.values()]),
         sum_verdicts([after[hour].account for hour in before]),

@@ -1,4 +1,4 @@
-"""Runs of the hourly pipeline inside this process, as `event-pipeline run` does them, recorded where the UI looks."""
+"""Runs of the hourly pipeline inside this process, for `event-pipeline run`, recorded in the storage of the UI."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _INTERRUPTS = frozenset(("DagsterExecutionInterruptedError", "KeyboardInterrupt"
 
 @dataclass(frozen=True, slots=True)
 class RangeOutcome:
-    """What became of one run."""
+    """The outcome of one run."""
 
     hours: HourRange
     run_id: str
     succeeded: bool
     error: str | None
-    """Why the first failed step failed, in words for a person; None when all steps succeeded."""
+    """Why the first failed step failed, as readable text; None when all steps succeeded."""
     failed_checks: tuple[FailedCheck, ...]
     silver: Mapping[Hour, str]
     """Hour -> `built` or `unchanged`, for the hours whose Silver was recorded."""
     failed_hours: Mapping[Hour, str] = field(default_factory=dict)
-    """Hours that failed by themselves while the others went on -> the step and its reason."""
+    """Hours that failed on their own while the others went on -> the step and its reason."""
 
 
 def run_range(
@@ -57,7 +57,7 @@ def run_range(
     to the event log only, or to the console as well when `verbose`.
 
     Raises:
-        KeyboardInterrupt: the run was interrupted; it is recorded as failed, and nothing half is published.
+        KeyboardInterrupt: the run was interrupted; it is recorded as failed, and nothing is published halfway.
     """
     for line in taken_pools(instance):
         progress(line, None)
@@ -80,7 +80,7 @@ def run_range(
         instance=instance,
         partition_key=single,
         run_id=run_id,
-        # Known from the first moment: a command may be killed before its first step says who executes the run.
+        # Recorded at the start: a command may be killed before its first step records the executing process.
         tags=process_tag(run_id) | ({} if single else range_tags(hours)),
         raise_on_error=False,
     )

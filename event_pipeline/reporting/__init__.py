@@ -1,4 +1,4 @@
-"""What people look at: tables, the status grid, the five answers, findings. Shows what it is given and changes no data.
+"""Output for people: tables, the status grid, the Gold tables, findings. Displays what it is given; changes no data.
 
-Not here: options of commands (`commands/`), what examines (`inspection/`), and messages to channels (`alerts/`).
+Not here: command options (`commands/`), examining the data (`inspection/`), and messages to channels (`alerts/`).
 """

@@ -1,4 +1,4 @@
-"""What is wrong now and what people were told, in a terminal."""
+"""Prints what is wrong now and which alerts were sent."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _STYLES = {Severity.CRITICAL: FAULT, Severity.WARNING: WARNING, Severity.INFO: N
 
 
 def print_findings(findings: Sequence[AlertFinding], state: AlertState, settings: Settings, console: Console) -> None:
-    """Print what holds now, since when it has been told, and what the channels have not taken yet."""
+    """Print the current findings, when each was alerted, and what the channels have not accepted yet."""
     for finding in findings:
         alert = state.alerts.get(finding.kind)
-        since = f"told {alert.raised_at:%Y-%m-%d %H:%M} UTC" if alert else "not told yet"
+        since = f"sent {alert.raised_at:%Y-%m-%d %H:%M} UTC" if alert else "not sent yet"
         style = _STYLES[finding.severity]
         parts = (f"{finding.severity:<8}  ", style), (finding.title, "bold"), (f"  ({since})", QUIET)
         console.print(Text.assemble(*parts))
@@ -37,7 +37,7 @@ def print_findings(findings: Sequence[AlertFinding], state: AlertState, settings
     holding = {finding.kind for finding in findings}
     for kind in state.alerts:
         if kind not in holding:
-            console.print(f"{kind}: healed, and resolved once it stays so", style=QUIET)
+            console.print(f"{kind}: recovered, and resolved once it stays so", style=QUIET)
     for waiting in state.outbox:
         console.print(f"Waiting for {', '.join(waiting.pending)}: {waiting.message.title}", style=WARNING)
     for channel, trouble in state.trouble.items():
@@ -46,7 +46,7 @@ def print_findings(findings: Sequence[AlertFinding], state: AlertState, settings
 
 
 def print_delivered(delivered: Delivered, console: Console) -> None:
-    """Print what the channels took and what they refused."""
+    """Print what the channels accepted and what they refused."""
     for channel, message_id in delivered.sent:
         console.print(Text.assemble(("sent    ", GOOD), f"{channel}: {message_id}"))
     for channel, why in delivered.failed:

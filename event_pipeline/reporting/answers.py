@@ -1,4 +1,4 @@
-"""The answers of the Gold tables, as people read them: one table each, for one event day."""
+"""Prints the Gold tables for one event day."""
 
 from __future__ import annotations
 
@@ -19,44 +19,46 @@ from event_pipeline.rules.contract import HOUR_TABLES, Column
 from event_pipeline.rules.query import GoldTable
 
 ROWS_SHOWN = 12
-"""Rows of one answer; a line below it says how to get the others."""
+"""Rows shown per table; a line below says how to get the others."""
 
 
 def named_query(name: str, gold_tables: Sequence[GoldTable], day: date | None = None) -> str:
     """Return the SELECT behind `query --name`: a whole Gold table, or one event day of it, in its natural order.
 
     Raises:
-        QueryError: there is no Gold table of that name; the message lists those there are.
+        QueryError: there is no Gold table of that name; the message lists the existing ones.
     """
     tables = {table.name: table for table in gold_tables}
     table = tables.get(name.removeprefix("gold."))
     if table is None:
         others = ", ".join(each.full_name for each in HOUR_TABLES)
-        raise QueryError(f"no Gold table is named {name!r}: there are {', '.join(tables)} (SQL reaches {others} too)")
-    # A Gold table's columns stand in the order in which it reads best, ranks and keys first.
+        raise QueryError(
+            f"no Gold table is named {name!r}: choose from {', '.join(tables)} (SQL can also query {others})"
+        )
+        # A Gold table's columns are in reading order, ranks and keys first.
     order = ", ".join(["event_date", *(column.name for column in table.columns)])
     where = f" WHERE event_date = DATE '{day}'" if day else ""
     return f"SELECT * FROM {table.table.full_name}{where} ORDER BY {order}"
 
 
 def newest_day(engine: Engine, gold_tables: Sequence[GoldTable]) -> date | None:
-    """Return the newest event day of which any Gold table has rows."""
+    """Return the newest event day for which any Gold table has rows."""
     days = " UNION ALL ".join(f"SELECT MAX(event_date) AS day FROM {table.table.full_name}" for table in gold_tables)
     newest: date | None = engine.query(f"SELECT MAX(day) AS day FROM ({days}) AS days").to_pylist()[0]["day"]
     return newest
 
 
 def print_newest_answers(engine: Engine, gold_tables: Sequence[GoldTable], console: Console) -> None:
-    """Print the answers of the newest event day there is."""
+    """Print the Gold tables for the newest event day."""
     day = newest_day(engine, gold_tables)
     if day is None:
-        console.print("No event day has rows yet: there are no answers to show.")
+        console.print("No event day has rows yet: the Gold tables are empty.")
     else:
         print_answers(engine, gold_tables, day, console)
 
 
 def print_answers(engine: Engine, gold_tables: Sequence[GoldTable], day: date, console: Console) -> None:
-    """Print the first rows of every Gold table for one event day."""
+    """Print the first rows of every Gold table for an event day."""
     console.print()
     console.print(f"The answers of {day}", style="bold")
     for table in gold_tables:
@@ -92,9 +94,9 @@ def _cell(column: Column, value: Any) -> Text:
 
 
 def print_places(place: Place, console: Console) -> None:
-    """Print where the data is and how to ask it more."""
+    """Print where the data is and how to query it."""
     console.print()
-    console.print(f"The data lies in {place.name}", style="bold")
+    console.print(f"The data is in {place.name}", style="bold")
     for part, meaning in place.parts:
         console.print(Text.assemble(f"  {part}", (f"  {meaning}", QUIET)), soft_wrap=True)
     console.print('  event-pipeline query "SELECT * FROM ops.hour_ledger"   event-pipeline status', style=QUIET)

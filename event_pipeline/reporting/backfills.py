@@ -1,4 +1,4 @@
-"""What a backfill would do, hour by hour and in all, and how backfills stand."""
+"""Prints the plan of a backfill, and the status of backfills."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def print_plan(plan: BackfillPlan, settings: Settings, console: Console) -> None:
-    """Print what would become of each hour of a range, and in how many runs."""
+    """Print what would be done with each hour of a range, and in how many runs."""
     counts = [(state, plan.of_state(state)) for state in HourState if state in DUE_STATES]
     by_state = ", ".join(f"{len(hours):,} {state}" for state, hours in counts if hours)
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
@@ -43,14 +43,14 @@ def print_plan(plan: BackfillPlan, settings: Settings, console: Console) -> None
         most = f"EVENT_PIPELINE_HOURS_PER_RUN={settings.hours_per_run}"
         console.print(
             f"{len(plan.runs):,} run{'s' if len(plan.runs) > 1 else ''} of up to {longest} hours ({most}), "
-            f"which live runs overtake; {plan.raw_bytes / 1e6:,.1f} MB of raw objects"
+            f"behind live runs; {plan.raw_bytes / 1e6:,.1f} MB of raw objects"
         )
 
 
 def print_time(plan: BackfillPlan, speed: MeasuredSpeed | None, console: Console) -> None:
-    """Print about how long the runs of a plan take here, by what earlier runs took."""
+    """Print an estimate of how long the runs of a plan take here, based on earlier runs."""
     if speed is None:
-        console.print("No time estimate: no earlier run of this data folder was measured. Nothing is billed.")
+        console.print("No time estimate: this data folder has no measured run yet. Nothing is billed.")
         return
     seconds = timedelta(seconds=max(1, round(speed.seconds_for(plan.raw_bytes))))
     console.print(
@@ -60,9 +60,11 @@ def print_time(plan: BackfillPlan, speed: MeasuredSpeed | None, console: Console
 
 
 def print_backfills(statuses: Sequence[BackfillStatus], console: Console) -> None:
-    """Print one row a backfill, newest first, and what can be done about the ones that are not through."""
+    """Print one row per backfill, newest first, and what can be done about unfinished ones."""
     if not statuses:
-        console.print("No backfill was started yet. `event-pipeline backfill --from HOUR --to HOUR --plan` plans one.")
+        console.print(
+            "No backfill has been started yet. `event-pipeline backfill --from HOUR --to HOUR --plan` plans one."
+        )
         return
     rows = [
         (
@@ -99,10 +101,10 @@ def print_backfills(statuses: Sequence[BackfillStatus], console: Console) -> Non
     for each in statuses:
         if each.failed_hours:
             console.print(
-                f"Backfill {each.backfill_id}: {hours_text(each.failed_hours)} failed, the others of the same runs "
-                "went on. `event-pipeline alerts` and the pages of the hours in Dagster say why.",
+                f"Backfill {each.backfill_id}: {hours_text(each.failed_hours)} failed, the other hours of the "
+                "same runs went on. `event-pipeline alerts` and the partitions' pages in Dagster say why.",
                 style=FAULT,
             )
     resumable = [each.backfill_id for each in statuses if each.is_resumable]
     if resumable:
-        console.print(f"`event-pipeline backfill resume {resumable[0]}` goes on with what is left.", style=QUIET)
+        console.print(f"`event-pipeline backfill resume {resumable[0]}` builds what is left.", style=QUIET)

@@ -1,4 +1,4 @@
-"""What `run` did: range by range while it goes on, and hour by hour at the end."""
+"""Prints what `run` did: range by range while it works, and hour by hour at the end."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from event_pipeline.operations.runs import RangeOutcome
 
 HOURS_SHOWN = 48
-"""Hours of the table of counts, the newest."""
+"""Newest hours shown in the table of counts."""
 CHECKS_SHOWN = 30
-"""Checks that did not pass, errors before warnings."""
+"""Failed checks shown, errors before warnings."""
 
 
 def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeOutcome]) -> None:
-    """Print what was built and the answers on stdout, and what is wrong or left alone on stderr, where it ends."""
+    """Print what was built and the Gold tables on stdout, then what is wrong or skipped on stderr."""
     console, engine, settings = output(), pipeline.engine, pipeline.settings
     try:
         if plan.hours:
@@ -41,20 +41,20 @@ def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeO
         print_newest_answers(engine, pipeline.gold_tables, console)
         print_places(engine.place, console)
     finally:
-        # What kept the run from publishing often keeps its answers from being read: the reason must not be lost.
+        # What kept the run from publishing often makes Gold unreadable too: the reason must not be lost.
         _print_left_hours(plan, settings.first_partition, messages())
         print_findings(outcomes, messages())
 
 
 def _print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) -> None:
-    """Name the hours that are left alone on purpose, and what a person can do about them."""
+    """Print the hours that are skipped on purpose, and what to do about them."""
     if plan.lost:
         console.print(
-            f"Left alone, because raw objects that they were built from are lost: {hours_text(plan.lost)}.",
+            f"Skipped, because raw objects that they were built from are lost: {hours_text(plan.lost)}.",
             style=FAULT,
         )
         console.print(
-            "  Put the objects back, or say --allow-lost-objects: the rebuilt hour then lacks their records.",
+            "  Restore the objects, or give --allow-lost-objects: the rebuilt hour then lacks their records.",
             style=FAULT,
         )
     if plan.lost_all:
@@ -74,12 +74,12 @@ def _print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) 
 
 
 def is_sound(outcome: RangeOutcome) -> bool:
-    """Tell whether a range was built and no check of it failed (warnings do not count)."""
+    """Return whether a range was built and none of its checks failed (warnings do not count)."""
     return outcome.succeeded and all(check.severity == "WARN" for check in outcome.failed_checks)
 
 
 def outcome_line(outcome: RangeOutcome) -> Text:
-    """Say in one line what became of one range."""
+    """Return the outcome of a range as one line."""
     counts = Counter(outcome.silver.values())
     did = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "nothing built"
     if outcome.succeeded:
@@ -89,7 +89,7 @@ def outcome_line(outcome: RangeOutcome) -> Text:
 
 
 def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
-    """Print what checks found and why ranges failed, failures last."""
+    """Print failed checks and why ranges failed, failures last."""
     checks = sorted(
         (check for outcome in outcomes for check in outcome.failed_checks),
         key=lambda check: (check.severity == "ERROR", check.hour, check.asset, check.check),
@@ -105,7 +105,7 @@ def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
         console.print(f"and {len(checks) - CHECKS_SHOWN:,} more: event-pipeline dev shows all", style=QUIET)
     failed = [outcome for outcome in outcomes if not outcome.succeeded]
     for outcome in failed:
-        # What single hours failed for is the last that is said.
+        # Why single hours failed comes last.
         if not any(reason in (outcome.error or "") for reason in outcome.failed_hours.values()):
             console.print(f"failed {outcome.hours}: {outcome.error}", style=FAULT)
     by_itself = {hour: reason for outcome in failed for hour, reason in outcome.failed_hours.items()}
@@ -113,8 +113,8 @@ def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
         console.print(f"failed {hour}: {reason}", style=FAULT)
     if by_itself:
         console.print(
-            f"{hours_text(sorted(by_itself))} failed and kept no other hour back: those of the same runs went on. Once "
-            "the cause is mended, event-pipeline run builds what is missing.",
+            f"{hours_text(sorted(by_itself))} failed without affecting other hours of the same runs. Once the cause is "
+            "fixed, event-pipeline run builds what is missing.",
             style=FAULT,
         )
 
@@ -122,7 +122,7 @@ def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
 def _print_hour_counts(
     hours: Sequence[Hour], silver: Mapping[Hour, str], commits: Mapping[Hour, HourCommit], console: Console
 ) -> None:
-    """Print where the records of each hour went; `silver` says what was done to it."""
+    """Print where the records of each hour went; column `silver` has what was done to the hour."""
     shown = hours[-HOURS_SHOWN:]
     rows = [_hour_row(hour, silver.get(hour), commits.get(hour)) for hour in shown]
     headings = (

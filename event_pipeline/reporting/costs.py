@@ -1,4 +1,4 @@
-"""What hours cost on AWS, step by step, and what building some would cost: estimates by the settings' prices."""
+"""Prints what hours cost on AWS, step by step, and cost estimates, at the prices in the settings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings, SilverBuilderKind
 
 HOURS_SHOWN = 48
-"""Hours of the table, the newest; the sums are over all."""
+"""Newest hours shown in the table; the sums cover all."""
 
 
 def print_costs(entries: Sequence[StepCost], hours: HourRange, settings: Settings, console: Console) -> None:
-    """Print one row an hour, one a step, and the sum of a range."""
+    """Print one row per hour, one per step, and the sum of a range."""
     if not entries:
         console.print(f"No step of {hours} has recorded a cost.")
         return
@@ -37,7 +37,7 @@ def print_costs(entries: Sequence[StepCost], hours: HourRange, settings: Setting
 
 
 def print_estimate(estimate: Estimate, settings: Settings, console: Console) -> None:
-    """Print what building hours would start and about cost."""
+    """Print what building hours would start, and about what it would cost."""
     if not estimate.hours:
         console.print("Nothing would be built: every hour of the range is up to date.")
         return
@@ -50,7 +50,7 @@ def print_estimate(estimate: Estimate, settings: Settings, console: Console) -> 
 
 
 def print_alternative(estimate: Estimate, console: Console) -> None:
-    """Print what a backfill by another builder would start and about cost, and the option that chooses it."""
+    """Print what a backfill with another builder would start and cost, and the option that chooses it."""
     runs = f"{estimate.glue_runs:,} Glue runs" if estimate.glue_runs else "no Glue run"
     console.print(
         f"With --builder {estimate.builder}: {runs}, about {usd(estimate.cost.usd)}.", style=QUIET, soft_wrap=True
@@ -59,7 +59,7 @@ def print_alternative(estimate: Estimate, console: Console) -> None:
 
 def _runs_of_glue(estimate: Estimate, settings: Settings) -> str:
     if estimate.builder is SilverBuilderKind.POOL:
-        return "no Glue run (the host of Dagster builds)"
+        return "no Glue run (the Dagster host builds)"
     return (
         f"{estimate.glue_runs:,} Glue runs of {settings.glue_workers} x {settings.glue_worker_type} workers, about "
         f"{estimate.glue_minutes:,.0f} minutes together,"
@@ -67,20 +67,20 @@ def _runs_of_glue(estimate: Estimate, settings: Settings) -> str:
 
 
 def total(costs: Iterable[Cost]) -> Cost:
-    """Add costs up."""
+    """Return the sum of the costs."""
     return sum(costs, Cost())
 
 
 def usd(amount: Decimal) -> str:
-    """Write an amount in USD, small ones to a hundredth of a cent."""
+    """Format an amount in USD, small ones to a hundredth of a cent."""
     return f"{amount:,.2f} USD" if amount >= 1 else f"{amount:.4f} USD"
 
 
 def price_note(settings: Settings) -> str:
-    """Say which prices an estimate goes by."""
+    """Return the note that names the prices behind an estimate."""
     glue = settings.price_glue_flex_dpu_hour if settings.glue_flex else settings.price_glue_dpu_hour
     return (
-        f"Estimated by prices of {settings.prices}: Glue {glue} USD per DPU-hour, Athena {settings.price_athena_tb} "
+        f"Estimated at prices of {settings.prices}:  Glue {glue} USD per DPU-hour, Athena {settings.price_athena_tb} "
         f"USD per TB, S3 {settings.price_s3_1000_writes} USD per 1,000 writes. Without checks, storage, logs and taxes."
     )
 

@@ -1,4 +1,4 @@
-"""What the doctor found, one row a finding."""
+"""Prints what the doctor found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from event_pipeline.reporting.terminal import FAULT, GOOD, WARNING, printable_te
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """Print one row a finding."""
+    """Print one row per finding."""
     styles = {Level.OK: GOOD, Level.WARN: WARNING, Level.FAIL: FAULT}
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for each in findings:

@@ -1,4 +1,4 @@
-"""What the generator wrote, in a line or two."""
+"""Prints what the generator wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from event_pipeline.rules.hour import RAW_ROOT
 
 
 def print_generated(totals: GeneratedTotals, folder: Path, console: Console) -> None:
-    """Print what one generation made and where it lies."""
+    """Print what the generator wrote, and where."""
     console.print(
         f"{totals.objects:,} raw objects, {totals.records:,} readable records, {totals.size / (1 << 20):,.1f} MiB "
         f"in {folder}",
@@ -24,7 +24,7 @@ def print_generated(totals: GeneratedTotals, folder: Path, console: Console) -> 
         "duplicates": totals.duplicates,
         "records of another hour": totals.late,
         "broken objects": totals.broken,
-        "objects that were there already, byte for byte": totals.unchanged,
+        "objects that already existed, byte for byte": totals.unchanged,
     }
     if any(planted.values()):
         named = ", ".join(f"{count:,} {what}" for what, count in planted.items() if count)
@@ -38,10 +38,10 @@ def object_line(made: GeneratedObject) -> str:
 
 
 def print_not_read(place: Place, console: Console) -> None:
-    """Say that the pipeline does not read what the generator wrote on this machine, and how it would."""
+    """Say that the pipeline does not read the generated local files, and how to upload them."""
     if place.upload:
         console.print(
-            f"The pipeline reads {place.raw}{RAW_ROOT} and none of these files: upload them with {place.upload}",
+            f"The pipeline reads {place.raw}{RAW_ROOT} and not these files: upload them with {place.upload}",
             style=WARNING,
             soft_wrap=True,
         )

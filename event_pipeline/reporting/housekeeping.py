@@ -1,4 +1,4 @@
-"""What housekeeping would remove, or has removed: one row a kind, and each thing by name where asked for."""
+"""Prints what housekeeping would remove or has removed: one row per kind, and on request every item."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def print_housework(work: Housework, console: Console, *, removed: bool, named: bool) -> None:
-    """Print the summary; `named` lists every single thing above it."""
+    """Print the summary; `named` lists every item above it."""
     if named:
         for leftover in work.leftovers:
             console.print(f"{leftover.kind}: {leftover.place} ({size_text(leftover.size)}, {leftover.why})")
@@ -31,11 +31,11 @@ def print_housework(work: Housework, console: Console, *, removed: bool, named: 
         )
     )
     if not removed:
-        console.print("Nothing was removed: --delete does it, --list names every single one.", style=QUIET)
+        console.print("Nothing was removed: --delete removes it, --list shows every item.", style=QUIET)
 
 
 def size_text(size: int) -> str:
-    """Write a number of bytes in the unit that leaves at most four digits."""
+    """Format a number of bytes in the unit that leaves at most four digits."""
     number, unit = float(size), 0
     while number >= 1024 and unit < len(_UNITS) - 1:
         number, unit = number / 1024, unit + 1

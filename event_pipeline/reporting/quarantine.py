@@ -1,4 +1,4 @@
-"""What quarantine holds, for people and programs: counts by hour and reason, single records, what a replay did."""
+"""Prints what quarantine holds: counts by hour and reason, single records, and what a replay did."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from event_pipeline.operations.replaying import ReplayPlan, ReplayResult
 
 MOST_ROWS_SHOWN = 500
-"""Rows of the table of counts, the newest; csv and json hold all."""
+"""Newest rows shown in the table of counts; csv and json have all."""
 MOST_CHARACTERS_SHOWN = 400
-"""Of one record in the table, before escapes."""
+"""Characters shown of one record in the table, before escaping."""
 HOURS_SHOWN = 48
 
 
 def write_counts(commits: Mapping[Hour, HourCommit], reason: str | None, result_format: ResultFormat) -> None:
-    """Write one row for each hour and reason to stdout, and for people the sums as well."""
+    """Write one row per hour and reason to stdout; the table format also prints the sums."""
     rows = list(_counts(commits, reason))
     if result_format is ResultFormat.TABLE:
         _print_counts(commits, rows, output())
@@ -93,7 +93,7 @@ def _print_counts(
 
 
 def write_records(engine: Engine, hour: Hour, reason: str | None, limit: int, result_format: ResultFormat) -> None:
-    """Write quarantined records of an hour to stdout, in the order of object and line."""
+    """Write quarantined records of an hour to stdout, ordered by object and line."""
     pairs = zip(PARTITION_COLUMNS, hour.partition_values, strict=True)
     condition = " AND ".join(f"{name} = '{value}'" for name, value in pairs)
     if reason is not None:
@@ -124,7 +124,9 @@ def _print_rest(commit: HourCommit | None, hour: Hour, reason: str | None, shown
     if commit is None:
         console.print(f"{hour}: nothing is published", style=WARNING)
     elif commit.retired_at is not None:
-        console.print(f"{hour}: past its retention since {commit.retired_at:%Y-%m-%d}: records are gone", style=WARNING)
+        console.print(
+            f"{hour}: past its retention since {commit.retired_at:%Y-%m-%d}: the records are deleted", style=WARNING
+        )
     else:
         found = commit.account.quarantined_by_reason
         count = found.get(reason, 0) if reason else commit.account.quarantined
@@ -132,11 +134,11 @@ def _print_rest(commit: HourCommit | None, hour: Hour, reason: str | None, shown
 
 
 def print_replay_plan(plan: ReplayPlan, reason: str | None, console: Console) -> None:
-    """Print which hours are built again and why, and which are not."""
+    """Print which hours are rebuilt and why, and which are not."""
     what = f"records of {reason}" if reason else "quarantined records"
     if plan.hours:
         shown = plan.hours[-HOURS_SHOWN:]
-        console.print(f"Hours with {what} to build again, by rules {plan.rules_version}", style="bold")
+        console.print(f"Hours with {what} to rebuild, by rules {plan.rules_version}", style="bold")
         console.print(
             lay_out(
                 ("hour", "why", "quarantined", "judged by rules"),
@@ -147,17 +149,17 @@ def print_replay_plan(plan: ReplayPlan, reason: str | None, console: Console) ->
         if len(plan.hours) > len(shown):
             console.print(f"and {len(plan.hours) - len(shown):,} earlier hours", style=QUIET)
     else:
-        console.print(f"Nothing to replay: no hour with {what} was built by other rules or from other objects.")
+        console.print(f"Nothing to replay: no hour with {what} was built with other rules or from other objects.")
     if plan.unchanged:
         console.print(f"Same rules, same objects, so nothing can change: {hours_text(plan.unchanged)}.", style=QUIET)
     if plan.lost:
-        console.print(f"Left alone, because raw objects are lost: {hours_text(plan.lost)}.", style=WARNING)
+        console.print(f"Skipped, because raw objects are lost: {hours_text(plan.lost)}.", style=WARNING)
     if plan.retired:
-        console.print(f"Left alone, because they are past their retention: {hours_text(plan.retired)}.", style=QUIET)
+        console.print(f"Skipped, because they are past their retention: {hours_text(plan.retired)}.", style=QUIET)
 
 
 def print_replay_result(result: ReplayResult, console: Console) -> None:
-    """Print where the records of the replayed hours went, and that every one of them has one verdict."""
+    """Print where the records of the replayed hours went, and whether each of them has exactly one verdict."""
     before, after = result.before, result.after
     counts = [
         ("Silver", before.silver_rows, after.silver_rows),
@@ -174,7 +176,7 @@ def print_replay_result(result: ReplayResult, console: Console) -> None:
             ("verdict", "before", "after", "change"),
             [(name, f"{was:,}", f"{now:,}", f"{now - was:+,}" if now != was else "") for name, was, now in counts],
             left=("verdict",),
-            title=f"{len(result.rebuilt):,} hours built again",
+            title=f"{len(result.rebuilt):,} hours rebuilt",
         )
     )
     left = result.left_quarantine

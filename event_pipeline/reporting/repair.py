@@ -1,4 +1,4 @@
-"""What partition repair changed in the catalog."""
+"""Prints what partition repair changed in the catalog."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from event_pipeline.engines.base import PartitionAction, PartitionChange
 
 
 def print_changes(changes: Sequence[PartitionChange], console: Console) -> None:
-    """Print every entry that was added, repointed or dropped, and how many stayed as they were."""
+    """Print every entry that was added, repointed or dropped, and how many are unchanged."""
     counts = Counter(change.action for change in changes)
     changed = [change for change in changes if change.action is not PartitionAction.UNCHANGED]
     if changed:

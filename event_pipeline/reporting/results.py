@@ -1,4 +1,4 @@
-"""A query's result as a table for people, as CSV or as JSON. Every instant is UTC, every decimal keeps its scale."""
+"""Writes a query result as a table, as CSV or as JSON. Timestamps are UTC, decimals keep their scale."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     Result: TypeAlias = pa.Table | ResultStream
 
 MOST_TABLE_ROWS = 1_000
-"""Rows that the table format lays out: it measures every cell first. CSV and JSON have no limit."""
+"""Rows shown by the table format, which measures every cell first. CSV and JSON have no limit."""
 
 _BATCH_ROWS = 10_000
 
 
 class ResultFormat(StrEnum):
-    """How a query's result is written."""
+    """Output formats of a query result."""
 
     TABLE = "table"
     CSV = "csv"
@@ -41,15 +41,15 @@ class ResultFormat(StrEnum):
 
 
 def write_result(result: Result, result_format: ResultFormat) -> None:
-    """Write a result to stdout, and nothing else there."""
+    """Write a result, and nothing else, to stdout."""
     if result_format is ResultFormat.TABLE:
         print_table(result, output())
         return
-    # Not sys.stdout itself: the data is UTF-8 with its own line ends, whatever the terminal's encoding is.
+        # Not sys.stdout itself: the data is UTF-8 with its own line endings, whatever the terminal's encoding is.
     writer = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="", write_through=True)
     try:
         if result_format is ResultFormat.CSV:
-            # Values of CSV have no escapes: a file gets them as they are, a terminal what it can show and not obey.
+            # CSV has no escapes: a file gets the values unchanged, a terminal gets them without control characters.
             write_csv(result, writer, visible=sys.stdout.isatty())
         else:
             write_json(result, writer)
@@ -59,18 +59,18 @@ def write_result(result: Result, result_format: ResultFormat) -> None:
 
 
 def write_json(result: Result, file: TextIO) -> None:
-    """Write one array with one object a row.
+    """Write one array with one object per row.
 
     Decimals are strings with their scale, dates `YYYY-MM-DD`, timestamps `2025-12-07T22:00:01.123` in UTC, maps
-    are objects, bytes hexadecimal strings; NaN and infinities, which JSON does not know, are null. Characters that
-    nobody sees are written as JSON's escapes, which read back as the same text.
+    are objects, bytes hexadecimal strings; NaN and infinities, which JSON does not have, are null. Invisible characters
+    are written as JSON escapes, which parse to the same text.
 
     Raises:
         QueryError: two columns have the same name, which an object cannot hold.
     """
     names = result.schema.names
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise QueryError(f"column {twice[0]!r} stands twice in the result: name them apart with AS")
+        raise QueryError(f"column {twice[0]!r} is in the result twice: rename one with AS")
     separator = "["
     for row in plain_rows(result):
         text = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
@@ -80,20 +80,20 @@ def write_json(result: Result, file: TextIO) -> None:
 
 
 def write_csv(result: Result, file: TextIO, *, visible: bool = False) -> None:
-    r"""Write a header and one record a row by RFC 4180 (`\r\n`), null as an empty field, empty text as `""`.
+    r"""Write a header and one record per row as RFC 4180 (`\r\n`), null as an empty field, empty text as `""`.
 
-    Values are written as in JSON; maps, structs and lists are JSON texts. `visible` escapes what a terminal would obey.
+    Values are written as in JSON; maps, structs and lists as JSON text. `visible` escapes terminal control characters.
     """
     shown = printable if visible else str
     file.write(",".join(_csv_field(shown(name)) for name in result.schema.names) + "\r\n")
     for row in plain_rows(result):
         line = ",".join("" if value is None else _csv_field(shown(as_text(value))) for value in row)
-        # A record of one null would be a blank line, which readers skip.
+        # A record with a single null would be a blank line, which readers skip.
         file.write((line or '""') + "\r\n")
 
 
 def print_table(result: Result, console: Console) -> None:
-    """Print a result for people: a table, or one block of `column value` lines a row where it is too wide."""
+    """Print a result as a table, or as one block of `column value` lines per row where the table is too wide."""
     shown: list[pa.RecordBatch] = []
     found = 0
     for batch in _batches(result):
@@ -126,7 +126,7 @@ def _print_blocks(names: list[str], rows: list[list[Text]], console: Console) ->
 
 
 def plain_rows(result: Result) -> Iterator[list[Any]]:
-    """Yield the rows of a result as values that JSON knows, a batch at a time."""
+    """Yield the rows of a result as JSON-compatible values, a batch at a time."""
     converters = [_converter(field.type) for field in result.schema]
     for batch in _batches(result):
         columns = [
@@ -144,7 +144,7 @@ def _batches(result: Result) -> Iterator[pa.RecordBatch]:
 
 
 def as_text(value: Any) -> str:
-    """Write one plain value as text; what has structure as JSON."""
+    """Return a plain value as text; nested values as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -153,7 +153,7 @@ def _side(arrow_type: pa.DataType) -> Literal["left", "right"]:
 
 
 def is_number(arrow_type: pa.DataType) -> bool:
-    """Tell whether a column holds numbers."""
+    """Return whether a column holds numbers."""
     import pyarrow as pa
 
     types = pa.types
@@ -167,7 +167,7 @@ def _converter(arrow_type: pa.DataType) -> Callable[[Any], Any]:
     if types.is_boolean(arrow_type) or types.is_integer(arrow_type) or types.is_string(arrow_type):
         return lambda value: value
     if types.is_decimal(arrow_type):
-        # decimal(38, 0) is how DuckDB hands over its 128-bit integers, which SUM of integers gives.
+        # DuckDB returns its 128-bit integers, such as SUM over integers, as decimal(38, 0).
         return int if (arrow_type.precision, arrow_type.scale) == (38, 0) else lambda value: format(value, "f")
     if types.is_floating(arrow_type):
         return lambda value: value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Every setting with its value, its default, where the value comes from and what is allowed."""
+"""Prints every setting with its value, default, source and allowed values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings, variable_names
 
 WIDE_TABLE = 190
-"""Columns from which a column of meanings fits beside the others."""
+"""Terminal width from which the meanings fit as a column of the table."""
 
 _KINDS: dict[Any, str] = {
     Path: "folder",
@@ -49,7 +49,7 @@ class SettingRow:
 
 
 def setting_rows(settings: Settings) -> list[SettingRow]:
-    """Describe every variable, in the order in which the settings declare them."""
+    """Return every variable, in the order in which the settings declare them."""
     return [
         SettingRow(
             variable=variable,
@@ -68,7 +68,7 @@ def _text(value: object) -> str:
 
 
 def print_settings(settings: Settings, console: Console) -> None:
-    """Print one table row a variable where there is room for it, else a block of three lines."""
+    """Print one table row per variable if the terminal is wide enough, else a block of three lines."""
     rows = setting_rows(settings)
     if console.width >= WIDE_TABLE:
         table = Table("variable", "value", "default", "set by", "allowed", "meaning", header_style=QUIET)

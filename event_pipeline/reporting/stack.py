@@ -1,4 +1,4 @@
-"""What a person sees of the stack: a change before it is done, the steps of an operation, and where it stands."""
+"""Prints the stack: a change before it is applied, the events of an operation, and the status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ACTION_STYLES = {"Remove": WARNING, "Modify": NOTE, "Add": GOOD}
 
 
 def print_change_set(change_set: ChangeSet, name: str, region: str, console: Console) -> None:
-    """Print one row a changed resource; those that may end data are marked and named once more below."""
+    """Print one row per changed resource; those that may lose data are marked and repeated below."""
     rows = []
     for change in sorted(change_set.changes, key=lambda each: (_ORDER.index(each.action), each.resource)):
         style = FAULT if change.loses_data else _ACTION_STYLES.get(change.action, "")
@@ -31,7 +31,7 @@ def print_change_set(change_set: ChangeSet, name: str, region: str, console: Con
     for change in change_set.changes:
         if change.loses_data:
             console.print(
-                f"DATA AT STAKE: {change.resource} ({change.type} {change.physical_id}) {_fate(change) or 'goes'}",
+                f"DATA AT STAKE: {change.resource} ({change.type} {change.physical_id}) {_fate(change) or 'removed'}",
                 style=FAULT,
             )
 
@@ -44,12 +44,12 @@ def _fate(change: Change) -> str:
 
 
 def event_line(event: StackEvent) -> str:
-    """Return one step of CloudFormation's as a line."""
+    """Return a CloudFormation event as a line."""
     return f"{event.status}  {event.resource} ({event.type})" + (f": {event.reason}" if event.reason else "")
 
 
 def print_state(state: StackState, region: str, stale: Mapping[str, str], console: Console) -> None:
-    """Print status, parameters, outputs, and which artifacts are not those of this checkout."""
+    """Print status, parameters, outputs, and which artifacts differ from this checkout."""
     console.print(f"stack {state.name} in {region}", style="bold")
     said = f": {state.reason}" if state.reason else ""
     sound = state.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
@@ -64,9 +64,9 @@ def print_state(state: StackState, region: str, stale: Mapping[str, str], consol
         console.print(f"  deployed  {state.parameters.get(name) or 'nothing'}", style=QUIET)
         console.print(f"  here      {expected}", style=QUIET)
     if stale:
-        console.print("`event-pipeline stack deploy` brings what is deployed up to date", style=WARNING)
+        console.print("`event-pipeline stack deploy` brings the stack up to date", style=WARNING)
     else:
-        console.print("what is deployed is what this checkout holds", style=GOOD)
+        console.print("the stack runs the code of this checkout", style=GOOD)
 
 
 def _print_pairs(title: str, pairs: Sequence[tuple[str, str]], console: Console) -> None:
@@ -75,19 +75,19 @@ def _print_pairs(title: str, pairs: Sequence[tuple[str, str]], console: Console)
 
 
 def print_left_behind(kept: Sequence[StackEvent], console: Console) -> None:
-    """Say what a removed stack left, and how to use it or get rid of it."""
+    """Print what a deleted stack left behind, and how to use or remove it."""
     if not kept:
         console.print("nothing is left behind", style=GOOD)
         return
-    console.print("left behind, with all that they hold:", style=WARNING)
+    console.print("left behind, with their contents:", style=WARNING)
     for event in kept:
         console.print(f"  {event.type} {event.physical_id} (was {event.resource})")
     console.print(
-        "A later stack uses kept buckets with `event-pipeline stack deploy --parameter ExistingRawBucket=... "
-        "--parameter ExistingLakeBucket=...`; to get rid of one, empty and delete it yourself: its data is then gone"
+        "A new stack can use kept buckets with `event-pipeline stack deploy --parameter ExistingRawBucket=... "
+        "--parameter ExistingLakeBucket=...`; to remove one with its data, empty and delete it yourself"
     )
 
 
 def export_lines(variables: Mapping[str, str]) -> str:
-    """Return the lines that a shell takes to set an environment."""
+    """Return shell lines that export the environment."""
     return "".join(f"export {name}={quote(value)}\n" for name, value in variables.items())

@@ -1,4 +1,4 @@
-"""The state of every landing hour as a grid of days x 24 hours, and as JSON."""
+"""Prints the state of every landing hour, as a grid of days x 24 hours or as JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from event_pipeline.reporting.unmatched import unmatched_lines
 from event_pipeline.rules.hour import hours_text
 
 WIDE_GRID = 112
-"""Columns from which every hour of the grid gets a heading and room of its own."""
+"""Terminal width from which every hour of the grid gets its own heading and spacing."""
 
 
 UNMATCHED_IN_JSON = 100
@@ -31,7 +31,7 @@ UNMATCHED_IN_JSON = 100
 class _Mark:
     symbol: str
     plain: str
-    """The symbol where the output cannot show others than ASCII."""
+    """The symbol for ASCII-only output."""
     style: str
     meaning: str
 
@@ -60,7 +60,7 @@ _STATES = {
 
 
 def status_as_json(status: Status) -> dict[str, Any]:
-    """Return the status as one JSON document: hours in order, how many keys are unmatched, and the first of them."""
+    """Return the status as one JSON document: hours in order, the number of unmatched keys, and the first ones."""
     hours = [
         {
             "hour": str(each.hour),
@@ -85,7 +85,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
 
 
 def print_status(status: Status, console: Console) -> None:
-    """Print the grid, what its symbols mean, and what there is to do."""
+    """Print the grid, its legend, and what needs action."""
     if not status.hours:
         console.print("No raw objects yet. `event-pipeline generate` writes some.")
     else:
@@ -168,7 +168,7 @@ def _findings(status: Status) -> list[Text]:
         lines.append(Text(f"Due: {hours_text(due)}: `event-pipeline run` brings them up to date", style=WARNING))
     lost = [each.hour for each in status.hours if each.state is HourState.LOST_OBJECTS and each.objects]
     if lost:
-        remedy = "put the objects back, or `event-pipeline run --from HOUR --to HOUR --allow-lost-objects`"
+        remedy = "restore the objects, or `event-pipeline run --from HOUR --to HOUR --allow-lost-objects`"
         lines.append(Text(f"Lost objects: {hours_text(lost)}: {remedy}", style=FAULT))
     gaps = [each.hour for each in status.hours if each.gap]
     if gaps:

@@ -1,4 +1,4 @@
-"""How a table for people is laid out: light rules, headings that wrap, values that are never cut."""
+"""Table layout: light rules, headings that wrap, values that are never truncated."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Cell = Text | str
 def lay_out(
     headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, left: Sequence[str] = (), title: str | None = None
 ) -> Table:
-    """Return a table of the rows; the columns named in `left` hold text, all others numbers.
+    """Return a table of the rows; the columns in `left` hold text, all others numbers.
 
     Every column is as wide as its widest value; headings wrap between words.
     """
-    # Escaped before it is measured: the console would only find afterwards that a value is wider.
+    # Escape before measuring: the console escapes later, which makes values wider.
     shown = [[printable_cell(cell) for cell in row] for row in rows]
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -39,7 +39,7 @@ def lay_out(
         table.add_column(
             heading,
             justify="left" if heading in left else "right",
-            # Set, not only bounded: Rich shrinks wide columns by share, and would cut values to spare headings.
+            # Fixed, not a minimum: Rich shrinks wide columns in proportion, cutting values before headings.
             width=max(widest, longest_word),
         )
     for row in shown:
@@ -48,12 +48,12 @@ def lay_out(
 
 
 def printable_cell(cell: Cell) -> Cell:
-    """Return a cell as one line of visible characters."""
+    """Return a cell as one line of printable characters."""
     return printable_text(cell) if isinstance(cell, Text) else printable(cell)
 
 
 def fits(table: Table, console: Console) -> bool:
-    """Tell whether a table can be printed without wrapping or cutting a value."""
+    """Return whether a table can be printed without wrapping or truncating a value."""
     natural = Measurement.get(console, console.options.update(max_width=1_000_000), table)
     return natural.maximum <= console.width
 

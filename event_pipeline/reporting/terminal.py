@@ -1,7 +1,7 @@
-"""Where text for people goes: data to stdout, progress to stderr; a bar for a person, plain lines for a log.
+"""Terminal output: data to stdout, progress to stderr, as a bar on a terminal and as plain lines in a log.
 
-Everything that people read goes through the consoles made here, which print nothing but visible characters: names and
-errors hold text of strangers, and a terminal obeys what it is sent. One call of `print` is one line.
+All text for people goes through the consoles created here, which print only visible characters: names and errors
+contain untrusted text, and a terminal would execute its control sequences. One call of `print` is one line.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ READER_LEFT_EXIT_CODE = 141
 """What a shell reports for any program whose reader (`| head`) closed the pipe: 128 + SIGPIPE."""
 
 _PIPED_WIDTH = 10_000
-"""Columns when no terminal sets a limit: a file or a pager takes lines of any length, so nothing is cut."""
+"""Width when output is not a terminal: a file or a pager takes lines of any length, so nothing is truncated."""
 
 
 class _Console(Console):
-    """A console that prints visible characters only, whatever it is given and however that is nested."""
+    """A console that prints only visible characters, however its input is nested."""
 
     def on_broken_pipe(self) -> NoReturn:
         leave_quietly()
@@ -58,14 +58,14 @@ class _Console(Console):
 
 
 def leave_quietly() -> NoReturn:
-    """End the program because the reader of stdout has what it wants; not a fault worth a message."""
-    # The interpreter flushes stdout once more when it ends and would complain about the closed pipe.
+    """Exit silently because the reader of stdout closed the pipe, which is not an error."""
+    # The interpreter flushes stdout once more at exit and would complain about the closed pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(READER_LEFT_EXIT_CODE)
 
 
 def output() -> Console:
-    """Return the console for what was asked for; text is printed as it is, without markup."""
+    """Return the console for results; text is printed verbatim, without markup."""
     return _make_console(stderr=False)
 
 
@@ -82,7 +82,7 @@ def _make_console(*, stderr: bool) -> Console:
 
 
 def printable_text(text: Text) -> Text:
-    """Return a styled text as one line of visible characters; styles keep their places."""
+    """Return a styled text as one line of visible characters; styles stay in place."""
     if printable(text.plain) == text.plain:
         return text
     shown = text.blank_copy()
@@ -93,21 +93,21 @@ def printable_text(text: Text) -> Text:
 
 
 def print_error(message: str, console: Console) -> None:
-    """Print why a command ends; lines of the message after the first are marked, so that none can pass for another."""
+    """Print why a command failed; lines after the first are marked, so that none can imitate another message."""
     for number, line in enumerate(message.split("\n")):
         console.print(f"  | {line}" if number else f"error: {line}", style=FAULT, soft_wrap=True)
 
 
 class PrintableFormatter(logging.Formatter):
-    """Writes log records as visible characters; lines after the first are indented, so none can pass for another."""
+    """Formats log records as visible characters; lines after the first are indented, so none can imitate another."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record."""
+        """Format one record."""
         return "\n  ".join(map(printable, super().format(record).split("\n")))
 
 
 def print_only_visible_characters() -> None:
-    """See that what no console prints is visible characters, too: warnings of loggers, and tracebacks."""
+    """Restrict output that bypasses the consoles to visible characters, too: log warnings and tracebacks."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(PrintableFormatter())
     sys.excepthook = _print_traceback
@@ -138,7 +138,7 @@ class ProgressView:
             self._task = self._bar.add_task("", total=total)
 
     def step(self, doing: str, done: int | None = None, total: int | None = None) -> None:
-        """Say what is being done now and, where it is counted, how many units of how many are finished."""
+        """Show the current step and, if counted, how many units of how many are finished."""
         if self._bar is not None:
             self._bar.update(self._task, description=doing, completed=done, total=total)
         elif doing != self._last_line:
@@ -146,7 +146,7 @@ class ProgressView:
             self._last_line = doing
 
     def note(self, line: str | Text) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         self._console.print(line)
 
     def __enter__(self) -> ProgressView:
@@ -162,13 +162,13 @@ class ProgressView:
 
 
 def progress(total: int | None = None) -> ProgressView:
-    """Return a context that shows progress: a bar when a person watches stderr, one line per step otherwise."""
+    """Return a context that shows progress: a bar if stderr is a terminal, one line per step otherwise."""
     return ProgressView(messages(), total)
 
 
 @contextmanager
 def quiet_when_reader_leaves() -> Iterator[None]:
-    """End without a message when stdout is closed by its reader."""
+    """Exit without a message when the reader of stdout closes it."""
     try:
         yield
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Keys below `events/` that are not read, as every command names them."""
+"""Prints keys under `events/` that are not read, the same way for every command."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from event_pipeline.reporting.terminal import QUIET, WARNING
 from event_pipeline.rules.accounting import UnmatchedKey
 
 KEYS_SHOWN = 5
-"""Of each reason."""
+"""Keys shown per reason."""
 
 
 def unmatched_lines(unmatched: Sequence[UnmatchedKey]) -> list[Text]:
-    """Name keys that are not read: the first ones of each reason, and what a person can do."""
+    """Return lines on keys that are not read: the first ones per reason, and what to do."""
     by_reason: dict[str, list[str]] = {}
     for each in unmatched:
         by_reason.setdefault(each.reason, []).append(each.key)

@@ -1,4 +1,4 @@
-"""What the independent recount proved, or what differs."""
+"""Prints what the independent recount proved, or what differs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from event_pipeline.rules.framing import objects_text, remedies
 from event_pipeline.rules.hour import Hour, hours_text
 
 MOST_PAIRS = 10
-"""Pairs of hours that hold the same records, as many as are named."""
+"""Pairs of hours with the same records that are listed."""
 OBJECTS_NAMED = 5
-"""Wrongly framed objects of an hour that are named."""
+"""Wrongly framed objects per hour that are listed."""
 
 
 def print_verification(
@@ -31,8 +31,8 @@ def print_verification(
 ) -> None:
     """Print what was recounted, then everything that differs, then what could not be recounted.
 
-    Keys that are not read, and hours with fewer objects than expected, are no difference: what they would add to the
-    data is not known here.
+    Keys that are not read, and hours with fewer objects than expected, are not differences: what they would add to the
+    data is unknown here.
     """
     if verification.hours:
         console.print(_hours_table(verification.hours))
@@ -86,7 +86,7 @@ def _seal(differences: tuple[Difference, ...]) -> Text:
 
 
 def _print_differences(differences: list[Difference], console: Console) -> None:
-    """Print a table where it fits, else what differs below where it does."""
+    """Print a table if it fits, else one line per difference."""
     table = Table("where", "what", "expected", "found", title="What differs", title_justify="left", title_style=FAULT)
     for each in differences:
         table.add_row(each.place, each.what, each.expected, each.found)
@@ -110,7 +110,9 @@ def _conclusion(verification: Verification) -> list[Text]:
         lines.append(Text(f"Not recounted: {hours_text(hours)}: {left}, what was built stays published", style=WARNING))
     if verification.retired:
         named = hours_text(verification.retired)
-        lines.append(Text(f"Past their retention, so not recounted: {named}; Gold is held to their control totals"))
+        lines.append(
+            Text(f"Past their retention, so not recounted: {named}; Gold is checked against their control totals")
+        )
     if verification.not_built:
         named = hours_text(verification.not_built)
         lines.append(Text(f"Not built yet, so not verified: {named}: `event-pipeline run`", style=WARNING))
@@ -133,7 +135,7 @@ def _conclusion(verification: Verification) -> list[Text]:
             "every record is in Silver, in quarantine or a duplicate, contents are equal, and Gold is what Silver says"
         )
         if verification.wrongly_framed:
-            told = f"Counted for {named} and {records:,} records: {law}. What wrongly framed objects hold is lost"
+            told = f"Counted for {named} and {records:,} records: {law}. The content of wrongly framed objects is lost"
             lines.append(Text(told, style=FAULT))
         else:
             lines.append(Text(f"Proven for {named} and {records:,} records: {law}", style=GOOD))

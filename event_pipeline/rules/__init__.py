@@ -1,4 +1,4 @@
-"""The ground: what the data means. Standard library only (the judge adds pyarrow); no engine, no Dagster.
+"""The meaning of the data. Standard library only (validation adds pyarrow); no engine, no Dagster.
 
-Not here: where data lies, how it is read and written, and any setting but the limits that verdicts follow from.
+Not here: where data is, how it is read and written, and any setting except the limits that determine verdicts.
 """

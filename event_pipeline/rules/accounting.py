@@ -1,6 +1,6 @@
-"""Where every record of a landing hour went, and the conservation law that makes it add up.
+"""The account of a landing hour: where every record went, and the conservation law.
 
-Both engines count in these types; the commit record carries them. Standard library only.
+Both engines count in these types, and the commit record contains them. Standard library only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from event_pipeline.rules.hour import Hour
 
 @dataclass(frozen=True, slots=True, order=True)
 class RawObject:
-    """One raw object as a listing shows it."""
+    """One raw object in a listing."""
 
     key: str
     etag: str
@@ -28,11 +28,11 @@ class RawObject:
 
 @dataclass(frozen=True, slots=True, order=True)
 class UnmatchedKey:
-    """One key below `events/` that is not read."""
+    """One key under `events/` that is not read."""
 
     key: str
     reason: str
-    """Why, for people, as an addition to the key: `before the first partition 2025-11-01T00`."""
+    """Readable reason, to follow the key: `before the first partition 2025-11-01T00`."""
 
     def __str__(self) -> str:
         return f"{self.key} ({self.reason})"
@@ -40,17 +40,17 @@ class UnmatchedKey:
 
 @dataclass(frozen=True, slots=True)
 class RawListing:
-    """What lies under one landing hour's prefix at one moment."""
+    """The content of a landing hour's prefix at one moment."""
 
     hour: Hour
     objects: tuple[RawObject, ...]
     """Sorted by key."""
     unmatched: tuple[UnmatchedKey, ...] = ()
-    """Keys below the prefix that are no raw objects of the hour, sorted: reported, not read."""
+    """Keys under the prefix that are not raw objects of the hour, sorted: reported, not read."""
 
     @property
     def fingerprint(self) -> str:
-        """Digest of keys, etags and sizes: equal exactly when the input is the same."""
+        """Digest of keys, etags and sizes: equal if and only if the input is the same."""
         return fingerprint((each.key, each.etag, each.size) for each in self.objects)
 
     @property
@@ -60,7 +60,7 @@ class RawListing:
 
 
 def fingerprint(objects: Iterable[tuple[str, str, int]]) -> str:
-    """Digest (key, etag, size) of an hour's objects, in any order, to 32 hexadecimal digits."""
+    """Return the digest of (key, etag, size) of an hour's objects, in any order, as 32 hexadecimal digits."""
     digest = hashlib.sha256()
     for key, etag, size in sorted(objects):
         digest.update(f"{key}\0{etag}\0{size}\n".encode())
@@ -68,13 +68,13 @@ def fingerprint(objects: Iterable[tuple[str, str, int]]) -> str:
 
 
 def decoded_name(hour: Hour, rules_version: str, key: str, etag: str, size: int) -> str:
-    """Digest all that the decoded rows of one raw object follow from, to 32 hexadecimal digits."""
+    """Return the digest of everything that determines an object's decoded rows, as 32 hexadecimal digits."""
     return hashlib.sha256(f"{hour}\0{rules_version}\0{key}\0{etag}\0{size}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectAccount:
-    """Where the records of one raw object went, each number counted for itself. Unreadable: no records."""
+    """Where the records of one raw object went; each number is counted independently. Unreadable: no records."""
 
     key: str
     etag: str
@@ -86,20 +86,20 @@ class ObjectAccount:
     unreadable: str | None = None
     """One of UNREADABLE_REASONS, or None for an object that was read."""
     unknown_fields: Mapping[str, int] = field(default_factory=dict)
-    """Top-level names outside the contract -> records that bear them. Empty in the account of an hour, which has
+    """Top-level names outside the contract -> records that have them. Empty in the account of an hour, which has
     them once for all its objects."""
     inflated_bytes: int = 0
-    """Bytes of the object without compression; 0 in records of older versions, which did not count them."""
+    """Uncompressed bytes of the object; 0 in records of older versions, which did not count them."""
     broken_bytes: int = 0
-    """Bytes of its records that are refused as `not_json` or `too_long`."""
+    """Bytes of its records quarantined as `not_json` or `too_long`."""
     longest_broken: int = 0
     """Bytes of the longest of them."""
     framing: str = ""
-    """What the first of them looks like: a name of `rules/framing.py`; empty when there is none."""
+    """What the first of them looks like: a name from `rules/framing.py`; empty if there is none."""
     sha256: str | None = None
-    """Of the stored bytes; None in records that were written before it was kept."""
+    """Digest of the stored bytes; None in records written before it was kept."""
     sample: str | None = None
-    """Some of its accepted records, as `rules/resent.py` writes them; None of an unreadable object, or likewise."""
+    """Sample of its accepted records, from `rules/resent.py`; None for an unreadable object, or in older records."""
 
     @property
     def quarantined(self) -> int:
@@ -113,7 +113,7 @@ class ObjectAccount:
 
 
 _MONEY = Context(prec=38, traps=[Rounded])
-"""Sums of money as the tables hold them, decimal(38,2). Python's own context would round to 28 digits in silence."""
+"""Context for sums of money in the tables, decimal(38,2). Python's default would silently round to 28 digits."""
 
 
 def dollars_of(cents: int) -> Decimal:
@@ -123,7 +123,7 @@ def dollars_of(cents: int) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class DayTotals:
-    """Control totals of the Silver rows of one event day, against which the Gold tables are checked."""
+    """Control totals of one event day's Silver rows, against which the Gold tables are checked."""
 
     events: int = 0
     page_views: int = 0
@@ -140,7 +140,7 @@ class DayTotals:
 
 
 def add_days(days: dict[str, DayTotals], more: Mapping[str, DayTotals]) -> None:
-    """Add control totals to others, day by day."""
+    """Add `more` to `days`, day by day."""
     for day, totals in more.items():
         days[day] = days.get(day, DayTotals()) + totals
 
@@ -154,14 +154,14 @@ class HourAccount:
     days: Mapping[str, DayTotals]
     """Event day (ISO) -> control totals of the hour's Silver rows of that day."""
     unknown_fields: Mapping[str, int] = field(default_factory=dict)
-    """Top-level names outside the contract -> records that bear them, bounded as the contract says."""
+    """Top-level names outside the contract -> records that have them, within the contract's bounds."""
 
     @classmethod
     def of(cls, objects: Iterable[ObjectAccount], days: Mapping[str, DayTotals]) -> HourAccount:
-        """Put the accounts of an hour's objects together, in the order of their keys.
+        """Combine the accounts of an hour's objects, in the order of their keys.
 
-        What data can lengthen is bounded for the hour, not for each object: the commit record of an hour of
-        thousands of objects stays small.
+        What depends on the data is bounded per hour, not per object, so the commit record of an hour with thousands of
+        objects stays small.
         """
         accounts = sorted(objects, key=lambda each: each.key)
         unknown: Counter[str] = Counter()
@@ -212,7 +212,7 @@ class HourAccount:
 
     @property
     def content(self) -> str:
-        """Digest of the bytes that were built: the same for objects that were copied, another for other bytes."""
+        """Digest of the bytes that were built: unchanged if objects are copied, different for other bytes."""
         return fingerprint((each.key, each.sha256 or each.etag, each.size) for each in self.objects)
 
     @property

@@ -1,6 +1,6 @@
 """The contract's tables as Arrow: schemas, Silver rows from accepted events, control totals of each event day.
 
-Money stays in whole cents until the last step, where the cents become the decimal's own integer: exact by
+Money stays in whole cents until the last step, where the cents become the decimal's unscaled integer: exact by
 construction. Standard library and pyarrow.
 """
 
@@ -41,16 +41,16 @@ _INT64_DIGITS = 19
 
 
 def arrow_type(glue_type: str) -> pa.DataType:
-    """Return the Arrow form of a Glue type that the contract uses; `timestamp` is in milliseconds, naive UTC.
+    """Return the Arrow type for a Glue type of the contract; `timestamp` is in milliseconds, naive UTC.
 
     Raises:
-        ValueError: the contract knows no such type.
+        ValueError: the contract has no such type.
     """
     if decimal := _DECIMAL_TYPE.fullmatch(glue_type):
         return pa.decimal128(int(decimal[1]), int(decimal[2]))
     if glue_type in _ARROW_TYPES:
         return _ARROW_TYPES[glue_type]()
-    raise ValueError(f"{glue_type!r} is no type of the contract: {', '.join(_ARROW_TYPES)} or decimal(p,s)")
+    raise ValueError(f"{glue_type!r} is not a type of the contract: {', '.join(_ARROW_TYPES)} or decimal(p,s)")
 
 
 def arrow_schema(table: Table) -> pa.Schema:
@@ -72,17 +72,17 @@ EVENTS_SCHEMA = pa.schema(
         ("line_number", pa.int64()),
     ]
 )
-"""Accepted events: the nine normalised fields (instant in naive UTC) and the physical line they came from."""
+"""Accepted events: the nine normalised fields (instant in naive UTC) and the physical line number."""
 
 SILVER_SCHEMA = arrow_schema(SILVER_EVENTS)
 QUARANTINE_SCHEMA = arrow_schema(SILVER_QUARANTINE)
 
 
 def silver_rows(events: pa.Table, source_object: str) -> pa.Table:
-    """Turn accepted events (EVENTS_SCHEMA, without duplicates) into rows of `silver.events` (SILVER_SCHEMA).
+    """Convert accepted events (EVENTS_SCHEMA, without duplicates) to rows of `silver.events` (SILVER_SCHEMA).
 
-    Instants are truncated to the millisecond toward the past, also before 1970. `source_object` is the key of
-    the raw object that held them all.
+    Instants are truncated to the millisecond toward the past, even before 1970. `source_object` is the key of their
+    raw object.
     """
     event_ts = _truncated_to_ms(events["instant"])
     columns = {
@@ -97,13 +97,13 @@ def silver_rows(events: pa.Table, source_object: str) -> pa.Table:
 
 
 def day_totals(rows: pa.Table) -> dict[str, DayTotals]:
-    """Sum rows of `silver.events` to the control totals of each event day, by ISO date in order."""
+    """Aggregate rows of `silver.events` to the control totals of each event day, ordered by ISO date."""
     counts: dict[str, dict[str, int]] = {}
     by_type = rows.select(["event_date", "event_type"]).group_by(["event_date", "event_type"], use_threads=False)
     for row in by_type.aggregate([([], "count_all")]).to_pylist():
         counts.setdefault(row["event_date"].isoformat(), {})[row["event_type"]] = row["count_all"]
 
-    # Revenue sums as a decimal of 38 digits: a day of the dearest purchases in cents does not fit 64 bits.
+    # Revenue is summed as a decimal of 38 digits: a day of the highest purchases in cents does not fit 64 bits.
     sales = rows.select(["event_date", "quantity", "revenue"])
     purchases = sales.filter(pc.equal(rows["event_type"], PURCHASE))
     sold = {
@@ -133,7 +133,7 @@ def _truncated_to_ms(instants: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _revenue_cents(events: pa.Table) -> pa.ChunkedArray:
-    """Price x quantity of purchases in cents, null for other events: at most 10^16, so int64 holds it."""
+    """Return price x quantity of purchases in cents, null for other events: at most 10^16, which fits int64."""
     quantity = pc.cast(events["quantity"], pa.int64())
     is_purchase = pc.equal(events["event_type"], PURCHASE)
     return pc.if_else(is_purchase, pc.multiply(events["price_cents"], quantity), pa.scalar(None, pa.int64()))

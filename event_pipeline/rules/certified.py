@@ -1,16 +1,16 @@
-"""The certified fast path: finds the lines whose acceptance is beyond doubt, a whole chunk at a time.
+"""The certified fast path: finds the lines that are certainly accepted, a whole chunk at a time.
 
-It only ever accepts. A line is certified when pyarrow's JSON reader made one row of it and every rule of the
-reference (`record.py`) is known to hold for that row. All other lines go to the reference, so a form of record
-that this module does not foresee costs time (about tenfold), never a verdict.
+It never rejects. A line is certified if pyarrow's JSON reader made one row of it and every rule of the reference
+(`record.py`) is known to hold for that row. All other lines go to the reference, so an unforeseen form of record only
+costs time (about tenfold), never a wrong verdict.
 
-What pyarrow.json (26) does otherwise than RFC 8259 and the contract, found by fuzzing, and what keeps it away:
+Where pyarrow.json (26) differs from RFC 8259 and the contract, found by fuzzing, and the safeguards:
 
 - two objects on one line are two rows, one object over two lines is one row, and a block that starts with a bare
   `null` line ends the process: every line must start with `{` and give one row;
-- a byte order mark in front of a block is skipped: likewise;
+- a byte order mark in front of a block is skipped: same safeguard;
 - UTF-8 is not checked: the block is decoded first;
-- NaN and Infinity are numbers: every number must be finite, also in fields that the event does not carry.
+- NaN and Infinity are numbers: every number must be finite, even in fields that the event type does not have.
 
 Standard library and pyarrow.
 """
@@ -43,7 +43,7 @@ from event_pipeline.rules.record import InstantRange
 
 _NUMERIC_FIELDS = ("quantity", "price")
 
-# Both numbers as doubles: the contract judges them by their double value.
+# Both numbers as doubles, because the contract judges their double value.
 _PARSE_OPTIONS = pj.ParseOptions(
     explicit_schema=pa.schema(
         [(name, pa.float64() if name in _NUMERIC_FIELDS else pa.string()) for name in EVENT_FIELDS]
@@ -52,7 +52,7 @@ _PARSE_OPTIONS = pj.ParseOptions(
 )
 _MAX_BLOCK_BYTES = 1 << 30  # the reader's block size is an int32
 
-# Narrower than the rule, so that the cast behind it is sure: an offset, at most six digits, a real date from 1000 on.
+# Stricter than the rule, so that the cast cannot fail: an offset, at most six digits, a real date from 1000 on.
 _PLAIN_TIMESTAMP = (
     r"^(?:[1-9]\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
     r"|[1-9]\d(?:0[48]|[2468][048]|[13579][26])-02-29)"
@@ -65,7 +65,7 @@ _CATEGORY_INSIDE = r'[^\x00-\x1f\x7f-\x{9f}{}\[\]"]'
 _PLAIN_CATEGORY = rf"^{_CATEGORY_EDGE}(?:{_CATEGORY_INSIDE}{{0,{MAX_CATEGORY_CHARACTERS - 2}}}{_CATEGORY_EDGE})?$"
 _CATEGORY_BYTES = bytes(set(range(0x21, 0x7F)) - set(b'{}[]"'))
 
-# The screen's grammar: what the reader is known to read without an error, which would cost the whole block.
+# The screen's grammar: what the reader certainly reads without an error, which would fail the whole block.
 _SPACE = r"[ \t\r]*"
 _PLAIN_ESCAPE = (
     r'\\(?:["\\/bfnrt]|u(?:[0-9A-Ca-cEFef][0-9A-Fa-f]{3}|[dD][0-7][0-9A-Fa-f]{2}'
@@ -78,10 +78,10 @@ _SAMPLED_LINES = 32
 def split_certified(
     chunk: bytes, first_line: int, accepted: InstantRange
 ) -> tuple[pa.Table, list[tuple[int, bytes]], int]:
-    """Split a chunk of whole lines into certified events and the rest.
+    """Split a chunk of complete lines into certified events and the rest.
 
-    Returns the events that are certain (EVENTS_SCHEMA, in line order), every other line with its number, blank
-    lines too, in order, and the number of lines. `first_line` is the number of the chunk's first line.
+    Returns the certified events (EVENTS_SCHEMA, in line order), every other line, including blank ones, with its
+    number, and the number of lines. `first_line` is the number of the chunk's first line.
     """
     line_count = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
     numbers = row_numbers = pa.arange(first_line, first_line + line_count)
@@ -104,10 +104,10 @@ def split_certified(
 
 
 def _read_rows(block: bytes, line_count: int) -> pa.Table | None:
-    """Read lines as rows of the nine fields; None unless it is certain that row and line agree throughout."""
+    """Read lines as rows of the nine fields; None unless rows and lines certainly correspond."""
     if not block.startswith(b"{") or len(block) > _MAX_BLOCK_BYTES or not _is_utf8(block):
         return None
-    # The longer text is found twice as fast, and most often all lines start with the same key.
+    # A longer text is found twice as fast, and usually all lines start with the same key.
     start = block[: block.find(b":") + 1]
     if block.count(b"\n" + start) != line_count - 1 and block.count(b"\n{") != line_count - 1:
         return None
@@ -120,7 +120,7 @@ def _read_rows(block: bytes, line_count: int) -> pa.Table | None:
 
 
 def _screen(lines: list[bytes], *, ascii_only: bool) -> pa.BooleanArray:
-    """Tell which lines are objects of a common shape: the names of first objects in their order, plain values."""
+    """Return which lines have a common shape: the names of the first objects in the same order, and plain values."""
     shapes: Counter[tuple[str, ...]] = Counter()
     for line in lines[:_SAMPLED_LINES]:
         with suppress(UnicodeDecodeError, NotAnObjectError):
@@ -143,7 +143,7 @@ def _screen_pattern(shapes: tuple[tuple[str, ...], ...], ascii_only: bool) -> st
 
 
 def _certain_events(rows: pa.Table, line_numbers: pa.Array, accepted: InstantRange) -> pa.Table:
-    """Return the rows that are events beyond doubt, normalised."""
+    """Return the rows that are certainly events, normalised."""
     fields = {name: rows[name].combine_chunks() for name in EVENT_FIELDS}
     category = pc.ascii_lower(fields["category"])
     quantity = fields["quantity"]
@@ -202,7 +202,7 @@ def _certain_events(rows: pa.Table, line_numbers: pa.Array, accepted: InstantRan
 
 
 def _instants(timestamps: pa.Array, accepted: InstantRange) -> tuple[pa.Array, pa.BooleanArray]:
-    """Return the instants in microseconds since 1970, and where they are certain and accepted."""
+    """Return the instants in microseconds since 1970, and a mask of those that are certain and accepted."""
     plain = _all_true(pc.match_substring_regex(timestamps, _PLAIN_TIMESTAMP))
     if plain.true_count < len(plain):
         timestamps = pc.if_else(plain, timestamps, _scalar(None, pa.string()))
@@ -211,7 +211,7 @@ def _instants(timestamps: pa.Array, accepted: InstantRange) -> tuple[pa.Array, p
 
 
 def _is_plain(texts: pa.Array, pattern: str, plain_bytes: bytes, most: int) -> pa.BooleanArray:
-    """Tell where a text matches a pattern: at once when all have at most `most` bytes, all of them plain."""
+    """Return where a text matches a pattern; fast if all have at most `most` bytes, all of them plain."""
     lengths = pc.min_max(pc.binary_length(texts)).as_py()
     values = texts.buffers()[2]
     if lengths["max"] is not None and 1 <= lengths["min"] and lengths["max"] <= most:
@@ -226,13 +226,13 @@ def _between(values: pa.Array, least: int, most: int) -> pa.BooleanArray:
 
 
 def _all_true(*conditions: pa.BooleanArray) -> pa.BooleanArray:
-    """Join conditions; unknown (no value) counts as false."""
+    """Combine conditions with AND; null counts as false."""
     return pc.fill_null(reduce(pc.and_, conditions), _scalar(False, pa.bool_()))
 
 
 @lru_cache(maxsize=64)
 def _scalar(value: Any, type: pa.DataType) -> pa.Scalar:
-    """Return a constant for a kernel: converting it anew costs more than comparing a chunk's column with it."""
+    """Return a cached constant for a kernel: converting it costs more than comparing a chunk's column with it."""
     return pa.scalar(value, type)
 
 

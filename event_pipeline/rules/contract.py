@@ -1,7 +1,7 @@
 """The data contract as code: fields, verdict reasons in order, tables with typed columns and meanings.
 
-Standard library only. `docs/contract.md` says the same in prose and a test holds the two together. How a record
-is judged lives in `validation.py`; the Gold tables' columns live in the headers of `gold/*.sql`.
+Standard library only. `docs/contract.md` has the same content in prose, and a test keeps the two in sync. How a record
+is judged is in `validation.py`; the Gold tables' columns are in the headers of `gold/*.sql`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import timedelta
 from event_pipeline.rules.hour import PARTITION_COLUMNS
 
 RULES_VERSION = 2
-"""Raised by hand with every change of a verdict, a cast or a Silver column: committed hours are then rebuilt."""
+"""Increment with every change of a verdict, a cast or a Silver column: committed hours are then rebuilt."""
 
 EVENT_FIELDS = (
     "timestamp",
@@ -41,7 +41,7 @@ CARRIED_FIELDS: dict[str, tuple[str, ...]] = {
     PURCHASE: ("product_id", "category", "quantity", "price"),
     SEARCH: ("search_query",),
 }
-"""Event type -> the fields it carries beyond timestamp, ids and type; all others are null in Silver."""
+"""Event type -> its fields besides timestamp, ids and type; all others are null in Silver."""
 
 QUARANTINE_REASONS = (
     "too_long",
@@ -66,10 +66,10 @@ QUARANTINE_REASONS = (
     "missing_search_query",
     "invalid_search_query",
 )
-"""Why a record is quarantined; the first that applies, in this order."""
+"""Reasons for quarantine; the first that applies, in this order."""
 
 UNREADABLE_REASONS = ("zero_bytes", "not_gzip", "truncated_gzip", "corrupt_gzip", "too_large")
-"""Why a whole object is set aside."""
+"""Reasons to set aside a whole object."""
 
 MAX_ID_CHARACTERS = 128
 MAX_CATEGORY_CHARACTERS = 64
@@ -77,33 +77,33 @@ MAX_SEARCH_QUERY_CHARACTERS = 1_000
 MAX_QUANTITY = 1_000_000
 MAX_PRICE_CENTS = 9_999_999_999
 LONG_LINE_HEAD_BYTES = 1_000
-"""Of a line that is too long, as much is kept in quarantine."""
+"""Bytes of a line that is too long that are kept in quarantine."""
 MAX_UNKNOWN_FIELDS = 100
-"""Distinct unknown names that an hour lists, the first ones by object and line; all others are counted together, as
-OTHER_UNKNOWN_FIELDS. So no data can blow up memory or the commit record."""
+"""Distinct unknown names listed per hour, the first ones by object and line; all others are counted together, as
+OTHER_UNKNOWN_FIELDS. This bounds memory and the commit record for any data."""
 MAX_UNKNOWN_FIELD_CHARACTERS = 100
-"""A longer unknown name is listed by its first characters and an ellipsis."""
+"""A longer unknown name is truncated with an ellipsis."""
 OTHER_UNKNOWN_FIELDS = "(other)"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits that verdicts follow from: how far an event's time may be off, and how much one object may hold."""
+    """The limits that determine verdicts: deviation of an event's time, and size of an object."""
 
     max_age: timedelta = timedelta(days=7)
-    """Accepted from landing hour start minus this."""
+    """Events are accepted from the landing hour's start minus this."""
     max_lead: timedelta = timedelta(minutes=5)
-    """Accepted before landing hour end plus this."""
+    """Events are accepted before the landing hour's end plus this."""
     max_line_bytes: int = 1 << 20
-    """A line with more bytes, its newline not counted, is quarantined as `too_long`."""
+    """A line with more bytes, not counting its newline, is quarantined as `too_long`."""
     max_object_bytes: int = 4 << 30
-    """An object that inflates to more bytes is unreadable: `too_large`."""
+    """An object that decompresses to more bytes is unreadable: `too_large`."""
     max_object_records: int = 20_000_000
-    """So is an object with more records."""
+    """An object with more records is also unreadable: `too_large`."""
 
     @property
     def rules_version(self) -> str:
-        """The version in commit records: other limits give other verdicts, so they are part of it."""
+        """The version in commit records; it includes the limits, because other limits give other verdicts."""
         times = f"{self.max_age.total_seconds():.0f}s:{self.max_lead.total_seconds():.0f}s"
         sizes = f"{self.max_line_bytes}B:{self.max_object_bytes}B:{self.max_object_records}"
         return f"{RULES_VERSION}:{times}:{sizes}"

@@ -1,8 +1,8 @@
-"""Duplicates of a landing hour: the cheap proof that there are none, and what they are where it fails.
+"""Duplicates in a landing hour: a cheap proof that there are none, and finding them where it fails.
 
-Two records can only be equal when their instants are. So when the instants rise strictly inside every object,
-and the objects' spans of time do not overlap, no duplicate exists: 0.1 us an event instead of 0.5 us for a
-real DISTINCT. Standard library and pyarrow.
+Two records can only be equal if their instants are. So if the instants increase strictly within every object, and the
+objects' time ranges do not overlap, there are no duplicates: 0.1 us per event instead of 0.5 us for a real DISTINCT.
+Standard library and pyarrow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from event_pipeline.rules.arrow import EVENTS_SCHEMA
 
 @dataclass(frozen=True, slots=True)
 class InstantOrder:
-    """How the accepted records of one object lie in time. Microseconds since 1970; equal when there is one."""
+    """Time order of the accepted records of one object. Microseconds since 1970; first equals last for one record."""
 
     first: int
     last: int
@@ -26,7 +26,7 @@ class InstantOrder:
 
 
 def instant_order(instants: pa.ChunkedArray) -> InstantOrder | None:
-    """Describe the instants of one object's accepted records, in line order; None when there are none."""
+    """Return the order of one object's accepted instants, in line order; None if there are none."""
     if len(instants) == 0:
         return None
     microseconds = pc.cast(instants, pa.int64()).combine_chunks()
@@ -36,7 +36,7 @@ def instant_order(instants: pa.ChunkedArray) -> InstantOrder | None:
 
 
 def joined_order(before: InstantOrder | None, after: InstantOrder | None) -> InstantOrder | None:
-    """Describe the instants of one object from those of its lines up to one and of the lines after it."""
+    """Combine the orders of consecutive parts of one object."""
     if before is None or after is None:
         return before or after
     rises = before.rises_strictly and after.rises_strictly and before.last < after.first
@@ -44,18 +44,18 @@ def joined_order(before: InstantOrder | None, after: InstantOrder | None) -> Ins
 
 
 def proves_no_duplicates(orders: Sequence[InstantOrder]) -> bool:
-    """Tell whether the objects of an hour, in any order, cannot hold two equal records."""
+    """Return whether the objects of an hour, in any order, cannot contain two equal records."""
     return not doubtful_objects(orders)
 
 
 def doubtful_objects(orders: Sequence[InstantOrder | None]) -> list[int]:
-    """Return the positions of the objects of an hour that may hold equal records, alone or with one another.
+    """Return the positions of the objects of an hour that may contain equal records, alone or with one another.
 
-    All others are proven to hold none: their instants rise strictly and no other object's span touches theirs.
+    All others provably contain none: their instants increase strictly and no other object's range touches theirs.
     """
     spans = sorted((order.first, order.last, number) for number, order in enumerate(orders) if order)
     doubtful = {number for number, order in enumerate(orders) if order and not order.rises_strictly}
-    latest: tuple[int, int] | None = None  # the last instant so far, and the object that holds it
+    latest: tuple[int, int] | None = None  # the last instant so far, and its object
     for first, last, number in spans:
         if latest and first <= latest[0]:
             doubtful |= {number, latest[1]}
@@ -64,7 +64,7 @@ def doubtful_objects(orders: Sequence[InstantOrder | None]) -> list[int]:
 
 
 def repeated_instants(instants: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Array:
-    """Return the instants that stand more than once among all the given arrays: only they can be duplicates."""
+    """Return the instants that occur more than once in all arrays; only these can be duplicates."""
     chunks = [chunk for each in instants for chunk in (each.chunks if isinstance(each, pa.ChunkedArray) else [each])]
     together = pa.concat_arrays(chunks) if chunks else pa.array([], pa.timestamp("us"))
     ordered = together.take(pc.sort_indices(together))

@@ -1,7 +1,7 @@
-"""Tells when a raw object is wrongly framed: most of it is lost because it is not one JSON object a line.
+"""Detects wrongly framed raw objects, most of which is lost because they are not one JSON object per line.
 
-The judge keeps a few facts of each object (`ObjectAccount`); whether they mean a wrongly framed object is decided here
-and nowhere else, for checks, alerts and commands of both engines. Standard library only.
+Validation records a few facts about each object (`ObjectAccount`); whether they mean a wrongly framed object is decided
+only here, for checks, alerts and commands of both engines. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from event_pipeline.rules.accounting import HourAccount, ObjectAccount
 from event_pipeline.rules.contract import EVENT_FIELDS
 
 FRAMING_REASONS = frozenset(("not_json", "too_long"))
-"""Reasons of records that may be no records at all, but parts of something else, or many in one."""
+"""Reasons of records that may not be records at all, but parts of something else, or many records in one."""
 
 BROKEN_SHARE = 0.5
-"""From this share of an object's records on that are no JSON, the object is wrongly framed."""
+"""An object is wrongly framed if at least this share of its records is not JSON."""
 BROKEN_BYTES_SHARE = 0.2
-"""So it is when broken records hold this share of its bytes and are LONGER_THAN_OTHERS times as long as its others."""
+"""Or if broken records have this share of its bytes and are LONGER_THAN_OTHERS times as long as its others."""
 LONGER_THAN_OTHERS = 5
 FEWER_PER_BYTE = 10
-"""An object of refused records has this many times fewer of them per byte than the objects around it."""
+"""Or if its records are refused and it has this many times fewer of them per byte than the objects around it."""
 
 EMPTY = "empty"
 NO_EVENTS = "no_events"
@@ -36,13 +36,13 @@ _CSV_NAMES = 3
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """One wrong framing: what it is, and what the producer can do."""
+    """One kind of wrong framing: what it is, and what the producer can do."""
 
     what: str
     remedy: str
 
 
-_ONE_A_LINE = "write one JSON object a line"
+_ONE_A_LINE = "write one JSON object per line"
 _FORMS = {
     "concatenated": _Form(
         "JSON objects follow one another without a newline",
@@ -81,9 +81,9 @@ class WronglyFramed:
 
     key: str
     form: str
-    """A name of this module."""
+    """Its kind, a name in this module."""
     reason: str
-    """What it looks like, with its numbers, for people."""
+    """Readable description with numbers."""
     remedy: str
     """What the producer can do."""
 
@@ -92,7 +92,7 @@ class WronglyFramed:
 
 
 def framing_of(record: bytes, length: int) -> str:
-    """Name what a record that is no JSON object looks like; `record` is its head, `length` its bytes."""
+    """Return the kind of framing that an invalid record looks like; `record` is its head, `length` its bytes."""
     head = record[:_BYTES_LOOKED_AT]
     for form, starts in _STARTS.items():
         if head.startswith(starts):
@@ -129,7 +129,7 @@ def framing_of(record: bytes, length: int) -> str:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        # The head may be cut inside a character.
+        # The head may end inside a character.
         return "binary" if error.start < len(head) - 4 else UNKNOWN
     return UNKNOWN
 
@@ -160,9 +160,9 @@ def _is_csv(text: bytes) -> bool:
 def wrongly_framed(account: HourAccount, before: HourAccount | None = None) -> list[WronglyFramed]:
     """Return the wrongly framed objects of an hour, in the order of their keys.
 
-    Judges each object by itself: its share of records that are no JSON, its bytes in them, and its records per byte
-    beside the hour's other objects, or those of the hour `before` where there is no other. What is unreadable has
-    its own reason and is not named.
+    Each object is judged on its own: its share of records that are not JSON, their bytes, and its records per byte
+    compared with the hour's other objects, or those of the hour `before` if there are no others. Unreadable objects
+    have their own reason and are not included.
     """
     usual = _records_per_byte(account.objects) or (_records_per_byte(before.objects) if before else None)
     return [
@@ -173,13 +173,13 @@ def wrongly_framed(account: HourAccount, before: HourAccount | None = None) -> l
 
 
 def objects_text(found: Sequence[WronglyFramed], most: int) -> str:
-    """Name wrongly framed objects with their reasons, so many of them, for one line of text."""
+    """Return one line of text with at most `most` wrongly framed objects and their reasons."""
     more = f"; and {len(found) - most:,} more" if len(found) > most else ""
     return "; ".join(map(str, found[:most])) + more
 
 
 def remedies(found: Sequence[WronglyFramed]) -> str:
-    """Say what the producers can do, each remedy once."""
+    """Return what the producers can do, each remedy once."""
     return "; ".join(dict.fromkeys(each.remedy for each in found))
 
 
@@ -204,7 +204,7 @@ def _form(account: ObjectAccount, usual: float | None) -> str | None:
 
 
 def _records_per_byte(objects: Iterable[ObjectAccount]) -> float | None:
-    """Return the median over the objects most of whose records are accepted; None without any."""
+    """Return the median over objects with mostly accepted records; None if there are none."""
     sound = (each for each in objects if each.inflated_bytes and 2 * each.quarantined < each.records)
     values = [each.records / each.inflated_bytes for each in sound]
     return median(values) if values else None
@@ -225,7 +225,7 @@ def _reason(account: ObjectAccount, form: str) -> str:
 
 
 def _size(count: int) -> str:
-    """Write a number of bytes as people say it."""
+    """Format a number of bytes for people."""
     if count < 1_000:
         return f"{count} bytes"
     return f"{count / 1_000:.0f} kB" if count < 1_000_000 else f"{count / 1_000_000:,.0f} MB"

@@ -1,8 +1,8 @@
-"""The landing hour, the one key that walks the whole pipeline, and every conversion of it.
+"""The landing hour, the key of the whole pipeline, and all its conversions.
 
-An hour is written in four ways, each with one home: `2025-12-07T22` for people, `2025-12-07-22:00` as
-Dagster's partition key, `year=2025/month=12/day=07/hour=22` as a Hive path, and `events/<Hive path>/` as the
-prefix of its raw objects. No other module formats or parses an hour.
+An hour is written in four ways: `2025-12-07T22` for people, `2025-12-07-22:00` as Dagster's partition key,
+`year=2025/month=12/day=07/hour=22` as a Hive path, and `events/<Hive path>/` as the prefix of its raw objects. No
+other module formats or parses an hour.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 ONE_HOUR = timedelta(hours=1)
 PARTITION_KEY_FORMAT = "%Y-%m-%d-%H:%M"
 LONGEST_LEAD = timedelta(days=1)
-"""A landing hour may lie this much ahead of now: another machine's clock, or another time zone."""
+"""A landing hour may be this far ahead of now: another machine's clock, or another time zone."""
 RAW_LAYOUT = "events/year=YYYY/month=MM/day=DD/hour=HH/minute=mm/events-YYYYmmdd-HHMMSS.jsonl.gz"
 PARTITION_COLUMNS = ("year", "month", "day", "hour")
 RAW_ROOT = "events/"
@@ -28,7 +28,7 @@ _RAW_KEY = re.compile(
 
 
 class InvalidHourError(ValueError):
-    """A text does not name an hour; the message says which text and what is allowed."""
+    """A text is not an hour; the message has the text and the allowed forms."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -45,10 +45,10 @@ class Hour:
 
     @classmethod
     def parse(cls, text: str) -> Hour:
-        """Read `2025-12-07T22`, or Dagster's partition key `2025-12-07-22:00`.
+        """Parse `2025-12-07T22`, or Dagster's partition key `2025-12-07-22:00`.
 
         Raises:
-            InvalidHourError: the text has another form, or names no hour of the calendar.
+            InvalidHourError: the text has another form, or is not an hour of the calendar.
         """
         match = _TEXT.fullmatch(text.strip())
         if match:
@@ -59,27 +59,27 @@ class Hour:
                 pass
         raise InvalidHourError(
             f"{text!r} is not an hour: write YYYY-MM-DDTHH in UTC, for example 2025-12-07T22 "
-            "(Dagster's partition key 2025-12-07-22:00 is understood too)"
+            "(Dagster's partition key 2025-12-07-22:00 is accepted, too)"
         )
 
     @classmethod
     def containing(cls, instant: datetime) -> Hour:
-        """Return the hour an instant (with time zone) falls into.
+        """Return the hour that contains an instant (with time zone).
 
         Raises:
-            InvalidHourError: in UTC the instant lies outside the calendar.
+            InvalidHourError: in UTC the instant is outside the calendar.
         """
         try:
             return cls(instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
         except OverflowError:
-            raise InvalidHourError(f"{instant.isoformat()} is no instant of the calendar in UTC") from None
+            raise InvalidHourError(f"{instant.isoformat()} is outside the calendar in UTC") from None
 
     @classmethod
     def of_hive_path(cls, path: str) -> Hour:
-        """Read `year=2025/month=12/day=07/hour=22`.
+        """Parse `year=2025/month=12/day=07/hour=22`.
 
         Raises:
-            InvalidHourError: the path has another form, or names no hour of the calendar.
+            InvalidHourError: the path has another form, or is not an hour of the calendar.
         """
         match = _HIVE_PATH.fullmatch(path)
         if match:
@@ -91,7 +91,7 @@ class Hour:
 
     @classmethod
     def of_raw_key(cls, key: str) -> Hour | None:
-        """Return the landing hour of a raw object, or None when the key does not match the raw layout."""
+        """Return the landing hour of a raw object, or None if the key does not match the raw layout."""
         match = _RAW_KEY.fullmatch(key)
         if not match:
             return None
@@ -102,7 +102,7 @@ class Hour:
 
     @property
     def end(self) -> datetime:
-        """The instant at which the next hour starts; the last instant there is for the calendar's last hour."""
+        """The start of the next hour; for the calendar's last hour, the last possible instant."""
         try:
             return self.start + ONE_HOUR
         except OverflowError:
@@ -135,20 +135,20 @@ class Hour:
         return f"{self.raw_prefix}minute={landed:%M}/events-{landed:%Y%m%d-%H%M%S}.jsonl.gz"
 
     def plus(self, hours: int) -> Hour:
-        """Return the hour that many hours later (earlier when negative).
+        """Return the hour that many hours later (earlier if negative).
 
         Raises:
-            InvalidHourError: it lies outside the calendar.
+            InvalidHourError: it is outside the calendar.
         """
         try:
             return Hour(self.start + hours * ONE_HOUR)
         except OverflowError:
             raise InvalidHourError(
-                f"{self} {hours:+,} hours is no hour: the calendar goes from 0001-01-01T00 to 9999-12-31T23"
+                f"{self} {hours:+,} hours is not an hour: the calendar goes from 0001-01-01T00 to 9999-12-31T23"
             ) from None
 
     def is_closed(self, now: datetime) -> bool:
-        """Tell whether the hour lies wholly in the past at an instant."""
+        """Return whether the hour is over at `now`."""
         return self.end <= now
 
     def __str__(self) -> str:
@@ -157,7 +157,7 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class HourRange:
-    """Consecutive hours from `first` up to but without `end`."""
+    """Consecutive hours from `first` to `end`, exclusive."""
 
     first: Hour
     end: Hour
@@ -182,7 +182,7 @@ class HourRange:
 
     @property
     def last(self) -> Hour:
-        """The last hour inside the range."""
+        """The last hour in the range."""
         return self.end.plus(-1)
 
     @property
@@ -196,7 +196,7 @@ class HourRange:
 
 
 def implausible(hour: Hour, first_partition: Hour, now: datetime) -> str | None:
-    """Say why raw objects of a landing hour are not read; None when the hour may be built, now or once it is over."""
+    """Return why raw objects of a landing hour are not read; None if the hour may be built, now or when it is over."""
     if hour < first_partition:
         return f"before the first partition {first_partition} (EVENT_PIPELINE_FIRST_PARTITION)"
     if hour.start > now + LONGEST_LEAD:
@@ -205,20 +205,20 @@ def implausible(hour: Hour, first_partition: Hour, now: datetime) -> str | None:
 
 
 def plausible_part(hours: HourRange, first_partition: Hour, now: datetime) -> HourRange | None:
-    """Return the part of a range in which raw objects can be; None when there is none."""
+    """Return the part of a range that can have raw objects; None if there is none."""
     first, end = max(hours.first, first_partition), min(hours.end, Hour.containing(now + LONGEST_LEAD).plus(1))
     return HourRange(first, end) if first < end else None
 
 
 def misplaced(key: str, first_partition: Hour, now: datetime) -> str | None:
-    """Say why an object below `events/` is not read, by its key alone; None when it belongs to a landing hour."""
+    """Return why an object under `events/` is not read, from its key alone; None if it belongs to a landing hour."""
     hour = Hour.of_raw_key(key)
     return f"not named {RAW_LAYOUT}" if hour is None else implausible(hour, first_partition, now)
 
 
 def elsewhere(raw_prefix: str) -> str:
-    """Say why an object that is named as raw objects are is not read: it is not below the prefix of the settings."""
-    return f"not below {raw_prefix} (EVENT_PIPELINE_RAW_PREFIX)"
+    """Return why an object with a raw object's name is not read: it is not under the prefix in the settings."""
+    return f"not under {raw_prefix} (EVENT_PIPELINE_RAW_PREFIX)"
 
 
 def contiguous(hours: Iterable[Hour], most: int) -> list[HourRange]:
@@ -233,7 +233,7 @@ def contiguous(hours: Iterable[Hour], most: int) -> list[HourRange]:
 
 
 def hours_text(hours: Sequence[Hour]) -> str:
-    """Name some hours (at least one) as ranges, ends exclusive: `2 hours (2025-12-07T22 to 2025-12-08T00)`."""
+    """Format at least one hour as ranges, ends exclusive: `2 hours (2025-12-07T22 to 2025-12-08T00)`."""
     ranges = contiguous(hours, most=len(hours))
     named = ", ".join(f"{each.first} to {each.end}" if len(each) > 1 else str(each.first) for each in ranges[:6])
     further = f" and {len(ranges) - 6} more" if len(ranges) > 6 else ""

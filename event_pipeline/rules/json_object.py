@@ -1,8 +1,8 @@
-"""Splits one JSON object into the JSON texts of its members, strictly by RFC 8259 and to any depth.
+"""Splits one JSON object into the JSON texts of its members, strictly by RFC 8259 and at any depth.
 
-The standard library's parser is not used for records: it stops at a nesting depth that depends on the caller's
-stack, turns `1.0` and `1e5` into numbers whose text is gone, and keeps the last of two equal keys. Standard
-library only; knows nothing about events.
+The standard library's parser is not used for records, because its maximum nesting depth depends on the caller's stack,
+it loses the text of numbers such as `1.0` and `1e5`, and it keeps the last of two equal keys. Standard library only;
+knows nothing about events.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class NotAnObjectError(ValueError):
 def split_object(text: str) -> dict[str, str]:
     """Map each key of one JSON object to its value's JSON text, exactly as written.
 
-    `{"a": 1.0, "b": ["x"]}` gives `{"a": "1.0", "b": '["x"]'}`. Keys are unescaped and may hold lone surrogates.
-    Nesting may be as deep as the text is long; equal keys inside nested objects are allowed.
+    `{"a": 1.0, "b": ["x"]}` gives `{"a": "1.0", "b": '["x"]'}`. Keys are unescaped and may contain lone surrogates.
+    Nesting depth is unlimited; equal keys in nested objects are allowed.
 
     Raises:
-        NotAnObjectError: the text is anything else, or a top-level key stands twice (also when only one of the
+        NotAnObjectError: the text is anything else, or has a top-level key twice (even if only one of the
             two is written with escapes).
     """
     members: dict[str, str] = {}
@@ -76,14 +76,14 @@ def decode_string(json_text: str) -> str:
 
 
 def has_lone_surrogate(json_text: str) -> bool:
-    r"""Tell whether an escape such as `\ud83d` stands without its other half in a valid JSON text."""
+    r"""Return whether a valid JSON text has an escape such as `\ud83d` without its other half."""
     return "\\" in json_text and not _PAIRED_ESCAPES_ONLY.fullmatch(json_text)
 
 
 def _end_of_nested_value(text: str, position: int) -> int:
-    """Return where the array or object that starts at a position ends.
+    """Return the end of the array or object that starts at a position.
 
-    Walks with its own stack of open brackets: recursion would make the verdict depend on how deep the caller is.
+    Uses its own stack of open brackets: with recursion the verdict would depend on the caller's stack depth.
 
     Raises:
         NotAnObjectError: it is not valid JSON.
@@ -121,7 +121,7 @@ def _nested_member(text: str, position: int) -> tuple[str, int]:
 
 
 def _after_value(text: str, position: int) -> tuple[str, int]:
-    """Return the comma or closing bracket behind a value, and where it ends."""
+    """Return the comma or closing bracket after a value, and its end position."""
     after = _AFTER_VALUE.match(text, position)
     if not after:
         raise NotAnObjectError

@@ -1,9 +1,9 @@
-"""Loads a Gold table from its one `.sql` file: header, partial, fold and reconciliation.
+"""Loads a Gold table from its `.sql` file: header, partial, fold and reconciliation.
 
-The file is all there is to a Gold table; asset, checks, catalog entry and documentation follow from it. Layout:
+The file completely defines a Gold table; asset, checks, catalog entry and documentation follow from it. Layout:
 
     -- description: one sentence, shown to people
-    -- grain: product_id, category            (columns that, with event_date, name one row)
+    -- grain: product_id, category            (columns that, with event_date, identify a row)
     -- columns:
     --   product_id   string   The product    (name, Glue type, meaning: the columns after event_date)
 
@@ -12,7 +12,7 @@ The file is all there is to a Gold table; asset, checks, catalog entry and docum
     -- section: reconcile   from `gold_day` and `silver_totals` (one row: accounting.DayTotals): rows of
                             (measure, gold, silver); each pair must be equal
 
-A section ends with a semicolon, so that the file is SQL to other tools; it is not part of the section.
+A section ends with a semicolon, so that other tools can parse the file; it is not part of the section.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ _TYPE = re.compile(r"string|int|bigint|double|boolean|date|timestamp|decimal\((?
 
 
 class GoldFileError(ValueError):
-    """A Gold table's `.sql` file does not have the layout; the message names file and fault."""
+    """A Gold table's `.sql` file does not have the layout; the message has file and fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoldTable:
-    """One Gold table, as its `.sql` file says it."""
+    """One Gold table, as defined by its `.sql` file."""
 
     name: str
     description: str
     grain: tuple[str, ...]
-    """Columns that name one row of a day; empty when a day is one row."""
+    """Columns that identify a row of a day; empty if a day has only one row."""
     columns: tuple[Column, ...]
     """The columns after event_date, in order."""
     partial: str
     fold: str
     reconcile: str
     version: str
-    """Digest of the SQL that makes rows: another version means partials and days are made again."""
+    """Digest of the SQL that produces rows; with another version, partials and days are rebuilt."""
 
     @property
     def table(self) -> Table:
-        """The catalog's view of it: `gold.<name>`, partitioned by event_date."""
+        """The catalog table: `gold.<name>`, partitioned by event_date."""
         return Table("gold", self.name, self.description, self.columns, (EVENT_DATE,))
 
 

@@ -1,6 +1,6 @@
-"""Reads a stored raw object as chunks of whole lines, every gzip member's checksum and length checked.
+"""Reads a stored raw object as chunks of complete lines, checking every gzip member's checksum and length.
 
-Standard library, and isal where it is installed: it inflates four times as fast and finds the same faults.
+Standard library, and isal if it is installed: it decompresses four times as fast and finds the same faults.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from event_pipeline.rules.contract import LONG_LINE_HEAD_BYTES, Limits
 inflater: ModuleType
 try:
     inflater = import_module("isal.isal_zlib")
-except ImportError:  # the Glue runtime may come without it
+except ImportError:  # the Glue runtime may not have it
     inflater = zlib
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -29,7 +29,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class UnreadableObjectError(Exception):
-    """A raw object cannot be inflated whole; `reason` is one of contract.UNREADABLE_REASONS."""
+    """A raw object cannot be decompressed completely; `reason` is one of contract.UNREADABLE_REASONS."""
 
     def __init__(self, reason: str):
         super().__init__(reason)
@@ -38,39 +38,39 @@ class UnreadableObjectError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LongLine:
-    """A line beyond the limit, of which only the head was held."""
+    """A line beyond the limit, of which only the head was kept."""
 
     head: bytes
-    """The first LONG_LINE_HEAD_BYTES after leading white space, without white space at their end; empty when blank."""
+    """The first LONG_LINE_HEAD_BYTES after leading white space, without trailing white space; empty if blank."""
     length: int
     """Bytes of the whole line without its newline."""
 
 
 class LineReader:
-    """Inflates one stored object and hands it out as chunks of whole lines; says afterwards how much it was.
+    """Decompresses one stored object into chunks of complete lines, and counts its bytes.
 
     Args:
         stored: The stored (compressed) bytes.
-        chunk_bytes: About so many inflated bytes are held at a time.
+        chunk_bytes: Approximate number of decompressed bytes held at a time.
         limits: The limits of a line and of the object.
     """
 
     def __init__(self, stored: BinaryIO, chunk_bytes: int, limits: Limits) -> None:
         self.inflated_bytes = 0
-        """Bytes that the object was inflated to so far."""
+        """Decompressed bytes so far."""
         self._stored = stored
         self._chunk_bytes = chunk_bytes
         self._max_line_bytes = limits.max_line_bytes
         self._max_object_bytes = limits.max_object_bytes
 
     def read(self) -> Iterator[bytes | LongLine]:
-        """Yield the lines in order: chunks of whole lines, and each line beyond the limit by itself.
+        """Yield the lines in order: chunks of complete lines, and each line beyond the limit separately.
 
-        A chunk holds at least one line and about `chunk_bytes`; only the last one may end without a newline. A UTF-8
-        byte order mark at the start of the object is left out.
+        A chunk has at least one line and about `chunk_bytes`; only the last one may end without a newline. A UTF-8 byte
+        order mark at the start of the object is skipped.
 
         Raises:
-            UnreadableObjectError: at the fault, so after lines that came before it: the caller drops those.
+            UnreadableObjectError: at the fault, after the lines before it, which the caller must discard.
         """
         blocks: list[bytes] = []
         gathered = 0
@@ -106,7 +106,7 @@ class LineReader:
                 long_line.add(lines)
                 lines = b""
             blocks, gathered = [lines], len(lines)
-            # Twice as much before the next look for a newline: a line of many chunks is not searched again and again.
+            # Double the size before the next search for a newline: a line of many chunks is not searched repeatedly.
             wanted = max(self._chunk_bytes, min(2 * gathered, self._max_line_bytes + 1))
         if long_line is not None:
             yield long_line.finish()
@@ -125,9 +125,9 @@ class LineReader:
             yield block
 
     def _without_long_lines(self, lines: bytes) -> Iterator[bytes | LongLine]:
-        """Yield lines as one piece, unless some are beyond the limit: those come by themselves.
+        """Yield lines as one piece, but lines beyond the limit separately.
 
-        Only every so many bytes a newline is looked for, backwards, so a chunk of usual lines costs a few steps.
+        Searches for a newline backwards from every limit, so a chunk of normal lines costs only a few steps.
         """
         start = position = 0
         while len(lines) - position > self._max_line_bytes:
@@ -164,8 +164,8 @@ class _LongLineSoFar:
 def _inflate(stored: BinaryIO, block_bytes: int) -> Iterator[bytes]:
     """Yield the content of all members in blocks of at most `block_bytes`.
 
-    Zero bytes between and after members are padding, as for Python's gzip module. An object that ends inside a
-    member, or after the first byte of one, is truncated; anything else that is no member is corrupt.
+    Zero bytes between and after members are padding, as in Python's gzip module. An object that ends inside a member,
+    or after its first byte, is truncated; anything else that is not a member is corrupt.
     """
     data = stored.read(_STORED_BLOCK_BYTES)
     if not data:
@@ -181,7 +181,7 @@ def _inflate(stored: BinaryIO, block_bytes: int) -> Iterator[bytes]:
                 raise UnreadableObjectError("not_gzip")
             raise UnreadableObjectError("truncated_gzip" if data == _GZIP_MAGIC[:1] else "corrupt_gzip")
         if len(data) > _GZIP_FLAGS_POSITION and data[_GZIP_FLAGS_POSITION] & _GZIP_RESERVED_FLAGS:
-            raise UnreadableObjectError("corrupt_gzip")  # zlib refuses them too, isal does not look
+            raise UnreadableObjectError("corrupt_gzip")  # zlib refuses them too, isal does not check
         member = inflater.decompressobj(wbits=_GZIP_FORMAT)
         while not member.eof:
             data = data or stored.read(_STORED_BLOCK_BYTES)

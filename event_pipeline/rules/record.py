@@ -1,7 +1,7 @@
-"""The reference rule: what one raw record is, accepted event or the first reason against it.
+"""The reference rule: decides whether a raw record is an accepted event, or the first reason against it.
 
-This is section 2 of the contract as code, to be read next to it. `certified.py` may say the same faster, never
-anything else. Standard library only.
+This is section 2 of the contract as code. `certified.py` may reach the same verdicts faster, but never different ones.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from event_pipeline.rules.json_object import (
 )
 
 ASCII_WHITE_SPACE = " \t\n\r\x0b\x0c"
-"""What is trimmed from records and texts: the set of `bytes.strip`, smaller than that of `str.strip`."""
+"""Characters trimmed from records and texts: those of `bytes.strip`, fewer than those of `str.strip`."""
 
 _TIMESTAMP = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):?(\d\d))?", re.ASCII
@@ -47,7 +47,7 @@ _MAX_OFFSET_HOURS = 14
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One accepted record: the nine fields, normalised. Fields that its type does not carry are None."""
+    """One accepted record: the nine fields, normalised. Fields that its type does not have are None."""
 
     instant_us: int
     """Microseconds since 1970-01-01T00:00:00 UTC."""
@@ -71,17 +71,17 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one record, and what stood in it beyond the contract."""
+    """The verdict on one record, and its fields outside the contract."""
 
     outcome: Event | Rejection
     unknown_fields: tuple[str, ...] = ()
-    """Top-level names outside the contract, in the record's order. A record that is `not_json` has none; a
-    record rejected for any other reason shows its own. Lone surrogates are replaced by U+FFFD."""
+    """Top-level names outside the contract, in the record's order, also of rejected records except `not_json`. Lone
+    surrogates are replaced by U+FFFD."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstantRange:
-    """The instants that one landing hour accepts, as microseconds since 1970-01-01T00:00:00 UTC."""
+    """The range of instants that a landing hour accepts, in microseconds since 1970-01-01T00:00:00 UTC."""
 
     first_us: int
     end_us: int
@@ -90,21 +90,21 @@ class InstantRange:
     @classmethod
     def of(cls, hour: Hour, limits: Limits) -> InstantRange:
         """Return the range of a landing hour."""
-        # In whole numbers: at the ends of the calendar the limits are no datetimes any more.
+        # As integers: near the ends of the calendar the limits are outside of datetime's range.
         start_us = (hour.start - _EPOCH) // _MICROSECOND
         end_us = start_us + timedelta(hours=1) // _MICROSECOND
         return cls(start_us - limits.max_age // _MICROSECOND, end_us + limits.max_lead // _MICROSECOND)
 
 
 class _RejectedError(Exception):
-    """Ends the judging of a record; its text is the reason."""
+    """Stops judging a record; its text is the reason."""
 
 
 def validate_record(record: bytes, hour: Hour, limits: Limits) -> Verdict:
     """Judge one record that landed in an hour.
 
-    `record` is a line without its newline; outer ASCII white space is removed here. A blank line is no record:
-    callers leave it out (it would count as `not_json`).
+    `record` is a line without its newline; outer ASCII white space is removed here. A blank line is not a record:
+    callers must skip it (it would count as `not_json`).
     """
     if len(record) > limits.max_line_bytes:
         return Verdict(Rejection("too_long"))
@@ -112,7 +112,7 @@ def validate_record(record: bytes, hour: Hour, limits: Limits) -> Verdict:
 
 
 def judge(record: bytes, accepted: InstantRange) -> Verdict:
-    """Judge one record against a range of instants that was worked out before; else as `validate_record`."""
+    """Judge one record like `validate_record`, with a precomputed range of instants."""
     try:
         text = record.decode("utf-8").strip(ASCII_WHITE_SPACE)
         members = split_object(text)
@@ -129,7 +129,7 @@ def judge(record: bytes, accepted: InstantRange) -> Verdict:
 
 
 def _event(fields: dict[str, str], accepted: InstantRange) -> Event:
-    """Read the fields in the contract's order, so that the first fault is the reason.
+    """Parse the fields in the contract's order, so that the first fault is the reason.
 
     `fields` maps each of EVENT_FIELDS to its JSON text.
 
@@ -218,7 +218,7 @@ def _search_query(fields: dict[str, str]) -> str:
 
 
 def _number(name: str, fields: dict[str, str]) -> float:
-    """Read a JSON number, or a JSON string that is a plain decimal literal, as a double."""
+    """Parse a JSON number, or a JSON string with a plain decimal literal, as a double."""
     text = _text(name, fields)
     json_text = fields[name]
     is_number = json_text[0] in "-0123456789"
@@ -235,14 +235,14 @@ def _text(name: str, fields: dict[str, str]) -> str:
 
 
 def _trimmed_text(json_text: str) -> str | None:
-    """Return the text of a JSON value: a string's content, trimmed; any other value as written; null or "": None."""
+    """Return the text of a JSON value: a string's content, trimmed; other values verbatim; None for null or ""."""
     if not json_text.startswith('"'):
         return None if json_text == "null" else json_text
     return decode_string(json_text).strip(ASCII_WHITE_SPACE) or None
 
 
 def _lower(text: str) -> str:
-    """Lower-case ASCII letters only: `str.lower` would also turn a Kelvin sign into a `k`."""
+    """Lower-case only ASCII letters: `str.lower` would also turn a Kelvin sign into a `k`."""
     return text.encode().lower().decode()
 
 

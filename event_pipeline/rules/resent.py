@@ -1,13 +1,13 @@
-"""Records that were sent again into another landing hour: found by comparing small samples of what hours hold.
+"""Detects records that were sent again in another landing hour, by comparing small samples of hours.
 
-Duplicates are removed inside a landing hour. A producer that sends a batch again after the hour has turned doubles it
-without breaking any rule, so every commit record holds a sample of its hour, and samples of two hours are compared.
+Duplicates are removed within a landing hour. A producer that sends a batch again in a later hour doubles it without
+breaking any rule, so every commit record has a sample of its hour, and the samples of two hours are compared.
 
-A record is in the sample because of its content alone: each accepted record has an order, a number that is cheap to
-make from its instant, its price and the ends of its two ids, and the sample is all different records whose order is
-below a bound. The bound is the highest with at most MOST_SAMPLED records, so a small hour is sampled whole. Below the
-lower of two bounds both samples are complete: what one hour shares with the other there, it shares in the same
-proportion everywhere. Sampled records are told apart by a digest of all nine normalised fields.
+Whether a record is sampled depends only on its content: each accepted record has an order, a number that is cheap to
+compute from its instant, its price and the ends of its two ids, and the sample is all distinct records whose order is
+below a bound. The bound is the highest with at most MOST_SAMPLED records, so a small hour is sampled completely. Below
+the lower of two bounds both samples are complete: the share of common records there is an estimate for the whole hour.
+Sampled records are compared by a digest of all nine normalised fields.
 
 Standard library only, because alerts and checks compare samples as well; `sampler.py` takes them.
 """
@@ -28,33 +28,33 @@ from event_pipeline.rules.accounting import HourAccount, ObjectAccount
 from event_pipeline.rules.hour import Hour, HourRange
 
 MOST_SAMPLED = 4096
-"""Records in the sample of one hour: 44 kB of its commit record. One of twelve objects that is sent again gives some
-340 equal records, whatever the size of the hour; a twentieth of an object 17."""
+"""Records in the sample of an hour: 44 kB of its commit record. If one of twelve objects is sent again, about 340
+records are equal, whatever the size of the hour; for a twentieth of an object, 17."""
 LEAST_SHARE = 0.001
-"""Share of the smaller hour's Silver rows from which records count as sent again. Events that are truly equal can meet
-in two hours only at the hour's turn; where a producer writes whole seconds, that is one second of 3,600 (0.03 %)."""
+"""Share of the smaller hour's Silver rows from which records count as sent again. Genuinely equal events can be in two
+hours only around the hour's end; if a producer writes whole seconds, that is one second of 3,600 (0.03 %)."""
 LEAST_EQUAL = 3
-"""Equal records that an estimate needs; where both hours are sampled whole, nothing is estimated."""
+"""Equal records needed for an estimate; if both hours are sampled completely, nothing is estimated."""
 NEIGHBOUR_DAYS = 7
-"""Days before and after with whose hours an hour is compared: what is sent again later than that is too old by the
+"""Days before and after an hour whose hours it is compared with: records sent again later are too old by the
 contract's own limit, and quarantined."""
 
 WHOLE = 1 << 32
-"""The bound of a sample that holds every record: orders have 32 bits."""
+"""The bound of a complete sample: orders have 32 bits."""
 _OBJECTS_NAMED = 3
 _HOURS_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What an account keeps of one object."""
+    """The sample of one object in an account."""
 
     below: int
-    """Every different accepted record whose order is below is in it."""
+    """Bound: the sample has every distinct accepted record with a lower order."""
     revenue_cents: int
-    """Of all accepted records of the object."""
+    """Revenue of all accepted records of the object."""
     cents: Mapping[int, int]
-    """Order and digest of each sampled record in one number, rising -> what it earned. All 0 unless `is_whole`."""
+    """Order and digest of each sampled record as one number, ascending -> its revenue. All 0 unless `is_whole`."""
 
     @property
     def is_whole(self) -> bool:
@@ -62,23 +62,23 @@ class Sample:
         return self.below == WHOLE
 
     def cut(self, below: int) -> Sample:
-        """Return what is left of it below a bound."""
+        """Return the part of the sample below a bound."""
         if below >= self.below:
             return self
         return Sample(below, self.revenue_cents, {each: 0 for each in self.cents if each >> 32 < below})
 
     def to_text(self) -> str:
-        """Write it as an account keeps it: bound, revenue, records, and what each earned in a whole sample."""
+        """Serialize the sample: bound, revenue, records, and in a complete sample the revenue of each."""
         entries = _packed("Q", self.cents)
         earned = _packed("q", self.cents.values()) if self.is_whole else ""
         return f"{self.below:x} {self.revenue_cents} {entries} {earned}"
 
     @classmethod
     def of_text(cls, text: str) -> Sample:
-        """Read it.
+        """Parse a sample.
 
         Raises:
-            ValueError: it is damaged.
+            ValueError: the text is damaged.
         """
         below, revenue, entries, cents = text.split(" ")
         numbers = _unpacked("Q", entries)
@@ -105,9 +105,9 @@ def _unpacked(kind: str, text: str) -> list[int]:
 
 
 def bounded(accounts: Iterable[ObjectAccount]) -> tuple[ObjectAccount, ...]:
-    """Cut the samples of an hour's objects, in key order, to one sample of the hour.
+    """Reduce the samples of an hour's objects, in key order, to one sample of the hour.
 
-    A record counts for the first object that holds it, as in Silver. Without a sample of each object that was read the
+    A record counts for the first object that contains it, as in Silver. If any object that was read has no sample, the
     hour has none.
     """
     accounts = tuple(accounts)
@@ -132,18 +132,18 @@ def bounded(accounts: Iterable[ObjectAccount]) -> tuple[ObjectAccount, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SentAgain:
-    """Records of one landing hour that another one holds as well."""
+    """Records of one landing hour that are also in another one."""
 
     records: int
     revenue: Decimal
-    """In USD, of the records that the hour shares with the other."""
+    """Revenue in USD of the common records."""
     is_exact: bool
-    """Counted, because both hours are sampled whole; otherwise concluded from samples."""
+    """Whether the numbers are counted, because both hours are sampled completely, and not estimated."""
     objects: Mapping[str, str]
-    """Objects of the hour that hold the records, most first -> the other hour's object that shares most of them."""
+    """Objects of the hour with common records, most first -> the other hour's object that shares most of them."""
 
     def __str__(self) -> str:
-        """Say it for people."""
+        """Return a readable description."""
         about = "" if self.is_exact else "about "
         pairs = [f"{here} like {there}" for here, there in list(self.objects.items())[:_OBJECTS_NAMED]]
         more = len(self.objects) - len(pairs)
@@ -152,7 +152,7 @@ class SentAgain:
 
 
 def sent_again(account: HourAccount, other: HourAccount) -> SentAgain | None:
-    """Return what of an hour another hour holds as well; None below the thresholds, or where one has no sample."""
+    """Return what two hours have in common; None below the thresholds, or if one has no sample."""
     smaller = min(account.silver_rows, other.silver_rows)
     if not _may_share(account, other, LEAST_SHARE * smaller):
         return None
@@ -178,7 +178,7 @@ def sent_again(account: HourAccount, other: HourAccount) -> SentAgain | None:
         if is_exact:
             cents += sum(sample.cents[number] for number in shared)
         else:
-            # The sampled revenue alone would say little: a tenth of the events are purchases, of very unlike sums.
+            # The sampled revenue alone means little: a tenth of the events are purchases, with very different amounts.
             cents += sample.revenue_cents * share * each.silver_rows / (each.silver_rows + each.duplicates)
         ((most_like, _),) = Counter(holders[number] for number in shared).most_common(1)
         found.append((len(shared), each.key, most_like))
@@ -189,7 +189,7 @@ def sent_again(account: HourAccount, other: HourAccount) -> SentAgain | None:
 
 
 def neighbours_sent_again(hour: Hour, accounts: Mapping[Hour, HourAccount]) -> dict[Hour, SentAgain]:
-    """Return the hours near an hour that share records with it, in order, among those whose accounts are given."""
+    """Return the hours near an hour that share records with it, in order, among the given accounts."""
     if hour not in accounts:
         return {}
     near = (other for other in compared_with(hour) if other != hour and other in accounts)
@@ -198,7 +198,7 @@ def neighbours_sent_again(hour: Hour, accounts: Mapping[Hour, HourAccount]) -> d
 
 
 def described(found: Mapping[Hour, SentAgain]) -> str:
-    """Say for people which hours share records with an hour, those that share most first; a few of them by name."""
+    """Return as readable text which hours share records with an hour, most first; only a few are named."""
     most = sorted(found.items(), key=lambda each: (-each[1].records, each[0]))
     named = [f"{hour} holds {shared} as well" for hour, shared in most[:_HOURS_NAMED]]
     more = len(most) - len(named)
@@ -206,25 +206,25 @@ def described(found: Mapping[Hour, SentAgain]) -> str:
 
 
 def _may_share(account: HourAccount, other: HourAccount, records: float) -> bool:
-    """Tell whether two hours hold enough events of the same days to share so many: most hours hold too few."""
+    """Return whether two hours have enough events of the same days to share so many: most pairs do not."""
     most = sum(min(account.days[day].events, other.days[day].events) for day in account.days.keys() & other.days.keys())
     return most >= max(1, records)
 
 
 def _samples(account: HourAccount) -> dict[str, Sample]:
-    """Return the samples of an hour by object; none of an hour that was built before samples were kept."""
+    """Return the samples of an hour by object; none if it was built before samples were introduced."""
     return _read(tuple((each.key, each.sample) for each in account.objects if each.sample))
 
 
 @lru_cache(maxsize=64)
 def _read(samples: tuple[tuple[str, str], ...]) -> dict[str, Sample]:
-    """Read the samples of an hour once for all its neighbours; 64 hours take 25 MB at most."""
+    """Parse the samples of an hour once for all its neighbours; 64 hours take 25 MB at most."""
     try:
         return {key: Sample.of_text(text) for key, text in samples}
     except ValueError:
-        return {}  # damaged: nothing is concluded from it, as from none
+        return {}  # damaged: treated like no sample
 
 
 def compared_with(hour: Hour) -> HourRange:
-    """Return the range of hours that an hour is compared with, itself among them."""
+    """Return the range of hours that an hour is compared with, including itself."""
     return HourRange(hour.plus(-24 * NEIGHBOUR_DAYS), hour.plus(24 * NEIGHBOUR_DAYS + 1))

@@ -1,4 +1,4 @@
-"""Samples the accepted records of one object while it is judged; `resent.py` says what samples are and compares them.
+"""Samples the accepted records of one object while it is judged; `resent.py` defines and compares samples.
 
 Standard library and pyarrow.
 """
@@ -23,7 +23,7 @@ _CHOSEN_SCHEMA = pa.schema([*(EVENTS_SCHEMA.field(name) for name in _FIELDS), ("
 
 
 class Sampler:
-    """Samples the accepted records of one object as they come, in tables of EVENTS_SCHEMA."""
+    """Samples the accepted records of one object, passed in as tables of EVENTS_SCHEMA."""
 
     def __init__(self) -> None:
         self._waiting: list[pa.Table] = []
@@ -33,7 +33,7 @@ class Sampler:
         self._revenue_cents = 0
 
     def add(self, events: pa.Table) -> None:
-        """Take more records; small tables are gathered, because every step costs the same for few rows."""
+        """Add records; small tables are buffered, because every step has a fixed cost."""
         self._waiting.append(events)
         self._waiting_rows += events.num_rows
         self._waiting_bytes += events.nbytes
@@ -41,7 +41,7 @@ class Sampler:
             self._take()
 
     def finish(self) -> str:
-        """Return the sample as an account keeps it."""
+        """Return the serialized sample for an account."""
         self._take()
         if self._chosen.num_rows > MOST_SAMPLED:
             self._cut()
@@ -66,7 +66,7 @@ class Sampler:
         order = _orders(events)
         below = self._below
         if below == WHOLE and events.num_rows > 4 * MOST_SAMPLED:
-            # Orders are spread evenly: twice what is wanted lies below this, and the rest need not be looked at.
+            # Orders are uniformly distributed: twice the needed number is below this, and the rest can be skipped.
             likely = pc.unique(order.filter(pc.less(order, _u64(2 * MOST_SAMPLED * WHOLE // events.num_rows))))
             below = self._below = _bound(likely if len(likely) > MOST_SAMPLED else order)
         events = events.select(_FIELDS).append_column("order", order)
@@ -77,7 +77,7 @@ class Sampler:
             self._cut()
 
     def _cut(self) -> None:
-        """Lower the bound to what the sample may hold; records that are equal count once."""
+        """Lower the bound to the sample's maximum size; equal records count once."""
         self._below = min(self._below, _bound(self._chosen["order"]))
         chosen = self._chosen.filter(pc.less(self._chosen["order"], _u64(self._below)))
         if chosen.num_rows > 2 * MOST_SAMPLED:
@@ -86,7 +86,7 @@ class Sampler:
 
 
 def _bound(orders: pa.Array | pa.ChunkedArray) -> int:
-    """Return the lowest order that is too many, or WHOLE: up to MOST_SAMPLED different orders are below it."""
+    """Return the highest bound with at most MOST_SAMPLED distinct orders below it, or WHOLE."""
     different = pc.unique(orders)
     if len(different) <= MOST_SAMPLED:
         return WHOLE
@@ -94,9 +94,10 @@ def _bound(orders: pa.Array | pa.ChunkedArray) -> int:
 
 
 def _orders(events: pa.Table) -> pa.Array:
-    """Return the order of each record: 32 bits that are spread evenly, from its content alone.
+    """Return the order of each record: 32 uniformly distributed bits, from its content alone.
 
-    All events of an object may have one instant, and ids often begin alike: the last bytes of both ids are mixed in.
+    All events of an object may have the same instant, and ids often share a prefix: the last bytes of both ids are
+    mixed in.
     """
     instant = pc.cast(_one(events, "instant"), pa.int64()).view(_U64)
     price = pc.fill_null(_one(events, "price_cents"), 0).view(_U64)
@@ -117,7 +118,7 @@ def _u64(number: int) -> pa.Scalar:
 
 
 def _last_bytes(texts: pa.StringArray) -> pa.Array:
-    """Return the last _ID_BYTES bytes of each text as a number; of a shorter one its first byte counts again."""
+    """Return the last _ID_BYTES bytes of each text as a number; for a shorter text its first byte is repeated."""
     _, offsets, data = texts.buffers()
     edges = pa.Array.from_buffers(pa.int32(), len(texts) + 1, [None, offsets], offset=texts.offset)
     starts, position = edges[:-1], edges[1:]
@@ -131,7 +132,7 @@ def _last_bytes(texts: pa.StringArray) -> pa.Array:
 
 
 def _revenue_cents(events: pa.Table) -> pa.ChunkedArray:
-    """Return what purchases earned, in cents; null for other events."""
+    """Return the revenue of purchases in cents; null for other events."""
     earned = pc.multiply(events["price_cents"], pc.cast(events["quantity"], pa.int64()))
     return pc.if_else(pc.equal(events["event_type"], PURCHASE), earned, pa.scalar(None, pa.int64()))
 

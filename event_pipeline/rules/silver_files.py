@@ -1,7 +1,7 @@
-"""How the rows of a landing hour lie in Parquet files: types, encodings, row groups, file sizes; and reading them.
+"""The Parquet files of a landing hour: types, encodings, row groups, file sizes; and reading them.
 
-Both engines write and read through this module, so their files cannot differ. Where the files lie and who publishes
-them is not its business. Standard library and pyarrow.
+Both engines write and read through this module, so their files cannot differ. Not here: where the files are, and
+publishing them. Standard library and pyarrow.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from event_pipeline.rules.arrow import QUARANTINE_SCHEMA, SILVER_SCHEMA, arrow_s
 from event_pipeline.rules.contract import HOUR_LEDGER, Table
 
 ROW_GROUP_ROWS = 600_000
-"""Row groups of 128 k rows cost half as many bytes again."""
+"""Row groups of 128 k rows would take 50 % more bytes."""
 ROW_GROUP_BYTES = 72 << 20
-"""From so many bytes on a row group is written, however few its rows: they can be of any width. The object's key, one
-text for all rows of an object, is not counted; 600,000 usual rows take about 60 MB."""
+"""A row group is also written when it reaches this size, because rows can have any width. The object's key, one text
+for all rows of an object, is not counted; 600,000 typical rows take about 60 MB."""
 QUARANTINE_BATCH_BYTES = 16 << 20
 FILE_BYTES = 256 << 20
-"""A Silver file that has reached this size is closed and another one begun."""
+"""A Silver file that has reached this size is closed and another one started."""
 
 READ_BATCH_ROWS = 20_000
-"""Rows of a batch that `read_rows` yields."""
+"""Rows per batch of `read_rows`."""
 
 LEDGER_SCHEMA = arrow_schema(HOUR_LEDGER)
 
@@ -37,21 +37,21 @@ PARQUET_OPTIONS: dict[str, Any] = {
     "store_schema": False,
     "store_decimal_as_integer": True,
 }
-"""Options of pyarrow's writer for every file of a landing hour."""
+"""Options for pyarrow's writer, for every file of a landing hour."""
 
 _STRINGS = [field.name for field in SILVER_SCHEMA if pa.types.is_string(field.type)]
 _COUNTED = [name for name in SILVER_SCHEMA.names if name != "source_object"]
 
 
 class EventsFile:
-    """One Parquet file of `silver.events` being written: gathers rows (SILVER_SCHEMA) to large row groups.
+    """Writes one Parquet file of `silver.events`, collecting rows (SILVER_SCHEMA) into large row groups.
 
     `sink` is a path or an open binary file.
     """
 
     def __init__(self, sink: Any, row_group_rows: int = ROW_GROUP_ROWS) -> None:
         self.rows = 0
-        """Rows taken so far, written or waiting."""
+        """Rows so far, written or buffered."""
         self._row_group_rows = row_group_rows
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0
@@ -71,7 +71,7 @@ class EventsFile:
         self.close(keep=fault is None)
 
     def close(self, *, keep: bool) -> None:
-        """Finish the file; one that nobody will keep ends without the rows that still wait."""
+        """Finish the file; without `keep` the buffered rows are dropped."""
         try:
             if keep:
                 self._flush()
@@ -79,7 +79,7 @@ class EventsFile:
             self._writer.close()
 
     def write(self, rows: pa.Table) -> None:
-        """Take rows; once enough wait for a row group, they are written."""
+        """Buffer rows, and write a row group when there are enough."""
         self._waiting.append(rows)
         self._waiting_rows += rows.num_rows
         self._waiting_bytes += rows.select(_COUNTED).nbytes
@@ -95,7 +95,7 @@ class EventsFile:
 
 
 def write_quarantine(sink: Any, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write quarantined records (QUARANTINE_SCHEMA) to one file and return their number; bounded in memory."""
+    """Write quarantined records (QUARANTINE_SCHEMA) to one file in bounded memory, and return their number."""
     rows = 0
     strings = ["reason", "source_object"]
     with pq.ParquetWriter(sink, QUARANTINE_SCHEMA, use_dictionary=strings, **PARQUET_OPTIONS) as writer:
@@ -106,7 +106,7 @@ def write_quarantine(sink: Any, batches: Iterable[pa.RecordBatch]) -> int:
 
 
 def gathered(batches: Iterable[pa.RecordBatch], most_rows: int, most_bytes: int) -> Iterator[pa.Table]:
-    """Put batches together to tables of about so many rows or bytes, whichever is reached first; none is empty."""
+    """Combine batches into non-empty tables of about this many rows or bytes, whichever is reached first."""
     waiting: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
@@ -122,7 +122,7 @@ def gathered(batches: Iterable[pa.RecordBatch], most_rows: int, most_bytes: int)
 
 
 def write_ledger(sink: Any, account: HourAccount, *, rules_version: str, run_id: str, committed_at: datetime) -> None:
-    """Write the one row of `ops.hour_ledger` that a build of a landing hour has; `committed_at` is in UTC."""
+    """Write the single row of `ops.hour_ledger` for a build of a landing hour; `committed_at` is in UTC."""
     row = {
         "objects": len(account.objects),
         "unreadable_objects": len(account.unreadable),
@@ -141,18 +141,17 @@ def write_ledger(sink: Any, account: HourAccount, *, rules_version: str, run_id:
 
 
 class OtherColumnsError(Exception):
-    """A file has not the columns of its table; the message names them."""
+    """A file does not have the columns of its table; the message names them."""
 
 
 def read_rows(source: Any, table: Table) -> Iterator[pa.RecordBatch]:
-    """Read the rows of one file with the columns of its table, in small batches; at most one row group is in memory.
+    """Read the rows of one file with its table's columns, in small batches, with at most one row group in memory.
 
-    `source` is an open binary file. Neighbouring columns are read together, so that a row group costs a few reads,
-    however many columns it has.
+    `source` is an open binary file. Adjacent columns are read together, so that a row group costs only a few reads.
 
     Raises:
-        OtherColumnsError: a column is missing, or has another type than the contract says.
-        pa.ArrowException: the file is damaged; what reading `source` raises comes through as it is.
+        OtherColumnsError: a column is missing, or its type differs from the contract.
+        pa.ArrowException: the file is damaged; errors of reading `source` pass through unchanged.
     """
     schema = arrow_schema(table)
     with pq.ParquetFile(source, pre_buffer=True) as content:
@@ -166,7 +165,7 @@ def read_rows(source: Any, table: Table) -> Iterator[pa.RecordBatch]:
 
 
 def groups_by_size(sizes: Sequence[int], most: int) -> list[range]:
-    """Cut neighbours into runs of about `most` together: a run ends with the one that reaches it.
+    """Group neighbours into runs of about `most` in total: a run ends with the element that reaches it.
 
     Returns ranges of positions that cover all of `sizes`, none of them empty.
     """

@@ -1,4 +1,4 @@
-"""Takes the digest of a stored object while it is read: what tells two objects apart when no listing can.
+"""Computes the digest of a stored object while it is read, to distinguish objects that listings cannot.
 
 Standard library only.
 """
@@ -12,7 +12,7 @@ _BLOCK_BYTES = 1 << 18
 
 
 class DigestingReader:
-    """Reads a stored object from its start to its end, and digests every byte that passes."""
+    """Reads a stored object from start to end, and digests every byte."""
 
     def __init__(self, stored: BinaryIO) -> None:
         self._stored = stored
@@ -25,16 +25,16 @@ class DigestingReader:
         return data
 
     def as_file(self) -> BinaryIO:
-        """Return this reader as the file that inflaters take; `read` is all that they may call."""
+        """Return this reader as a file for decompressors, which may only call `read`."""
         return cast(BinaryIO, self)
 
     def finish(self) -> str:
-        """Read what is left, because readers stop at the first fault, and return the SHA-256 of all bytes."""
+        """Read the rest, because readers stop at the first fault, and return the SHA-256 of all bytes."""
         while self.read(_BLOCK_BYTES):
             pass
         return self._digest.hexdigest()
 
 
 def sha256_of(stored: BinaryIO) -> str:
-    """Return the SHA-256 of everything that a stored object holds."""
+    """Return the SHA-256 of a complete stored object."""
     return DigestingReader(stored).finish()

@@ -1,7 +1,7 @@
-"""Validates one raw object: every record gets one verdict, and the counts of the object add up.
+"""Validates one raw object: every record gets exactly one verdict, and the counts add up.
 
-A pure function of the stored bytes, the landing hour and the limits, in bounded memory, on pyarrow and the standard
-library alone, because both engines run it: the local one in a process pool, the Glue job inside Spark tasks.
+A pure function of the stored bytes, the landing hour and the limits, in bounded memory. It uses only pyarrow and the
+standard library, because both engines run it: the local one in a process pool, the Glue job in Spark tasks.
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ __all__ = [
 ]
 
 BATCH_ROWS = 1 << 16
-"""Rows that wait before a sink gets them, unless they reach BATCH_BYTES sooner."""
+"""Rows that are buffered before a sink gets them, unless they reach BATCH_BYTES sooner."""
 BATCH_BYTES = 8 << 20
 LINES_AT_ONCE = 1 << 15
-"""Lines of a chunk that are judged together: a megabyte of `{}` lines is a hundred times as large as objects."""
+"""Lines of a chunk judged together: a megabyte of `{}` lines becomes a hundred times larger as Python objects."""
 
 
 class Sink(Protocol):
-    """Takes the rows of one object batch by batch, in line order. Of an unreadable object they are dropped later."""
+    """Receives the rows of one object in batches, in line order; those of an unreadable object are discarded later."""
 
     def take_events(self, events: pa.Table) -> None:
-        """Take accepted events (EVENTS_SCHEMA)."""
+        """Receive accepted events (EVENTS_SCHEMA)."""
 
     def take_quarantine(self, records: pa.Table) -> None:
-        """Take quarantined records (QUARANTINE_SCHEMA)."""
+        """Receive quarantined records (QUARANTINE_SCHEMA)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidatedObject:
-    """What one raw object held."""
+    """The validated content of one raw object."""
 
     account: ObjectAccount
     """`duplicates` is 0 and `silver_rows` counts every accepted record: duplicates are found across the hour."""
@@ -92,9 +92,9 @@ def validate_object(
     limits: Limits,
     chunk_bytes: int = 1 << 20,
 ) -> ValidatedObject:
-    """Judge one raw object as `judge_stored_object` does, and hold all its rows in memory.
+    """Judge one raw object like `judge_stored_object`, keeping all its rows in memory.
 
-    An object that cannot be read whole gives empty tables.
+    An unreadable object gives empty tables.
     """
     rows = _InMemory()
     account = judge_stored_object(
@@ -120,11 +120,11 @@ def judge_stored_object(
     limits: Limits,
     chunk_bytes: int = 1 << 20,
 ) -> ObjectAccount:
-    """Judge every record of one raw object, given as its stored (compressed) bytes, and hand its rows to a sink.
+    """Judge every record of one raw object, given as its stored (compressed) bytes, and pass its rows to a sink.
 
-    `chunk_bytes` of inflated lines and one batch of rows are held at a time, whatever the object holds; neither
-    changes a verdict. An object that cannot be inflated to its end, or is beyond the limits, has an account with
-    `unreadable` set: whatever the sink got of it must be dropped.
+    Only `chunk_bytes` of decompressed lines and one batch of rows are held at a time; neither affects a verdict. If an
+    object cannot be decompressed completely, or exceeds the limits, its account has `unreadable` set, and the sink's
+    rows must be discarded.
     """
     object_judge = _ObjectJudge(key, InstantRange.of(hour, limits), limits.max_object_records, sink)
     digested = DigestingReader(stored)
@@ -167,7 +167,7 @@ class _InMemory:
 
 
 class _ObjectJudge:
-    """Judges the lines of one object in order; counts, and hands the rows on batch by batch."""
+    """Judges the lines of one object in order, counts them, and passes the rows on in batches."""
 
     def __init__(self, key: str, accepted: InstantRange, max_records: int, sink: Sink) -> None:
         self.records = 0
@@ -175,7 +175,7 @@ class _ObjectJudge:
         self.reasons: Counter[str] = Counter()
         self.unknown_fields: Counter[str] = Counter()
         self.broken_bytes = 0
-        """Bytes of the records that are no JSON object or too long to be one."""
+        """Bytes of the records that are not a JSON object or too long."""
         self.longest_broken = 0
         self.framing = ""
         """What the first of them looks like."""
@@ -204,7 +204,7 @@ class _ObjectJudge:
             self._check_records()
 
     def flush(self) -> None:
-        """Hand on what still waits."""
+        """Pass on the buffered rows."""
         if self._events:
             events = pa.concat_tables(self._events)
             self.sampler.add(events)
@@ -262,9 +262,9 @@ class _ObjectJudge:
 
 
 def _pieces(lines: bytes) -> Iterator[bytes]:
-    """Cut a chunk of whole lines so that no piece holds more than LINES_AT_ONCE of them; most chunks stay whole."""
+    """Split a chunk of complete lines into pieces of at most LINES_AT_ONCE lines; most chunks stay whole."""
     while lines.count(b"\n") > LINES_AT_ONCE:
-        # No more than LINES_AT_ONCE newlines fit into as many bytes.
+        # LINES_AT_ONCE bytes cannot contain more newlines than that.
         end = lines.find(b"\n", LINES_AT_ONCE - 1) + 1
         yield lines[:end]
         lines = lines[end:]
@@ -278,7 +278,7 @@ def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
 
 
 def _count_unknown_fields(names: tuple[str, ...], counts: Counter[str]) -> None:
-    """Count one record under each of its unknown names, within the bounds of the contract."""
+    """Count one record under each of its unknown names, within the contract's bounds."""
     listed = set()
     for name in names:
         shown = name if len(name) <= MAX_UNKNOWN_FIELD_CHARACTERS else f"{name[:MAX_UNKNOWN_FIELD_CHARACTERS]}…"

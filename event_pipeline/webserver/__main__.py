@@ -1,6 +1,6 @@
-"""`dagster-webserver` with the guard, all options included: `python -m event_pipeline.webserver --port 3000`.
+"""`dagster-webserver` with the guard and all its options: `python -m event_pipeline.webserver --port 3000`.
 
-Without an option that names a workspace it is this package's.
+Without a workspace option it uses this package's workspace.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def main() -> None:
         names = names_of(load_settings().ui_hosts)
     except SettingsError as error:
         sys.exit(f"error: {error}")
-    # Dagster takes no middleware from outside; it looks both names up when it calls them. Where a later version lacks
-    # one, this ends with a KeyError instead of serving without the guard.
+    # Dagster does not accept external middleware, but looks up both names when it calls them. If a later version lacks
+    # one, this fails with a KeyError instead of serving without the guard.
     names_in_dagster = vars(dagster_cli)
     make_application = names_in_dagster[_MAKE_APPLICATION]
     host_ui = names_in_dagster[_HOST_UI]
@@ -37,7 +37,7 @@ def main() -> None:
         return Guard(make_application(*arguments, **options), names)
 
     def host_and_warn(context: Any, host: str | None, *arguments: Any, **options: Any) -> None:
-        # `event-pipeline dev` has said it already.
+        # `event-pipeline dev` has already printed it.
         if host and not is_loopback(host) and "DAGSTER_IS_DEV_CLI" not in os.environ:
             sys.stderr.write(f"warning: {exposure_warning(host)}\n")
         host_ui(context, host, *arguments, **options)

@@ -1,7 +1,7 @@
-"""`dagster dev` whose web server is guarded, in a folder of its own.
+"""`dagster dev` with a guarded web server, in its own folder.
 
-Dagster imports modules from the folder it is started in and reads its `.env`. So that is an empty one which only this
-user can write, and never the data folder, which others fill.
+Dagster imports modules from its working directory and reads its `.env`. So that is an empty folder that only this user
+can write, and never the data folder, which others fill.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DAEMON = "dagster._daemon"
 
 def main(arguments: Sequence[str]) -> None:
     """Run web server and daemon until a signal ends them."""
-    # Where a later Dagster lacks the name, this ends with a KeyError instead of a web server without its guard.
+    # If a later Dagster lacks the name, this fails with a KeyError instead of serving without the guard.
     names_in_dagster = vars(dagster_dev)
     start = names_in_dagster["open_ipc_subprocess"]
 
@@ -35,16 +35,18 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def guarded(command: list[str]) -> list[str]:
-    """Return the command of one of Dagster's processes with the guarded web server in the place of its own.
+    """Return the command of one of Dagster's processes, with its web server replaced by the guarded one.
 
     Raises:
-        RuntimeError: it is neither web server nor daemon, so a Dagster that starts its web server otherwise.
+        RuntimeError: it is neither web server nor daemon, so this Dagster starts its web server in another way.
     """
     if command[1:3] == ["-m", WEBSERVER]:
         return [command[0], "-m", GUARDED_WEBSERVER, *command[3:]]
     if command[1:3] == ["-m", DAEMON]:
         return command
-    raise RuntimeError(f"this Dagster starts {command[1:3]}, which is not known: no web server is started unguarded")
+    raise RuntimeError(
+        f"this Dagster starts {command[1:3]}, which is unknown: refusing to start a web server without the guard"
+    )
 
 
 if __name__ == "__main__":

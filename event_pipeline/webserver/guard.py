@@ -1,13 +1,13 @@
-"""What the guard before Dagster's web server lets through.
+"""The guard in front of Dagster's web server.
 
-Dagster has no authentication, accepts GraphQL mutations by GET, and looks at neither `Host` nor `Origin`: a page of any
-site that is open in a browser on this machine could start and delete runs. Refused are
+Dagster has no authentication, accepts GraphQL mutations by GET, and checks neither `Host` nor `Origin`: a page of any
+site that is open in a browser on this machine could start and delete runs. The guard refuses
 
-- names that are not the server's own in `Host` (DNS rebinding) and in `Origin`, of web sockets as well;
-- requests that a browser says another site has made, but for links that lead to a page;
-- commands by GET, and bodies of the kinds that a form can send.
+- names other than the server's own in `Host` (DNS rebinding) and in `Origin`, including web sockets;
+- requests that a browser marks as made by another site, except links to a page;
+- mutations by GET, and content types that a form can send.
 
-Programs send neither `Origin` nor `Sec-Fetch-Site` and are let through: who may reach the port is not decided here
+Programs send neither `Origin` nor `Sec-Fetch-Site` and are allowed: access to the port is not controlled here
 (docs/security.md).
 """
 
@@ -32,12 +32,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Guard:
-    """An ASGI application before another one."""
+    """ASGI middleware around an application."""
 
     def __init__(self, application: Application, names: Iterable[str] = ()) -> None:
         self._application = application
         self._names = frozenset(name.lower() for name in names)
-        """Names besides this machine's own, `name` or `name:port`, as `Host` has them."""
+        """Names in addition to this machine's own, `name` or `name:port`, as in `Host`."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
@@ -48,14 +48,14 @@ class Guard:
         if refusal is None:
             await self._application(scope, receive, _unframed(send))
         elif scope["type"] == "websocket":
-            # Before it is accepted, closing is a refusal: the server answers 403.
+            # Closing before accepting is a refusal: the server answers 403.
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": refusal[1][:100]})
         else:
             await _answer(send, *refusal)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Return status and reason when a request is not let through."""
+        """Return status and reason if a request is refused."""
         own = self._own_names(scope)
         hosts = _headers(scope, b"host")
         if len(hosts) != 1 or not self._is_own(hosts[0], own):
@@ -88,7 +88,7 @@ class Guard:
     def _own_names(self, scope: Scope) -> frozenset[str]:
         address, port = scope["server"]
         literal = f"[{address}]" if ":" in str(address) else str(address)
-        # The address at which it was reached: an address cannot be made to lead elsewhere, as a name can.
+        # The address at which it was reached: unlike a name, an address cannot be rebound.
         return self._names | {f"{name}:{port}" for name in (*LOOPBACK_NAMES, literal)}
 
     def _is_own(self, name: str, own: frozenset[str], default_port: int = 80) -> bool:
@@ -97,7 +97,7 @@ class Guard:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address to listen at is reached from this machine alone."""
+    """Return whether a listening address is reachable only from this machine."""
     if host.lower() == "localhost":
         return True
     try:
@@ -107,20 +107,20 @@ def is_loopback(host: str) -> bool:
 
 
 def exposure_warning(host: str) -> str:
-    """Say what it means that the server listens at an address which other machines reach."""
+    """Return the warning for an address that other machines can reach."""
     return (
-        f"the Dagster UI listens at {host}, beyond this machine, and asks nobody who they are: whoever reaches the "
-        "port can start and delete runs. Put a proxy with authentication before it: docs/security.md"
+        f"the Dagster UI listens at {host}, reachable from other machines, without authentication: anyone who reaches "
+        "the port can start and delete runs. Put an authenticating proxy in front of it: docs/security.md"
     )
 
 
 def names_of(setting: str) -> list[str]:
-    """Read EVENT_PIPELINE_UI_HOSTS: names with commas between."""
+    """Parse EVENT_PIPELINE_UI_HOSTS: comma-separated names."""
     return [name.strip() for name in setting.split(",") if name.strip()]
 
 
 def _refusal_of_reading(scope: Scope) -> tuple[int, str] | None:
-    """Return why a GraphQL request by GET is refused: only what reads is let through."""
+    """Return why a GraphQL request by GET is refused: only queries are allowed."""
     from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
 
     asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
@@ -131,16 +131,19 @@ def _refusal_of_reading(scope: Scope) -> tuple[int, str] | None:
             return 400, "the GraphQL query cannot be read"
         for node in document.definitions:
             if isinstance(node, OperationDefinitionNode) and node.operation is not OperationType.QUERY:
-                return 405, f"a GraphQL {node.operation.value} is not taken by GET: send it by POST as application/json"
+                return (
+                    405,
+                    f"a GraphQL {node.operation.value} is not accepted by GET: send it by POST as application/json",
+                )
     return None
 
 
 def _refusal_of_writing(scope: Scope, *, asks_graphql: bool) -> tuple[int, str] | None:
-    """Return why a POST is refused: forms can send any body but JSON, and commands in the address."""
+    """Return why a POST is refused: forms can send any body but JSON, and mutations in the URL."""
     types = [text.split(";")[0].strip().lower() for text in _headers(scope, b"content-type")]
     if types == ["application/json"] or (not types and not asks_graphql):
         return None
-    return 415, "a POST is taken as Content-Type application/json only"
+    return 415, "a POST is accepted only with Content-Type application/json"
 
 
 def _headers(scope: Scope, name: bytes) -> list[str]:
@@ -160,7 +163,7 @@ async def _answer(send: Send, status: int, reason: str) -> None:
 
 
 def _unframed(send: Send) -> Send:
-    """Add to every answer that no page of another site may show it in a frame, where clicks can be stolen."""
+    """Add headers to every response that forbid framing by other sites (clickjacking)."""
 
     async def send_unframed(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -47,7 +47,7 @@ def test_an_hour_whose_commit_record_cannot_be_read_is_named_with_the_file() -> 
     finding = found(facts(states={HOUR: HourState.DAMAGED}, damaged={HOUR: error}))[AlertKind.DAMAGED_COMMIT_RECORD]
 
     assert finding.severity is Severity.CRITICAL
-    assert finding.title == "Commit records cannot be read, so nobody watches 1 hour (2025-12-07T22)"
+    assert finding.title == "Commit records cannot be read, so alerts do not cover 1 hour (2025-12-07T22)"
     assert finding.subjects == {str(HOUR): error}
 
 
@@ -65,7 +65,7 @@ def test_hours_that_wait_to_be_built_for_too_long_are_not_fresh() -> None:
     assert finding.severity is Severity.CRITICAL
     assert finding.title == "No hour published for 3 h 30 min (limit 2 h 30 min)"
     assert finding.subjects["newest hour"] == "the newest is 2025-12-07T22, which ended 3 h 30 min ago"
-    assert "raw objects of 3 hours (2025-12-07T23 to 2025-12-08T02) wait" in finding.subjects["cause"]
+    assert "raw objects of 3 hours (2025-12-07T23 to 2025-12-08T02) are waiting" in finding.subjects["cause"]
 
 
 @pytest.mark.parametrize(("minutes", "fresh"), [(150, True), (151, False)])
@@ -126,7 +126,7 @@ def test_failed_runs_of_many_hours_are_one_finding_with_the_section_of_their_err
     ]
     finding = found(facts(failed_runs=runs))[AlertKind.RUN_FAILED]
     assert finding.title == (
-        "Runs failed and are not tried again: 3 hours (2025-12-07T22 to 2025-12-08T01) and job repair_partitions"
+        "Runs failed and are not retried: 3 hours (2025-12-07T22 to 2025-12-08T01) and job repair_partitions"
     )
     assert finding.subjects == {
         "3 hours (2025-12-07T22 to 2025-12-08T01)": "run aaaaaaaa: silver_events: the disk is full",
@@ -247,7 +247,7 @@ def test_keys_that_are_not_read_are_told_by_reason_and_never_all_of_them() -> No
     unmatched = [UnmatchedKey(f"events/{number:05}.csv", "not named so") for number in range(12_345)]
     unmatched.append(UnmatchedKey("events/pipe", "a pipe, no regular file"))
     finding = found(facts(unmatched=unmatched))[AlertKind.UNMATCHED_KEYS]
-    assert finding.title == "12,346 keys below events/ are not read"
+    assert finding.title == "12,346 keys under events/ are not read"
     assert finding.subjects == {
         "not named so": "12,345, first events/00000.csv",
         "a pipe, no regular file": "1, first events/pipe",

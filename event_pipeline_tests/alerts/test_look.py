@@ -141,7 +141,7 @@ def test_a_run_that_failed_for_good_is_told_until_a_later_one_succeeds(
     watch.look()
 
     (told,) = [body["text"] for body in receiver.received if "Runs failed" in body["text"]]
-    assert told.startswith(f"[critical, raised] Runs failed and are not tried again: 1 hour ({CLOSED})")
+    assert told.startswith(f"[critical, raised] Runs failed and are not retried: 1 hour ({CLOSED})")
     assert "silver_events: " in told
     assert "raw objects of the published build are lost" in told
     assert "docs/runbook.md#LostObjectsError" in told
@@ -152,7 +152,7 @@ def test_a_run_that_failed_for_good_is_told_until_a_later_one_succeeds(
     assert materialize(settings, watch.instance, one(CLOSED)).success
     watch.look(timedelta(minutes=1))
     watch.look(timedelta(minutes=10))
-    assert f"[info, resolved] Runs failed and are not tried again: 1 hour ({CLOSED})" in headlines(receiver)
+    assert f"[info, resolved] Runs failed and are not retried: 1 hour ({CLOSED})" in headlines(receiver)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_run_of_many_hours_is_one_message(watch: Watch, settings: Settings, re
     add_run(watch, settings, dg.DagsterRunStatus.FAILURE, {}, HourRange(first, CLOSED.plus(1)))
     watch.look()
     assert headlines(receiver) == [
-        f"[critical, raised] Runs failed and are not tried again: 31 hours ({first} to {CLOSED.plus(1)})"
+        f"[critical, raised] Runs failed and are not retried: 31 hours ({first} to {CLOSED.plus(1)})"
     ]
 
 
@@ -191,7 +191,7 @@ def test_a_failed_run_of_an_hour_of_last_week_is_told_too(watch: Watch, settings
     old = CLOSED.plus(-24 * 8)
     add_run(watch, settings, dg.DagsterRunStatus.FAILURE, {}, one(old))
     watch.look()
-    assert headlines(receiver) == [f"[critical, raised] Runs failed and are not tried again: 1 hour ({old})"]
+    assert headlines(receiver) == [f"[critical, raised] Runs failed and are not retried: 1 hour ({old})"]
 
 
 def test_a_backfill_that_finished_is_reported_once_with_its_counts(
@@ -224,7 +224,7 @@ def test_what_cannot_be_read_is_told_and_the_sensor_goes_on(watch: Watch, receiv
     sound = catalog.read_bytes()
     catalog.write_bytes(b"garbage" * 1000)
     assert watch.look().startswith("Open alerts: cannot_look;")
-    assert headlines(receiver) == ["[critical, raised] The pipeline's data cannot be read, so nobody watches it"]
+    assert headlines(receiver) == ["[critical, raised] The pipeline's data cannot be read, so it is not monitored"]
     assert str(catalog) in receiver.received[0]["text"]
 
     catalog.write_bytes(sound)
@@ -245,7 +245,7 @@ def test_a_damaged_commit_record_is_told_and_the_other_hours_are_watched(
     assert watch.look().startswith("Open alerts: damaged_commit_record, quarantine_share;")
     assert headlines(receiver)[:2] == [
         f"[critical, raised] More than 5.00% of the records quarantined in 1 hour ({other})",
-        f"[critical, raised] Commit records cannot be read, so nobody watches 1 hour ({CLOSED})",
+        f"[critical, raised] Commit records cannot be read, so alerts do not cover 1 hour ({CLOSED})",
     ]
     assert str(record) in receiver.received[1]["text"]
 

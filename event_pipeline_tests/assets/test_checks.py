@@ -174,7 +174,7 @@ def test_records_without_a_verdict_break_the_law_and_nobody_sees_the_hour(
 
     found = evaluation(result, "conservation_law")
     assert (found.passed, found.severity, found.blocking) == (False, ERROR, True)
-    assert "1 records have no verdict or two" in (found.description or "")
+    assert "1 records have no verdict or more than one" in (found.description or "")
     assert executed(result) == ["raw_events"]
     assert engine.registered_builds() == {}
 

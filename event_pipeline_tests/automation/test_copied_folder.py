@@ -214,8 +214,8 @@ def test_bytes_changed_behind_an_unchanged_time_are_named_by_verify_and_built_by
     (found,) = [each for each in verify(built).differences if each.what.startswith("SHA-256")]
     assert (found.place, found.what) == (str(HOUR), f"SHA-256 of {key}")
     assert found.found.endswith(
-        "other bytes than were built; event-pipeline run --from 2025-12-07T22 --to 2025-12-07T23 --force builds the "
-        "hour from them"
+        "not the bytes that were built; event-pipeline run --from 2025-12-07T22 --to 2025-12-07T23 --force rebuilds "
+        "the hour from them"
     )
     (forced,) = build(engine, [HOUR], force=True)
     before, after = ({each.key: each.sha256 for each in build.commit.account.objects} for build in (first, forced))

@@ -217,7 +217,7 @@ def test_the_command_builds_the_others_names_the_hour_last_and_takes_it_by_itsel
     assert f"failed {bad}: silver_events: events/" in said
     assert "cannot be opened (Permission denied): let the user of the pipeline read it" in said
     assert said.endswith(
-        f"1 hour ({bad}) failed and kept no other hour back: those of the same runs went on. Once the cause is mended, "
+        f"1 hour ({bad}) failed without affecting other hours of the same runs. Once the cause is fixed, "
         "event-pipeline run builds what is missing."
     )
     write_object(machine.settings.root, hours.first, 5, [event(hours.first, 301)])
@@ -256,4 +256,4 @@ def test_a_backfill_names_the_hours_that_failed_while_it_went_on(
     assert (status.published, status.left, status.failed_hours) == (3, 1, (bad,))
     print_backfills([status], output())
     said = " ".join(capfd.readouterr().out.split())
-    assert f"Backfill {backfill_id}: 1 hour ({bad}) failed, the others of the same runs went on." in said
+    assert f"Backfill {backfill_id}: 1 hour ({bad}) failed, the other hours of the same runs went on." in said

@@ -54,7 +54,7 @@ def test_a_lost_catalog_is_rebuilt_and_every_entry_reported(
         "dropped": 0,
         "unchanged": 0,
     }
-    assert f"| silver.events | {HOUR.hive_path} | added | committed and missing |" in reported(result)["changes"]
+    assert f"| silver.events | {HOUR.hive_path} | added | committed but missing |" in reported(result)["changes"]
     lines = [entry.user_message for entry in instance.all_logs(result.run_id) if "added" in entry.user_message]
     assert len(lines) == entries
     assert_agrees_with_oracle(LocalEngine(settings), root)

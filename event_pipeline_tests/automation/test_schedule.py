@@ -167,7 +167,7 @@ def test_the_same_tick_asks_under_the_same_run_keys(
 def test_hours_before_the_first_partition_are_skipped(settings: Settings, instance: dg.DagsterInstance) -> None:
     later = settings.model_copy(update={"first_partition": HOUR.plus(1)})
 
-    assert tick(later, instance) == "2025-12-07T22 lies before the first partition 2025-12-07T23"
+    assert tick(later, instance) == "2025-12-07T22 is before the first partition 2025-12-07T23"
 
 
 def test_the_schedule_is_off_until_it_is_switched_on_and_ticks_at_its_minute(settings: Settings) -> None:

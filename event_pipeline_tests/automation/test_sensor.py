@@ -102,7 +102,7 @@ def test_an_hour_that_is_built_is_not_requested(watch: Watch, root: Path) -> Non
     land(root, [HOUR])
     build(watch.engine, [HOUR])
 
-    assert watch.look().skip_reason == dg.SkipReason("50 hours looked at, 0 due")
+    assert watch.look().skip_reason == dg.SkipReason("50 hours checked, 0 due")
 
 
 def test_an_hour_that_lacks_objects_waits_for_the_grace_after_its_end(watch: Watch, root: Path) -> None:
@@ -239,7 +239,7 @@ def test_whoever_forgoes_the_sweep_looks_at_the_recent_days_alone(
 ) -> None:
     watch = Watch(settings.model_copy(update={"sensor_sweep_hours": 0}), instance)
 
-    assert watch.look().skip_reason == dg.SkipReason("26 hours looked at, 0 due")
+    assert watch.look().skip_reason == dg.SkipReason("26 hours checked, 0 due")
 
 
 def test_hours_before_the_first_partition_are_never_requested(settings: Settings, instance: dg.DagsterInstance) -> None:

@@ -42,8 +42,8 @@ def test_what_is_wrong_is_shown_and_ends_with_1_and_nobody_is_told(
     assert ended("alerts") == 1
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].startswith("critical  No hour published for ")
-    assert shown[0].endswith("(not told yet)")
-    assert shown[2] == f"          cause: raw objects of 1 hour ({WAITING}) wait to be built"
+    assert shown[0].endswith("(not sent yet)")
+    assert shown[2] == f"          cause: raw objects of 1 hour ({WAITING}) are waiting to be built"
     assert shown[4] == "          docs/runbook.md#freshness"
     assert not (root / "alerts.json").exists()
 
@@ -61,7 +61,7 @@ def test_send_tells_once_and_shows_what_waits(
         assert "Waiting for webhook: No hour published for" in printed.out
         assert "webhook failed 1 times, next attempt" in printed.out
         assert ended("alerts", "--send") == 1
-        assert "told 20" in capsys.readouterr().out
+        assert "sent 20" in capsys.readouterr().out
         assert len(receiver.ids) == 1
 
 
@@ -69,7 +69,7 @@ def test_the_test_message_names_the_channels_that_took_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ended("alerts", "test") == 0
-    assert "Only the log is set" in capsys.readouterr().err
+    assert "Only the log is configured" in capsys.readouterr().err
     with webhook_receiver() as receiver:
         monkeypatch.setenv("EVENT_PIPELINE_ALERT_WEBHOOK_URL", receiver.url)
         assert ended("alerts", "test") == 0

@@ -45,8 +45,8 @@ def test_a_plan_is_printed_and_starts_nothing(run: Run, root: Path) -> None:
     assert re.search(r"^unchanged +1 ", planned.out, re.MULTILINE)
     assert re.search(r"^missing raw +1 +nothing landed: 1 hour \(2025-12-08T01\)", planned.out, re.MULTILINE)
     assert "1 run of up to 2 hours (EVENT_PIPELINE_HOURS_PER_RUN=2)" in planned.out
-    assert "No time estimate: no earlier run of this data folder was measured." in planned.out
-    assert "No backfill was started yet" in run("status").out
+    assert "No time estimate: this data folder has no measured run yet." in planned.out
+    assert "No backfill has been started yet" in run("status").out
     with dg.DagsterInstance.from_config(str(root / "dagster")) as instance:
         assert instance.get_backfills() == []
 
@@ -58,13 +58,13 @@ def test_a_backfill_is_started_watched_paused_and_resumed(run: Run) -> None:
     found = re.search(r"Backfill (\w+): 2 hours queued as 1 runs\.", started.out)
     assert found
     backfill_id = found[1]
-    assert "No Dagster daemon is up" in started.err
+    assert "No Dagster daemon is running" in started.err
     assert re.search(rf"{backfill_id} +2025-12-07T22 to 2025-12-08T02 +\S+ \S+ +running +4 +1 +2 ", run("status").out)
 
-    assert f"Backfill {backfill_id} is paused: 0 queued runs taken back" in run("pause", backfill_id).out
+    assert f"Backfill {backfill_id} is paused: 0 queued runs cancelled" in run("pause", backfill_id).out
     stopped = run("status", backfill_id)
     assert re.search(r" stopped +4 +1 +2 ", stopped.out)
-    assert f"`event-pipeline backfill resume {backfill_id}` goes on" in stopped.out
+    assert f"`event-pipeline backfill resume {backfill_id}` builds" in stopped.out
     assert f"Backfill {backfill_id}: 2 hours queued as 1 runs." in run("resume", backfill_id).out
     assert run("resume", backfill_id).code == ExitCode.USAGE
     assert "is being cancelled" in run("cancel", backfill_id).out
@@ -85,8 +85,8 @@ def test_a_range_with_nothing_to_build_starts_nothing(run: Run, root: Path) -> N
         ([], "--from and --to are missing"),
         (["--from", "2025-12-07T22"], "--to (exclusive) is missing"),
         (["--from", "2025-10-01T00", "--to", "2025-12-07T22"], "before the first partition 2025-11-01T00"),
-        ([*RANGE], "nobody can be asked here: say --yes to start"),
-        ([*RANGE, "--builder", "glue", "--plan"], "can be built by glue only where EVENT_PIPELINE_ENV=aws"),
+        ([*RANGE], "no terminal to ask on: give --yes to start"),
+        ([*RANGE, "--builder", "glue", "--plan"], "glue can build Silver only with EVENT_PIPELINE_ENV=aws"),
         ([*RANGE, "--builder", "spark", "--plan"], "'spark' is not one of"),
         (["status", "nosuch"], "there is no backfill 'nosuch'; known: none"),
         (["pause", "nosuch"], "there is no backfill 'nosuch'; known: none"),

@@ -316,7 +316,7 @@ def test_a_failed_first_deployment_says_why_and_the_next_one_starts_over(aws: Em
     assert failed.code == 1
     assert "ended ROLLBACK_COMPLETE: SilverJob (AWS::Glue::Job) is CREATE_FAILED" in failed.err
     assert "not authorized to perform: glue:CreateJob" in failed.err
-    assert "whoever deploys lacks that permission" in failed.err
+    assert "the deployer lacks that permission" in failed.err
     assert inventory(aws)["buckets"] == []
     assert stack("diff").code == 1
     again = stack("deploy", "--yes")
@@ -325,7 +325,7 @@ def test_a_failed_first_deployment_says_why_and_the_next_one_starts_over(aws: Em
     assert len(inventory(aws)["buckets"]) == 3
     shown = stack("status")
     assert shown.code == 0
-    assert "what is deployed is what this checkout holds" in shown.out
+    assert "the stack runs the code of this checkout" in shown.out
 
 
 def test_an_update_whose_rollback_got_stuck_is_rolled_back_and_then_done(aws: EmulatedAws, stack: Command) -> None:
@@ -366,7 +366,7 @@ def test_a_deployment_that_was_left_is_waited_for_and_goes_on(aws: EmulatedAws, 
     one = Stack(Aws(settings), "event-pipeline", 1)
     with pytest.raises(KeyboardInterrupt):
         deploy(one, load_template(), wanted, approve, Hooks(said.append, leave))
-    assert said[-1] == "CloudFormation works on; the same command waits for it and goes on from there"
+    assert said[-1] == "CloudFormation continues; repeat the command to wait for it and continue"
     held.wait_until_reached()
     threading.Timer(0.5, held.release).start()
     another = Stack(Aws(settings), "event-pipeline", 1)
@@ -386,7 +386,7 @@ def test_nothing_is_done_that_was_not_agreed_to(aws: EmulatedAws, stack: Command
     assert (refused.code, refused.out) == (4, "")
     unanswered = stack("deploy")
     assert unanswered.code == 2
-    assert "nobody answers: give --yes" in unanswered.err
+    assert "no answer on stdin: give --yes" in unanswered.err
     assert stack("status").code == 1
     assert aws.client("cloudformation").describe_stacks()["Stacks"] == []
     assert inventory(aws)["buckets"] == []
@@ -426,7 +426,7 @@ def test_data_is_not_lost_without_saying_so_twice(aws: EmulatedAws, stack: Comma
         (("deploy", "--parameter", "GlueScriptKey=artifacts/x"), 2, "deploy sets it from this checkout"),
         (("deploy", "--parameter", "five"), 2, "write NAME=VALUE"),
         (("deploy", "--parameter", "GlueWorkers=1"), 1, "'GlueWorkers' must be a number from 2 to 299"),
-        (("destroy", "--really-delete-data"), 2, "goes with --delete-data"),
+        (("destroy", "--really-delete-data"), 2, "--really-delete-data needs --delete-data"),
     ],
 )
 def test_wrong_options_are_refused_by_name(stack: Command, arguments: tuple[str, ...], code: int, said: str) -> None:

@@ -20,7 +20,7 @@ from event_pipeline_tests.pipeline import HOUR, build, event, rows, write_object
 @pytest.mark.parametrize(
     ("code", "kind", "says"),
     [
-        (errno.ENOSPC, StorageError, "the disk is full: make room"),
+        (errno.ENOSPC, StorageError, "the disk is full: free some space"),
         (errno.EDQUOT, StorageError, "quota"),
         (errno.EROFS, StorageError, "read-only: mount it writable"),
         (errno.EACCES, StorageError, "check owner and mode"),
@@ -31,8 +31,8 @@ from event_pipeline_tests.pipeline import HOUR, build, event, rows, write_object
         (errno.ESTALE, TransientError, "mounted"),
         (errno.ENAMETOOLONG, StorageError, "too long"),
         (errno.ELOOP, StorageError, "links"),
-        (errno.ENOTDIR, StorageError, "a file stands where a folder is needed"),
-        (errno.EISDIR, StorageError, "a folder stands where a file is needed"),
+        (errno.ENOTDIR, StorageError, "a file exists where a folder is needed"),
+        (errno.EISDIR, StorageError, "a folder exists where a file is needed"),
     ],
 )
 def test_an_error_of_the_operating_system_says_cause_and_remedy(
@@ -68,7 +68,7 @@ def test_too_many_open_files_are_named_where_the_catalog_cannot_be_opened(engine
         ("SQLITE_FULL", StorageError, "the disk is full"),
         ("SQLITE_IOERR_WRITE", TransientError, "the disk is full or failed"),
         ("SQLITE_BUSY", TransientError, "busy"),
-        ("SQLITE_READONLY", StorageError, "cannot be written"),
+        ("SQLITE_READONLY", StorageError, "is not writable"),
         ("SQLITE_CORRUPT", StorageError, "event-pipeline repair"),
     ],
 )

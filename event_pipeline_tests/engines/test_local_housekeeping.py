@@ -510,4 +510,4 @@ def test_after_any_history_housekeeping_changes_no_answer(
     assert found.differences == []
     assert len(found.retired) == (2 if retention else 0)
     # Ageing moved the times in the commit records, as nothing in the pipeline does.
-    assert {change.reason for change in engine.repair()} <= {"", "showed other version or time than committed"}
+    assert {change.reason for change in engine.repair()} <= {"", "version or time differed from the commit record"}

@@ -120,7 +120,7 @@ def test_a_link_out_of_the_lake_is_not_read(engine: LocalEngine, root: Path, tmp
     (file,) = (root / "lake" / "runs" / "hours").rglob("events*.parquet")
     elsewhere = file.rename(tmp_path / "elsewhere.parquet")
     file.symlink_to(elsewhere)
-    with pytest.raises(StorageError, match="leads out of the lake"):
+    with pytest.raises(StorageError, match="leads outside the lake"):
         engine.query("SELECT * FROM silver.events")
     # The folder of all builds may be on another disk.
     file.unlink()

@@ -49,7 +49,7 @@ def listening_socket(path: Path) -> None:
         os.chdir(here)
 
 
-LINK = "a link: only regular files and folders below raw/ are read"
+LINK = "a link: only regular files and folders under raw/ are read"
 SPECIAL: dict[Callable[[Path], None], str] = {
     link_to_a_file: LINK,
     link_to_a_device: LINK,
@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_listed_and_a_file_that_may_not_be_read_are_unma
     listing = engine.list_raw(HOUR)
     assert [each.key for each in listing.objects] == [readable]
     assert [(each.key, each.reason) for each in listing.unmatched] == [
-        (closed, "it may not be read: see its owner and mode"),
+        (closed, "permission denied: check its owner and mode"),
         (f"{Path(locked).parent.as_posix()}/", "the folder cannot be listed: Permission denied"),
     ]
 

@@ -77,7 +77,7 @@ def test_an_hour_that_lost_an_object_keeps_its_published_build(engine: LocalEngi
             build(engine, [HOUR], force=force)
     assert rows(engine, "SELECT count(*) AS n FROM silver.events") == [{"n": 2}]
     (told,) = build(engine, [HOUR], allow_lost_objects=True)
-    assert told.reason == "told to build without the lost objects"
+    assert told.reason == "rebuilt without the lost objects on request"
     assert_agrees_with_oracle(engine, root)
 
 
@@ -347,7 +347,7 @@ def test_a_folder_of_another_layout_is_left_alone(engine: LocalEngine, root: Pat
 
 def test_a_file_where_the_data_folder_should_be_is_a_clear_error(root: Path, settings: Settings) -> None:
     root.write_text("not a folder")
-    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="a file exists where a folder is needed"):
         build(LocalEngine(settings), [HOUR])
 
 

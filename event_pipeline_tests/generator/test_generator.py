@@ -787,12 +787,12 @@ def test_stopping_live_leaves_whole_objects(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("interval", "count", "options", "message"),
     [
-        (0, 1, {}, r"interval_seconds=0: allowed is a whole number from 1 to 3600"),
-        (0.5, 1, {}, r"interval_seconds=0\.5: allowed is a whole number from 1 to 3600"),
-        (3601, 1, {}, r"interval_seconds=3601: allowed is a whole number from 1 to 3600"),
-        (5, 0, {}, r"count=0: allowed is a whole number of at least 1, or none"),
+        (0, 1, {}, r"interval_seconds=0: must be a whole number from 1 to 3600"),
+        (0.5, 1, {}, r"interval_seconds=0\.5: must be a whole number from 1 to 3600"),
+        (3601, 1, {}, r"interval_seconds=3601: must be a whole number from 1 to 3600"),
+        (5, 0, {}, r"count=0: must be a whole number of at least 1, or none"),
         (5, None, {"broken_objects": 2}, r"broken_objects=2 without a count"),
-        (5, 1, {"broken_objects": 2}, r"broken_objects=2: this generation writes 1 objects, allowed is 0 to 1"),
+        (5, 1, {"broken_objects": 2}, r"broken_objects=2: this generation writes 1 objects, so it must be 0 to 1"),
     ],
 )
 def test_live_says_what_it_does_not_allow(
@@ -809,22 +809,22 @@ def test_live_says_what_it_does_not_allow(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"events_per_file": 0}, r"events_per_file=0: allowed is a whole number from 1 to 10000000"),
-        ({"events_per_file": 1.5}, r"events_per_file=1\.5: allowed is a whole number"),
-        ({"events_per_file": True}, r"events_per_file=True: allowed is a whole number"),
-        ({"files_per_hour": 0}, r"files_per_hour=0: allowed is a whole number from 1 to 60"),
-        ({"files_per_hour": 61}, r"files_per_hour=61: allowed is a whole number from 1 to 60"),
-        ({"seed": "seven"}, r"seed='seven': allowed is a whole number"),
-        ({"shape": "surreal"}, r"shape='surreal': allowed are original, realistic"),
-        ({"bad_share": -0.1}, r"bad_share=-0\.1: allowed is a number from 0 to 1"),
-        ({"duplicate_share": 1.1}, r"duplicate_share=1\.1: allowed is a number from 0 to 1"),
-        ({"late_share": float("nan")}, r"late_share=nan: allowed is a number from 0 to 1"),
-        ({"late_share": "0.1"}, r"late_share='0\.1': allowed is a number from 0 to 1"),
+        ({"events_per_file": 0}, r"events_per_file=0: must be a whole number from 1 to 10000000"),
+        ({"events_per_file": 1.5}, r"events_per_file=1\.5: must be a whole number"),
+        ({"events_per_file": True}, r"events_per_file=True: must be a whole number"),
+        ({"files_per_hour": 0}, r"files_per_hour=0: must be a whole number from 1 to 60"),
+        ({"files_per_hour": 61}, r"files_per_hour=61: must be a whole number from 1 to 60"),
+        ({"seed": "seven"}, r"seed='seven': must be a whole number"),
+        ({"shape": "surreal"}, r"shape='surreal': must be one of original, realistic"),
+        ({"bad_share": -0.1}, r"bad_share=-0\.1: must be a number from 0 to 1"),
+        ({"duplicate_share": 1.1}, r"duplicate_share=1\.1: must be a number from 0 to 1"),
+        ({"late_share": float("nan")}, r"late_share=nan: must be a number from 0 to 1"),
+        ({"late_share": "0.1"}, r"late_share='0\.1': must be a number from 0 to 1"),
         (
             {"bad_share": 0.5, "duplicate_share": 0.4, "late_share": 0.3},
-            r"bad_share=0\.5 \+ duplicate_share=0\.4 \+ late_share=0\.3 is 1\.2: allowed is at most 1 together",
+            r"bad_share=0\.5 \+ duplicate_share=0\.4 \+ late_share=0\.3 is 1\.2: must be at most 1 in total",
         ),
-        ({"broken_objects": -1}, r"broken_objects=-1: allowed is a whole number of at least 0"),
+        ({"broken_objects": -1}, r"broken_objects=-1: must be a whole number of at least 0"),
     ],
 )
 def test_options_say_which_value_is_wrong_and_what_is_allowed(options: dict[str, Any], message: str) -> None:
@@ -837,7 +837,7 @@ def test_the_shape_may_be_given_by_its_word() -> None:
 
 
 def test_an_object_needs_a_landing_instant_with_a_time_zone() -> None:
-    with pytest.raises(GeneratorOptionsError, match="landed=2025-12-07T22:35:00: allowed is an instant with a time"):
+    with pytest.raises(GeneratorOptionsError, match="landed=2025-12-07T22:35:00: must be an instant with a time"):
         write_object(io.BytesIO(), LANDED.replace(tzinfo=None), GeneratorOptions())
     in_delhi = LANDED.astimezone(timezone(timedelta(hours=5, minutes=30)))
     assert object_bytes(in_delhi, GeneratorOptions()) == object_bytes(LANDED, GeneratorOptions())

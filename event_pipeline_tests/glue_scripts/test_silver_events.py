@@ -506,7 +506,7 @@ def test_the_same_plan_again_finds_every_manifest_and_changes_nothing(finished: 
         finished.plan, "--dagster-pipes-context", context, *finished.pipes_arguments[2:]
     )  # fmt: skip
     assert process.returncode == 0, process.stderr[-3000:]
-    assert process.stdout.count("was built before, its manifest stands") == len(finished.commits)
+    assert process.stdout.count("was already built, its manifest exists") == len(finished.commits)
     assert "Dagster does not listen" in process.stdout
     assert state() == before
 
@@ -663,7 +663,7 @@ def test_a_task_that_cannot_write_says_what_and_where(aws: Aws, monkeypatch: pyt
     listed = job.PlannedObject("other/x", etag, len(stored))
     planned = job.PlannedHour(PROVEN, "run", LIMITS, RAW, "no-bucket", "target/", "us-east-1", (listed,))
     told = job.judge_object(planned, 0, mock.Mock())
-    assert told.startswith(f"s3://{RAW}/other/x: its rows cannot be kept below s3://no-bucket/target/: ")
+    assert told.startswith(f"s3://{RAW}/other/x: its rows cannot be written under s3://no-bucket/target/: ")
     assert "NoSuchBucket" in told
     told = job.write_file(planned, job.FileGroup("silver.events", "events/events-0.parquet", (0,)), {})
     assert told.startswith("s3://no-bucket/target/events/events-0.parquet: An error occurred (NoSuchBucket)")

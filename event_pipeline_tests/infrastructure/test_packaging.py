@@ -104,7 +104,7 @@ def test_the_zip_holds_the_rules_and_the_commit_record_and_no_engine() -> None:
 
 def test_an_installation_without_the_script_cannot_ship_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(packaging, "SCRIPT", tmp_path / "silver_events.py")
-    with pytest.raises(MissingSourceError, match="installation is not whole"):
+    with pytest.raises(MissingSourceError, match="installation is incomplete"):
         script_artifact()
 
 
@@ -144,7 +144,7 @@ def test_a_wheel_that_somebody_changed_is_not_shipped(stand_in: Path) -> None:
 
 def test_a_wheel_of_which_no_digest_is_known_is_not_shipped(stand_in: Path) -> None:
     packaging.WHEEL_DIGESTS.popitem()
-    with pytest.raises(ForeignWheelError, match="no digest of this wheel is known"):
+    with pytest.raises(ForeignWheelError, match="the digest of this wheel is unknown"):
         wheel_artifacts(stand_in)
 
 

@@ -92,7 +92,7 @@ def test_the_command_shows_first_and_removes_when_told_to(
     shown = run("--list")
     assert re.search(r"replaced build: runs/hours/.*a newer build has been published for over 7 days", shown)
     assert re.search(r"May go.*replaced build +1 +2 +[\d.]+ KiB", shown, re.DOTALL)
-    assert "Nothing was removed: --delete does it" in shown
+    assert "Nothing was removed: --delete removes it" in shown
     assert builds(root) == 2
     assert re.search(r"Removed.*replaced build +1 +2 ", run("--delete"), re.DOTALL)
     assert builds(root) == 1

@@ -71,7 +71,7 @@ def test_json_of_no_rows_is_an_empty_array() -> None:
 
 def test_json_refuses_two_columns_of_one_name() -> None:
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
-    with pytest.raises(QueryError, match="column 'a' stands twice"):
+    with pytest.raises(QueryError, match="column 'a' is in the result twice"):
         write_json(twice, io.StringIO())
 
 

@@ -69,7 +69,7 @@ def test_every_state_has_its_own_symbol(settings: Settings, capsys: pytest.Captu
     assert lines[1].split()[1] == "■C"
     assert lines[2].split()[1:3] == ["S▪GUNF", "R"]
     assert "Due: 6 hours (2025-12-07T23, 2025-12-08T02 to 2025-12-08T07)" in "\n".join(lines)
-    assert "Lost objects: 1 hour (2025-12-08T00): put the objects back" in "\n".join(lines)
+    assert "Lost objects: 1 hour (2025-12-08T00): restore the objects" in "\n".join(lines)
     assert "Dagster's last run failed: 1 hour (2025-12-08T05)" in "\n".join(lines)
 
 

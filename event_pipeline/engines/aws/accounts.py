@@ -1,4 +1,4 @@
-"""What steps on AWS used, kept as cost records in the lake, and what CloudWatch is told of published hours."""
+"""Bookkeeping of steps on AWS: cost records in the lake, and CloudWatch metrics of published hours."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from event_pipeline.settings import Settings
 
 
 class AwsSpending(Meter):
-    """Speaks `engines.silver.Spending`: a meter whose shares are kept as cost records."""
+    """Implements `engines.silver.Spending`: a meter that stores shares as cost records."""
 
     def __init__(self, aws: Aws, settings: Settings, costs: CostStore) -> None:
         super().__init__(aws, settings)
         self._costs = costs
 
     def shared(self, step: str, hours: Sequence[Hour], build_id: str) -> Cost:
-        """Keep what was used for each of the hours, and return the share of one."""
+        """Record each hour's share of the cost, and return one share."""
         share = shared(self.cost(), len(hours))
         for hour in hours:
             self._costs.write(StepCost(hour, step, build_id, share))
@@ -29,7 +29,7 @@ class AwsSpending(Meter):
 
 
 class AwsAccounts:
-    """Speaks `engines.silver.Accounts` over one account."""
+    """Implements `engines.silver.Accounts` for one AWS account."""
 
     def __init__(self, aws: Aws, settings: Settings, costs: CostStore, clock: Callable[[], datetime]) -> None:
         self._aws = aws
@@ -38,9 +38,9 @@ class AwsAccounts:
         self._clock = clock
 
     def spending(self) -> AwsSpending:
-        """Begin to count for one step."""
+        """Start measuring one step."""
         return AwsSpending(self._aws, self._settings, self._costs)
 
     def tell(self, builds: Sequence[SilverBuild], progress: Progress) -> None:
-        """Put the quarantined share of each hour to CloudWatch."""
+        """Report the quarantined share of each hour to CloudWatch."""
         put_quarantined_shares(self._aws, self._settings, builds, self._clock(), progress)

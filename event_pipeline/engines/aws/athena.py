@@ -1,4 +1,4 @@
-"""Statements run by Athena: started once however often the call is repeated, waited for, and their rows as Arrow."""
+"""Runs statements in Athena: starts them idempotently, waits for them, and returns their rows as Arrow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from event_pipeline.settings import PREFIX, Settings
 _FIRST_POLL_SECONDS = 0.1
 _LONGEST_POLL_SECONDS = 2.0
 _QUEUED_AGAIN_SECONDS = 3.0
-"""How long a statement that failed and may be tried again is watched for it."""
+"""How long a failed statement that Athena may queue again is polled for that."""
 _POLL_GROWTH = 1.5
 _INVALID = "InvalidRequestException"
 
@@ -53,7 +53,7 @@ class Execution:
     id: str
     bytes_scanned: int
     manifest: str | None = None
-    """URL of the list of the files that it wrote; None for a statement that writes none."""
+    """URL of the list of files that it wrote; None for a statement that writes none."""
 
 
 class Athena:
@@ -67,8 +67,8 @@ class Athena:
     def run(self, sql: str, meter: Meter, *, token: str | None = None) -> Execution:
         """Run one statement and wait for its end.
 
-        The same `token` and statement never run twice, also when the answer to the first call was lost; without
-        one, every call of this method is a run of its own.
+        The same `token` and statement never run twice, even if the answer to the first call was lost; without a token
+        every call starts a new run.
 
         Raises:
             QueryError: Athena refuses the statement.
@@ -82,17 +82,17 @@ class Athena:
         except Exception:
             raise
         except BaseException:
-            # The step was interrupted: nobody waits for the statement any more.
+            # The step was interrupted, so nothing waits for the statement any more.
             self._stop(execution_id)
             raise
         finally:
             self._waited_for.discard(execution_id)
 
     def written(self, execution: Execution) -> set[str]:
-        """Return the URLs of the files that an UNLOAD wrote, as its data manifest names them, one a line.
+        """Return the URLs of the files that an UNLOAD wrote, from its data manifest, which has one per line.
 
-        Athena runs parts of a statement again by itself and leaves what the first attempt wrote, so a listing of the
-        target can show more. A statement without rows has no manifest, or an empty one.
+        Athena retries parts of a statement on its own and leaves the files of the first attempt, so a listing of the
+        target can show more files. A statement without rows has no manifest, or an empty one.
         """
         if execution.manifest is None:
             return set()
@@ -101,14 +101,14 @@ class Athena:
         return {line.strip() for line in found[0].decode().splitlines() if line.strip()} if found else set()
 
     def stop_all(self) -> None:
-        """Stop the statements that other threads wait for, because what they belong to was interrupted."""
+        """Stop the statements that other threads wait for, because their step was interrupted."""
         for execution_id in list(self._waited_for):
             self._stop(execution_id)
 
     def rows(self, sql: str, meter: Meter) -> pa.Table:
-        """Run one SELECT and return its rows, typed as Athena says.
+        """Run one SELECT and return its rows, with Athena's types.
 
-        Maps are map<string, bigint>, the only ones the pipeline has; a type with no Arrow form comes as text.
+        Maps are map<string, bigint>, the only ones in the pipeline; a type without an Arrow equivalent becomes text.
 
         Raises:
             QueryError: Athena refuses the statement.
@@ -120,13 +120,13 @@ class Athena:
 
     @contextmanager
     def stream(self, sql: str, meter: Meter, result_mb: int | None = None) -> Iterator[ResultStream]:
-        """Run one SELECT and hand over its rows a page at a time, typed as `rows` says.
+        """Run one SELECT and stream its rows a page at a time, with the types of `rows`.
 
         Raises:
             QueryError: Athena refuses the statement.
             StorageError: data or permissions are wrong.
             TransientError: Athena was too busy, or the statement took longer than the timeout.
-            LimitError: the result is larger than it may be.
+            LimitError: the result is too large.
         """
         execution = self.run(sql, meter)
         pages = self._aws.pages("athena", "get_query_results", execution.id, QueryExecutionId=execution.id)
@@ -135,7 +135,7 @@ class Athena:
         yield ResultStream(schema, _batches(first, pages, schema, result_mb))
 
     def _start(self, sql: str, token: str) -> str:
-        # Athena wants 32 to 128 characters, and refuses a known token with another statement.
+        # Athena requires 32 to 128 characters, and refuses a known token with another statement.
         request_token = hashlib.sha256(f"{token}\0{sql}".encode()).hexdigest()
         workgroup = self._settings.athena_workgroup
         try:
@@ -167,7 +167,7 @@ class Athena:
             if state != "FAILED":
                 failed_at = None
             elif execution["Status"].get("AthenaError", {}).get("Retryable"):
-                # Athena may put it into the queue again by itself (API reference, QueryExecutionStatus).
+                # Athena may queue it again on its own (API reference, QueryExecutionStatus).
                 failed_at = failed_at or time.monotonic()
                 if time.monotonic() - failed_at < _QUEUED_AGAIN_SECONDS:
                     time.sleep(_FIRST_POLL_SECONDS)

@@ -1,8 +1,8 @@
-"""What a failure of Athena means: a passing fault, a missing permission, a limit, wrong data, or wrong SQL.
+"""Classifies failures of Athena: a transient error, a missing permission, a limit, wrong data, or wrong SQL.
 
-Athena says it three times: as text (`StateChangeReason`), as error type and as error category, and only the text is
-always there. So the text decides first. The codes at its beginning are Trino's; types and categories are those of
-Athena's error catalog (https://docs.aws.amazon.com/athena/latest/ug/error-reference.html).
+Athena reports it in three ways: as text (`StateChangeReason`), as error type and as error category, but only the text
+always exists. So the text decides first. The codes at its beginning are Trino's; types and categories are from Athena's
+error catalog (https://docs.aws.amazon.com/athena/latest/ug/error-reference.html).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from event_pipeline.settings import PREFIX
 
 
 class Meaning(Enum):
-    """What has to happen after a failure."""
+    """What to do after a failure."""
 
     PASSING = "wait and run it again"
     DENIED = "grant the caller a permission"
     LIMIT = "ask for less at a time"
-    DATA = "mend files, tables or infrastructure"
+    DATA = "repair files, tables or infrastructure"
     SQL = "write another statement"
     CANCELLED = "ask who stopped it"
 
@@ -68,17 +68,17 @@ _TEXTS = (
         r"slow ?down|status code: (?:429|50\d)|reduce your request rate|rate exceeded|throttl|too ?many ?requests"
         r"|exhausted resources|insufficient capacity|service ?unavailable|submitting the query again|connection reset"
         r"|read timed out|timeout waiting for connection|unable to execute http request"
-        # A file that was listed and is gone, or another one: deleted or replaced while the query ran.
+        # A listed file that is gone or different: deleted or replaced while the query ran.
         r"|incorrect filesize|specified key does not exist|nosuchkey|preconditionfailed",
     ),
     (Meaning.DATA, r"nosuchbucket|bucket does not exist|unable to create input format|org\.apache\.parquet"),
 )
-"""The first that is found in a text decides."""
+"""The first match in a text decides."""
 
 _TYPES = {
     Meaning.DENIED: {234, 1500, 1501},
     Meaning.LIMIT: {206, 210},
-    # Resources, internal errors of service and engine, and throttling. 1402 is too many versions of a table.
+    # Resources, internal errors of service and engine, and throttling; 1402: too many versions of a table.
     Meaning.PASSING: {*range(9), 100, *range(200, 206), *range(207, 210), *range(211, 241)}
     | {*range(300, 304), *range(400, 403), 1010, 1012, 1013, 1102, 1104, 1105, 1304, 1305, 1308, 1400, 1401}
     | {*range(1403, 1407), 1602, 9999},
@@ -89,16 +89,16 @@ _MEANING_OF_TYPE = {number: meaning for meaning, numbers in reversed(_TYPES.item
 
 
 def meaning(state: str, reason: str, error: Mapping[str, Any]) -> Meaning:
-    """Say what has to happen after a query that ended otherwise than well.
+    """Return what to do after a query that did not succeed.
 
     Args:
         state: FAILED or CANCELLED.
         reason: its `StateChangeReason`.
-        error: its `AthenaError`; empty where Athena gave none, as for cancelled queries.
+        error: its `AthenaError`; empty if Athena gave none, as for cancelled queries.
     """
     found = _CODE.match(reason)
     code = found[1] if found else ""
-    # A user's text follows these codes, and may say anything.
+    # A user's text follows these codes, and may contain anything.
     if code in _MEANING_OF_CODE:
         return _MEANING_OF_CODE[code]
     for kind, pattern in _TEXTS:
@@ -129,18 +129,18 @@ def query_failure(execution: Mapping[str, Any]) -> PipelineError:
         case Meaning.PASSING:
             return TransientError(f"{text}: run again")
         case Meaning.DENIED:
-            # Athena's own words for it name no permission.
+            # Athena's own text does not name the permission.
             action = " (s3:PutObject)" if "when writing output to url" in reason else ""
             return StorageError(
-                f"{text}{action}: the role, or the grants of Lake Formation, must allow what Athena does for its "
-                "caller; see docs/aws.md, and event-pipeline doctor"
+                f"{text}{action}: the role, or the grants of Lake Formation, must allow what Athena does on behalf of "
+                "its caller; see docs/aws.md, and event-pipeline doctor"
             )
         case Meaning.LIMIT:
             return LimitError(f"{text}: ask for fewer days or hours at a time, or raise the limit: {statement}")
         case Meaning.SQL:
             return QueryError(f"{text}: {statement}")
         case Meaning.CANCELLED:
-            return PipelineError(f"{text}: somebody stopped it")
+            return PipelineError(f"{text}: it was stopped from outside")
         case Meaning.DATA:
             return StorageError(text)
 
@@ -155,7 +155,7 @@ _TOO_LONG = re.compile(r"length less than or equal to|query string is longer", r
 
 def start_refusal(message: str, sql: str, workgroup: str) -> PipelineError:
     """Return the error of a StartQueryExecution that was refused with InvalidRequestException and this message."""
-    # Before a position comes Athena's own text, after it the statement's, which may say anything.
+    # Athena's own text comes before a position, the statement's after it; the latter may contain anything.
     if not re.match(r"(?:[A-Z_]+: )?line \d+:\d+", message):
         if _INFRASTRUCTURE.search(message) or re.search(_TEXTS[0][1], message, re.IGNORECASE):
             return StorageError(

@@ -1,4 +1,4 @@
-"""The SQL of Gold by Athena: every section is one UNLOAD into a prefix of its own, every check a query."""
+"""Runs the SQL of Gold in Athena: every section is one UNLOAD into its own prefix, every check a query."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from event_pipeline.rules.silver_files import PARQUET_OPTIONS
 from event_pipeline.settings import Settings
 
 _MOST_UNLOADS = 3
-"""Attempts at one query whose target holds other files than its manifest names."""
+"""Attempts at one query whose target has files that are not in its manifest."""
 _COMPACTED_BYTES = 64 << 20
-"""Files of UNLOAD that are together no larger become one; larger ones are worth a request each."""
+"""UNLOAD's files up to this total size are merged into one; larger ones are worth a request each."""
 
 
 class AthenaSql:
-    """Speaks `engines.sql.Sql` by the workgroup of the settings."""
+    """Implements `engines.sql.Sql` with the workgroup of the settings."""
 
     def __init__(self, athena: Athena, meter: Meter, catalog: GlueCatalog, lake: Bucket, settings: Settings) -> None:
         self.at_once = settings.athena_queries_at_once
@@ -64,14 +64,14 @@ class AthenaSql:
         self._athena.stop_all()
 
     def partial(self, table: GoldTable, hour: Hour, files: Sequence[DataFile], prefix_of: PrefixOf) -> Written:
-        """Make the partial of a landing hour from what its Silver's partition shows."""
+        """Build the partial of a landing hour from its Silver partition."""
         query = with_relations(parse_query(table.partial), {"silver_events": _select(SILVER_EVENTS, [hour])})
         return self._write(query, partial_table(table.name), partials_table(table).columns, prefix_of)
 
     def fold(
         self, table: GoldTable, day: date, partials: Mapping[Hour, Sequence[DataFile]], prefix_of: PrefixOf
     ) -> Written:
-        """Fold the rows of an event day from what the partitions of partials show."""
+        """Fold the rows of an event day from the partitions of partials."""
         source = _select(partials_table(table), partials, day)
         query = with_relations(parse_query(table.fold), {"partials": source})
         return self._write(query, gold_table(table.name), table.columns, prefix_of)
@@ -79,7 +79,7 @@ class AthenaSql:
     # -- checks
 
     def counts(self, tables: Sequence[Table], hour: Hour) -> dict[str, int]:
-        """Count the rows that a query finds for an hour, all tables in one query."""
+        """Count the rows of an hour, all tables in one query."""
         where = hour_values_of([hour])
         counted = " UNION ALL ".join(
             f"SELECT '{table.full_name}' AS name, COUNT(*) AS found FROM {table.full_name} WHERE {where}"
@@ -88,11 +88,11 @@ class AthenaSql:
         return {row["name"]: row["found"] for row in self._rows(parse_query(counted)).to_pylist()}
 
     def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
-        """Return the grain values that published days have more than once."""
+        """Return duplicate grain values of published days."""
         return cast(list[dict[str, Any]], self._rows(_grain_faults_query(table, days)).to_pylist()) if days else []
 
     def reconcile(self, table: GoldTable, totals: Mapping[date, DayTotals]) -> list[Measure]:
-        """Return the measures of published days beside control totals, several days in a query."""
+        """Return the measures of published days with control totals, several days per query."""
         return [row for query in _reconcile_queries(table, totals) for row in _measures(self._rows(query))]
 
     # -- statements
@@ -104,10 +104,10 @@ class AthenaSql:
         return render(rename_databases(query, lambda database: self._catalog.database(f"{database}.")), "athena")
 
     def _write(self, query: exp.Query, table: str, columns: Sequence[Column], prefix_of: PrefixOf) -> Written:
-        """Run one query into a prefix of its own.
+        """Run one query into its own prefix.
 
-        A partition shows every file below its location. So where other files are found than the manifest names, the
-        prefix is left to housekeeping, and the query runs again into another one.
+        A partition shows every file under its location. So if there are files that are not in the manifest, the prefix
+        is left to housekeeping, and the query runs again into another one.
         """
         select = self._rendered(_typed(query, columns))
         odd = list[str]()
@@ -121,7 +121,7 @@ class AthenaSql:
             if not odd:
                 return self._compacted(build_id, stored, table, columns, prefix_of)
         raise TransientError(
-            f"{table}: {_MOST_UNLOADS} times, other files were found than Athena says that UNLOAD wrote (the last time "
+            f"{table}: {_MOST_UNLOADS} times, there were files that UNLOAD's manifest does not list (the last time "
             f"{len(odd)}, first: {odd[0]}); nothing was published: run again"
         )
 
@@ -133,10 +133,10 @@ class AthenaSql:
         columns: Sequence[Column],
         prefix_of: PrefixOf,
     ) -> Written:
-        """Read what UNLOAD wrote, and put small files together to one, in a prefix of its own.
+        """Read what UNLOAD wrote, and merge small files into one, in its own prefix.
 
         UNLOAD writes about as many files as Athena has writers, however few rows there are, and every fold of a day
-        reads the files of up to 200 hours. One PUT saves all of them as many GETs as there are files more.
+        reads the files of up to 200 hours. One PUT saves each of these folds one GET per additional file.
         """
         files, tables = [], []
         for each in stored:
@@ -144,7 +144,7 @@ class AthenaSql:
             if found is None:
                 raise TransientError(f"{self._lake.url(each.key)}: it vanished while it was read")
             try:
-                # Athena may write timestamps as INT96, which has nanoseconds; its own have milliseconds.
+                # Athena may write timestamps as INT96 with nanoseconds; its own have milliseconds.
                 content = pq.read_table(pa.BufferReader(found[0]), coerce_int96_timestamp_unit="ms")
             except (pa.ArrowException, OSError) as error:
                 raise StorageError(f"{self._lake.url(each.key)}: Athena's file cannot be read: {error}") from error
@@ -154,13 +154,13 @@ class AthenaSql:
         if len(files) > 1 and sum(file.size for file in files) <= _COMPACTED_BYTES:
             build_id, tables = new_build_id(), [pa.concat_tables(tables)]
             compacted = self._stored(table, f"{prefix_of(build_id)}{ROWS_NAME}", tables[0])
-            # Nobody was ever told of them. Where this breaks off, they are an abandoned build for housekeeping.
+            # They were never published. If this is interrupted, they are an abandoned build for housekeeping.
             self._lake.delete(file.path for file in files)
             files = [compacted]
         return Written(build_id, tuple(files), days_of(tables))
 
     def _stored(self, table: str, key: str, rows: pa.Table) -> DataFile:
-        """Write rows to one Parquet file of the lake and describe it for a commit record."""
+        """Write rows to one Parquet file of the lake and return its entry for a commit record."""
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, **PARQUET_OPTIONS)
         body = sink.getvalue().to_pybytes()
@@ -169,16 +169,16 @@ class AthenaSql:
 
 
 def _select(table: Table, hours: Iterable[Hour], day: date | None = None) -> exp.Query:
-    """Return the rows of some hours' partitions; of one event day, and then without the columns of the hour."""
+    """Return the SELECT of some hours' partitions; for one event day without the columns of the hour."""
     names = ", ".join(column.name for column in table.columns + (() if day else table.partition_columns))
     of_day = f"event_date = DATE '{day}' AND " if day else ""
     return parse_query(f"SELECT {names} FROM {table.full_name} WHERE {of_day}{hour_values_of(hours)}")
 
 
 def _typed(query: exp.Query, columns: Sequence[Column]) -> exp.Query:
-    """Cast every column to its declared type, because UNLOAD writes what the query gives."""
+    """Cast every column to its declared type, because UNLOAD writes the query's types."""
     inner = query.copy()
-    # Athena may drop the order of a subquery: it belongs to the outermost SELECT, whose columns are the same.
+    # Athena may ignore ORDER BY in a subquery: move it to the outermost SELECT, which has the same columns.
     order = inner.args.pop("order", None)
     relations = inner.args.pop("with_", None)
     outer = exp.select(
@@ -192,7 +192,7 @@ def _typed(query: exp.Query, columns: Sequence[Column]) -> exp.Query:
 
 
 def _grain_faults_query(table: GoldTable, days: Sequence[date]) -> exp.Query:
-    """Return the SELECT of grain values that stand more than once in some days, at most 20, with their rows."""
+    """Return the SELECT of duplicate grain values in some days, at most 20, with their rows."""
     grain = ", ".join(("event_date", *table.grain))
     return parse_query(
         f"SELECT {grain}, COUNT(*) AS rows_found FROM {table.table.full_name} WHERE {_of_days(days)} GROUP BY {grain}"
@@ -201,11 +201,11 @@ def _grain_faults_query(table: GoldTable, days: Sequence[date]) -> exp.Query:
 
 
 _MOST_SCANS = 40
-"""Reads of tables that one query has at most: each is a stage or more, of which Athena takes about a hundred."""
+"""Maximum table reads per query: each is at least one stage, and Athena allows about a hundred."""
 
 
 def _reconcile_queries(table: GoldTable, totals: Mapping[date, DayTotals]) -> list[exp.Query]:
-    """Return SELECTs (day, measure, gold, silver) of the measures of some days: as many days in each as scans allow."""
+    """Return SELECTs (day, measure, gold, silver) of the measures of some days, each within the limit of scans."""
     together, scans = list[exp.Query](), 0
     for day, day_totals in totals.items():
         relations = {
@@ -229,7 +229,7 @@ def _reconcile_queries(table: GoldTable, totals: Mapping[date, DayTotals]) -> li
 
 
 def _measures(rows: pa.Table) -> list[Measure]:
-    """Return the rows of one of `_reconcile_queries` as measures; whole numbers come as such."""
+    """Return the rows of one of `_reconcile_queries` as measures; integral values become integers."""
     return [Measure(row["day"], row["measure"], _plain(row["gold"]), _plain(row["silver"])) for row in rows.to_pylist()]
 
 
@@ -243,7 +243,7 @@ def _of_days(days: Sequence[date]) -> str:
 
 
 def _inlined(query: exp.Query, relations: Mapping[str, exp.Query]) -> exp.Query:
-    """Put subqueries in place of tables: a UNION of days cannot share the names of common table expressions."""
+    """Replace tables by subqueries, because a UNION of days cannot share names of common table expressions."""
 
     def inline(node: exp.Expression) -> exp.Expression:
         if isinstance(node, exp.Table) and not node.db and node.name in relations:

@@ -1,7 +1,7 @@
-"""The Glue catalog: tables made from the contract and the Gold headers, and which committed run each partition shows.
+"""The Glue catalog: tables defined by the contract and the Gold headers, and the committed run of each partition.
 
-A partition's parameters carry what decisions are made from (build id, what it was made from, control totals), so that
-one listing of partitions answers for many hours. They can always be written again from the commit records.
+A partition's parameters contain what decisions are based on (build id, lineage, control totals), so that one listing of
+partitions is enough for many hours. They can always be recreated from the commit records.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _CHANGES_PER_CALL = 100
 _DELETES_PER_CALL = 25
 _GETS_PER_CALL = 100
 _MOST_MONTHS_IN_EXPRESSION = 20
-"""A partition expression has 2,048 characters at most; beyond this all partitions are listed."""
+"""A partition expression has at most 2,048 characters; beyond this all partitions are listed."""
 _COMMENT_UNITS, _DESCRIPTION_UNITS = 255, 2048
-"""What Glue takes at most as the comment of a column and as the description of a table."""
+"""Glue's maximum lengths of a column's comment and a table's description."""
 
 _PARQUET_FORMAT = {
     "InputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
@@ -46,7 +46,7 @@ _TABLE_INPUT_FIELDS = (
     "Name", "Description", "Owner", "LastAccessTime", "LastAnalyzedTime", "Retention", "StorageDescriptor",
     "PartitionKeys", "ViewOriginalText", "ViewExpandedText", "TableType", "Parameters", "TargetTable",
 )  # fmt: skip
-"""What GetTable answers and UpdateTable takes."""
+"""Fields that GetTable returns and UpdateTable accepts."""
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 _ALREADY_EXISTS = "AlreadyExistsException"
 _NOT_FOUND = "EntityNotFoundException"
@@ -56,11 +56,11 @@ _PASSING_ITEM_CODES = (
     "OperationTimeoutException",
     "ThrottlingException",
     "ConcurrentModificationException",
-    _NOT_FOUND,  # dropped by another process between the look and the change
+    _NOT_FOUND,  # dropped by another process between read and change
 )
 
 Storage = tuple[tuple[str, str], ...]
-"""How files are read: (column, type) of each, in order, then the file format's classes."""
+"""How files are read: (column, type) in order, then the classes of the file format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ class GlueEntry:
     """One registered partition."""
 
     table: str
-    """As the pipeline names it, without the prefix of databases: `silver.events`, `partials.user_activity`."""
+    """The pipeline's name of the table, without the databases' prefix: `silver.events`, `partials.user_activity`."""
     partition: str
     """Hive path, for example `event_date=2025-12-07`."""
     location: str
     parameters: Mapping[str, str]
     storage: Storage | None = None
-    """As found in the catalog, where it was asked for."""
+    """As found in the catalog, if requested."""
 
     @property
     def build_id(self) -> str:
@@ -93,16 +93,16 @@ class GlueEntry:
 
     @property
     def days(self) -> dict[date, DayTotals]:
-        """Of Silver and partials: the event days that it holds rows of, for Silver with their control totals.
+        """For Silver and partials: the event days that it has rows for, for Silver with their control totals.
 
-        A retired hour has no partition of Silver: there the ledger's bears them.
+        A retired hour has no Silver partition; then the ledger's has them.
         """
         days = json.loads(self.parameters.get("days", "{}"))
         return {date.fromisoformat(day): _totals(totals) for day, totals in days.items()}
 
     @property
     def partials(self) -> dict[str, str]:
-        """Of a Gold day: landing hour (Hive path) -> build id of the partial that was folded in."""
+        """For a Gold day: landing hour (Hive path) -> build id of the partial that was folded in."""
         return dict(json.loads(self.parameters.get("partials", "{}")))
 
 
@@ -149,7 +149,7 @@ def entries_of(commit: Commit, lake_url: str) -> list[GlueEntry]:
 
 
 def differences_of(wanted: GlueEntry, present: GlueEntry, storage: Storage | None = None) -> list[str]:
-    """Say in words what a partition shows otherwise than it should; `storage` is how its table's files are read."""
+    """Return in words how a partition differs from what it should show; `storage` is its table's."""
     found = ["files"] if present.location != wanted.location else []
     if dict(present.parameters) != dict(wanted.parameters):
         found.append("parameters")
@@ -159,9 +159,9 @@ def differences_of(wanted: GlueEntry, present: GlueEntry, storage: Storage | Non
 
 
 class GlueCatalog:
-    """Speaks `engines.catalog.Catalog` over one account's Glue catalog.
+    """Implements `engines.catalog.Catalog` over one account's Glue catalog.
 
-    A partition's parameters carry what decisions are made from, so that one listing of partitions answers for many
+    A partition's parameters contain what decisions are based on, so that one listing of partitions is enough for many
     hours.
     """
 
@@ -174,17 +174,17 @@ class GlueCatalog:
         self._storage: dict[str, Storage | None] = {}
 
     def database(self, table: str) -> str:
-        """Return the name of the Glue database of a table, with the prefix of the settings."""
+        """Return the Glue database of a table, with the prefix from the settings."""
         database = table.partition(".")[0]
         return f"{self._settings.database_prefix}{'gold_' if database == PARTIALS_DATABASE else ''}{database}"
 
     # -- tables
 
     def ensure(self, table: Table) -> None:
-        """Make a table that is missing, and compare one that is there.
+        """Create a table if it is missing, or compare the existing one.
 
-        A Gold table whose decimals are narrower than its header says gets the wider type. Days that are registered
-        keep the type that their files have, and Athena widens what it reads of them until they are folded again.
+        A Gold table whose decimals are narrower than in its header gets the wider type. Registered days keep the type
+        of their files, and Athena widens it when reading until they are folded again.
 
         Raises:
             StorageError: its columns or partition keys differ from the contract or the Gold header.
@@ -198,22 +198,22 @@ class GlueCatalog:
             self._create(table)
             present = self._table(name)
         if present is None:
-            raise TransientError(f"glue:CreateTable {name}: it was made and is not there yet: run again")
+            raise TransientError(f"glue:CreateTable {name}: it was created but does not exist yet: run again")
         if table.database == PARTIALS_DATABASE and _columns(present) != _columns(table_input(table, "")):
             present = self._update(name, table_input(table, self._location(table)))
         elif wider := widened_input(table, present):
             present = self._update(name, wider)
         if faults := schema_faults(table, present):
             raise StorageError(
-                f"Glue table {self.database(name)}.{table.name} is not what this version writes: {'; '.join(faults)}. "
+                f"Glue table {self.database(name)}.{table.name} is not as this version writes it: {'; '.join(faults)}. "
                 "Queries would fail or mix up columns, so nothing was registered. Change the table to these columns, "
-                "or drop it: it is made again, and `event-pipeline repair` registers all that is committed"
+                "or drop it: it is created again, and `event-pipeline repair` registers everything committed"
             )
         self._ensured[name] = present
         self._storage.pop(name, None)
 
     def ensure_gold(self, table: GoldTable) -> None:
-        """Make the tables of a Gold table's days and of its partials, and compare those that are there."""
+        """Create the tables of a Gold table's days and partials, or compare the existing ones."""
         self.ensure(partials_table(table))
         self.ensure(table.table)
 
@@ -240,7 +240,7 @@ class GlueCatalog:
                     "glue", "create_database", database, expected=[_ALREADY_EXISTS], DatabaseInput={"Name": database}
                 )
             except ExpectedError:
-                return  # another process made it meanwhile
+                return  # another process created it meanwhile
 
     def _create(self, table: Table) -> None:
         try:
@@ -253,14 +253,14 @@ class GlueCatalog:
                 TableInput=table_input(table, self._location(table)),
             )
         except ExpectedError:
-            return  # another process made it meanwhile; it is compared next
+            return  # another process created it meanwhile; it is compared next
 
     def _update(self, name: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
         self._aws.call("glue", "update_table", name, DatabaseName=self.database(name), TableInput=wanted)
         return self._table(name) or {}
 
     def _location(self, table: Table) -> str:
-        """Return the table's own location, below which nothing ever lies: partitions have locations of their own."""
+        """Return the table's own location, which is always empty: partitions have their own locations."""
         return f"s3://{self._settings.lake_bucket}/tables/{table.database}/{table.name}/"
 
     # -- questions
@@ -270,18 +270,18 @@ class GlueCatalog:
         return entries_of(commit, f"s3://{self._settings.lake_bucket}/")
 
     def differences(self, wanted: GlueEntry, present: GlueEntry) -> list[str]:
-        """Say in words what a partition shows otherwise than it should."""
+        """Return in words how a partition differs from what it should show."""
         return differences_of(wanted, present, self.storage(wanted.table))
 
     def needed(self, entry: GlueEntry) -> list[str]:
-        """Return what an entry keeps from being removed: the whole run, by the ledger's partition its file alone."""
+        """Return what an entry protects from removal: the whole run, or only its file for a ledger partition."""
         location = entry.location.removeprefix(f"s3://{self._settings.lake_bucket}/")
         if entry.table == HOUR_LEDGER.full_name:
             return [location]
         return [location.removesuffix(layout.HOUR_FOLDERS.get(entry.table, ""))]
 
     def everything(self, tables: Sequence[str], hours: HourRange | None) -> dict[Partition, GlueEntry]:
-        """Return the partitions of some tables whole, of a range those of its hours and, for Gold, of its days."""
+        """Return the complete partitions of some tables, within a range of hours and, for Gold, its days."""
         bounds = (hours.days[0], hours.days[-1]) if hours else None
         return {
             (table, entry.partition): entry
@@ -299,7 +299,7 @@ class GlueCatalog:
         return self.get(table, [partition]).get(partition)
 
     def get(self, table: str, partitions: Sequence[str]) -> dict[str, GlueEntry]:
-        """Return the registered ones of some partitions, by Hive path."""
+        """Return those of the partitions that are registered, by Hive path."""
         found = dict[str, GlueEntry]()
         for batch in _batches(partitions, _GETS_PER_CALL):
             waiting = [{"Values": _values(partition)} for partition in batch]
@@ -314,12 +314,12 @@ class GlueCatalog:
                     found[entry.partition] = entry
                 left = answer.get("UnprocessedKeys") or []
                 if len(left) == len(waiting):
-                    raise TransientError(f"glue:BatchGetPartition on {table}: {len(left)} partitions stay unread")
+                    raise TransientError(f"glue:BatchGetPartition on {table}: {len(left)} partitions remain unread")
                 waiting = left
         return found
 
     def storage(self, table: str) -> Storage | None:
-        """Return how the files of a table's partitions are to be read; None for a table that does not exist."""
+        """Return how the files of a table's partitions are read; None if the table does not exist."""
         if table not in self._storage:
             found = self._ensured.get(table) or self._table(table)
             self._storage[table] = _storage({**found["StorageDescriptor"], **_PARQUET_FORMAT}) if found else None
@@ -333,9 +333,9 @@ class GlueCatalog:
         *,
         whole: bool = False,
     ) -> list[GlueEntry]:
-        """Return the registered partitions of a table in order; `hours` or `days` (both ends in) bound them.
+        """Return the registered partitions of a table in order, within `hours` or `days` (both ends inclusive).
 
-        A table that does not exist has none. `whole` asks for their columns, too.
+        A missing table has none. `whole` includes their columns.
         """
         expression = _hours_expression(hours) if hours else _days_expression(*days) if days else ""
         parameters = {"Expression": expression} if expression else {}
@@ -360,13 +360,13 @@ class GlueCatalog:
     # -- changes
 
     def change(self, show: Iterable[GlueEntry], drop: Collection[Partition]) -> None:
-        """Show entries, then forget others: the ledger holds the control totals before Silver's partition goes."""
+        """Set entries, then drop others, so that the ledger has the control totals before Silver's partition goes."""
         self._show_all(show)
         for table, group in groupby(sorted(drop), key=lambda place: place[0]):
             self._drop(table, [partition for _, partition in group])
 
     def _show_all(self, entries: Iterable[GlueEntry]) -> None:
-        """Make the catalog show entries, in batches: missing partitions are added, present ones repointed."""
+        """Set entries in batches: missing partitions are added, existing ones repointed."""
         for table, group in groupby(sorted(entries, key=lambda entry: entry.table), key=lambda entry: entry.table):
             for batch in _batches(list(group), _CHANGES_PER_CALL):
                 self._show(table, batch)
@@ -401,7 +401,7 @@ class GlueCatalog:
         return taken
 
     def _drop(self, table: str, partitions: Sequence[str]) -> None:
-        """Forget partitions; those that are gone already are no fault."""
+        """Drop partitions; those that are already gone are not an error."""
         for batch in _batches(partitions, _DELETES_PER_CALL):
             answer = self._call_on_table(
                 "batch_delete_partition",
@@ -461,7 +461,7 @@ class GlueCatalog:
 
 
 def table_input(table: Table, location: str) -> dict[str, Any]:
-    """Return the Glue TableInput of a table: what the code expects the catalog to say."""
+    """Return the Glue TableInput of a table: what the code expects in the catalog."""
     return {
         "Name": table.name,
         "Description": _catalog_text(table.description, _DESCRIPTION_UNITS),
@@ -477,9 +477,9 @@ def table_input(table: Table, location: str) -> dict[str, Any]:
 
 
 def widened_input(table: Table, present: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the Glue TableInput that gives a Gold table's decimals the wider types of its header; None when none are.
+    """Return the Glue TableInput that widens a Gold table's decimals to the types in its header; None if none are.
 
-    All else stays as it is, also what others have written into the table's description and parameters.
+    Everything else is kept, including what others have written into the table's description and parameters.
     """
     wanted = {column.name: column.type for column in table.columns} if table.database == "gold" else {}
     columns = [dict(each) for each in present.get("StorageDescriptor", {}).get("Columns", [])]
@@ -493,13 +493,13 @@ def widened_input(table: Table, present: Mapping[str, Any]) -> dict[str, Any] | 
 
 
 def _is_narrower_decimal(found: str, wanted: str) -> bool:
-    """Tell whether a type is a decimal of fewer digits than the wanted one, with as many of them after the point."""
+    """Return whether a type is a decimal with the wanted scale but a smaller precision."""
     narrow, wide = (_DECIMAL.fullmatch(each.replace(" ", "").lower()) for each in (found, wanted))
     return bool(narrow and wide and narrow[2] == wide[2] and int(narrow[1]) < int(wide[1]))
 
 
 def schema_faults(table: Table, present: Mapping[str, Any]) -> list[str]:
-    """Say in which columns or partition keys a Glue table differs from what it should be."""
+    """Return in which columns or partition keys a Glue table differs from its definition."""
     faults = []
     for what, wanted, found in (
         ("column", table.columns, present.get("StorageDescriptor", {}).get("Columns", [])),
@@ -514,12 +514,12 @@ def schema_faults(table: Table, present: Mapping[str, Any]) -> list[str]:
         names = [column.name for column in wanted]
         faults += [f"{what} {name} is unknown" for name in have if name not in names]
         if not faults and list(have) != names:
-            faults.append(f"the {what}s stand in the order {', '.join(have)}, not {', '.join(names)}")
+            faults.append(f"the {what}s are in the order {', '.join(have)}, not {', '.join(names)}")
     return faults
 
 
 def hour_values_of(hours: Iterable[Hour]) -> str:
-    """Return the SQL condition that selects the partitions of some landing hours; none select nothing."""
+    """Return the SQL condition for the partitions of some landing hours; without hours it selects nothing."""
     conditions = []
     for values, group in groupby(sorted(hours), key=lambda hour: hour.partition_values[:3]):
         pairs = zip(PARTITION_COLUMNS, values, strict=False)
@@ -534,9 +534,9 @@ def _glue_column(column: Column) -> dict[str, str]:
 
 
 def _catalog_text(text: str, most: int) -> str:
-    """Return a text as Glue takes it: one line without control characters, and cut.
+    """Return a text that Glue accepts: one line without control characters, truncated.
 
-    Glue counts as Java does: a character beyond the first 65,536 is two.
+    Glue counts UTF-16 units: a character beyond the first 65,536 counts twice.
     """
     line = "".join(each if each.isprintable() else " " for each in text)
     return line.encode("utf-16-le")[: 2 * most].decode("utf-16-le", "ignore")
@@ -558,7 +558,7 @@ def _entry(table: str, partition: Mapping[str, Any], whole: bool) -> GlueEntry:
 
 
 def _storage(descriptor: Mapping[str, Any]) -> Storage:
-    """Return how a storage descriptor says that files are read."""
+    """Return how files are read according to a storage descriptor."""
     columns = [(str(each["Name"]), str(each["Type"])) for each in descriptor.get("Columns", [])]
     serde = descriptor.get("SerdeInfo") or {}
     classes = (
@@ -580,7 +580,7 @@ def _values(partition: str) -> list[str]:
 
 
 def _hours_expression(hours: HourRange) -> str:
-    """Return the partition expression that holds a range of hours and, at its ends, other hours of the same days."""
+    """Return the partition expression for a range of hours; at its ends it includes other hours of the same days."""
     months = []
     for (year, month), group in groupby(hours.days, key=lambda day: (f"{day:%Y}", f"{day:%m}")):
         days = list(group)

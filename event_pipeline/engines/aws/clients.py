@@ -1,6 +1,6 @@
-"""Calls to AWS: every one goes through `Aws.call`, which counts it and turns its error into one a person can act on.
+"""Calls to AWS: all go through `Aws.call`, which counts them and turns errors into actionable ones.
 
-botocore itself tries throttled and failed calls again with backoff; what is raised here has been tried often enough.
+botocore itself retries throttled and failed calls with backoff; what is raised here has been retried enough.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ _REGION_CODES = frozenset(
 )
 
 _SAYS_OF_CLOCKS = ("Signature not yet current", "Signature expired")
-"""What AWS's other services say, as a wrong signature, where S3 has a code of its own."""
+"""Message of other AWS services, reported as a wrong signature, for what has its own code in S3."""
 
 PERMITTED_AS = {
     "s3:ListObjectsV2": "s3:ListBucket",
@@ -92,7 +92,7 @@ PERMITTED_AS = {
     "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
     "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
 }
-"""API calls that policies permit under another name."""
+"""API calls that have another name in policies."""
 
 _WRITES = frozenset(
     (
@@ -108,7 +108,7 @@ _READS = frozenset(("GetObject", "HeadObject", "HeadBucket"))
 
 
 class ExpectedError(Exception):
-    """A service's refusal that the caller said it can handle."""
+    """A service's refusal that the caller declared as expected."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -117,14 +117,14 @@ class ExpectedError(Exception):
 
 
 class Aws:
-    """The clients of one engine. Making one calls nothing; boto3 finds credentials and AWS_ENDPOINT_URL itself."""
+    """The clients of one engine. Creating it calls nothing; boto3 finds credentials and AWS_ENDPOINT_URL itself."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.requests: Counter[str] = Counter()
-        """`service.Operation` -> requests sent, attempts of one call counted each."""
-        # Its own: boto3's default session is not safe to make clients from in threads, and each session reads the
-        # services' models anew.
+        """`service.Operation` -> requests sent, counting every attempt."""
+        # A private session: boto3's default session is not thread-safe for creating clients, and each session loads the
+        # services' models again.
         self._session: boto3.Session | None = None
         self._clients: dict[tuple[str, bool], Any] = {}
         self._lock = threading.Lock()
@@ -141,13 +141,12 @@ class Aws:
     ) -> dict[str, Any]:
         """Make one call, for example `call("s3", "get_object", "s3://bucket/key", Bucket=..., Key=...)`.
 
-        `resource` is what people know the thing by. `once` forbids a second attempt, for calls that would do their
-        work twice.
+        `resource` is the readable name of the resource. `once` forbids retries, for calls that are not idempotent.
 
         Raises:
             ExpectedError: the service refused with one of the `expected` codes.
-            TransientError: it may work in a moment.
-            StorageError: it will not: permissions, credentials, region or the resource itself are wrong.
+            TransientError: a retry may succeed.
+            StorageError: permissions, credentials, region or the resource itself are wrong.
         """
         try:
             return getattr(self.client(service, once=once), operation)(**parameters)  # type: ignore[no-any-return]
@@ -162,12 +161,12 @@ class Aws:
     def pages(
         self, service: str, operation: str, resource: str, *, expected: Collection[str] = (), **parameters: Any
     ) -> Iterator[dict[str, Any]]:
-        """Make a call whose answer comes in pages.
+        """Make a paginated call.
 
         Raises:
             ExpectedError: the service refused with one of the `expected` codes.
-            TransientError: it may work in a moment.
-            StorageError: it will not.
+            TransientError: a retry may succeed.
+            StorageError: a retry will not help.
         """
         try:
             yield from self.client(service).get_paginator(operation).paginate(**parameters)
@@ -180,7 +179,7 @@ class Aws:
             raise self._explain(error, f"{service}:{_api_name(operation)}", resource) from error
 
     def s3_requests(self) -> tuple[int, int]:
-        """Return how many S3 requests were sent so far: those priced like PUT, and those priced like GET."""
+        """Return the number of S3 requests sent so far: those priced like PUT, and those priced like GET."""
         with self._lock:
             counted = dict(self.requests)
         return (
@@ -189,12 +188,12 @@ class Aws:
         )
 
     def note(self, request: str, times: int) -> None:
-        """Count requests `service.Operation` that other processes sent for this one."""
+        """Count requests that other processes sent for this one; `request` is `service.Operation`."""
         with self._lock:
             self.requests[request] += times
 
     def client(self, service: str, *, once: bool = False) -> Any:
-        """Return boto3's client of a service; `once` gives one that tries nothing again."""
+        """Return boto3's client for a service; with `once` it never retries."""
         with self._lock:
             client = self._clients.get((service, once))
             if client is None:
@@ -214,9 +213,9 @@ class Aws:
             return client
 
     def _name_owner(self, params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any] | None:
-        """Have S3 refuse a call when the bucket belongs to another account, where the owner is known.
+        """Make S3 refuse a call if the bucket belongs to another account than the known owner.
 
-        The name of a bucket that was deleted is anybody's: whoever makes it anew would get what is written to it.
+        The name of a deleted bucket is free: whoever creates it again would receive the data.
         """
         owner, own = self.settings.aws_account, (self.settings.lake_bucket, self.settings.artifacts_bucket)
         if not owner or params.get("Bucket") not in own:
@@ -262,7 +261,7 @@ class Aws:
             return StorageError(f"{text}AWS does not know these credentials ({said}): check AWS_PROFILE or the keys")
         if code in _REGION_CODES:
             return StorageError(
-                f"{text}it is not in region {region} ({said}): set {PREFIX}AWS_REGION to the region it was made in"
+                f"{text}it is not in region {region} ({said}): set {PREFIX}AWS_REGION to the region of the bucket"
             )
         if code in _DENIED_CODES or status == 403:
             action = PERMITTED_AS.get(call, call)
@@ -281,5 +280,5 @@ class Aws:
 
 
 def _api_name(operation: str) -> str:
-    """Turn boto3's method name into the API's: `list_objects_v2` -> `ListObjectsV2`."""
+    """Convert boto3's method name to the API's: `list_objects_v2` -> `ListObjectsV2`."""
     return "".join(part.capitalize() for part in operation.split("_"))

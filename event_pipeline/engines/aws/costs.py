@@ -1,6 +1,6 @@
-"""What steps used and about what it costs: prices, records of each hour in the lake, and what a backfill would cost.
+"""Costs of steps: prices, cost records per hour in the lake, and estimates for backfills.
 
-Estimates by list prices from the settings; taxes, free tiers, logs and storage are not in them.
+Estimates use list prices from the settings; taxes, free tiers, logs and storage are not included.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ _TB = Decimal(10) ** 12
 _READERS = 16
 
 _GLUE_START_SECONDS = 45
-"""From the start of billing until the first task: session, packages, plan."""
+"""Seconds from the start of billing until the first task: session, packages, plan."""
 _RAW_BYTES_PER_CORE_SECOND = 3_000_000
-"""Stored raw bytes that one core of a worker judges and writes a second: half of what a core of the development
+"""Stored raw bytes that one core of a worker validates and writes per second: half of what a core of the development
 machine does. Not measured on Glue."""
 _CORES_PER_DPU = 4
 _SILVER_BYTES_PER_RAW_BYTE = 0.55
 _PARTIAL_SHARE_OF_SILVER = 0.35
-"""Of a landing hour's Silver, what the columns of one partial are: Athena reads only them."""
+"""Share of a landing hour's Silver in the columns of one partial, which are all that Athena reads."""
 _CHECK_QUERIES_PER_HOUR = 1
 _QUERIES_PER_TABLE_AND_HOUR = 5
-"""A partial, the fold of its day, and the checks and the preview of that day."""
+"""One partial, the fold of its day, and the checks and the preview of that day."""
 _COPIES_PER_TABLE_AND_HOUR = 30
 """With DuckDB: Silver of the hour, and the partials of a day and of its neighbours, copied for one refresh."""
 _WRITES_PER_HOUR = 90
-"""LIST and PUT requests of one landing hour in all steps, Glue's and Athena's own among them."""
+"""LIST and PUT requests of one landing hour in all steps, including those of Glue and Athena."""
 
 
 class Meter:
-    """Adds up what one step uses: give it the queries and Glue runs, it counts the S3 requests itself."""
+    """Measures what one step uses: queries and Glue runs are reported to it, S3 requests it counts itself."""
 
     def __init__(self, aws: Aws, settings: Settings) -> None:
         self._aws = aws
@@ -64,11 +64,11 @@ class Meter:
 
     @property
     def bytes_scanned(self) -> int:
-        """Bytes that the queries scanned so far."""
+        """Bytes scanned by the queries so far."""
         return sum(self._scanned)
 
     def cost(self) -> Cost:
-        """Return what was used since the meter was made."""
+        """Return the cost since the meter was created."""
         writes, reads = (now - then for now, then in zip(self._aws.s3_requests(), self._start, strict=True))
         billed = sum(max(each, LEAST_BYTES_PER_QUERY) for each in self._scanned)
         settings = self._settings
@@ -88,7 +88,7 @@ def glue_usd(settings: Settings, dpu_seconds: Decimal) -> Decimal:
 
 
 def shared(cost: Cost, among: int) -> Cost:
-    """Return one of several equal shares of a cost."""
+    """Return one of `among` equal shares of a cost."""
     share = max(1, among)
     return Cost(
         cost.usd / share,
@@ -106,7 +106,7 @@ class CostStore:
         self._lake = lake
 
     def write(self, entry: StepCost) -> None:
-        """Keep what a step used for one landing hour."""
+        """Store the cost of a step for one landing hour."""
         record = {"format": 1, "step": entry.step, "build_id": entry.build_id, **asdict(entry.cost)}
         key = f"{layout.cost_prefix(entry.hour)}{entry.step}-{entry.build_id}.json"
         self._lake.write(key, json.dumps(record, default=str).encode())
@@ -139,14 +139,14 @@ class CostStore:
 
 
 def estimate(listings: Mapping[Hour, RawListing], gold_tables: int, settings: Settings) -> Estimate:
-    """Estimate from the raw listings what building these hours takes; starts and reads nothing."""
+    """Estimate from the raw listings what building these hours costs; starts and reads nothing."""
     listed: Sequence[RawListing] = list(listings.values())
     raw_bytes = sum(listing.raw_bytes for listing in listed)
     batches = [
         listed[start : start + settings.hours_per_run] for start in range(0, len(listed), settings.hours_per_run)
     ]
     dpus = settings.glue_workers * settings.glue_worker_type.dpus
-    # The driver judges nothing.
+    # The driver validates nothing.
     cores = (settings.glue_workers - 1) * settings.glue_worker_type.dpus * _CORES_PER_DPU
     with_objects = [batch for batch in batches if any(listing.objects for listing in batch)]
     seconds = [
@@ -163,7 +163,7 @@ def estimate(listings: Mapping[Hour, RawListing], gold_tables: int, settings: Se
     if settings.builder is SilverBuilderKind.POOL:
         reads += sum(len(listing.objects) for listing in listed)
     if settings.sql is SqlKind.DUCKDB:
-        # What is left to Athena is the preview of a table; checks and folds read copies of the files.
+        # Athena only runs the preview of a table; checks and folds read copies of the files.
         queries, partial = partials, 0
         reads += partials * _COPIES_PER_TABLE_AND_HOUR
     billed = partials * max(partial, LEAST_BYTES_PER_QUERY) + (queries - partials) * LEAST_BYTES_PER_QUERY

@@ -1,4 +1,4 @@
-"""The engine on AWS: S3, the Glue catalog, and by the settings Glue or this host, Athena or DuckDB."""
+"""The engine on AWS: S3, the Glue catalog, and, depending on the settings, Glue or this host, Athena or DuckDB."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind
 
 _SILENT_HOOKS = JobHooks()
 _MESSAGES = "pipes/"
-"""Where Glue runs and those who follow them leave messages, in the artifacts bucket."""
+"""Prefix in the artifacts bucket for messages between Glue runs and their followers."""
 
 
 class AwsEngine(PortEngine[GlueEntry]):
-    """The engine over buckets, the Glue catalog and Athena. Making one calls nothing."""
+    """The engine over buckets, the Glue catalog and Athena. Creating it calls nothing."""
 
     def __init__(
         self, settings: Settings, gold_folder: Path = GOLD_FOLDER, clock: Callable[[], datetime] = utc_now
@@ -73,21 +73,21 @@ class AwsEngine(PortEngine[GlueEntry]):
         )
         super().__init__(settings, ports, gold_folder, clock)
 
-    # -- what the place is
+    # -- the place
 
     @property
     def place(self) -> Place:
-        """Name the buckets, the catalog and the workgroup."""
+        """Return buckets, catalog and workgroup as a place."""
         return aws_place(self._settings)
 
     def with_builder(self, builder: SilverBuilderKind) -> Self:
-        """Return this engine with another builder of Silver than the settings name."""
+        """Return this engine with a builder of Silver other than the one in the settings."""
         engine = copy.copy(self)
         engine._settings = self._settings.model_copy(update={"builder": builder})
         return engine
 
     def followed_by(self, follower: JobFollower) -> Self:
-        """Return this engine with somebody who follows its Glue runs."""
+        """Return this engine with a follower of its Glue runs."""
         engine = copy.copy(self)
         engine._hooks = JobHooks(lambda: follower.arguments(self._message_folder()), follower.started)
         return engine
@@ -101,11 +101,11 @@ class AwsEngine(PortEngine[GlueEntry]):
         return MessageFolder(self._aws.client("s3"), self._settings.artifacts_bucket, prefix, delete)
 
     def costs(self, hours: HourRange) -> list[StepCost]:
-        """Return what the steps of a range of landing hours used, as it was recorded."""
+        """Return the recorded costs of the steps of a range of landing hours."""
         return self._costs.read(hours)
 
     def estimate(self, hours: Sequence[Hour]) -> Estimate:
-        """Return what building some hours would start and about cost; lists raw objects and starts nothing."""
+        """Return what building some hours would start, and its estimated cost; lists raw objects and starts nothing."""
         listings = self._raw.list_hours(HourRange.of(hours)) if hours else {}
         return estimate(
             {hour: listings.get(hour, RawListing(hour, ())) for hour in hours},
@@ -114,14 +114,14 @@ class AwsEngine(PortEngine[GlueEntry]):
         )
 
     def take_notices(self, done_with: Sequence[str]) -> RawNotices:
-        """Take what the queue of new raw objects holds, where the settings name one."""
+        """Receive from the queue of new raw objects, if the settings have one."""
         url, prefix = self._settings.raw_queue_url, self._settings.raw_prefix
         return NoticeQueue(self._aws, url, prefix).take(done_with) if url else super().take_notices(done_with)
 
     # -- ports
 
     def builder(self) -> Builder:
-        """Return the Glue job, or processes of this host."""
+        """Return the Glue job, or the pool of processes of this host."""
         settings = self._settings
         match settings.builder:
             case SilverBuilderKind.GLUE:
@@ -154,7 +154,7 @@ class AwsEngine(PortEngine[GlueEntry]):
         return [file.key for file in self.shown_files(table, partition)]
 
     def shown_files(self, table: str, partition: str) -> list[ShownFile]:
-        """List what is below a partition's location, but for what Athena passes over as well."""
+        """List what is under a partition's location, without the files that Athena ignores."""
         entry = self._glue_catalog.entry(table, partition)
         if entry is None:
             return []
@@ -172,8 +172,8 @@ class AwsEngine(PortEngine[GlueEntry]):
     def query_stream(self, sql: str) -> Iterator[ResultStream]:
         """Run one SELECT in DuckDB's dialect over the registered partitions, rendered for Athena.
 
-        Athena asks the catalog for each table's partitions by itself: one that is published meanwhile can be seen in
-        one table and not yet in another.
+        Athena reads each table's partitions from the catalog separately: an hour that is published meanwhile may be
+        visible in one table but not yet in another.
         """
         query, columns = parse_query(sql), dict[str, list[str]]()
         check_reads_only(query, DATABASES)
@@ -186,7 +186,7 @@ class AwsEngine(PortEngine[GlueEntry]):
         catalog = self._glue_catalog
         named = rename_databases(with_star_named(query, columns), lambda database: catalog.database(f"{database}."))
         rendered = render(named, "athena")
-        # What is sent is judged again, as Athena will read it.
+        # The rendered statement is checked again, as Athena will parse it.
         check_reads_only(parse_query(rendered, "athena"), {catalog.database(f"{database}.") for database in DATABASES})
         with self._athena.stream(rendered, Meter(self._aws, self._settings), self._settings.query_result_mb) as result:
             yield result

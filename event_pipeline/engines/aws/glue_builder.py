@@ -1,4 +1,4 @@
-"""Builds landing hours by one run of the Glue job, which leaves a manifest for each hour beside its files."""
+"""Builds landing hours with one run of the Glue job, which writes a manifest next to the files of each hour."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from event_pipeline.settings import Settings
 
 
 class GlueBuilder:
-    """Speaks `engines.builder.Builder` by the Glue job of the settings: one run for all hours."""
+    """Implements `engines.builder.Builder` with the Glue job of the settings: one run for all hours."""
 
     hours_at_once = None
 
@@ -30,14 +30,14 @@ class GlueBuilder:
         self._hooks = hooks
 
     def build(self, inputs: Sequence[HourInput], *, force: bool, progress: Progress) -> Built:
-        """Build hours in one run; one that another orchestrator started for the same input is waited for."""
+        """Build hours in one run, or wait for the run that another orchestrator started for the same input."""
         commits, run, failures = self._run_job(inputs, force, progress)
         if run is None:
             return Built(commits, failures, new_build_id())
         return Built(commits, failures, run.id, run.dpu_seconds, {"glue_run": run.id, "glue_logs": run.logs})
 
     def published(self, hour: Hour) -> None:
-        """Remove what was decoded of an hour while it was open."""
+        """Remove the decoded objects of an hour from the time it was open."""
         self._lake.delete(each.key for each in self._lake.list(layout.decoded(hour)))
 
     def close(self) -> None:
@@ -46,24 +46,24 @@ class GlueBuilder:
     def _run_job(
         self, inputs: Sequence[HourInput], force: bool, progress: Progress
     ) -> tuple[dict[Hour, HourCommit], JobRun | None, dict[Hour, PipelineError]]:
-        """Return the manifests that stand, by hour, the run that was waited for, and why each other hour has none."""
+        """Return the existing manifests by hour, the awaited run, and why each other hour has no manifest."""
         token = self._job.token(inputs)
         run = self._job.find(token)
         left: dict[Hour, HourCommit] = {}
         faults: dict[Hour, PipelineError] = {}
         if run is not None and not run.is_active and not force:
-            # An orchestrator died between the run's end and the commit: what the run left is taken as it is. Why it
-            # built others not is forgotten: they are tried again.
+            # An orchestrator died between the run's end and the commit: use the run's results. Its failures are
+            # ignored: those hours are retried.
             left = self._manifests(run, inputs, {})
             inputs = [each for each in inputs if each.listing.hour not in left]
             if left:
-                progress(f"{run.id}: took {len(left)} hours that an earlier run had built")
+                progress(f"{run.id}: took over {len(left)} hours that an earlier run had built")
             if not inputs:
                 return left, run, {}
         if run is None or not run.is_active:
             run = self._job.start(self._job.token(inputs), inputs, self._hooks, progress)
         else:
-            progress(f"run {run.id} works on these hours already: waiting for it")
+            progress(f"run {run.id} already works on these hours: waiting for it")
         run = self._job.wait(run, self._hooks, progress)
         found = left | self._manifests(run, inputs, faults)
         lost = [
@@ -74,7 +74,7 @@ class GlueBuilder:
             faults |= {hour: said.get(hour) or self._job.failure(run) for hour in lost}
         elif lost:
             fault = StorageError(
-                f"run {run.id} of {self._settings.glue_job} succeeded and left no manifest for "
+                f"run {run.id} of {self._settings.glue_job} succeeded but left no manifest for "
                 f"{', '.join(map(str, lost))}; nothing of them was published; logs: {run.logs}"
             )
             faults |= dict.fromkeys(lost, fault)
@@ -83,9 +83,9 @@ class GlueBuilder:
     def _manifests(
         self, run: JobRun, inputs: Sequence[HourInput], faults: dict[Hour, PipelineError]
     ) -> dict[Hour, HourCommit]:
-        """Read what a run built, hours whose files are all there and whose input is what is listed.
+        """Read the manifests of a run, for hours whose files all exist and whose input matches the listing.
 
-        Why a manifest cannot be read is put into `faults`.
+        Errors of manifests that cannot be read are added to `faults`.
         """
         planned = self._job.planned(run)
         found = {}

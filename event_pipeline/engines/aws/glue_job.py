@@ -1,7 +1,7 @@
-"""Runs of the Glue job that builds Silver: one run for many hours, found again instead of started twice.
+"""Runs of the Glue job that builds Silver: one run for many hours, and never two for the same work.
 
-The run is named by a token in its arguments, derived from what it builds. An orchestrator that died is replaced by
-one that finds the run by this token and waits for it, or takes what it left.
+A run is identified by a token in its arguments, derived from what it builds. If an orchestrator dies, the next one
+finds the run by this token and waits for it, or uses its results.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PLANS = "plans/"
 ACTIVE = frozenset(("STARTING", "RUNNING", "WAITING", "STOPPING"))
 _NO_ROOM = ("ConcurrentRunsExceededException", "ResourceNumberLimitExceededException")
 _REMEMBERED = timedelta(days=2)
-"""How far back a run of the same token is looked for."""
+"""How far back to look for a run with the same token."""
 _LOG_GROUP = "/aws-glue/jobs"
 _UNKNOWN = "EntityNotFoundException"
 _FIRST_LOOK_SECONDS = 0.1
@@ -45,9 +45,9 @@ _LONGEST_POLL_SECONDS = 15.0
 _POLL_GROWTH = 1.3
 _START_ATTEMPTS = 4
 UNSEEN_SECONDS = 30.0
-"""How long Glue may not know yet, where it is asked, a run that it has just started."""
+"""How long Glue's API may not know yet a run that was just started."""
 LOST_START_SECONDS = 10.0
-"""How long a run is looked for whose start was not answered, before it is started once more."""
+"""How long to look for a run whose start was not answered, before starting it again."""
 _STOP_SECONDS = 60.0
 
 _PASSING_MESSAGES = (
@@ -63,22 +63,22 @@ _PASSING_MESSAGES = (
     "ReadTimeoutError",
     "lost worker",
 )
-"""What a failed run says when a second one may succeed."""
+"""Messages of a failed run that a second one may fix."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobHooks:
-    """What somebody who follows runs adds to them; the engine knows nothing of Dagster."""
+    """Callbacks of a follower of runs, so that the engine does not depend on Dagster."""
 
     arguments: Callable[[], Mapping[str, str]] = dict
-    """Called once before a run is started, and not for one that is found: further arguments, `--name` -> value."""
+    """Called once before a run is started, but not for one that exists: further arguments, `--name` -> value."""
     started: Callable[[str, str], None] = lambda run_id, logs: None
-    """Called with the id of the run that is waited for and the link to its logs."""
+    """Called with the id of the awaited run and the link to its logs."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedHour:
-    """One hour of a plan: what it is built from, and where to."""
+    """One hour of a plan: its input and its target."""
 
     input: HourInput
     build_id: str
@@ -86,12 +86,12 @@ class PlannedHour:
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """A run of the job as Glue describes it."""
+    """A run of the job, as Glue describes it."""
 
     id: str
     state: str
     plan: str
-    """URL of the plan it builds."""
+    """URL of its plan."""
     dpu_seconds: Decimal
     error: str
     logs: str
@@ -99,7 +99,7 @@ class JobRun:
 
     @property
     def is_active(self) -> bool:
-        """Tell whether it has not ended yet."""
+        """Whether it has not ended yet."""
         return self.state in ACTIVE
 
 
@@ -113,9 +113,9 @@ class GlueJob:
         self._lake = lake
 
     def token(self, inputs: Sequence[HourInput]) -> str:
-        """Name the work: the same hours with the same input under the same rules have the same token.
+        """Return the token of some work: the same hours with the same input and rules have the same token.
 
-        An hour that is over is other work than before: what was built while it was open does not stand for it.
+        An hour that is over has another token than before, because a build from while it was open is not enough.
         """
         work = {
             "hours": {str(each.listing.hour): each.listing.fingerprint for each in inputs},
@@ -126,7 +126,7 @@ class GlueJob:
         return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:40]
 
     def find(self, token: str) -> JobRun | None:
-        """Return the newest run of a token, active or ended, of the last two days."""
+        """Return the newest run with a token, active or ended, from the last two days."""
         oldest = datetime.now(UTC) - _REMEMBERED
         pages = self._aws.pages("glue", "get_job_runs", self._name, JobName=self._settings.glue_job)
         for page in pages:
@@ -138,10 +138,10 @@ class GlueJob:
         return None
 
     def start(self, token: str, inputs: Sequence[HourInput], hooks: JobHooks, progress: Progress) -> JobRun:
-        """Write a plan and start a run for it, waiting while Glue has no room.
+        """Write a plan and start a run for it, waiting while Glue has no capacity.
 
         Raises:
-            TransientError: Glue had no room for too long.
+            TransientError: Glue had no capacity for too long.
             StorageError: the job is missing, or starting it is not permitted.
         """
         planned = [PlannedHour(each, new_build_id()) for each in inputs]
@@ -164,19 +164,19 @@ class GlueJob:
                     NumberOfWorkers=settings.glue_workers,
                     Timeout=settings.glue_timeout_minutes,
                     ExecutionClass="FLEX" if settings.glue_flex else "STANDARD",
-                    # What the job says of queuing does not hold for a run that says nothing; Flex cannot be queued.
+                    # The job's own queuing setting does not apply to a run without one; Flex runs cannot be queued.
                     JobRunQueuingEnabled=not settings.glue_flex,
                 )
             except ExpectedError as refusal:
                 if time.monotonic() > deadline:
                     raise TransientError(
-                        f"glue:StartJobRun on {self._name}: no room for {settings.glue_wait_minutes} minutes "
+                        f"glue:StartJobRun on {self._name}: no capacity for {settings.glue_wait_minutes} minutes "
                         f"({refusal}): wait for the other runs, or raise {PREFIX}GLUE_WAIT_MINUTES or the job's "
                         "concurrency"
                     ) from refusal
-                progress(f"{self._name}: no room for a run now, asking again in {wait:.0f} s ({refusal.code})")
+                progress(f"{self._name}: no capacity for a run now, retrying in {wait:.0f} s ({refusal.code})")
             except TransientError:
-                # Whether the call did its work is unknown: StartJobRun has no token of its own, so look for the run.
+                # Whether the call took effect is unknown: StartJobRun has no idempotency token, so look for the run.
                 failed += 1
                 if run := self._appeared(token, plan):
                     return run
@@ -184,7 +184,7 @@ class GlueJob:
                     raise
             else:
                 return self._seen(answer["JobRunId"])
-            # While there was no room, another orchestrator may have started the same work.
+            # While waiting for capacity, another orchestrator may have started the same work.
             other = self.find(token)
             if other is not None and other.is_active:
                 return other
@@ -192,7 +192,7 @@ class GlueJob:
             wait = min(wait * 2, _LONGEST_POLL_SECONDS)
 
     def _seen(self, run_id: str) -> JobRun:
-        """Return a run as it is now; one that was just started, as soon as Glue knows it where it is asked."""
+        """Return the current state of a run; wait until Glue's API knows one that was just started."""
         deadline, wait = time.monotonic() + UNSEEN_SECONDS, _FIRST_LOOK_SECONDS
         while True:
             try:
@@ -200,14 +200,14 @@ class GlueJob:
             except ExpectedError as error:
                 if time.monotonic() > deadline:
                     raise TransientError(
-                        f"glue:GetJobRun on {self._name}: run {run_id} was started and is still unknown after "
+                        f"glue:GetJobRun on {self._name}: run {run_id} was started but is still unknown after "
                         f"{UNSEEN_SECONDS:g} s ({error}): run again, which finds it by its token"
                     ) from error
             time.sleep(wait)
             wait = min(wait * 2, _LONGEST_POLL_SECONDS)
 
     def _appeared(self, token: str, plan: str) -> JobRun | None:
-        """Look for the run of a start that was not answered, until it would have appeared."""
+        """Look for the run of an unanswered start for as long as it may take to appear."""
         deadline, wait = time.monotonic() + LOST_START_SECONDS, _FIRST_LOOK_SECONDS
         while True:
             run = self.find(token)
@@ -219,17 +219,17 @@ class GlueJob:
             wait = min(wait * 2, _LONGEST_POLL_SECONDS, LOST_START_SECONDS)
 
     def wait(self, run: JobRun, hooks: JobHooks, progress: Progress) -> JobRun:
-        """Wait until a run has ended, whatever its end, and return it; an interrupt stops the run.
+        """Wait until a run has ended, successfully or not, and return it; an interrupt stops the run.
 
         Raises:
-            TransientError: it waited for capacity for too long and was stopped.
+            TransientError: the run waited for capacity too long and was stopped.
         """
         try:
             hooks.started(run.id, run.logs)
             progress(f"{self._name}: run {run.id} is {run.state}; logs: {run.logs}")
             return self._wait(run, progress)
         except Exception:
-            raise  # the run works on; whoever comes next finds it by its token
+            raise  # the run continues; the next attempt finds it by its token
         except BaseException:
             progress(f"{self._name}: interrupted, stopping run {run.id}")
             self.stop(run.id)
@@ -237,7 +237,7 @@ class GlueJob:
 
     def _wait(self, run: JobRun, progress: Progress) -> JobRun:
         settings = self._settings
-        # Glue itself ends a run at its timeout; the wait covers what precedes it, and a minute for the ending.
+        # Glue itself ends a run at its timeout; the wait covers the time before it starts, and a minute to end.
         deadline = time.monotonic() + (settings.glue_timeout_minutes + settings.glue_wait_minutes + 1) * 60
         wait, state = _FIRST_POLL_SECONDS, run.state
         while True:
@@ -258,7 +258,7 @@ class GlueJob:
             wait = min(wait * _POLL_GROWTH, _LONGEST_POLL_SECONDS)
 
     def run(self, run_id: str, *, expected: Collection[str] = ()) -> JobRun:
-        """Return a run as it is now.
+        """Return the current state of a run.
 
         Raises:
             ExpectedError: Glue refuses with one of the `expected` codes.
@@ -269,16 +269,16 @@ class GlueJob:
         return self._described(answer["JobRun"])
 
     def stop(self, run_id: str) -> None:
-        """Stop a run and wait a moment for its end; one that has ended already is no fault."""
+        """Stop a run and wait briefly for its end; one that has already ended is not an error."""
         self._aws.call("glue", "batch_stop_job_run", self._name, JobName=self._settings.glue_job, JobRunIds=[run_id])
         deadline = time.monotonic() + _STOP_SECONDS
         while self.run(run_id).is_active and time.monotonic() < deadline:
             time.sleep(_FIRST_POLL_SECONDS)
 
     def planned(self, run: JobRun) -> dict[Hour, tuple[str, str]]:
-        """Return what a run was to build: hour -> build id and fingerprint of the planned input.
+        """Return what a run was supposed to build: hour -> build id and fingerprint of the planned input.
 
-        Empty when its plan is gone.
+        Empty if its plan is gone.
         """
         bucket, key = split_url(run.plan)
         found = Bucket(self._aws, bucket).read(key)
@@ -293,9 +293,9 @@ class GlueJob:
         }
 
     def hour_failures(self, run: JobRun) -> dict[Hour, PipelineError]:
-        """Return why an ended run could not build hours: each of them has a note in place of a manifest.
+        """Return why an ended run could not build hours: each of them has a failure note instead of a manifest.
 
-        Hours that it did not come to, because it was stopped or killed, are not among them.
+        Hours that it did not reach, because it was stopped or killed, are not included.
         """
         said = {}
         for hour, (build_id, _) in self.planned(run).items():
@@ -306,7 +306,7 @@ class GlueJob:
         return said
 
     def failure(self, run: JobRun) -> PipelineError:
-        """Say why an ended run did not succeed, as an error that tells whether to try again."""
+        """Return why an ended run did not succeed, as an error whose class tells whether to retry."""
         text = f"{self._name}: run {run.id} ended {run.state}"
         said = f": {run.error}" if run.error else ""
         logs = f"; logs: {run.logs}"
@@ -317,7 +317,7 @@ class GlueJob:
                     f"{PREFIX}GLUE_TIMEOUT_MINUTES, or build fewer hours in one run ({PREFIX}HOURS_PER_RUN){logs}"
                 )
             case "STOPPED":
-                return PipelineError(f"{text}{said}: somebody stopped it; run again to build the hours{logs}")
+                return PipelineError(f"{text}{said}: it was stopped from outside; run again to build the hours{logs}")
             case "EXPIRED":
                 return TransientError(f"{text}{said}: Glue had no capacity for it in time{logs}")
             case "ERROR":
@@ -357,7 +357,7 @@ class GlueJob:
             "hour": str(listing.hour),
             "build_id": build_id,
             "target": self._lake.url(layout.hour_build(listing.hour, build_id)),
-            # In the bucket of the target. An hour that is over keeps nothing: it is built whole, and once.
+            # In the target's bucket. An hour that is over keeps nothing, because it is built only once.
             "decoded": layout.decoded(listing.hour) if open_at else None,
             "open_at": open_at.isoformat() if open_at else None,
             "objects": [{"key": listed.key, "etag": listed.etag, "size": listed.size} for listed in listing.objects],
@@ -365,7 +365,7 @@ class GlueJob:
 
     def _described(self, run: Mapping[str, Any]) -> JobRun:
         seconds = max(int(run.get("ExecutionTime") or 0), LEAST_SECONDS_PER_GLUE_RUN if run.get("ExecutionTime") else 0)
-        # Glue reports DPU seconds only where capacity varies; else all workers are billed for the whole time.
+        # Glue reports DPU seconds only if capacity varies; otherwise all workers are billed for the whole time.
         billed = run.get("DPUSeconds") or seconds * Decimal(str(run.get("MaxCapacity") or 0))
         return JobRun(
             id=run["Id"],
@@ -377,9 +377,9 @@ class GlueJob:
         )
 
     def _logs(self, run: Mapping[str, Any]) -> str:
-        """Link to all streams of a run: Glue names them `<run>`, or `<run>-driver` and so on, by its version."""
+        """Return a link to all log streams of a run, named by Glue version: `<run>`, or `<run>-driver` etc."""
         region = self._settings.aws_region
-        # The console's own escapes: of `%`, where the group is escaped twice and the filter once.
+        # The console's own escaping of `%`: twice in the group, once in the filter.
         group = quote(f"{self._log_group}/output", safe="").replace("%", "$25")
         return (
             f"https://{region}.{_console(region)}/cloudwatch/home?region={region}"
@@ -388,14 +388,14 @@ class GlueJob:
 
     @cached_property
     def _log_group(self) -> str:
-        """The prefix of the job's log groups, which its definition may name; no run tells it."""
+        """Return the prefix of the job's log groups from its definition; a run does not have it."""
         job = self._aws.call("glue", "get_job", self._name, JobName=self._settings.glue_job)["Job"]
         arguments = job.get("DefaultArguments", {}) | job.get("NonOverridableArguments", {})
         return str(arguments.get("--custom-logGroup-prefix", _LOG_GROUP))
 
 
 def _console(region: str) -> str:
-    """Return the console's domain in the partition of a region."""
+    """Return the console's domain for the AWS partition of a region."""
     if region.startswith("cn-"):
         return "console.amazonaws.cn"
     return "console.amazonaws-us-gov.com" if region.startswith("us-gov-") else "console.aws.amazon.com"

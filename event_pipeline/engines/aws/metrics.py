@@ -1,4 +1,4 @@
-"""What the stack's alarms know of the data: CloudWatch metrics, put when hours are published."""
+"""CloudWatch metrics for the stack's alarms, reported when hours are published."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from event_pipeline.errors import PipelineError
 from event_pipeline.settings import PREFIX, Settings
 
 QUARANTINED_SHARE = "QuarantinedShare"
-"""Share of the records of a landing hour that are in quarantine, 0 to 1; one data point a published hour."""
+"""Share of a landing hour's records that are in quarantine, 0 to 1; one data point per published hour."""
 _TOLD_AGAIN = timedelta(hours=1)
 
 
 def put_quarantined_shares(
     aws: Aws, settings: Settings, builds: Iterable[SilverBuild], now: datetime, progress: Progress
 ) -> None:
-    """Put the quarantined share of each hour that was published, as its commit record has it.
+    """Report the quarantined share of each published hour, from its commit record.
 
-    An hour that was published by a run that died then may not have been told: for an hour it is told again, and the
-    alarm's maximum stays the same. The data stands whatever CloudWatch says, so its refusal is told and fails nothing.
+    A run that died after publishing an hour may not have reported it, so for one hour it is reported again; the alarm
+    uses the maximum, so repeats do not matter. The data is published either way, so an error is only logged.
     """
     if not settings.metric_namespace:
         return
@@ -43,4 +43,6 @@ def put_quarantined_shares(
             MetricData=points,
         )
     except PipelineError as error:
-        progress(f"the quarantined share was not put to {PREFIX}METRIC_NAMESPACE={settings.metric_namespace}: {error}")
+        progress(
+            f"the quarantined share was not reported to {PREFIX}METRIC_NAMESPACE={settings.metric_namespace}: {error}"
+        )

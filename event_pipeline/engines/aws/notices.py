@@ -1,8 +1,8 @@
-"""Notices of new raw objects from an SQS queue: they say which hours to look at now, never what lies there.
+"""Notices of new raw objects from an SQS queue: they say which hours to check now, never what is in them.
 
-A message is deleted only when its receipt comes back, which is after its hours were remembered. One that is never
-given back is told again once its visibility timeout is over, and goes to the queue's dead letters if it has been told
-too often; so does one that cannot be read.
+A message is deleted only when its receipt comes back, after its hours were stored. Otherwise it is redelivered after
+its visibility timeout, and goes to the dead-letter queue after too many deliveries; so does a message that cannot be
+parsed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from event_pipeline.rules.hour import Hour, elsewhere
 
 MESSAGES_PER_CALL = 10
 CALLS_AT_ONCE = 5
-"""Requests for messages at one look: 50 messages, which is four hours of objects."""
+"""Receive requests per evaluation: 50 messages, which is four hours of objects."""
 _LEAST_VISIBILITY_SECONDS = 120
 _MOST_VISIBILITY_SECONDS = 12 * 3600
 _LOOKS_UNTIL_VISIBLE = 4
 _WAIT_SECONDS = 1
-"""A call that does not wait asks some of SQS's servers only, and may find nothing where there is something."""
+"""Long polling: a call that does not wait queries only some of SQS's servers and may miss messages."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class NoticeQueue:
         self._url = url
 
     def take(self, done_with: Sequence[str]) -> RawNotices:
-        """Delete the messages of some receipts, then take what there is, at most CALLS_AT_ONCE times ten."""
+        """Delete the messages of some receipts, then receive at most CALLS_AT_ONCE times ten messages."""
         self._delete(done_with)
         hours, receipts = set[Hour](), list[str]()
         between_looks = self._aws.settings.sensor_interval_seconds
@@ -59,7 +59,7 @@ class NoticeQueue:
                     keys = keys_of(message["Body"])
                 except ValueError as error:
                     _LOG.warning(
-                        "message %s of %s is no notice of an object and is left to the dead-letter queue (%s): %.200s",
+                        "message %s of %s is not an object notice and is left to the dead-letter queue (%s): %.200s",
                         message.get("MessageId"),
                         self._url,
                         error,
@@ -69,7 +69,7 @@ class NoticeQueue:
                 for key in keys:
                     if not key.startswith(self._prefix):
                         _LOG.warning(
-                            "%s told of %.200s, which is not read: %s", self._url, key, elsewhere(self._prefix)
+                            "%s announced %.200s, which is not read: %s", self._url, key, elsewhere(self._prefix)
                         )
                     elif hour := Hour.of_raw_key(key.removeprefix(self._prefix)):
                         hours.add(hour)
@@ -89,15 +89,15 @@ class NoticeQueue:
                 Entries=[{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(batch)],
             )
             for fault in answer.get("Failed", []):
-                # It is told again, and its hour looked at once more.
+                # It is redelivered, and its hour checked once more.
                 _LOG.info("a message of %s was not deleted: %s", self._url, fault.get("Message") or fault.get("Code"))
 
 
 def keys_of(body: str) -> list[str]:
-    """Return the keys of the objects that a message names; none for the message with which S3 tries a queue.
+    """Return the keys of the objects in a message; none for S3's test message.
 
-    It reads S3's own notifications, whose keys are URL-encoded, and those of EventBridge, whose keys are not, both as
-    they are or in the envelope of an SNS topic.
+    Supports S3's own notifications, whose keys are URL-encoded, and those of EventBridge, whose keys are not, both
+    plain or in the envelope of an SNS topic.
 
     Raises:
         ValueError: it is neither.
@@ -109,7 +109,7 @@ def keys_of(body: str) -> list[str]:
     if not isinstance(message, dict):
         raise ValueError("not a JSON object")
     if message.get("Type") == "Notification" and isinstance(message.get("Message"), str):
-        # A topic between bucket and queue puts its own envelope around the notice, unless delivery is raw.
+        # An SNS topic between bucket and queue wraps the notice in an envelope, unless delivery is raw.
         return keys_of(message["Message"])
     if message.get("Event") == "s3:TestEvent":
         return []
@@ -118,4 +118,4 @@ def keys_of(body: str) -> list[str]:
             return [unquote_plus(record["s3"]["object"]["key"]) for record in message["Records"]]
         return [str(message["detail"]["object"]["key"])]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"no object is named: {error!r}") from error
+        raise ValueError(f"it does not name an object: {error!r}") from error

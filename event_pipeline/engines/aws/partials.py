@@ -1,4 +1,4 @@
-"""The Glue table of a Gold table's partials: its columns are what the SQL of the partials gives."""
+"""The Glue table of a Gold table's partials, whose columns follow from the SQL of the partials."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _GLUE_TYPES = {
 
 
 def partials_table(table: GoldTable) -> Table:
-    """Return the catalog's view of a Gold table's partials, with the types that DuckDB finds in its SQL.
+    """Return the catalog table of a Gold table's partials, with the types that DuckDB infers from its SQL.
 
     Raises:
-        QueryError: a column has a type that the catalog has no name for.
+        QueryError: a column has a type that the catalog does not support.
     """
     empty = ", ".join(
         f"CAST(NULL AS {sql_type(column.type)}) AS {column.name}"
@@ -52,5 +52,5 @@ def partials_table(table: GoldTable) -> Table:
 
 
 def sql_type(glue_type: str) -> str:
-    """Return the SQL name of a Glue type, as DuckDB and Athena both read it."""
+    """Return the SQL name of a Glue type that both DuckDB and Athena understand."""
     return _SQL_TYPES.get(glue_type, glue_type.upper())

@@ -1,4 +1,4 @@
-"""What steps keep in the lake bucket while hours are open, and what is left of it."""
+"""Temporary objects in the lake bucket: what steps keep while hours are open, and its leftovers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from event_pipeline.engines.store import Store, StoredObject
 
 
 class DecodedPrefixes:
-    """Speaks `engines.housekeeping.PassingFiles` over what the Glue job decoded of open hours."""
+    """Implements `engines.housekeeping.PassingFiles` over what the Glue job decoded of open hours."""
 
     def __init__(self, lake: Store) -> None:
         self._lake = lake
 
     def leftovers(self, until: datetime) -> Iterator[Leftover]:
-        """Yield what was not removed when its hour was built whole."""
+        """Yield decoded objects that were not removed when their complete hour was built."""
         by_hour = defaultdict[str, list[StoredObject]](list)
         for each in self._lake.list(layout.DECODED):
             # decoded/<year>/<month>/<day>/<hour>/...
@@ -31,5 +31,5 @@ class DecodedPrefixes:
                 yield Leftover(LeftoverKind.SCRATCH, place, paths, size, why)
 
     def remove(self, leftover: Leftover) -> None:
-        """Remove one of them."""
+        """Remove a leftover."""
         self._lake.delete(leftover.paths)

@@ -21,23 +21,23 @@ from event_pipeline.rules.accounting import RawObject, UnmatchedKey
 from event_pipeline.settings import Settings
 
 _READS = 3
-"""Attempts to go on with an object whose connection broke."""
+"""Attempts to continue reading an object after a lost connection."""
 
 
 class RawBucket:
-    """Speaks `engines.raw.RawPlace` over a bucket."""
+    """Implements `engines.raw.RawPlace` over a bucket."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.prefix = bucket.prefix
         self._bucket = bucket
 
     def check(self) -> None:
-        """Do nothing: a bucket that cannot be read refuses to be listed."""
+        """Do nothing: listing an unreadable bucket raises an error anyway."""
 
     def walk(self, prefix: str) -> Iterator[RawObject | UnmatchedKey]:
-        """Yield the objects below a prefix."""
+        """Yield the objects under a prefix."""
         for each in self._bucket.list(prefix):
-            # Consoles leave empty objects named like folders behind; they are nobody's data.
+            # Consoles create empty objects named like folders; they are not data.
             if not (each.key.endswith("/") and each.size == 0):
                 yield RawObject(each.key, each.version, each.size, each.modified)
 
@@ -46,7 +46,7 @@ class RawBucket:
         return RawBucket(self._bucket.whole())
 
     def open(self, key: str) -> BinaryIO:
-        """Open the stored bytes of one object, which is some 10 MB."""
+        """Open the stored bytes of one object of about 10 MB."""
         found = self._bucket.read(key)
         if found is None:
             raise StorageError(f"{self._bucket.url(key)}: it does not exist")
@@ -55,42 +55,42 @@ class RawBucket:
     def digest(self, listed: RawObject) -> str | None:
         """Return the digest of an object that still has its ETag.
 
-        The same bytes have another ETag when they were copied in parts of another size, or encrypted with another key.
+        The same bytes get another ETag when copied with another part size, or encrypted with another key.
         """
         try:
             found = self._bucket.read(listed.key)
         except StorageError:
-            return None  # the build that reads it names the cause
+            return None  # the build that reads it reports the cause
         return hashlib.sha256(found[0]).hexdigest() if found and found[1] == listed.etag else None
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectSource:
-    """The stored bytes of a raw object in S3; `engines.builder.RawSource`."""
+    """The stored bytes of a raw object in S3; implements `engines.builder.RawSource`."""
 
     settings: Settings
     listed: RawObject
 
     @contextmanager
     def reading(self) -> Iterator[BinaryIO]:
-        """Open the stored bytes for a block: those of the listed ETag or none."""
+        """Open the stored bytes for a block, only if they still have the listed ETag."""
         bucket = Bucket(_aws(self.settings), self.settings.raw_bucket, self.settings.raw_prefix)
         with _ObjectStream(bucket, self.listed) as stream:
             yield cast(BinaryIO, stream)
 
     def has_digest(self, sha256: str) -> bool:
-        """Tell that it has: other bytes would have another ETag."""
+        """Return True, because other bytes would have another ETag."""
         return True
 
 
 @lru_cache(maxsize=4)
 def _aws(settings: Settings) -> Aws:
-    """Return the clients of this process: making them for each object would take longer than reading it."""
+    """Return the clients of this process: creating them for each object would take longer than reading it."""
     return Aws(settings)
 
 
 class _ObjectStream(io.RawIOBase):
-    """The stored bytes of one version of an object as they arrive; the rest is asked for when the connection breaks."""
+    """The streamed bytes of one version of an object; after a lost connection the rest is requested again."""
 
     def __init__(self, bucket: Bucket, listed: RawObject) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _ObjectStream(io.RawIOBase):
         self._body = self._open()
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def read(self, size: int = -1) -> bytes:
@@ -113,7 +113,7 @@ class _ObjectStream(io.RawIOBase):
                 self._broken += 1
                 if self._broken == _READS:
                     raise TransientError(
-                        f"s3:GetObject on {self._bucket.url(self._listed.key)}: the answer broke off {_READS} times "
+                        f"s3:GetObject on {self._bucket.url(self._listed.key)}: the response broke off {_READS} times "
                         f"({error})"
                     ) from error
                 time.sleep(self._broken)

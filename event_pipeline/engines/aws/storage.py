@@ -21,16 +21,16 @@ _COPY_BYTES = 1 << 20
 _NOT_FOUND = ("NoSuchKey", "404", "NotFound")
 _CONDITION_FAILED = ("PreconditionFailed", "412")
 _CONFLICT = ("ConditionalRequestConflict", "409")
-"""Another request on the key was under way: nothing was judged, and S3's guide says to send it again."""
+"""Another request on the key was in progress: the condition was not evaluated, and S3's guide says to retry."""
 _CONFLICTS = 6
 _FIRST_CONFLICT_SECONDS = 0.05
 
 
 class Bucket:
-    """Speaks `engines.store.Store` over one bucket, by name, or over what is below a prefix of it.
+    """Implements `engines.store.Store` over a bucket or a prefix in it.
 
-    Keys are then without the prefix, and versions are ETags. S3 shows a whole put or nothing, to every request that
-    comes after its answer, and judges the condition of a put by itself. It has no locks.
+    Keys do not include the prefix, and versions are ETags. In S3 a put is atomic, visible to every request after its
+    response, and evaluates its condition itself. S3 has no locks.
     """
 
     def __init__(self, aws: Aws, name: str, prefix: str = "") -> None:
@@ -47,7 +47,7 @@ class Bucket:
         return f"s3://{self.name}/{self.prefix}{key}"
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """List every object below a prefix, page after page, by key."""
+        """List every object under a prefix, page after page, by key."""
         for page in self._aws.pages(
             "s3", "list_objects_v2", self.url(prefix), Bucket=self.name, Prefix=f"{self.prefix}{prefix}"
         ):
@@ -56,7 +56,7 @@ class Bucket:
                 yield StoredObject(key, each["ETag"].strip('"'), each["Size"], each["LastModified"])
 
     def read(self, key: str) -> tuple[bytes, str] | None:
-        """Return the stored bytes of an object and its etag; None when there is no such object."""
+        """Return the stored bytes of an object and its etag; None if there is no such object."""
         try:
             answer = self._aws.call(
                 "s3", "get_object", self.url(key), expected=_NOT_FOUND, Bucket=self.name, Key=f"{self.prefix}{key}"
@@ -78,9 +78,9 @@ class Bucket:
         return self._body(answer, key)
 
     def stream(self, key: str, etag: str, first: int = 0) -> Any:
-        """Open an object that still has an etag, from position `first` on; None when it has not, or is gone.
+        """Open an object that still has `etag`, from position `first` on; None if it has changed or is gone.
 
-        What is returned is botocore's body: read it, and close it.
+        Returns botocore's body, which the caller must read and close.
         """
         condition: dict[str, Any] = {"Range": f"bytes={first}-"} if first else {}
         try:
@@ -99,10 +99,10 @@ class Bucket:
         return answer["Body"]
 
     def download(self, key: str, path: Path) -> bool:
-        """Copy an object to a file; it is never in memory as a whole. False when there is no such object.
+        """Copy an object to a file without holding it in memory; return False if there is no such object.
 
         Raises:
-            TransientError: the answer broke off.
+            TransientError: the response was cut off.
         """
         try:
             answer = self._aws.call(
@@ -116,16 +116,16 @@ class Bucket:
         return True
 
     def open(self, key: str, size: int) -> BinaryIO:
-        """Open an object of a size to read parts of it, each by a request."""
+        """Open an object of `size` bytes to read parts of it, each with one request."""
         return cast(BinaryIO, RangeFile(self, key, size))
 
     def take(self, key: str, path: Path) -> None:
-        """Write a file as an object, whatever was there; it is never in memory as a whole."""
+        """Write a file as an object without holding it in memory, overwriting any existing one."""
         with path.open("rb") as body:
             self._aws.call("s3", "put_object", self.url(key), Bucket=self.name, Key=f"{self.prefix}{key}", Body=body)
 
     def size(self, key: str) -> int | None:
-        """Return the size of an object in bytes; None when there is no such object."""
+        """Return the size of an object in bytes; None if there is no such object."""
         try:
             answer = self._aws.call(
                 "s3", "head_object", self.url(key), expected=_NOT_FOUND, Bucket=self.name, Key=f"{self.prefix}{key}"
@@ -135,17 +135,17 @@ class Bucket:
         return int(answer["ContentLength"])
 
     def write(self, key: str, body: bytes) -> None:
-        """Write an object, whatever stood there."""
+        """Write an object, overwriting any existing one."""
         self._aws.call("s3", "put_object", self.url(key), Bucket=self.name, Key=f"{self.prefix}{key}", Body=body)
 
     def replace(self, key: str, body: bytes, version: str | None) -> bool:
-        """Write an object if the present one has an etag, or, for None, if there is none.
+        """Compare and swap: write an object if its current etag is `version` (None: it does not exist).
 
-        Returns False, having changed nothing, when something else stands there. A put whose answer was lost
-        and that was sent again counts as done: what stands there then is what was to be written.
+        Returns False, without changing anything, if the version differs. A put that was retried because its response
+        was lost counts as done if the object has the content to be written.
 
         Raises:
-            TransientError: other requests on the key were under way each time.
+            TransientError: other requests on the key were in progress each time.
         """
         condition: dict[str, Any] = {"IfNoneMatch": "*"} if version is None else {"IfMatch": f'"{version}"'}
         for attempt in range(_CONFLICTS):
@@ -168,11 +168,11 @@ class Bucket:
                 return present is not None and present[0] == body
             return True
         raise TransientError(
-            f"s3:PutObject on {self.url(key)}: other requests on it were under way {_CONFLICTS} times: run again"
+            f"s3:PutObject on {self.url(key)}: other requests on it were in progress {_CONFLICTS} times: run again"
         )
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that are gone already are no fault."""
+        """Delete objects; those that are already gone are not an error."""
         waiting = list(keys)
         for start in range(0, len(waiting), _DELETES_PER_CALL):
             batch = waiting[start : start + _DELETES_PER_CALL]
@@ -199,11 +199,11 @@ class Bucket:
         try:
             return bytes(answer["Body"].read(size))
         except (BotoCoreError, HTTPClientError, HTTPError, OSError) as error:
-            raise TransientError(f"s3:GetObject on {self.url(key)}: the answer broke off ({error})") from error
+            raise TransientError(f"s3:GetObject on {self.url(key)}: the response broke off ({error})") from error
 
 
 class RangeFile(io.RawIOBase):
-    """An object as a file that can be read from any position, by ranges: for Parquet footers and single columns."""
+    """An object as a seekable file, read by ranges: for Parquet footers and single columns."""
 
     def __init__(self, bucket: Bucket, key: str, size: int) -> None:
         super().__init__()
@@ -213,11 +213,11 @@ class RangeFile(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """Tell that it can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Tell that it can be read from any position."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -231,7 +231,7 @@ class RangeFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Read into a buffer from the position on."""
+        """Read into a buffer from the current position."""
         size = min(len(buffer), self._size - self._position)
         if size <= 0:
             return 0
@@ -242,6 +242,6 @@ class RangeFile(io.RawIOBase):
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """Return bucket and key of `s3://bucket/key`."""
+    """Split `s3://bucket/key` into bucket and key."""
     bucket, _, key = url.removeprefix("s3://").partition("/")
     return bucket, key

@@ -1,4 +1,4 @@
-"""An SNS topic: where messages for people go on AWS."""
+"""An SNS topic for alert messages."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Topic:
         self._arn = arn
 
     def publish(self, subject: str, text: str, message_id: str) -> None:
-        """Send one message to all who subscribed; the id goes along as the attribute `message_id`.
+        """Send a message to all subscribers, with its id as the attribute `message_id`.
 
         Raises:
-            PipelineError: SNS did not take it.
+            PipelineError: SNS did not accept it.
         """
-        # A FIFO topic drops a repeat of the id within five minutes by itself.
+        # A FIFO topic itself drops repeats of the id within five minutes.
         fifo = {"MessageGroupId": "alerts", "MessageDeduplicationId": message_id.replace("/", "-")}
-        # Subjects are ASCII without line breaks, or SNS refuses the message.
+        # SNS refuses subjects that are not ASCII or contain line breaks.
         line = subject.encode("ascii", "replace").decode().replace("\n", " ")
         self._aws.call(
             "sns",

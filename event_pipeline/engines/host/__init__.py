@@ -1,4 +1,4 @@
-"""What this machine does wherever the lake is: folders for scratch and locks, processes that build Silver, DuckDB.
+"""What runs on this machine wherever the lake is: folders for scratch files and locks, the Silver pool, DuckDB.
 
-Not here: a lake or a catalog. Those of one machine are in `local/`, those of an account in `aws/`.
+Not here: a lake or a catalog. The local ones are in `local/`, those of an AWS account in `aws/`.
 """

@@ -1,4 +1,4 @@
-"""DuckDB over registered files: how it is opened, what it reads, and what its errors mean to people."""
+"""DuckDB over registered files: opening it, what it reads, and explanations of its errors."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from event_pipeline.errors import LimitError, PipelineError, QueryError, Storage
 from event_pipeline.rules.contract import Column, Table
 
 DUCKDB_SCRATCH = "duckdb"
-"""Folder below the scratch folder in which processes spill, each into a folder of its own."""
+"""Folder in the scratch folder in which processes spill, each in its own subfolder."""
 
 _DUCKDB_TYPES = {"string": "VARCHAR", "int": "INTEGER"}
 REBUILD = (
-    "`event-pipeline repair` finds what is missing, `event-pipeline run --force --from HOUR --to HOUR` builds an "
-    "hour again"
+    "`event-pipeline repair` finds what is missing, `event-pipeline run --force --from HOUR --to HOUR` rebuilds an hour"
 )
 _FULL_DISK = re.compile(r"No space left|Disk quota|ENOSPC|EDQUOT", re.IGNORECASE)
 _FAILED_WRITE = re.compile(r"\b(?:write|writing|create|rename|move|flush|sync)\b", re.IGNORECASE)
@@ -33,12 +32,12 @@ _FAILED_WRITE = re.compile(r"\b(?:write|writing|create|rename|move|flush|sync)\b
 def connect(
     scratch: Path, threads: int, memory_mb: int, files: LakeFiles | None = None, spill_mb: int | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database in memory that reads `files`, thinks in UTC and spills to the scratch folder.
+    """Open an in-memory database that reads `files`, uses UTC and spills to the scratch folder.
 
-    Without a folder that it can write it does not spill; a query that needs it fails for memory.
+    Without a writable folder it does not spill; a query that needs to fails for lack of memory.
 
     Raises:
-        PipelineError: as `faults_explained` raises.
+        PipelineError: raised by `faults_explained`.
         KeyboardInterrupt: a query was interrupted.
     """
     with own_folder(scratch) as folder, faults_explained(files):
@@ -48,13 +47,13 @@ def connect(
             "temp_directory": str(folder) if folder else "",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            # Otherwise a name in SQL finds the variables of this program.
+            # Otherwise names in SQL could refer to Python variables.
             "python_enable_replacements": False,
         }
         if spill_mb is not None:
             config["max_temp_directory_size"] = f"{spill_mb}MB"
         with closing(duckdb.connect(config=config)) as connection:
-            # now(), current_date and casts from and to TIMESTAMPTZ follow this instead of the machine's zone.
+            # now(), current_date and casts from and to TIMESTAMPTZ use this instead of the machine's zone.
             connection.execute("SET TimeZone = 'UTC'")
             if files is not None:
                 connection.register_filesystem(files)
@@ -63,13 +62,13 @@ def connect(
 
 @contextmanager
 def faults_explained(files: LakeFiles | None = None, doing: str = "") -> Iterator[None]:
-    """Turn errors of DuckDB and pyarrow into the pipeline's own; `doing` says what failed, before the reason.
+    """Turn errors of DuckDB and pyarrow into pipeline errors; `doing` is put before the reason.
 
     Raises:
         StorageError: a file cannot be read or written.
-        LimitError: the memory or the room for spilling is too small for the work.
-        QueryError: the SQL cannot be run, or not over this data: a value overflows, a text is no number.
-        PipelineError: DuckDB or pyarrow failed otherwise.
+        LimitError: memory or spill space is too small.
+        QueryError: the SQL fails, perhaps only on this data: a value overflows, a text is not a number.
+        PipelineError: DuckDB or pyarrow failed for another reason.
         KeyboardInterrupt: a query was interrupted.
     """
     try:
@@ -82,7 +81,7 @@ def faults_explained(files: LakeFiles | None = None, doing: str = "") -> Iterato
 
 
 def explained(error: Exception, files: LakeFiles | None = None, doing: str = "") -> BaseException:
-    """Return what an error of DuckDB or pyarrow is to people; `faults_explained` lists the kinds."""
+    """Return the explained error for one of DuckDB or pyarrow; `faults_explained` lists the kinds."""
     text = files.real_paths(str(error)) if files else str(error)
     before = f"{doing}: " if doing else ""
     if isinstance(error, PipelineError):
@@ -90,18 +89,18 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
     if files is not None and files.fault is not None:
         fault, files.fault = files.fault, None
         return StorageError(f"{before}{fault}: {REBUILD}")
-    # DuckDB catches Ctrl-C while a query runs; which of the two it raises depends on where it was.
+    # DuckDB catches Ctrl-C during a query; which of the two it raises depends on where it was.
     if isinstance(error, duckdb.InterruptException) or "Query interrupted" in text:
         return KeyboardInterrupt()
     if isinstance(error, duckdb.OutOfMemoryException):
-        # DuckDB's own remedies, which follow, are settings that nobody can set here.
+        # DuckDB's own remedies, which follow, are settings that users cannot change here.
         reason = text.partition("\n")[0]
         spill = (
-            "the data folder cannot be written, so nothing can be spilled"
+            "the data folder is not writable, so nothing can be spilled"
             if "no temporary directory" in text
             else "raise EVENT_PIPELINE_DUCKDB_MEMORY_MB, or EVENT_PIPELINE_QUERY_SPILL_MB for a query"
         )
-        return LimitError(f"{before}DuckDB needs more memory, or room to spill, than it may use: {spill} ({reason})")
+        return LimitError(f"{before}DuckDB needs more memory or spill space than it may use: {spill} ({reason})")
     if isinstance(error, MemoryError):
         return LimitError(
             f"{before}more memory is needed than the process may use: raise EVENT_PIPELINE_DUCKDB_MEMORY_MB"
@@ -110,7 +109,7 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
     if isinstance(error, RecursionError):
         return QueryError(f"{before}the SQL is nested too deeply")
     if isinstance(error, duckdb.IOException) and _FULL_DISK.search(text):
-        return StorageError(f"{before}the disk is full: make room and run again, nothing was published ({text})")
+        return StorageError(f"{before}the disk is full: free some space and run again, nothing was published ({text})")
     if isinstance(error, duckdb.IOException) and _FAILED_WRITE.search(text):
         return StorageError(f"{before}a file cannot be written, nothing was published: {text}")
     names_a_file = files is not None and text != str(error)
@@ -120,7 +119,7 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
     if names_a_file and isinstance(error, duckdb.InvalidInputException | duckdb.NotSupportedError):
         return StorageError(f"{before}a data file cannot be read: {text}: {REBUILD}")
     if isinstance(error, duckdb.InternalError | duckdb.FatalException):
-        return PipelineError(f"{before}DuckDB failed by a fault of its own: {text}")
+        return PipelineError(f"{before}DuckDB failed with an internal error: {text}")
     if isinstance(error, duckdb.Error | UnicodeError):
         return QueryError(f"{before}{text}")
     if isinstance(error, pa.ArrowException):
@@ -129,7 +128,7 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
 
 
 def duckdb_type(glue_type: str) -> str:
-    """Return DuckDB's name of a Glue type."""
+    """Return DuckDB's name for a Glue type."""
     pair = re.fullmatch(r"map<(\w+),(\w+)>", glue_type)
     if pair:
         return f"MAP({duckdb_type(pair[1])}, {duckdb_type(pair[2])})"
@@ -137,9 +136,9 @@ def duckdb_type(glue_type: str) -> str:
 
 
 def relation(table: Table, files: Sequence[RegisteredFile]) -> str:
-    """Return the SELECT that reads exactly these files of a table; none give an empty relation.
+    """Return the SELECT that reads exactly these files of a table; without files the relation is empty.
 
-    The event date comes first, as the Gold tables are written; a landing hour's columns come last.
+    The event date comes first, as in Gold tables; the columns of the landing hour come last.
     """
     partition, data = list(table.partition_columns), list(table.columns)
     columns = partition + data if table.database == "gold" else data + partition
@@ -147,23 +146,23 @@ def relation(table: Table, files: Sequence[RegisteredFile]) -> str:
 
 
 def parquet(paths: Sequence[str], *, mixed: bool = False) -> str:
-    """Return a FROM item that reads files as they are, without partition columns; at least one file.
+    """Return a FROM item that reads at least one file verbatim, without partition columns.
 
-    The paths are relative to the lake. `mixed` says that other versions of the SQL may have written some of them: each
-    column gets the widest type that it has in any file. Otherwise DuckDB takes every file for what the first one is,
-    and looks into no other.
+    Paths are relative to the lake. `mixed` says that other versions of the SQL may have written some of them: each
+    column gets the widest type that it has in any file. Otherwise DuckDB assumes the first file's schema for all,
+    without looking into the others.
     """
     listed = ", ".join(quoted(address(RegisteredFile("", path))) for path in paths)
     return f"read_parquet([{listed}], hive_partitioning = false, union_by_name = {str(mixed).lower()})"
 
 
 def quoted(text: str) -> str:
-    """Return a text as a SQL literal."""
+    """Return a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def is_dead_spill(folder: Path) -> bool:
-    """Tell whether the process that spilled into a folder is gone."""
+    """Return whether the process that spilled into a folder is gone."""
     try:
         with FileLock(_lock_of(folder), timeout=0):
             return True
@@ -179,19 +178,19 @@ def _files(table: Table, files: Sequence[RegisteredFile]) -> str:
     if not files:
         nulls = ", ".join(f"NULL AS {column.name}" for column in table.columns + table.partition_columns)
         return f"(SELECT {nulls} WHERE FALSE) AS nothing"
-    # What DuckDB infers from these addresses is what the catalog registered: they hold nothing else.
+    # From these addresses DuckDB can infer only what the catalog registered.
     types = ", ".join(f"{quoted(c.name)}: {duckdb_type(c.type)}" for c in table.partition_columns)
     addresses = ", ".join(quoted(address(file)) for file in files)
-    # Days of a Gold table that were folded before a column got a wider type keep the narrow one in their files.
+    # Days folded before a column got a wider type keep the narrow one in their files.
     mixed = str(table.database == "gold").lower()
     return f"read_parquet([{addresses}], hive_partitioning = true, hive_types = {{{types}}}, union_by_name = {mixed})"
 
 
 @contextmanager
 def own_folder(scratch: Path) -> Iterator[Path | None]:
-    """Yield a folder for this process alone, which whoever needs it makes; None where nothing can be written.
+    """Yield a private folder for this process, to be created on demand; None if the scratch folder is not writable.
 
-    A lock beside it says that its process is alive: what a killed one left is removed by the next.
+    A lock next to it shows that its process is alive; the next process removes what a killed one left.
     """
     top = scratch / DUCKDB_SCRATCH
     folder = top / uuid4().hex
@@ -210,7 +209,7 @@ def own_folder(scratch: Path) -> Iterator[Path | None]:
         _lock_of(folder).unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):
-            # Others spill into it as well, unless it is empty.
+            # Other processes spill into it as well, unless it is empty.
             top.rmdir()
 
 

@@ -1,8 +1,8 @@
-"""Decoded raw objects of an hour that is not over: one that gains an object decodes that one alone.
+"""Cache of decoded raw objects of an open hour, so that only a new object must be decoded.
 
-An entry is named by what its content follows from: key, etag and size of the object, the rules with their limits, and
-the landing hour; and it holds the digest of the object's bytes, which are digested again before it is used. So it is
-right or it is not there; whoever loses all of them decodes again.
+An entry is identified by everything that determines its content: key, etag and size of the object, the rules with
+their limits, and the landing hour. It also has the digest of the object's bytes, which is checked before it is used.
+So an entry is either right or absent; losing the cache only costs decoding again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REPORT = "report.json"
 
 @dataclass(frozen=True, slots=True)
 class ObjectTask:
-    """One raw object to validate, and the scratch files that take the result."""
+    """One raw object to validate, and the scratch files for the result."""
 
     source: RawSource
     hour: Hour
@@ -38,36 +38,36 @@ class ObjectTask:
     rows: Path
     """SCRATCH_SCHEMA."""
     quarantine: Path
-    """QUARANTINE_SCHEMA; missing when there are none."""
+    """QUARANTINE_SCHEMA; the file is missing if there are no such records."""
 
     @property
     def listed(self) -> RawObject:
-        """The object as it was listed."""
+        """The object as listed."""
         return self.source.listed
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectReport:
-    """What validating one raw object found; its rows lie in the task's scratch files."""
+    """The result of validating one raw object; its rows are in the task's scratch files."""
 
     task: ObjectTask
     account: ObjectAccount
     order: InstantOrder | None
     days: Mapping[str, DayTotals]
-    """Control totals of all accepted records, duplicates included."""
+    """Control totals of all accepted records, including duplicates."""
     kept: bool = False
-    """The scratch files serve later builds of the hour, too."""
+    """Whether later builds of the hour can use the scratch files."""
 
 
 class DecodedObjects:
-    """The decoded objects of one data folder, by landing hour; used and changed under the hour's lock only."""
+    """The decoded objects of one data folder, by landing hour; accessed only under the hour's lock."""
 
     def __init__(self, layout: Layout, rules_version: str) -> None:
         self._layout = layout
         self._rules_version = rules_version
 
     def find(self, task: ObjectTask) -> ObjectReport | None:
-        """Return the report of an object that is decoded already; None when there is none that is whole."""
+        """Return the report of an object that is already decoded; None if there is no complete entry."""
         entry = self._entry(task.hour, task.listed)
         try:
             fields = json.loads((entry / _REPORT).read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ class DecodedObjects:
         return _report(replace(task, rows=entry / _ROWS, quarantine=entry / _QUARANTINE), fields)
 
     def keep(self, report: ObjectReport) -> ObjectReport:
-        """Keep what a report describes for later builds, in one step, and return the report that names it there."""
+        """Store the files of a report atomically for later builds, and return the report with their new paths."""
         task = report.task
         entry = self._entry(task.hour, task.listed)
         draft = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}")
@@ -92,13 +92,13 @@ class DecodedObjects:
         sizes = {name: (draft / name).stat().st_size for name in moved}
         (draft / _REPORT).write_text(json.dumps(_fields(report, sizes)), encoding="utf-8")
         sync_file(draft / _REPORT)
-        shutil.rmtree(entry, ignore_errors=True)  # one that was not whole
+        shutil.rmtree(entry, ignore_errors=True)  # an incomplete one
         draft.rename(entry)
         sync_folder(entry.parent)
         return replace(report, task=replace(task, rows=entry / _ROWS, quarantine=entry / _QUARANTINE), kept=True)
 
     def keep_only(self, hour: Hour, objects: Iterable[RawObject]) -> None:
-        """Drop the entries of an hour but for those of some objects, and what a killed build left."""
+        """Drop the entries of an hour except for some objects, and what a killed build left."""
         folder = self._layout.decoded(hour)
         if not folder.exists():
             return

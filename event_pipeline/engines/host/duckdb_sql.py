@@ -1,4 +1,4 @@
-"""The SQL of Gold by DuckDB on this host, over exactly the files that commit records name or the catalog shows."""
+"""Runs the SQL of Gold in DuckDB on this host, over exactly the files in commit records or the catalog."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
-# Version 2 of DuckDB's writer splits doubles by byte, which Spark 3.5 cannot read.
+# Version 2 of DuckDB's writer uses byte stream split for doubles, which Spark 3.5 cannot read.
 _PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v1"
 
 Shown = Callable[[str, str], Sequence[str]]
@@ -51,18 +51,18 @@ Shown = Callable[[str, str], Sequence[str]]
 
 
 class Files(Protocol):
-    """The lake's files as DuckDB may read them."""
+    """Makes the lake's files readable for DuckDB."""
 
     def located(self, key: str, committed: DataFile | None = None) -> str:
-        """Have a file where DuckDB's file system finds it, and return its path there.
+        """Make a file available to DuckDB's file system, and return its path there.
 
         Raises:
-            StorageError: it is gone, or has other bytes than were committed.
+            StorageError: it is gone, or its bytes differ from the committed ones.
         """
 
 
 class FilesInPlace:
-    """Of a lake on this machine: every file is where it is."""
+    """The files of a lake on this machine, read in place."""
 
     def located(self, key: str, committed: DataFile | None = None) -> str:
         """Return the key."""
@@ -70,14 +70,14 @@ class FilesInPlace:
 
 
 class Copies:
-    """Of a lake elsewhere: files are copied when they are first asked for; they never change, so once is enough."""
+    """The files of a remote lake, copied when first needed; they are immutable, so once is enough."""
 
     def __init__(self, lake: Store, folder: Path) -> None:
         self._lake = lake
         self._folder = folder
 
     def located(self, key: str, committed: DataFile | None = None) -> str:
-        """Have a copy of a file, and return its key; one that was committed must have the bytes it had."""
+        """Make sure that a file is copied, and return its key; a committed file must have the committed bytes."""
         path = self._folder / key
         if path.exists():
             return key
@@ -85,27 +85,25 @@ class Copies:
         with storage_faults(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if not self._lake.download(key, draft):
-                raise StorageError(f"{self._lake.url(key)}: a data file is gone: build its hour again")
+                raise StorageError(f"{self._lake.url(key)}: a data file is gone: rebuild its hour")
             if committed is not None and file_digest(draft) != committed.sha256:
-                raise StorageError(
-                    f"{self._lake.url(key)}: it has other bytes than were committed: build its hour again"
-                )
+                raise StorageError(f"{self._lake.url(key)}: its bytes differ from the committed ones: rebuild its hour")
             draft.rename(path)
         return key
 
 
 @contextmanager
 def over_copies(settings: Settings, lake: Store, scratch: Path, shown: Shown) -> Iterator[DuckDbSql]:
-    """Open DuckDB with a folder for copies, which are gone at the end; those of a killed process go with the next.
+    """Open DuckDB with a folder for copies, removed at the end; the next process removes those of a killed one.
 
     Raises:
-        StorageError: nothing can be written below the scratch folder.
+        StorageError: the scratch folder is not writable.
     """
     with own_folder(scratch) as folder:
         if folder is None:
-            raise StorageError(f"{scratch}: cannot be written: EVENT_PIPELINE_SQL=duckdb works on copies there")
+            raise StorageError(f"{scratch}: not writable: EVENT_PIPELINE_SQL=duckdb works on copies there")
         with storage_faults(folder):
-            # Below it is what LakeFiles takes for a lake.
+            # LakeFiles treats this folder as the lake.
             (folder / "runs").mkdir(parents=True)
         files = LakeFiles(folder)
         with connect(scratch, settings.workers, settings.duckdb_memory_mb, files) as connection:
@@ -113,7 +111,7 @@ def over_copies(settings: Settings, lake: Store, scratch: Path, shown: Shown) ->
 
 
 class DuckDbSql:
-    """Speaks `engines.sql.Sql` by DuckDB."""
+    """Implements `engines.sql.Sql` with DuckDB."""
 
     at_once = 1
 
@@ -126,7 +124,7 @@ class DuckDbSql:
         scratch: Path,
         shown: Shown,
     ) -> None:
-        """`scratch` takes what is written until it is part of the lake."""
+        """`scratch` holds written files until they are part of the lake."""
         self._connection = connection
         self._lake_files = lake_files
         self._files = files
@@ -137,14 +135,14 @@ class DuckDbSql:
 
     @property
     def bytes_in(self) -> int:
-        """Bytes of the committed files that were read so far."""
+        """Bytes of committed files read so far."""
         return self._bytes_in
 
     def stop_all(self) -> None:
         """Do nothing: an interrupt reaches DuckDB itself."""
 
     def partial(self, table: GoldTable, hour: Hour, files: Sequence[DataFile], prefix_of: PrefixOf) -> Written:
-        """Make the partial of a landing hour, in one file."""
+        """Build the partial of a landing hour, in one file."""
         with faults_explained(self._lake_files, f"gold.{table.name}, section partial, landing hour {hour}"):
             registered = [RegisteredFile(hour.hive_path, path) for path in self._read(files)]
             self._view("silver_events", relation(SILVER_EVENTS, registered))
@@ -164,7 +162,7 @@ class DuckDbSql:
     # -- checks of what the catalog shows
 
     def counts(self, tables: Sequence[Table], hour: Hour) -> dict[str, int]:
-        """Count the rows that DuckDB finds for an hour."""
+        """Count the rows of an hour in DuckDB."""
         counted = {}
         for table in tables:
             select = relation(table, self._of_partition(table.full_name, hour.hive_path))
@@ -174,7 +172,7 @@ class DuckDbSql:
         return counted
 
     def grain_faults(self, table: GoldTable, days: Sequence[date]) -> list[dict[str, Any]]:
-        """Return the grain values that published days have more than once."""
+        """Return duplicate grain values of published days."""
         files = [file for day in days for file in self._of_partition(gold_table(table.name), day_partition(day))]
         grain = ", ".join(("event_date", *table.grain))
         with faults_explained(self._lake_files, f"gold.{table.name}, its grain"):
@@ -185,7 +183,7 @@ class DuckDbSql:
             return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 
     def reconcile(self, table: GoldTable, totals: Mapping[date, DayTotals]) -> list[Measure]:
-        """Return the measures of published days beside control totals."""
+        """Return the measures of published days with control totals."""
         measures = list[Measure]()
         with faults_explained(self._lake_files, f"gold.{table.name}, section reconcile"):
             for day, of_day in totals.items():

@@ -1,9 +1,9 @@
-"""The lake's data files as DuckDB sees them: read-only, under addresses that the catalog makes.
+"""The lake's data files as DuckDB sees them: read-only, under addresses derived from the catalog.
 
-DuckDB is never given a path of this machine to read. A path would be a pattern where a folder is called `[x]` or
-`a*b`, and `category=shop` in it would overwrite the column `category`, because Hive partition values are inferred
-from all of a path. An address holds the partition that the catalog registered and nothing else that could be read as
-one; and because this file system knows no writing, no statement can change a file through it.
+DuckDB never gets a local path to read. A path with a folder named `[x]` or `a*b` would be a pattern, and
+`category=shop` in it would overwrite the column `category`, because Hive partition values are inferred from the whole
+path. An address contains only the partition that the catalog registered; and because this file system cannot write, no
+statement can change a file through it.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _ADDRESS = re.compile(rf"{_PROTOCOL}://[^\s'\"]*?([0-9a-f]+)\.parquet")
 
 
 class RegisteredFile(NamedTuple):
-    """One data file of a table, as the catalog registered it."""
+    """One data file of a table, as registered in the catalog."""
 
     partition: str
     """Hive path of its partition, for example `year=2025/month=12/day=07/hour=22`; empty without one."""
     path: str
-    """Relative to the lake."""
+    """Path relative to the lake."""
 
 
 def address(file: RegisteredFile) -> str:
-    """Return the address under which DuckDB reads a file; the real path is in it as hexadecimal digits."""
+    """Return the address under which DuckDB reads a file; it contains the real path as hexadecimal digits."""
     name = file.path.encode(errors="surrogateescape").hex()
     return f"{_PROTOCOL}://{file.partition}/{name}.parquet" if file.partition else f"{_PROTOCOL}://{name}.parquet"
 
 
 class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """A file system of fsspec that opens files of one lake for reading, and does nothing else."""
+    """An fsspec file system that only opens files of one lake for reading."""
 
     protocol = _PROTOCOL
     cachable = False
@@ -48,16 +48,16 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         super().__init__()
         self._lake = lake.absolute()
         self.fault: StorageError | None = None
-        """Why a file could not be read; DuckDB passes on no more than a text."""
+        """Why a file could not be read; DuckDB only passes on a text."""
         self.opened: dict[Path, None] = {}
-        """Files that were opened, in order."""
+        """Opened files, in order."""
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> _PositionedReader:
         """Open a file for reading.
 
         Raises:
             StorageError: it cannot be read.
-            PermissionError: it was to be written.
+            PermissionError: the mode is not for reading.
         """
         if mode != "rb":
             raise PermissionError(f"{path}: the lake's files are read-only")
@@ -72,7 +72,7 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         """Return where a file is.
 
         Raises:
-            StorageError: it leads out of the lake.
+            StorageError: it leads outside the lake.
         """
         return self._path(address(file))
 
@@ -85,7 +85,7 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
             self.refuse(file, error)
 
     def modified(self, path: str) -> datetime:
-        """Return when a file was last changed; DuckDB keeps blocks of it as long as this is the same."""
+        """Return when a file was last changed; DuckDB caches its blocks while this is the same."""
         file = self._path(path)
         try:
             return datetime.fromtimestamp(file.stat().st_mtime, UTC)
@@ -93,15 +93,15 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
             self.refuse(file, error)
 
     def glob(self, path: str, **_: Any) -> list[str]:
-        """Return the address itself: it is no pattern."""
+        """Return the address itself, which is never a pattern."""
         return [path]
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Tell whether there is such a file."""
+        """Return whether there is such a file."""
         return self._path(path).is_file()
 
     def real_paths(self, text: str) -> str:
-        """Put the real paths in place of the addresses in a message of DuckDB."""
+        """Replace addresses by real paths in a DuckDB message."""
 
         def real(match: re.Match[str]) -> str:
             try:
@@ -112,14 +112,14 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         return _ADDRESS.sub(real, text)
 
     def suspects(self) -> str:
-        """Say which files were read, for errors of DuckDB that name none."""
+        """Return which files were read, for DuckDB errors without a file name."""
         paths = [str(path) for path in self.opened]
         if len(paths) <= 1:
             return "".join(paths)
         return f"one of {len(paths)} files, the last opened is {paths[-1]}"
 
     def refuse(self, file: Path, error: OSError) -> NoReturn:
-        """Keep why a file cannot be read, and raise it.
+        """Remember why a file cannot be read, and raise it.
 
         Raises:
             StorageError: always.
@@ -132,19 +132,19 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         if match is None:
             raise PermissionError(f"{path}: not an address of a file of the lake")
         file = self._lake / bytes.fromhex(match[1]).decode(errors="surrogateescape")
-        # The folder of all builds may be a link, to another disk; nothing below it leads out of it.
+        # The folder of all builds may be a link to another disk, but nothing in it may lead outside.
         if not file.resolve().is_relative_to((self._lake / "runs").resolve()):
-            self.fault = StorageError(f"{file}: a data file that leads out of the lake is not read")
+            self.fault = StorageError(f"{file}: a data file that leads outside the lake is not read")
             raise self.fault
         return file
 
 
 class _PositionedReader:
-    """A file to read, whose position belongs to the thread that set it.
+    """A readable file with one position per thread.
 
-    DuckDB seeks and reads as two calls, and does so in many threads with one handle: a position that they shared
-    would be moved by another one in between. It also holds on to its handles long after it has read them, without
-    closing them, so each read opens the file: a query over thousands of files has a few of them open.
+    DuckDB seeks and reads in two calls, from many threads with one handle: another thread could move a shared position
+    in between. It also keeps handles open long after reading them, so each read opens the file: a query over thousands
+    of files has only a few of them open.
     """
 
     def __init__(self, files: LakeFiles, path: Path) -> None:
@@ -155,7 +155,7 @@ class _PositionedReader:
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence != os.SEEK_SET:
-            raise ValueError(f"{self._path}: only positions from the start are known")
+            raise ValueError(f"{self._path}: only positions from the start are supported")
         self._positions[threading.get_ident()] = offset
         return offset
 

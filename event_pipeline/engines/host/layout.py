@@ -1,11 +1,11 @@
-"""The data folder on disk: where everything lies, how it is written so that nobody sees a half, and locks.
+"""The data folder on disk: where everything is, atomic writes, and locks.
 
-<root>/layout.json                             which version of this layout it is
-<root>/raw/events/year=.../...jsonl.gz         raw objects, read only
+<root>/layout.json                             the version of this layout
+<root>/raw/events/year=.../...jsonl.gz         raw objects, read-only
 <root>/lake/                                   data files and commit records: see `engines/layout.py`
 <root>/catalog.sqlite                          what queries see; can be rebuilt from the commit records
-<root>/alerts.json                             what people were told; lost, it is told once more
-<root>/locks/, <root>/scratch/                 nothing of value
+<root>/alerts.json                             the state of alerts; if lost, alerts are sent once more
+<root>/locks/, <root>/scratch/                 temporary files
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ from event_pipeline.rules.hour import Hour
 
 LAYOUT_VERSION = 2
 HOST_FOLDER = "pool"
-"""Below the data folder: what hours of AWS take while this host builds them; nothing of it is published."""
+"""Folder in the data folder for AWS hours that this host is building; never published from there."""
 
 _REMEDIES = {
-    errno.ENOSPC: "the disk is full: make room and run again, nothing of this step was published",
-    errno.EDQUOT: "the disk quota is used up: make room and run again, nothing of this step was published",
+    errno.ENOSPC: "the disk is full: free some space and run again, nothing of this step was published",
+    errno.EDQUOT: "the disk quota is used up: free some space and run again, nothing of this step was published",
     errno.EFBIG: "the file would be larger than this system allows: nothing of this step was published",
     errno.EROFS: "the file system is read-only: mount it writable or set EVENT_PIPELINE_ROOT elsewhere",
     errno.EACCES: "access is denied: check owner and mode of the folder, or set EVENT_PIPELINE_ROOT elsewhere",
     errno.EPERM: "access is denied: check owner and mode of the folder, or set EVENT_PIPELINE_ROOT elsewhere",
-    errno.ENOTDIR: "a file stands where a folder is needed: move it away, or set EVENT_PIPELINE_ROOT elsewhere",
-    errno.EEXIST: "a file stands where a folder is needed: move it away, or set EVENT_PIPELINE_ROOT elsewhere",
-    errno.EISDIR: "a folder stands where a file is needed: move it away",
+    errno.ENOTDIR: "a file exists where a folder is needed: move it away, or set EVENT_PIPELINE_ROOT elsewhere",
+    errno.EEXIST: "a file exists where a folder is needed: move it away, or set EVENT_PIPELINE_ROOT elsewhere",
+    errno.EISDIR: "a folder exists where a file is needed: move it away",
     errno.ENOENT: "it does not exist",
     errno.ENAMETOOLONG: "the path is too long for this file system: set EVENT_PIPELINE_ROOT to a shorter one",
-    errno.ELOOP: "links lead round in a circle: put a real folder in their place",
-    errno.EIO: "the disk failed to read or write: see the system's log for the device, nothing half is published",
-    errno.ESTALE: "the network file system has lost the file: see that it is mounted, then run again",
+    errno.ELOOP: "links form a loop: replace them with a real folder",
+    errno.EIO: "the disk failed to read or write: see the system's log for the device; nothing was half published",
+    errno.ESTALE: "the network file system has lost the file: check that it is mounted, then run again",
     errno.EMFILE: "this process has too many files open: raise the limit with `ulimit -n`, or lower "
     "EVENT_PIPELINE_WORKERS",
     errno.ENFILE: "this machine has too many files open: end other programs, or raise fs.file-max",
 }
-"""What an error of the operating system is caused by, and what helps."""
+"""Cause and remedy of operating system errors."""
 
 _PASSING = frozenset((errno.EIO, errno.ESTALE, errno.ENFILE))
-"""Those of them that may be gone in a moment."""
+"""Those of them that are transient."""
 
 
 @contextmanager
 def storage_faults(place: Path | str) -> Iterator[None]:
-    """Turn an operating system's error with a known cause into one that says what to do.
+    """Turn an operating system error with a known cause into one with a remedy.
 
     Raises:
-        StorageError: instead of the OSError. An OSError without a known cause goes through.
-        TransientError: instead of one that may be gone in a moment.
+        StorageError: replaces an OSError with a known cause; any other OSError passes through.
+        TransientError: replaces a transient OSError.
     """
     try:
         yield
@@ -73,7 +73,7 @@ def storage_faults(place: Path | str) -> Iterator[None]:
 
 
 class Layout:
-    """Paths below one data folder; touches the disk only when asked to."""
+    """Paths in one data folder; only its methods for that access the disk."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -86,15 +86,15 @@ class Layout:
         self._marker = self.root / "layout.json"
 
     def decoded(self, hour: Hour) -> Path:
-        """Folder of the decoded raw objects of a landing hour that is not over."""
+        """Return the folder of the decoded raw objects of an open landing hour."""
         return self.scratch / "decoded" / hour.hive_path
 
     def hour_commit(self, hour: Hour) -> Path:
-        """Commit record of a landing hour."""
+        """Return the path of the commit record of a landing hour."""
         return self.lake / layout.hour_commit(hour)
 
     def check_version(self) -> None:
-        """See that this version may read the folder; an empty or missing one is fine.
+        """Check that this version can read the folder; an empty or missing one is fine.
 
         Raises:
             LayoutVersionError: another version of the pipeline wrote it.
@@ -118,7 +118,7 @@ class Layout:
             )
 
     def claim(self) -> None:
-        """Make the folder ready to be written and mark it with the layout version.
+        """Prepare the folder for writing and mark it with the layout version.
 
         Raises:
             LayoutVersionError: another version of the pipeline wrote it.
@@ -130,7 +130,7 @@ class Layout:
 
     @contextmanager
     def lock(self, name: str, timeout_seconds: float) -> Iterator[None]:
-        """Hold the lock of a name; the operating system releases it when the process dies.
+        """Hold a named lock; the operating system releases it when the process dies.
 
         Raises:
             LockTimeoutError: another process held it for longer than the timeout.
@@ -153,9 +153,9 @@ class Layout:
 
 
 def publish(path: Path, content: bytes, *, private: bool = False, modified_ns: int = 0) -> None:
-    """Replace a small file in one step: a reader sees the old or the new content, also after a crash.
+    """Replace a small file atomically: a reader sees the old or the new content, even after a crash.
 
-    `private` lets nobody read it but the user who writes it. `modified_ns` is its time of the last write, 0 for now.
+    `private` makes it readable only for the current user. `modified_ns` is its modification time, 0 for now.
     """
     with storage_faults(path):
         make_folder(path.parent)
@@ -176,9 +176,9 @@ def publish(path: Path, content: bytes, *, private: bool = False, modified_ns: i
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, each one's name safely on disk in the folder above it.
+    """Create a folder and its missing parents, syncing each parent so that the names are durable.
 
-    Without that a power cut takes a file along whose own folder was synced, when the folder itself was new.
+    Otherwise a power cut could lose a file whose own folder was synced, if the folder itself was new.
     """
     missing = []
     while not folder.is_dir():
@@ -196,14 +196,14 @@ def file_digest(path: Path) -> str:
 
 
 def sync_file(path: Path) -> None:
-    """See a file's bytes, and its name in the folder, safely on disk."""
+    """Sync a file's bytes, and its name in the folder, to disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """See the names in a folder safely on disk."""
+    """Sync the names in a folder to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

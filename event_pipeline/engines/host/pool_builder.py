@@ -1,8 +1,8 @@
-"""Builds landing hours on this host: validates raw objects side by side and writes Silver and quarantine.
+"""Builds landing hours on this host: validates raw objects in parallel and writes Silver and quarantine.
 
-Each raw object is one task of the shared judge (`rules/validation.py`), here or in a pool of processes; what
-it accepts waits in a scratch file until the whole hour is known, because duplicates are found across objects.
-Memory holds some batches of one object per process, never an object, however large.
+Each raw object is one task for the shared validation (`rules/validation.py`), in this process or in a pool; accepted
+rows stay in a scratch file until the whole hour is known, because duplicates are found across objects. Each process
+holds only some batches of one object in memory, never a whole object.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ from event_pipeline.rules.validation import (
 )
 
 POOL_WORTH_BYTES = 4 << 20
-"""Below this much raw data the start of worker processes costs more than it saves."""
+"""Below this amount of raw data, starting worker processes costs more than it saves."""
 
 SCRATCH_SCHEMA = SILVER_SCHEMA.append(EVENTS_SCHEMA.field("instant")).append(EVENTS_SCHEMA.field("line_number"))
-"""Silver rows as they are, and what tells duplicates apart: the exact instant, and the line."""
+"""Silver rows, plus what distinguishes duplicates: the exact instant and the line."""
 
 _EQUAL_IN = [
     name
@@ -80,11 +80,11 @@ _EQUAL_IN = [
 """The nine normalised fields."""
 
 Validate = Callable[[Sequence[ObjectTask]], Iterator[ObjectReport]]
-"""Validates tasks and gives their reports in the same order."""
+"""Validates tasks and yields their reports in the same order."""
 
 
 class PoolBuilder:
-    """Speaks `engines.builder.Builder` by processes of this host; only what it built goes into the lake."""
+    """Implements `engines.builder.Builder` with processes of this host; only finished builds go into the lake."""
 
     hours_at_once = 1
 
@@ -98,7 +98,7 @@ class PoolBuilder:
         duckdb_memory_mb: int,
         lock_timeout_seconds: float,
     ) -> None:
-        """`host` is where an hour is while it is built, and what is decoded of open hours."""
+        """`host` holds hours while they are built, and the decoded objects of open hours."""
         self._host = host
         self._lake = lake
         self._source = source
@@ -117,7 +117,7 @@ class PoolBuilder:
             self._pool = None
 
     def build(self, inputs: Sequence[HourInput], *, force: bool, progress: Progress) -> Built:
-        """Build hours one after the other, the objects of each side by side."""
+        """Build hours one after the other, the objects of each in parallel."""
         commits, failures = dict[Hour, HourCommit](), dict[Hour, PipelineError]()
         for each in inputs:
             hour = each.listing.hour
@@ -129,7 +129,7 @@ class PoolBuilder:
         return Built(commits, failures, new_build_id())
 
     def published(self, hour: Hour) -> None:
-        """Remove what was decoded of an hour while it was open."""
+        """Remove the decoded objects of an hour from the time it was open."""
         with self._host.lock(f"building/{hour}", self._lock_timeout_seconds):
             self._decoded.keep_only(hour, ())
 
@@ -144,7 +144,7 @@ class PoolBuilder:
         listing = hour_input.listing
         scratch = self._host.scratch / f"{listing.hour}-{uuid.uuid4().hex}"
         with storage_faults(scratch):
-            # Under the lock of the hour: what is there was left by a process that was killed.
+            # The hour's lock is held: anything here was left by a killed process.
             for left in self._host.scratch.glob(f"{listing.hour}-*"):
                 shutil.rmtree(left, ignore_errors=True)
             if hour_input.open_at:
@@ -159,7 +159,7 @@ class PoolBuilder:
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def _written(self, hour_input: HourInput, scratch: Path, progress: Progress) -> HourCommit:
-        """Write the files of one build into a folder of this host: their names are those in the lake."""
+        """Write the files of one build into a local folder, with their names in the lake."""
         listing, hour, build_id = hour_input.listing, hour_input.listing.hour, new_build_id()
         tasks = [
             ObjectTask(
@@ -186,7 +186,7 @@ class PoolBuilder:
         return HourCommit(hour, build_id, committed_at, self._limits.rules_version, account, (*events, *quarantine))
 
     def _validate(self, listing: RawListing) -> Validate:
-        """Return what validates tasks in order: a pool of processes once there was enough raw data for one."""
+        """Return the validator: a pool of processes as soon as there is enough raw data."""
         self._raw_bytes += listing.raw_bytes
         if self._workers == 1 or self._raw_bytes < POOL_WORTH_BYTES:
             return lambda tasks: map(validate_to_scratch, tasks)
@@ -196,14 +196,14 @@ class PoolBuilder:
     def _validated(
         self, tasks: Sequence[ObjectTask], validate: Validate, progress: Progress, *, keep: bool
     ) -> Iterator[ObjectReport]:
-        """Validate what is not decoded yet, or everything when nothing is to be kept; reports in the tasks' order."""
+        """Validate what is not decoded yet, or everything if nothing is kept; yield reports in the tasks' order."""
         if not keep:
             yield from validate(tasks)
             return
         found = [self._decoded.find(task) for task in tasks]
         if tasks:
             decoded = sum(report is not None for report in found)
-            progress(f"{tasks[0].hour}: {decoded} of {len(tasks)} objects are decoded already")
+            progress(f"{tasks[0].hour}: {decoded} of {len(tasks)} objects are already decoded")
         missing = validate([task for task, report in zip(tasks, found, strict=True) if report is None])
         for report in found:
             yield report or self._decoded.keep(next(missing))
@@ -238,10 +238,10 @@ class PoolBuilder:
 
 
 class _WorkerPool:
-    """Worker processes that validate tasks; one that dies costs nothing but its own object's hour.
+    """Worker processes that validate tasks; one that dies fails only the hour of its object.
 
-    A pool is broken as a whole when one of its processes is killed, and nobody knows over which task. So what was
-    left to do is done again, object by object in one fresh process: that names the object that kills it.
+    If one process is killed, the whole pool breaks without reporting the task. So the remaining tasks are repeated one
+    by one in a fresh process, which identifies the object that kills it.
     """
 
     def __init__(self, workers: int) -> None:
@@ -249,13 +249,13 @@ class _WorkerPool:
         self._pool: ProcessPoolExecutor | None = None
 
     def validate(self, tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
-        """Validate tasks side by side; their reports come in the same order.
+        """Validate tasks in parallel; yield reports in the same order.
 
         Raises:
-            ExhaustedError: the process that validated one of them died, also when it was the only one.
+            ExhaustedError: the process that validated an object died even when it was the only one.
         """
         if len(tasks) == 1:
-            # Processes are started when there is work for them: one object is done here before they would be.
+            # Start processes only if there is work for them: a single object is finished here before they are up.
             yield from map(validate_to_scratch, tasks)
             return
         if self._pool is None:
@@ -272,14 +272,14 @@ class _WorkerPool:
         yield from _one_by_one(tasks[done:])
 
     def shutdown(self) -> None:
-        """End the processes; the next tasks start others."""
+        """End the processes; the next tasks start new ones."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
 
 def _one_by_one(tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
-    """Validate each task in one process that does nothing else."""
+    """Validate each task in a process of its own."""
     if not tasks:
         return
     with _started(1) as pool:
@@ -290,8 +290,8 @@ def _one_by_one(tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
                 yield report.result()
             except BrokenProcessPool as error:
                 raise ExhaustedError(
-                    f"{task.listed.key} ({task.listed.size:,} bytes): the process that reads it was killed, also when "
-                    "it was the only one: the machine is most likely out of memory. Give it more, or move the object "
+                    f"{task.listed.key} ({task.listed.size:,} bytes): the process that reads it was killed, even when "
+                    "it was the only one: the machine is most likely out of memory. Add memory, or move the object "
                     "away and have it delivered in smaller ones; nothing of this hour was published"
                 ) from error
 
@@ -301,10 +301,10 @@ def _started(workers: int) -> ProcessPoolExecutor:
 
 
 def validate_to_scratch(task: ObjectTask) -> ObjectReport:
-    """Validate one raw object and leave its rows in the task's scratch files.
+    """Validate one raw object and write its rows to the task's scratch files.
 
     Raises:
-        TransientError: the object is no longer what was listed.
+        TransientError: the object has changed since it was listed.
         StorageError: it cannot be read.
     """
     listed = task.listed
@@ -316,7 +316,7 @@ def validate_to_scratch(task: ObjectTask) -> ObjectReport:
     except _ScratchError as fault:
         raise fault.error from fault
     if account.unreadable:
-        # Nothing of it is half read: what came before the fault goes.
+        # Objects are read completely or not at all: discard what came before the fault.
         with pa.OSFile(str(task.rows), "wb") as file, pa.ipc.new_file(file, SCRATCH_SCHEMA):
             pass
         task.quarantine.unlink(missing_ok=True)
@@ -325,7 +325,7 @@ def validate_to_scratch(task: ObjectTask) -> ObjectReport:
 
 
 class _ScratchError(Exception):
-    """A scratch file cannot be written; kept apart from faults of the object that is read meanwhile."""
+    """A scratch file cannot be written; a separate class, to distinguish it from faults of the object being read."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -361,7 +361,7 @@ class _ScratchFiles:
             self._files.close()
 
     def take_events(self, events: pa.Table) -> None:
-        """Write accepted events as Silver rows, with what tells duplicates apart."""
+        """Write accepted events as Silver rows, plus what distinguishes duplicates."""
         rows = silver_rows(events, self._task.listed.key)
         self.order = joined_order(self.order, instant_order(events.column("instant")))
         add_days(self.days, day_totals(rows))
@@ -372,7 +372,7 @@ class _ScratchFiles:
             self._rows.write_table(rows.combine_chunks())
 
     def take_quarantine(self, records: pa.Table) -> None:
-        """Write quarantined records; compressed, because bad lines of a broken object are often alike."""
+        """Write quarantined records, compressed, because bad lines of a broken object are often similar."""
         with _scratch_faults():
             if self._quarantine is None:
                 self._quarantine = self._writer(self._task.quarantine, QUARANTINE_SCHEMA, "zstd")
@@ -386,7 +386,7 @@ class _ScratchFiles:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Let processes that are started inside the block never see Ctrl-C: their parent does, and ends them in order.
+    """Shield processes started inside the block from Ctrl-C: their parent receives it and ends them in order.
 
     A terminal sends the interrupt to all of them, and each would print a traceback. The parent's own interrupt
     arrives when the block ends.
@@ -416,7 +416,7 @@ def _read(path: Path) -> pa.Table:
 
 
 def _read_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    # Not mapped: pages of a mapping stay for as long as the kernel likes, and count as memory of this process.
+    # Not memory-mapped: mapped pages stay as long as the kernel likes, and count as memory of this process.
     with pa.OSFile(str(path)) as source:
         file = pa.ipc.open_file(source)
         for number in range(file.num_record_batches):
@@ -450,7 +450,7 @@ def _write_events(
 
 
 class _EventsWriter:
-    """Writes Silver rows into as few files as the size bound allows."""
+    """Writes Silver rows into as few files as the size limit allows."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
         self.files: list[DataFile] = []
@@ -494,6 +494,6 @@ def _write_quarantine(reports: Sequence[ObjectReport], folder: Path, prefix: str
 
 
 def _data_file(table: str, path: Path, prefix: str, rows: int) -> DataFile:
-    """Describe a finished file of a build for a commit record."""
+    """Return the commit record's entry for a finished file of a build."""
     key = f"{prefix}{layout.HOUR_FOLDERS[table]}{path.name}"
     return DataFile(table, key, rows, path.stat().st_size, file_digest(path))

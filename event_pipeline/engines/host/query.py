@@ -1,8 +1,8 @@
-"""One statement of a person, run where it can read the published tables and do nothing else.
+"""Runs a user's statement so that it can only read the published tables.
 
-Three walls, each of them enough for what is known: the statement's tree, as DuckDB's own parser gives it, may hold
-SELECTs and table functions that compute; the connection may open the registered files and nothing else of the
-machine; and the file system through which it opens them knows no writing (`lake_files`).
+There are three layers of defence, each sufficient for all known attacks: the statement's tree, from DuckDB's own
+parser, may contain only SELECTs and table functions that compute; the connection may open only the registered files;
+and the file system through which it opens them cannot write (`lake_files`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TABLE_FUNCTIONS = frozenset(
     "duckdb_columns duckdb_functions duckdb_keywords duckdb_tables duckdb_types duckdb_views pragma_table_info "
     "icu_calendar_names pg_timezone_names".split()
 )
-"""Table functions that compute or describe; all others open files, run SQL that is not seen here, or worse."""
+"""Table functions that compute or describe; all others open files, run SQL that is not checked here, or worse."""
 
 _EXPLAIN = re.compile(r"(?is)(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)*EXPLAIN\b(?:\s+(ANALYZE)\b)?")
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|[{}\[\],:]|[^"{}\[\],:]+')
@@ -48,18 +48,18 @@ _STOP_SECONDS = 0.05
 
 @dataclass(slots=True)
 class Statement:
-    """A statement that may run, and what it reads."""
+    """An allowed statement, and what it reads."""
 
     sql: str
     table_names: set[str] = field(default_factory=set)
-    """Names of all tables in it, without their schemas, in lower case."""
+    """Names of all its tables, without schema, in lower case."""
 
 
 def judge(connection: duckdb.DuckDBPyConnection, sql: str) -> Statement:
-    """Return the one statement of a text, if it can only read.
+    """Parse the only statement of a text and check that it can only read.
 
     Raises:
-        QueryError: it is not one SELECT, or something in it could do more than read the tables.
+        QueryError: it is not a single SELECT, or something in it could do more than read the tables.
     """
     check_text(sql)
     try:
@@ -69,14 +69,14 @@ def judge(connection: duckdb.DuckDBPyConnection, sql: str) -> Statement:
     kinds = [_kind(statement) for statement in statements]
     if kinds not in (["SELECT"], ["EXPLAIN"]):
         raise QueryError(
-            f"the query holds {len(kinds)} statements ({', '.join(kinds) or 'none'}): "
+            f"the query has {len(kinds)} statements ({', '.join(kinds) or 'none'}): "
             "write exactly one SELECT (or EXPLAIN); the tables are read-only"
         )
     if kinds == ["SELECT"]:
         return _judged(connection, statements[0].query, "")
     match = _EXPLAIN.match(statements[0].query)
     if match is None:
-        raise QueryError("EXPLAIN is to be followed by one SELECT; the tables are read-only")
+        raise QueryError("EXPLAIN must be followed by one SELECT; the tables are read-only")
     before = "EXPLAIN ANALYZE " if match[1] else "EXPLAIN "
     return _judged(connection, statements[0].query[match.end() :], before)
 
@@ -85,7 +85,7 @@ def _kind(statement: duckdb.Statement) -> str:
     try:
         return str(statement.type.name)
     except ValueError:
-        # Some kinds have a number alone in DuckDB's Python package.
+        # Some kinds are only a number in DuckDB's Python package.
         return "another kind"
 
 
@@ -110,7 +110,7 @@ def _judged(connection: duckdb.DuckDBPyConnection, select: str, before: str) -> 
             function = each.get("function.function_name", "")
             if function.lower() not in _TABLE_FUNCTIONS:
                 raise QueryError(
-                    f"the table function {function or '(without a name)'} is not allowed in a query: it reads the "
+                    f"the table function {function or '(without a name)'} is not allowed in a query, which reads "
                     f"published tables and can use {', '.join(sorted(_TABLE_FUNCTIONS))}"
                 )
         if "table_name" in each:
@@ -129,8 +129,8 @@ def _refused(what: str) -> QueryError:
 def _objects(text: str) -> Iterator[Mapping[str, str]]:
     """Yield every object of a JSON text with its scalar members; objects and arrays are members with an empty text.
 
-    Not `json.loads`, which recurses: a sum of 400 numbers is nested deeper than Python allows. Of an object in the
-    member `function` the scalars are members of its parent, too, as `function.<name>`.
+    Not `json.loads`, which recurses: a sum of 400 numbers is nested deeper than Python allows. The scalars of an object
+    in the member `function` are also members of its parent, as `function.<name>`.
     """
     stack: list[tuple[dict[str, str], str | None]] = []
     members: dict[str, str] = {}
@@ -156,7 +156,7 @@ def _objects(text: str) -> Iterator[Mapping[str, str]]:
             if name is not None:
                 members[name] = ""
             stack.append((members, None))
-            # Scalars of an array are nobody's members.
+            # Scalars in an array are not members of an object.
             members, name, waiting = {}, None, None
         elif mark == "]":
             members, name = stack.pop()
@@ -180,7 +180,7 @@ def prepare(
     tables: Sequence[Table],
     files: Mapping[str, Sequence[RegisteredFile]],
 ) -> None:
-    """Make the views of the tables, and close everything else to the connection, for good."""
+    """Create the views of the tables, and permanently deny the connection everything else."""
     for table in tables:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.database}")
         connection.execute(f"CREATE VIEW {table.full_name} AS {relation(table, files.get(table.full_name, ()))}")
@@ -194,11 +194,11 @@ def prepare(
 def streamed(
     connection: duckdb.DuckDBPyConnection, statement: Statement, lake: LakeFiles, timeout_seconds: float, result_mb: int
 ) -> Iterator[ResultStream]:
-    """Run a statement in a thread of its own, so that Ctrl-C and the time limit end it whatever it is doing.
+    """Run a statement in its own thread, so that Ctrl-C and the timeout end it whatever it is doing.
 
     Raises:
-        PipelineError: as `database.faults_explained` raises.
-        LimitError: it took longer, or gave more, than it may.
+        PipelineError: raised by `database.faults_explained`.
+        LimitError: the statement exceeds the time limit or the result size.
     """
     batches = _Batches(connection, statement.sql, lake, timeout_seconds, result_mb)
     try:
@@ -242,7 +242,7 @@ class _Batches:
             self._found.put(error)
 
     def schema(self) -> pa.Schema:
-        """Return the columns; the statement is then known to be sound."""
+        """Return the columns; the statement is then known to be valid."""
         return self._next()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -257,13 +257,13 @@ class _Batches:
             yield batch
 
     def _next(self) -> Any:
-        """Wait for what comes next; only the time that the statement takes counts, not its reader's."""
+        """Wait for the next batch; only the statement's own time counts, not its reader's."""
         started = time.monotonic()
         try:
             found = self._found.get(timeout=max(self._seconds_left, 0))
         except queue.Empty:
             raise LimitError(
-                f"the query took longer than {self._timeout_seconds:g} s and was ended: narrow it, or raise "
+                f"the query took longer than {self._timeout_seconds:g} s and was stopped: narrow it, or raise "
                 "EVENT_PIPELINE_QUERY_TIMEOUT_SECONDS"
             ) from None
         self._seconds_left -= time.monotonic() - started
@@ -272,7 +272,7 @@ class _Batches:
         return found
 
     def stop(self) -> None:
-        """End the statement and wait for that."""
+        """Stop the statement and wait for its end."""
         self._stopped.set()
         while self._thread.is_alive():
             self._connection.interrupt()

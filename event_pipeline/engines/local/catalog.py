@@ -1,4 +1,4 @@
-"""The local catalog: which committed files queries see. One SQLite file that commit records can rebuild."""
+"""The local catalog: which committed files queries see. One SQLite file, which can be rebuilt from commit records."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _TABLES = {
 
 
 _MEASURES = DayTotals.__slots__[:-1]
-"""Of the control totals, all but the revenue, which is kept as text."""
+"""The control totals without the revenue, which is stored as text."""
 
 _DAY_PREFIX = "event_date="
 
@@ -68,10 +68,10 @@ _PLACES = {
     "partial_day": "'partials.' || table_name, hour",
     "day_input": f"'gold.' || table_name, '{_DAY_PREFIX}' || event_date",
 }
-"""Catalog table -> SQL of the place that a row of it belongs to."""
+"""Catalog table -> SQL expression for the partition that a row belongs to."""
 
 Rows = frozenset[tuple[str, tuple[Any, ...]]]
-"""All that the catalog holds of a place: (one of the catalog's own tables, values of one of its rows)."""
+"""All rows of the catalog for a partition: (one of the catalog's own tables, values of a row)."""
 
 _WORDS = {
     "partition": "version or time",
@@ -80,12 +80,12 @@ _WORDS = {
     "partial_day": "event days",
     "day_input": "partials",
 }
-"""Catalog table -> what is wrong where its rows differ from the commit record."""
+"""Catalog table -> what is wrong if its rows differ from the commit record."""
 
 
 @dataclass(frozen=True, slots=True)
 class SqliteEntry:
-    """Speaks `engines.catalog.Entry` over the rows that the catalog holds of one partition; some may be lost."""
+    """Implements `engines.catalog.Entry` over the catalog's rows of one partition; some may be lost."""
 
     table: str
     partition: str
@@ -93,7 +93,7 @@ class SqliteEntry:
 
     @property
     def build_id(self) -> str:
-        """The build that it shows; empty where that row is lost."""
+        """The build that it shows; empty if that row is lost."""
         return str(self._shown[2])
 
     @property
@@ -108,14 +108,14 @@ class SqliteEntry:
 
     @property
     def days(self) -> dict[date, DayTotals]:
-        """The event days that it holds rows of; the ledger's with their control totals."""
+        """The event days that it has rows for; the ledger's entry has their control totals."""
         found = {values[1]: _day_totals(values[2:]) for values in self._of("silver_day")}
         found |= {values[2]: DayTotals() for values in self._of("partial_day")}
         return {day: totals for text, totals in sorted(found.items()) if (day := _day(text))}
 
     @property
     def partials(self) -> dict[str, str]:
-        """Of a Gold day: landing hour (Hive path) -> build id of the partial that was folded in."""
+        """For a Gold day: landing hour (Hive path) -> build id of the partial that was folded in."""
         return {values[2]: values[3] for values in sorted(self._of("day_input"))}
 
     @property
@@ -127,7 +127,7 @@ class SqliteEntry:
 
 
 class SqliteCatalog:
-    """Speaks `engines.catalog.Catalog` over one SQLite file; each change is one transaction."""
+    """Implements `engines.catalog.Catalog` over one SQLite file; each change is one transaction."""
 
     changes_at_once = 1
 
@@ -138,7 +138,7 @@ class SqliteCatalog:
 
     @contextmanager
     def _session(self, *, write: bool = False, complete: bool = True) -> Iterator[sqlite3.Connection]:
-        """Open one transaction; `complete` refuses a catalog that is lost or not filled yet.
+        """Open a transaction; `complete` refuses a catalog that is missing or not filled yet.
 
         Raises:
             TransientError: another process removed the catalog, or is about to rebuild it.
@@ -151,12 +151,12 @@ class SqliteCatalog:
                 session.execute("PRAGMA synchronous = NORMAL")
                 session.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 try:
-                    # Inside the transaction: an answer from a catalog that is half filled would be taken for the truth.
+                    # Inside the transaction: an answer from a half-filled catalog would be taken as the truth.
                     if complete and session.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA_VERSION:
                         raise self._lost()
                     yield session
                 except BaseException:
-                    # A full disk has rolled back already, and another error here would hide the cause.
+                    # After a full disk SQLite has already rolled back, and another error here would hide the cause.
                     if session.in_transaction:
                         session.execute("ROLLBACK")
                     raise
@@ -166,22 +166,22 @@ class SqliteCatalog:
 
     def _lost(self) -> TransientError:
         return TransientError(
-            f"{self.path}: the catalog was removed or replaced while it was used: run again, it is rebuilt from the "
+            f"{self.path}: the catalog was removed or replaced while in use: run again, it is rebuilt from the "
             "commit records"
         )
 
     def _explain(self, error: sqlite3.Error) -> Exception:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return TransientError(f"{self.path}: the catalog is busy for over {_BUSY_TIMEOUT_SECONDS:g} s")
+            return TransientError(f"{self.path}: the catalog has been busy for over {_BUSY_TIMEOUT_SECONDS:g} s")
         if name.startswith("SQLITE_FULL"):
-            return StorageError(f"{self.path}: the disk is full: make room and run again; what was published stays")
+            return StorageError(f"{self.path}: the disk is full: free some space and run again; published data stays")
         if name.startswith("SQLITE_IOERR"):
             return TransientError(
-                f"{self.path}: the disk is full or failed ({error}): make room, or see the system's log for the device"
+                f"{self.path}: the disk is full or failed ({error}): free some space, or check the device"
             )
         if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
-            return StorageError(f"{self.path}: the catalog cannot be written ({error}): check its owner and mode")
+            return StorageError(f"{self.path}: the catalog is not writable ({error}): check its owner and mode")
         if name.startswith("SQLITE_CANTOPEN"):
             return self._why_not_opened(error)
         return StorageError(
@@ -190,7 +190,7 @@ class SqliteCatalog:
         )
 
     def _why_not_opened(self, error: sqlite3.Error) -> Exception:
-        """Return the cause of a failure to open, which SQLite does not say: no permission, no descriptor, no room."""
+        """Return the cause of a failure to open, which SQLite does not report: permission, descriptors or space."""
         try:
             with storage_faults(self.path), self.path.open("r+b"):
                 pass
@@ -201,7 +201,7 @@ class SqliteCatalog:
         return StorageError(f"{self.path}: the catalog cannot be opened ({error}): check owner and mode of its folder")
 
     def is_complete(self) -> bool:
-        """Tell whether the file exists with all its tables.
+        """Return whether the file exists with all its tables.
 
         Raises:
             StorageError: it is damaged.
@@ -214,20 +214,20 @@ class SqliteCatalog:
         return version == _SCHEMA_VERSION and _TABLES.keys() <= {name for (name,) in rows}
 
     def check(self) -> None:
-        """See that every page of the file is sound.
+        """Check that every page of the file is sound.
 
         Raises:
             StorageError: it is damaged.
         """
         with self._session(complete=False) as session:
-            # Not quick_check: SQLite 3.40 reports "NULL value in partial_day.hour" there for sound tables whose
+            # Not quick_check, which in SQLite 3.40 reports "NULL value in partial_day.hour" for sound tables whose
             # primary key has another column order than the table.
             found = session.execute("PRAGMA integrity_check").fetchone()[0]
         if found != "ok":
             raise self._explain(sqlite3.DatabaseError(found))
 
     def create(self) -> None:
-        """Make the tables, empty, in a new file; `fill` is to follow."""
+        """Create empty tables in a new file; call `fill` next."""
         with closing(sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_SECONDS)) as session:
             try:
                 session.execute("PRAGMA journal_mode = WAL")
@@ -238,7 +238,7 @@ class SqliteCatalog:
                 session.execute(f"CREATE TABLE {name} ({columns}) WITHOUT ROWID")
 
     def fill(self, commits: Iterable[Commit]) -> list[Partition]:
-        """Show commits in a new catalog and say that it holds all of them; return what it shows."""
+        """Show commits in a new catalog and mark it as complete; return what it shows."""
         shown = list[Partition]()
         with self._session(write=True, complete=False) as session:
             for commit in commits:
@@ -251,13 +251,13 @@ class SqliteCatalog:
     # -- changes
 
     def ensure(self, table: Table) -> None:
-        """Do nothing: the catalog has no tables of its own for what it shows."""
+        """Do nothing: tables need no definition in this catalog."""
 
     def ensure_gold(self, table: GoldTable) -> None:
-        """Do nothing: the catalog has no tables of its own for what it shows."""
+        """Do nothing: tables need no definition in this catalog."""
 
     def change(self, show: Iterable[SqliteEntry], drop: Collection[Partition]) -> None:
-        """Show entries and forget others in one transaction."""
+        """Set entries and drop others in one transaction."""
         with self._session(write=True) as session:
             for place in drop:
                 _delete(session, place)
@@ -272,12 +272,12 @@ class SqliteCatalog:
         return entries_of(commit)
 
     def differences(self, wanted: SqliteEntry, present: SqliteEntry) -> list[str]:
-        """Say in words in which of the catalog's tables two entries differ."""
+        """Return in words in which of the catalog's tables two entries differ."""
         differing = {catalog_table for catalog_table, _ in wanted.rows ^ present.rows}
         return [words for catalog_table, words in _WORDS.items() if catalog_table in differing]
 
     def get(self, table: str, partitions: Sequence[str]) -> dict[str, SqliteEntry]:
-        """Return the entries of some partitions, by Hive path, also those of which the catalog lost some rows."""
+        """Return the entries of some partitions by Hive path, even if the catalog lost some of their rows."""
         found = dict[str, SqliteEntry]()
         with self._session() as session:
             for partition in partitions:
@@ -310,7 +310,7 @@ class SqliteCatalog:
         return [values[2] for name, values in entry.rows if name == "data_file"]
 
     def everything(self, tables: Sequence[str], hours: HourRange | None) -> dict[Partition, SqliteEntry]:
-        """Return all that the catalog holds, of a range that of its hours and, for Gold, of its days."""
+        """Return all entries, or those of a range: of its hours and, for Gold, of its days."""
         found = defaultdict[Partition, set[tuple[str, tuple[Any, ...]]]](set)
         with self._session() as session:
             for catalog_table, place in _PLACES.items():
@@ -322,7 +322,7 @@ class SqliteCatalog:
     def snapshot(
         self, tables: Iterable[str], partitions: Sequence[str] | None = None
     ) -> dict[str, list[RegisteredFile]]:
-        """Return the files of several tables as they were at one moment, all or of some partitions, in order."""
+        """Return the files of several tables from one snapshot, all or of some partitions, in order."""
         names = sorted(set(tables))
         found: dict[str, list[RegisteredFile]] = {name: [] for name in names}
         where, values = "", list[str]()
@@ -340,22 +340,22 @@ class SqliteCatalog:
 
 
 def _day_totals(values: Sequence[Any]) -> DayTotals:
-    """Read control totals.
+    """Parse control totals.
 
     Raises:
-        StorageError: they are no numbers.
+        StorageError: they are not numbers.
     """
     measures = dict(zip(DayTotals.__slots__, values, strict=True))
     try:
         return DayTotals() + DayTotals(**{**measures, "revenue": Decimal(measures["revenue"])})
     except (ArithmeticError, TypeError, ValueError) as error:
         raise StorageError(
-            f"the catalog's control totals {measures} are no numbers: `event-pipeline repair` restores them"
+            f"the catalog's control totals {measures} are not numbers: `event-pipeline repair` restores them"
         ) from error
 
 
 def _day(text: str) -> date | None:
-    """Return an event day; None for what no build has written."""
+    """Return an event day; None if no build can have written the text."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -363,7 +363,7 @@ def _day(text: str) -> date | None:
 
 
 def _is_within(partition: str, hours: HourRange | None) -> bool:
-    """Tell whether an entry belongs to a range of hours, or, for Gold, to its days; None is everything."""
+    """Return whether an entry belongs to a range of hours, or, for Gold, to its days; None is everything."""
     if hours is None:
         return True
     hour, day = hour_of_partition(partition), day_of_partition(partition)
@@ -378,7 +378,7 @@ def _insert(session: sqlite3.Connection, rows: Rows) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Selection:
-    """Which rows of one of the catalog's own tables belong to a place."""
+    """Selects the rows of one of the catalog's own tables that belong to a partition."""
 
     catalog_table: str
     condition: str
@@ -403,7 +403,7 @@ def _selections(place: Partition) -> list[_Selection]:
 
 
 def _selections_within(table: str, first: str, last: str) -> list[_Selection]:
-    """Say which rows belong to the partitions of a table between two bounds, both in; none of data files."""
+    """Return the selections for the partitions of a table between two inclusive bounds, without data files."""
     database, _, name = table.partition(".")
     if database == "gold":
         prefixed = (table, f"{_DAY_PREFIX}{first}" if first else "", f"{_DAY_PREFIX}{last}")
@@ -436,7 +436,7 @@ def _delete(session: sqlite3.Connection, place: Partition) -> None:
 
 
 def entries_of(commit: Commit) -> list[SqliteEntry]:
-    """Return the entries that show a commit, with all that the catalog has to hold of each."""
+    """Return the entries that show a commit, with all rows that the catalog must have for each."""
     match commit:
         case HourCommit():
             partition, entries = commit.hour.hive_path, list[SqliteEntry]()
@@ -445,7 +445,7 @@ def entries_of(commit: Commit) -> list[SqliteEntry]:
                 made = (commit.fingerprint, commit.rules_version)
                 rows = _rows(key, commit, *made, commit.files_of(table.full_name))
                 if table is HOUR_LEDGER:
-                    # Beside the ledger, which every hour keeps: Gold still shows the events of a retired one.
+                    # Stored with the ledger, which every hour keeps: Gold still shows the events of a retired one.
                     rows |= {
                         (
                             "silver_day",

@@ -1,4 +1,4 @@
-"""The catalog as a whole: made where it is missing, and filled from the commit records where it is damaged."""
+"""The catalog file: created if it is missing, and rebuilt from the commit records if it is damaged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from event_pipeline.errors import StorageError
 
 
 class CatalogFile:
-    """Sees that there is a whole catalog before anybody asks it."""
+    """Ensures that a complete catalog exists before it is used."""
 
     def __init__(
         self, layout: Layout, catalog: SqliteCatalog, commits: CommitStore, lock_timeout_seconds: float
@@ -28,10 +28,10 @@ class CatalogFile:
         self._lock_timeout_seconds = lock_timeout_seconds
 
     def ensure(self) -> None:
-        """Make the catalog where it, or one of its tables, is missing, and fill it from the commit records.
+        """Create the catalog if it or one of its tables is missing, and fill it from the commit records.
 
         Raises:
-            StorageError: it is damaged; only an explicit repair replaces it.
+            StorageError: the catalog is damaged; only an explicit repair replaces it.
         """
         self._layout.claim()
         if self._catalog.is_complete():
@@ -41,7 +41,7 @@ class CatalogFile:
                 self._rebuild()
 
     def restore(self) -> list[PartitionChange]:
-        """Put a new catalog in the place of one that is damaged or lost; return what it shows then, or nothing."""
+        """Replace a damaged or lost catalog; return what the new one shows, or nothing if the catalog is sound."""
         self._layout.claim()
         with self._layout.lock("catalog", self._lock_timeout_seconds):
             if self._is_damaged():
@@ -59,10 +59,10 @@ class CatalogFile:
         return False
 
     def _rebuild(self) -> list[PartitionChange]:
-        """Put a catalog filled from the commit records in the place of one that is lost; under the catalog's lock.
+        """Replace a lost catalog with one filled from the commit records, under the catalog's lock.
 
-        Readers and publishers that come meanwhile find none, and wait for the lock. The old one goes before the
-        records are read: what was registered in it had been committed before.
+        Concurrent readers and publishers find no catalog and wait for the lock. The old catalog is removed before the
+        records are read: everything registered in it had been committed before.
         """
         path = self._catalog.path
         self._set_aside(None)
@@ -80,7 +80,7 @@ class CatalogFile:
         return [compare_entry(*place, None, "", "") for place in shown]
 
     def _set_aside(self, suffix: str | None) -> None:
-        """Rename the catalog's files, or remove them; its own file first, for it is wrong without its log."""
+        """Rename or remove the catalog's files, the main file first, because it is wrong without its log."""
         with storage_faults(self._catalog.path):
             for path in _parts(self._catalog):
                 if suffix is None:

@@ -32,7 +32,7 @@ from event_pipeline.settings import Settings
 
 
 class LocalEngine(PortEngine[SqliteEntry]):
-    """The engine over one data folder. Making one touches nothing on disk."""
+    """The engine over one data folder. Creating it does not access the disk."""
 
     def __init__(
         self, settings: Settings, gold_folder: Path = GOLD_FOLDER, clock: Callable[[], datetime] = utc_now
@@ -47,30 +47,30 @@ class LocalEngine(PortEngine[SqliteEntry]):
         self._files = catalog
         self._catalog_file = CatalogFile(layout, catalog, self._commits, settings.lock_timeout_seconds)
 
-    # -- what the place is
+    # -- the place
 
     @property
     def place(self) -> Place:
-        """Name the data folder."""
+        """Return the data folder as a place."""
         return local_place(self._settings)
 
     def examine(self) -> Iterator[Finding]:
-        """Look at the data folder, its catalog and its files."""
+        """Examine the data folder, its catalog and its files."""
         return examine(self, self._layout)
 
     # -- ports
 
     def check_readable(self) -> None:
-        """See that this version may read the data folder."""
+        """Check that this version can read the data folder."""
         self._layout.check_version()
 
     def prepare(self) -> None:
-        """Make the catalog where it is missing."""
+        """Create the catalog if it is missing."""
         self._layout.check_version()
         self._catalog_file.ensure()
 
     def builder(self) -> PoolBuilder:
-        """Return processes of this machine."""
+        """Return the pool of processes of this machine."""
         settings = self._settings
         return PoolBuilder(
             self._layout,
@@ -93,7 +93,7 @@ class LocalEngine(PortEngine[SqliteEntry]):
         return [file.path for file in self._files.snapshot([table], [partition])[table]]
 
     def shown_files(self, table: str, partition: str) -> list[ShownFile]:
-        """Return the files that the catalog names."""
+        """Return the files in the catalog."""
         lake, found = LakeFiles(self._layout.lake), list[ShownFile]()
         for key in self._shown_keys(table, partition):
             path = lake.located(RegisteredFile(partition, key))
@@ -102,7 +102,7 @@ class LocalEngine(PortEngine[SqliteEntry]):
         return found
 
     def changed_files(self, commit: HourCommit) -> list[str]:
-        """Return the committed files that have another digest."""
+        """Return the committed files whose digest has changed."""
         changed = []
         for file in commit.files:
             path = self._layout.lake / file.path
@@ -113,14 +113,14 @@ class LocalEngine(PortEngine[SqliteEntry]):
     # -- the catalog as a whole
 
     def repair(self, hours: HourRange | None = None) -> list[PartitionChange]:
-        """Make the catalog agree with the commit records, whatever state it is in."""
+        """Make the catalog match the commit records, whatever its state."""
         return self._catalog_file.restore() or super().repair(hours)
 
     # -- queries
 
     @contextmanager
     def query_stream(self, sql: str) -> Iterator[ResultStream]:
-        """Run one read-only statement over the registered partitions, all tables as they were at one moment."""
+        """Run one read-only statement over one snapshot of the registered partitions."""
         settings, lake = self._settings, LakeFiles(self._layout.lake)
         tables = [*HOUR_TABLES, *(gold.table for gold in self._gold_tables())]
         self.prepare()
@@ -128,7 +128,7 @@ class LocalEngine(PortEngine[SqliteEntry]):
             self._layout.scratch, settings.workers, settings.duckdb_memory_mb, lake, settings.query_spill_mb
         ) as connection:
             statement = judge(connection, sql)
-            # Listing the files of a table takes longer the more history it has.
+            # Listing the files of a table takes longer with more history.
             read = [table.full_name for table in tables if table.name in statement.table_names]
             prepare(connection, tables, self._files.snapshot(read))
             with streamed(

@@ -1,4 +1,4 @@
-"""Is the data folder sound: its layout, its catalog, and the files behind what queries see."""
+"""Checks that the data folder is sound: its layout, its catalog, and the files behind what queries see."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from event_pipeline.rules.hour import hours_text
 
 
 def examine(engine: Engine, layout: Layout) -> Iterator[Finding]:
-    """Look at the data folder; what cannot be judged because of an earlier finding is left out."""
+    """Examine the data folder; checks that an earlier finding makes impossible are left out."""
     version = guarded("data folder layout", lambda: _layout_version(layout))
     yield version
     if version.level is Level.FAIL:
@@ -31,7 +31,7 @@ def _layout_version(layout: Layout) -> Finding:
 
 def _catalog(layout: Layout) -> Finding:
     if not layout.catalog.exists():
-        return Finding(Level.OK, "catalog", "not made yet; the first command that needs it makes it")
+        return Finding(Level.OK, "catalog", "does not exist yet; the first command that needs it creates it")
     catalog = SqliteCatalog(layout.catalog)
     if not catalog.is_complete():
         remedy = "`event-pipeline repair` rebuilds it from the commit records"
@@ -44,7 +44,7 @@ def _published(engine: Engine, layout: Layout) -> Finding:
     subject, commits, registered = "published builds", engine.hour_commits(), engine.registered_builds()
     uncommitted = [hour for hour in registered if hour not in commits]
     if uncommitted:
-        return Finding(Level.FAIL, subject, f"no commit record stands behind {hours_text(uncommitted)}", REPAIR)
+        return Finding(Level.FAIL, subject, f"there is no commit record for {hours_text(uncommitted)}", REPAIR)
     gone = [
         (hour, path)
         for hour, commit in commits.items()
@@ -53,7 +53,7 @@ def _published(engine: Engine, layout: Layout) -> Finding:
     ]
     if gone:
         hours = sorted({hour for hour, _ in gone})
-        remedy = "`event-pipeline run --force --from HOUR --to HOUR` builds them again from raw"
+        remedy = "`event-pipeline run --force --from HOUR --to HOUR` rebuilds them from raw"
         return Finding(Level.FAIL, subject, f"files of {hours_text(hours)} are gone, first: {gone[0][1]}", remedy)
     kept = {hour: commit for hour, commit in commits.items() if commit.retired_at is None}
     unregistered = [hour for hour, commit in kept.items() if registered.get(hour) != commit.build_id]
@@ -67,5 +67,5 @@ def _published(engine: Engine, layout: Layout) -> Finding:
     known = {commit.build_id for commit in commits.values()}
     orphans = [run for run in layout.runs.glob("hours/*/*/*/*/*") if run.name not in known]
     if orphans:
-        found += f"; {len(orphans):,} replaced or unfinished builds lie beside them (`event-pipeline housekeeping`)"
+        found += f"; {len(orphans):,} replaced or unfinished builds are left over (`event-pipeline housekeeping`)"
     return Finding(Level.OK, subject, found)

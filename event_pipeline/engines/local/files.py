@@ -1,4 +1,4 @@
-"""A store of files below one folder: keys are relative paths, versions are times of the last write."""
+"""A store of files in one folder: keys are relative paths, versions are modification times."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from event_pipeline.engines.host.layout import Layout, make_folder, publish, sto
 from event_pipeline.engines.store import StoredObject
 
 _REPLACING = "replacing"
-"""Name of the lock under which a file is compared and replaced: it is held for one small write."""
+"""Name of the lock for compare and swap of a file, held for one small write."""
 
 
 class FileStore:
-    """Speaks `engines.store.Store` over a folder of one machine.
+    """Implements `engines.store.Store` over a local folder.
 
-    A file is written beside its place under a hidden name and renamed, so it is seen whole or not at all; file and
-    folder are synced, so it is still there after a power cut. `replace` compares under a lock of the operating
-    system, which a process that dies gives back.
+    A file is written under a hidden name in the same folder and renamed, so the write is atomic; file and folder are
+    synced, so it survives a power cut. `replace` compares under an operating system lock, which is released when its
+    process dies.
     """
 
     def __init__(self, folder: Path, layout: Layout, lock_timeout_seconds: float, *, private: bool = False) -> None:
-        """`private` lets nobody read what is written but the user who writes it."""
+        """`private` makes files readable only for the current user."""
         self._folder = folder
         self._layout = layout
         self._lock_timeout_seconds = lock_timeout_seconds
@@ -45,7 +45,7 @@ class FileStore:
         return self._folder / key
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """List the files whose key begins with a prefix, by key; hidden ones are drafts of a write."""
+        """List the files whose key begins with a prefix, by key, without hidden files, which are unfinished writes."""
         folder = self._folder / prefix.rpartition("/")[0]
         with storage_faults(folder):
             for path, status in _files_below(folder):
@@ -54,7 +54,7 @@ class FileStore:
                     yield _stored(key, status)
 
     def read(self, key: str) -> tuple[bytes, str] | None:
-        """Return the bytes of a file and their version; None when there is no such file."""
+        """Return the bytes of a file and their version; None if there is no such file."""
         path = self._folder / key
         with storage_faults(path):
             try:
@@ -70,7 +70,7 @@ class FileStore:
             return path.open("rb")
 
     def download(self, key: str, path: Path) -> bool:
-        """Copy a file; False when there is no such file."""
+        """Copy a file; return False if there is no such file."""
         source = self._folder / key
         if not source.is_file():
             return False
@@ -79,11 +79,11 @@ class FileStore:
         return True
 
     def write(self, key: str, body: bytes) -> None:
-        """Write a file in one step, whatever was there."""
+        """Write a file atomically, overwriting any existing one."""
         self._put(key, body, 0)
 
     def take(self, key: str, path: Path) -> None:
-        """Move a file to its place."""
+        """Move a file into the store."""
         target = self._folder / key
         with storage_faults(target):
             make_folder(target.parent)
@@ -102,7 +102,7 @@ class FileStore:
             sync_file(target)
 
     def replace(self, key: str, body: bytes, version: str | None) -> bool:
-        """Write a file if the present one has a version, or, for None, if there is none."""
+        """Compare and swap: write a file if its current version is `version` (None: it does not exist)."""
         path = self._folder / key
         self._layout.claim()
         with self._layout.lock(_REPLACING, self._lock_timeout_seconds):
@@ -113,12 +113,12 @@ class FileStore:
                     present = None
             if (_version(present) if present else None) != version:
                 return False
-            # The clock of a file system stands still for milliseconds: two writes must not have one version.
+            # A file system's clock may advance only every few milliseconds: two writes must not share a version.
             self._put(key, body, max(time.time_ns(), present.st_mtime_ns + 1) if present else 0)
         return True
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete files, and the folder of a build that has none left."""
+        """Delete files, and the folders of builds without any files left."""
         for key in keys:
             path = self._folder / key
             with storage_faults(path):
@@ -126,7 +126,7 @@ class FileStore:
             _remove_empty_folders(path.parent, self._folder)
 
     def exclusive(self, name: str) -> AbstractContextManager[None]:
-        """Hold the lock of a name; the operating system releases it when the process dies."""
+        """Hold a named lock; the operating system releases it when the process dies."""
         return self._layout.lock(name, self._lock_timeout_seconds)
 
     def _put(self, key: str, body: bytes, modified_ns: int) -> None:
@@ -142,7 +142,7 @@ def _version(status: os.stat_result) -> str:
 
 
 def _files_below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the files below a folder by path, as they were when its own folder was read; what vanishes is left out."""
+    """Yield the files under a folder by path, as of when each folder was read; files that vanish are left out."""
     try:
         with os.scandir(folder) as entries:
             found = sorted(entries, key=_whole_name)
@@ -163,17 +163,17 @@ def _files_below(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def _whole_name(entry: os.DirEntry[str]) -> str:
-    """Return a name by which whole paths are in order: `a-b` is before `a/b`."""
+    """Return a sort key by which complete paths are in order: `a-b` before `a/b`."""
     return f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
 
 
 def _remove_empty_folders(folder: Path, top: Path) -> None:
-    """Remove folders of one build that are empty now; those of hours and days stay, where others make new ones."""
+    """Remove a build's empty folders; those of hours and days stay, because other processes create builds there."""
     parts = folder.relative_to(top).parts
     depth = next((n for n, part in enumerate(parts, 1) if part.startswith(("hour=", "event_date="))), len(parts))
     for _ in parts[depth:]:
         try:
             folder.rmdir()
         except OSError:
-            return  # something else is in it, or it is gone already
+            return  # not empty, or already gone
         folder = folder.parent

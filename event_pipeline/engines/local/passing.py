@@ -1,4 +1,4 @@
-"""What steps keep in a data folder besides the lake, and what killed ones leave there: scratch, drafts and locks."""
+"""Temporary files in a data folder, which killed steps leave behind: scratch files, drafts and locks."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from event_pipeline.engines.host.layout import Layout, storage_faults
 from event_pipeline.engines.leftovers import PASSING_GRACE
 
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{32}(-wal|-shm|-journal)?$")
-"""Name of what `publish` and the catalog's rebuild write before they rename it."""
+"""Name of the files that `publish` and the catalog's rebuild write before renaming them."""
 
 
 class PassingFolders:
-    """Speaks `engines.housekeeping.PassingFiles` over one data folder."""
+    """Implements `engines.housekeeping.PassingFiles` over one data folder."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
     def leftovers(self, until: datetime) -> Iterator[Leftover]:
-        """Yield what nobody has changed since an instant."""
+        """Yield the files that have not changed since `until`."""
         with storage_faults(self._layout.root):
             yield from self._leftovers(until)
 
     def _leftovers(self, until: datetime) -> Iterator[Leftover]:
-        """List what killed steps left in folders that hold nothing of value."""
+        """Yield what killed steps left in folders of temporary files."""
         root, why = self._layout.root, f"older than {PASSING_GRACE.total_seconds() / 3600:.0f} hours"
         for entry in sorted(self._layout.scratch.iterdir()) if self._layout.scratch.is_dir() else ():
             found, place = list(_walk(entry)), entry.relative_to(root).as_posix()
             if entry.name == DUCKDB_SCRATCH:
-                # Shared by all processes, so the folder stays: only the files of those that died may go.
+                # Shared by all processes, so the folder stays: only files of dead processes may be removed.
                 old = [(path.relative_to(root).as_posix(), size) for path, size, modified in found if modified <= until]
                 if old:
                     paths, sizes = zip(*old, strict=True)
@@ -49,7 +49,7 @@ class PassingFolders:
                 place = path.relative_to(root).as_posix()
                 yield Leftover(LeftoverKind.DRAFT, place, (place,), size, why)
         for path in sorted(root.iterdir()) if root.is_dir() else ():
-            # Of small documents that lie in the data folder itself, and of a catalog that was being rebuilt.
+            # Drafts of small documents in the data folder itself, and of a catalog that was being rebuilt.
             for draft, size, modified in _walk(path) if _DRAFT.match(path.name) and path.is_file() else ():
                 if modified <= until:
                     yield Leftover(LeftoverKind.DRAFT, draft.name, (draft.name,), size, why)
@@ -59,7 +59,7 @@ class PassingFolders:
                 yield Leftover(LeftoverKind.LOCK, place, (place,), size, why)
 
     def remove(self, leftover: Leftover) -> None:
-        """Remove one of them; a lock only when nobody holds it."""
+        """Remove a leftover; a lock only if no process holds it."""
         for name in leftover.paths:
             path = self._layout.root / name
             with storage_faults(path):
@@ -72,17 +72,17 @@ class PassingFolders:
 
 
 def _remove_lock(path: Path) -> None:
-    """Remove a lock file while holding it: who waits for it sees that it was removed, and makes it anew."""
+    """Remove a lock file while holding it: a waiting process notices and creates it again."""
     lock = FileLock(path, timeout=0)
     try:
         with storage_faults(path), lock:
             path.unlink(missing_ok=True)
     except Timeout:
-        return  # held: it is no leftover after all
+        return  # held: not a leftover after all
 
 
 def _walk(top: Path) -> Iterator[tuple[Path, int, datetime]]:
-    """Yield path, size and time of the last change of every file; those that vanish meanwhile are left out."""
+    """Yield path, size and modification time of every file; those that vanish meanwhile are left out."""
     walked = os.walk(top, onerror=_unless_vanished)
     for path in [top] if top.is_file() else sorted(Path(folder, name) for folder, _, names in walked for name in names):
         try:
@@ -93,13 +93,13 @@ def _walk(top: Path) -> Iterator[tuple[Path, int, datetime]]:
 
 
 def _unless_vanished(error: OSError) -> None:
-    """Let go of folders that builds and queries removed while they were walked through."""
+    """Ignore folders that builds and queries removed during the walk."""
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
 def _newest(paths: list[Path]) -> datetime | None:
-    """Return when the youngest of them was changed; None when all of them vanished meanwhile."""
+    """Return the latest modification time; None if all paths vanished meanwhile."""
     times = []
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""Raw objects on local disk: listing without reading, and opening one."""
+"""Raw objects on local disk: listing them without reading, and opening one."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from event_pipeline.rules.accounting import RawObject, UnmatchedKey
 from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.rules.stored_bytes import sha256_of
 
-_LINK = "a link: only regular files and folders below raw/ are read"
-_NOT_REGULAR = "it is no regular file: links, pipes, sockets and devices below raw/ are not read"
-_NOT_READABLE = "it may not be read: see its owner and mode"
+_LINK = "a link: only regular files and folders under raw/ are read"
+_NOT_REGULAR = "it is not a regular file: links, pipes, sockets and devices under raw/ are not read"
+_NOT_READABLE = "permission denied: check its owner and mode"
 
 
 class RawFiles:
-    """Speaks `engines.raw.RawPlace` over the folder whose relative paths are the keys of raw objects.
+    """Implements `engines.raw.RawPlace` over a folder whose relative paths are the keys of raw objects.
 
-    The folder itself may be a link, as people mount it. Below it, regular files in real folders are read, and nothing
-    else: a link may lead anywhere or in a circle, and opening a pipe or a device can wait for ever.
+    The folder itself may be a link, for example to a mount. In it, only regular files in real folders are read: a link
+    may lead anywhere or in a circle, and opening a pipe or a device can block forever.
     """
 
     def __init__(self, folder: Path, prefix: str = "") -> None:
-        """`folder` is raw/ itself; keys are without the prefix, which names folders below it."""
+        """`folder` is raw/ itself; keys do not include the prefix, which names folders in it."""
         self.prefix = prefix
         self._top = folder
         self._folder = folder / prefix
 
     def check(self) -> None:
-        """See that the raw folder can be read."""
+        """Check that the raw folder can be read."""
         if self._top.is_symlink() and not self._top.exists():
-            raise StorageError(f"{self._top} is a link to {self._top.readlink()}, which is not there: is it mounted?")
+            raise StorageError(f"{self._top} is a link to {self._top.readlink()}, which does not exist: is it mounted?")
         for folder in (self._folder, self._folder / RAW_ROOT):
             with storage_faults(folder):
                 try:
                     os.scandir(folder).close()
                 except FileNotFoundError:
-                    return  # nothing ever landed
+                    return  # nothing has ever landed
 
     def walk(self, prefix: str) -> Iterator[RawObject | UnmatchedKey]:
-        """Yield every regular file below a prefix as an object, and what else there is as unmatched."""
+        """Yield every regular file under a prefix as an object, and everything else as unmatched."""
         top = self._folder
         for part in prefix.rstrip("/").split("/"):
             top = top / part
@@ -66,24 +66,24 @@ class RawFiles:
         """Open the stored bytes of one object.
 
         Raises:
-            StorageError: there is no such object, it is no regular file, or it cannot be opened.
+            StorageError: there is no such object, it is not a regular file, or it cannot be opened.
         """
         path = self._folder / key
         with storage_faults(path):
             return open_regular(path)
 
     def digest(self, listed: RawObject) -> str | None:
-        """Return the digest of an object that still has the size and the time that were listed."""
+        """Return the digest of an object that still has its listed size and time."""
         try:
             with self.open(listed.key) as stored:
                 digest = sha256_of(stored)
                 now = describe(listed.key, os.fstat(stored.fileno()))
         except (StorageError, OSError):
-            return None  # the build that opens it names the cause
+            return None  # the build that opens it reports the cause
         return digest if now == listed else None
 
     def source(self, listed: RawObject) -> FileSource:
-        """Return what reads the stored bytes of one object."""
+        """Return the source that reads the stored bytes of one object."""
         return FileSource(self._folder / listed.key, listed)
 
     def _walk_folder(self, folder: Path) -> Iterator[RawObject | UnmatchedKey]:
@@ -91,7 +91,7 @@ class RawFiles:
             with os.scandir(folder) as entries:
                 names = sorted(entries, key=lambda entry: entry.name)
         except FileNotFoundError:
-            return  # removed since its own folder was read: not listed, as it is not there
+            return  # removed since its own folder was read
         except OSError as error:
             yield UnmatchedKey(self._key(folder) + "/", f"the folder cannot be listed: {error.strerror}")
             return
@@ -105,7 +105,7 @@ class RawFiles:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                yield UnmatchedKey(key, f"it cannot be looked at: {error.strerror}")
+                yield UnmatchedKey(key, f"it cannot be examined: {error.strerror}")
                 continue
             if fault := _file_fault(status.st_mode):
                 yield UnmatchedKey(key, fault)
@@ -115,16 +115,16 @@ class RawFiles:
                 yield describe(key, status)
 
     def _looked_at(self, path: Path) -> UnmatchedKey | bool | None:
-        """Return True for a real folder, what it is for anything else, None when nothing is there."""
+        """Return True for a real folder, an unmatched key for anything else, None if nothing is there."""
         try:
             mode = path.lstat().st_mode
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            return UnmatchedKey(self._key(path), f"it cannot be looked at: {error.strerror}")
+            return UnmatchedKey(self._key(path), f"it cannot be examined: {error.strerror}")
         if stat.S_ISDIR(mode):
             return True
-        return UnmatchedKey(self._key(path), _file_fault(mode) or "a file in the place of a folder")
+        return UnmatchedKey(self._key(path), _file_fault(mode) or "a file where a folder should be")
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()
@@ -132,14 +132,14 @@ class RawFiles:
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """The stored bytes of a raw object that is a file; `engines.builder.RawSource`."""
+    """The stored bytes of a raw object in a file; implements `engines.builder.RawSource`."""
 
     path: Path
     listed: RawObject
 
     @contextmanager
     def reading(self) -> Iterator[BinaryIO]:
-        """Open the stored bytes for a block, at whose end they must still be what was listed."""
+        """Open the stored bytes for a block, and check at its end that they still match the listing."""
         try:
             with open_regular(self.path) as stored:
                 yield stored
@@ -153,25 +153,25 @@ class FileSource:
             raise TransientError(f"{self.listed.key} was replaced or removed while it was read: list the hour again")
 
     def has_digest(self, sha256: str) -> bool:
-        """Tell whether it has these bytes: key, time and size can be the same with others.
+        """Return whether the object has these bytes: key, time and size alone do not prove it.
 
-        To digest an object costs 1 % of decoding it.
+        Computing the digest costs 1 % of decoding the object.
         """
         return file_digest(self.path) == sha256
 
 
 def unreadable(path: Path, listed: RawObject, error: OSError) -> PipelineError:
-    """Say which object cannot be read, why, and what makes it readable."""
+    """Return the error that says which object cannot be read, why, and the remedy."""
     cause = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in PASSING_ERRNOS:
         return TransientError(
-            f"{listed.key}: cannot be read just now ({cause}): the disk or the network below {path} failed; when it "
-            "goes on, copy the object anew or move it away. Nothing of this hour was published"
+            f"{listed.key}: cannot be read at the moment ({cause}): the disk or network under {path} failed; if this "
+            "persists, copy the object again or move it away. Nothing of this hour was published"
         )
     remedies = {
         errno.EACCES: "let the user of the pipeline read it (owner and mode of the file and its folders)",
         errno.EPERM: "let the user of the pipeline read it (owner and mode of the file and its folders)",
-        errno.ELOOP: "the links lead nowhere: put the object itself there",
+        errno.ELOOP: "the links form a loop: replace them with the object itself",
     }
     remedy = remedies.get(error.errno or 0, "make it readable")
     return StorageError(
@@ -180,10 +180,10 @@ def unreadable(path: Path, listed: RawObject, error: OSError) -> PipelineError:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file to read it; never waits for the other end of a pipe and never follows a link.
+    """Open a regular file for reading; never blocks on a pipe and never follows a link.
 
     Raises:
-        StorageError: it is no regular file: it was replaced since it was listed.
+        StorageError: it is not a regular file, so it was replaced since it was listed.
         OSError: it cannot be opened.
     """
     try:
@@ -199,7 +199,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def _file_fault(mode: int) -> str | None:
-    """Say what a path is that is no regular file."""
+    """Return what a path is if it is not a regular file."""
     if stat.S_ISREG(mode):
         return None
     if stat.S_ISLNK(mode):
@@ -209,8 +209,8 @@ def _file_fault(mode: int) -> str | None:
 
 
 def describe(key: str, status: os.stat_result) -> RawObject:
-    """Describe an object from its file's status: the etag is the time of the last write, in nanoseconds.
+    """Return an object from its file's status: the etag is the modification time in nanoseconds.
 
-    Not the inode: a data folder that is moved or restored with its times keeps its fingerprints.
+    The inode is not part of it, so a data folder that is moved or restored with its times keeps its fingerprints.
     """
     return RawObject(key, f"{status.st_mtime_ns:x}", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))

@@ -133,7 +133,7 @@ def test_a_failure_without_any_words_is_still_told() -> None:
 
 def test_a_query_that_was_stopped_says_by_whom() -> None:
     assert isinstance(query_failure(ended("CANCELLED", "Bytes scanned limit was exceeded", None)), LimitError)
-    assert "somebody stopped it" in str(query_failure(ended("CANCELLED", "Query canceled by user", None)))
+    assert "it was stopped from outside" in str(query_failure(ended("CANCELLED", "Query canceled by user", None)))
 
 
 @pytest.mark.parametrize(

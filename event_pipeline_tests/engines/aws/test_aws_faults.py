@@ -166,7 +166,7 @@ def test_a_conditional_put_that_always_meets_another_request_is_a_passing_fault(
     bucket = Bucket(Aws(settings), settings.lake_bucket)
     conflict = AwsError("ConditionalRequestConflict", "The conditional request cannot succeed due to a conflict", 409)
     aws.fail_next("s3.PutObject", conflict, None)
-    with pytest.raises(TransientError, match=r"PutObject on s3://.*/a: other requests .* were under way 6 times"):
+    with pytest.raises(TransientError, match=r"PutObject on s3://.*/a: other requests .* were in progress 6 times"):
         bucket.replace("a", b"1", None)
     aws.faults.clear()
     assert bucket.replace("a", b"1", None)

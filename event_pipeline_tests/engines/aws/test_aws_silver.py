@@ -138,7 +138,7 @@ def test_what_a_run_left_while_nobody_watched_is_taken(aws: EmulatedAws, engine:
     lines: list[str] = []
     (built,) = build(AwsEngine(settings), HOUR, progress=lines.append)
     assert built.outcome is SilverOutcome.BUILT
-    assert any("took 1 hours that an earlier run had built" in line for line in lines)
+    assert any("took over 1 hours that an earlier run had built" in line for line in lines)
     assert len(aws.requests.of("glue.StartJobRun")) == 1
 
 
@@ -183,7 +183,7 @@ def test_a_run_that_stays_unknown_is_a_passing_fault_that_names_it(
     monkeypatch.setattr(glue_job, "UNSEEN_SECONDS", 0.3)
     land(aws, settings, HOUR, 0, [event()])
     aws.fail_next("glue.GetJobRun", AwsError("EntityNotFoundException", "Job Run not found"), None)
-    with pytest.raises(TransientError, match=r"run jr_\w+ was started and is still unknown after 0.3 s"):
+    with pytest.raises(TransientError, match=r"run jr_\w+ was started but is still unknown after 0.3 s"):
         build(engine, HOUR)
     aws.faults.clear()
     (built,) = build(AwsEngine(settings), HOUR)
@@ -229,7 +229,7 @@ def test_a_build_gives_up_when_glue_has_no_room_for_too_long(aws: EmulatedAws, s
     land(aws, settings, HOUR, 0, [event()])
     engine = AwsEngine(settings.model_copy(update={"glue_wait_minutes": 0}))
     aws.fail_next("glue.StartJobRun", AwsError("ConcurrentRunsExceededException", "Concurrent runs exceeded"), None)
-    with pytest.raises(TransientError, match="no room for 0 minutes.*EVENT_PIPELINE_GLUE_WAIT_MINUTES"):
+    with pytest.raises(TransientError, match="no capacity for 0 minutes.*EVENT_PIPELINE_GLUE_WAIT_MINUTES"):
         build(engine, HOUR)
 
 
@@ -241,7 +241,7 @@ def test_a_build_gives_up_when_glue_has_no_room_for_too_long(aws: EmulatedAws, s
         ("ERROR", "Internal", TransientError, "Glue itself failed"),
         ("TIMEOUT", "", PipelineError, "after 5 minutes.*EVENT_PIPELINE_GLUE_TIMEOUT_MINUTES"),
         ("EXPIRED", "", TransientError, "no capacity"),
-        ("STOPPED", "", PipelineError, "somebody stopped it"),
+        ("STOPPED", "", PipelineError, "it was stopped from outside"),
     ],
 )
 def test_a_run_that_ends_badly_publishes_nothing_and_the_next_one_heals(
@@ -361,7 +361,7 @@ def test_hours_before_a_refused_one_are_built(aws: EmulatedAws, engine: AwsEngin
         build(engine, HOUR, NEXT_HOUR)
     assert list(engine.hour_commits()) == [HOUR, NEXT_HOUR]
     (told,) = silver(engine, NEXT_HOUR, allow_lost_objects=True)
-    assert told.reason == "told to build without the lost objects"
+    assert told.reason == "rebuilt without the lost objects on request"
     aws.client("s3").delete_object(Bucket=settings.raw_bucket, Key=kept)
     (expired,) = silver(engine, NEXT_HOUR)
     assert expired.reason == "its raw objects are lost, the published build stays"
@@ -412,6 +412,6 @@ def test_a_file_that_the_manifest_does_not_name_publishes_nothing(
     (key,) = (each["Key"] for each in listed if each["Key"].endswith("events-0.parquet"))
     stray = key.replace("events-0", "events-9")
     s3.copy_object(Bucket=settings.lake_bucket, Key=stray, CopySource=f"{settings.lake_bucket}/{key}")
-    with pytest.raises(StorageError, match="belong to nobody .*events-9.*nothing was published"):
+    with pytest.raises(StorageError, match="not part of it .*events-9.*nothing was published"):
         build(engine, HOUR)
     assert engine.hour_commit(HOUR) is None

@@ -118,9 +118,9 @@ def test_a_run_chooses_its_builder_by_a_tag(
         (
             "spark",
             Environment.AWS,
-            "event_pipeline/builder of this run is 'spark': it may be one of glue, pool",
+            "event_pipeline/builder of this run is 'spark': it must be one of glue, pool",
         ),
-        ("glue", Environment.LOCAL, "Silver can be built by glue only where EVENT_PIPELINE_ENV=aws"),
+        ("glue", Environment.LOCAL, "glue can build Silver only with EVENT_PIPELINE_ENV=aws"),
     ],
 )
 def test_a_run_that_asks_for_a_builder_that_is_not_there_says_so(
@@ -394,7 +394,7 @@ def test_silver_with_other_bytes_than_were_committed_makes_no_gold(
     damaged = stored[:100] + bytes([stored[100] ^ 1]) + stored[101:]
     aws.client("s3").put_object(Bucket=settings.lake_bucket, Key=file.path, Body=damaged)
     table = load_gold_tables()[0]
-    with pytest.raises(StorageError, match="it has other bytes than were committed"):
+    with pytest.raises(StorageError, match="its bytes differ from the committed ones"):
         engine.refresh_gold(table, [HOUR], progress=lambda _: None)
     assert left_on_host(settings) == []
 

@@ -70,7 +70,7 @@ def test_what_is_shipped_is_all_that_the_job_needs(
     resources.create_resources(settings, aws.client, wheel_artifacts(tmp_path / "wheels"))
     error = run_without_wheels(aws, settings)
     assert error == (
-        "SilverJobError: pyarrow 17.0.0 is too old, 21 is the least: ship its wheel by --additional-python-modules"
+        "SilverJobError: pyarrow 17.0.0 is too old, 21 is the minimum: ship its wheel with --additional-python-modules"
     )
     hours = HourRange(HOUR, HOUR.plus(2))
     last = HOUR.plus(1)

@@ -345,7 +345,7 @@ def test_an_older_build_that_is_shown_is_named_and_replaced(world: World, engine
     assert seen(engine) == 2
     named = engine.disagreements()
     assert {(each.action, each.reason) for each in named} == {
-        (PartitionAction.REPOINTED, f"showed {old.build_id}, committed is {new.build_id}")
+        (PartitionAction.REPOINTED, f"showed {old.build_id} instead of the committed {new.build_id}")
     }
     engine.repair()
     assert (seen(engine), engine.disagreements()) == (4, [])

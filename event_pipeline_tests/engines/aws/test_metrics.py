@@ -60,7 +60,8 @@ def test_an_hour_whose_run_died_after_its_publication_is_told_by_the_next_run(
     builds = list(engine.build_silver(hours, progress=lines.append))
     assert [each.outcome for each in builds] == [SilverOutcome.BUILT] * 3
     assert any(
-        "the quarantined share was not put to EVENT_PIPELINE_METRIC_NAMESPACE=event-pipeline" in each for each in lines
+        "the quarantined share was not reported to EVENT_PIPELINE_METRIC_NAMESPACE=event-pipeline" in each
+        for each in lines
     )
     assert told(aws) == (0, 0.0)
     aws.faults.clear()

@@ -22,7 +22,7 @@ from event_pipeline_tests.engines.aws.pipeline import silver
 from event_pipeline_tests.pipeline import HOUR, event, rows, write_object
 
 PREFIX = "capstone/raw/"
-ELSEWHERE = f"not below {PREFIX} (EVENT_PIPELINE_RAW_PREFIX)"
+ELSEWHERE = f"not under {PREFIX} (EVENT_PIPELINE_RAW_PREFIX)"
 
 
 def assert_read_there_only(engine: Engine, settings: Settings, key: str, stray: str) -> None:
