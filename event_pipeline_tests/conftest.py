@@ -5,20 +5,20 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import hypothesis
 import pytest
-from botocore.loaders import Loader, create_loader
 from xdist.scheduler import LoadScopeScheduling
 
 from event_pipeline.engines.aws import athena, glue_job
 from event_pipeline.infrastructure import stack
 from event_pipeline.settings import PREFIX, Settings, load_settings
 from event_pipeline_tests.command import Run, run_command
+from event_pipeline_tests.emulator.service_models import share_service_models
 
 _M_ARENA_MAX = -8
 """Number of the option in glibc's malloc.h."""
@@ -55,7 +55,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
     The emulated account has a thread for each request and each query, and glibc would give them 8 arenas a core, none
     of which it empties: a worker grew to 2.3 GB.
+
+    Heed Ctrl-C, too: a shell that starts the tests in the background has it ignored, by the commands under test as well.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option:
         set_option(_M_ARENA_MAX, 2)
@@ -70,17 +74,9 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _service_models_are_read_once() -> Iterator[None]:
-    """Let all botocore sessions of the process share what they find and read: megabytes of JSON, 400 folders."""
-    kept: dict[str | None, dict[Any, Any]] = {}
-
-    def create(search_path: str | None = None) -> Loader:
-        loader = create_loader(search_path)
-        # A session's clients share these models, too; what botocore adds to a model it adds when it reads it.
-        loader._cache = kept.setdefault(search_path, {})
-        return loader
-
+    """Read the models of AWS's services once for all tests of the process."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(botocore.session, "create_loader", create)
+        share_service_models(patched)
         yield
 
 

@@ -20,6 +20,7 @@ from event_pipeline_tests.emulator.glue_runtime import GlueRuntime
 from event_pipeline_tests.emulator.inside import Inside, as_far_as_permitted
 from event_pipeline_tests.emulator.job_process import CannotStartError, JobProcess
 from event_pipeline_tests.emulator.permissions import Session
+from event_pipeline_tests.emulator.warm_python import WarmPython
 from event_pipeline_tests.emulator.wire import AwsError, Call
 
 LOG_GROUP = "/aws-glue/jobs"
@@ -125,6 +126,7 @@ class GlueJobs:
         minute_seconds: float,
         unseen_seconds: float,
         runtime: GlueRuntime | None = None,
+        warm: WarmPython | None = None,
     ) -> None:
         self._inside = inside
         self._environment = environment
@@ -133,6 +135,7 @@ class GlueJobs:
         self._minute_seconds = minute_seconds
         self.unseen_seconds = unseen_seconds
         self._runtime = runtime
+        self._warm = warm
         self._lock = threading.RLock()
         self._runs: list[JobRun] = []
         self._planned: list[PlannedEnd | Held] = []
@@ -371,7 +374,15 @@ class GlueJobs:
         environment = {**self._environment, "AWS_ACCESS_KEY_ID": run.access_key}
         with self._inside.acting_for(run.session):
             process = job_process.start(
-                self._inside, run.job, run.id, run.arguments, environment, folder, self._logger(run), self._runtime
+                self._inside,
+                run.job,
+                run.id,
+                run.arguments,
+                environment,
+                folder,
+                self._logger(run),
+                self._runtime,
+                self._warm,
             )
         with self._lock:
             run.process = process

@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError
 from event_pipeline_tests.emulator import loopback
 from event_pipeline_tests.emulator.glue_runtime import CannotInstallError, GlueRuntime
 from event_pipeline_tests.emulator.inside import Inside, split_uri
+from event_pipeline_tests.emulator.warm_python import WarmProcess, WarmPython
 
 _TRACEBACK = "Traceback (most recent call last):"
 _KEPT_LINES = 200
@@ -38,7 +39,7 @@ class CannotStartError(Exception):
 class JobProcess:
     """A started job script."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | WarmProcess
     _pumps: list[Thread] = field(default_factory=list)
     _last_lines: dict[str, deque[str]] = field(
         default_factory=lambda: {stream: deque(maxlen=_KEPT_LINES) for stream in ("error", "output")}
@@ -105,10 +106,11 @@ def start(
     folder: Path,
     log: LogLines,
     runtime: GlueRuntime | None = None,
+    warm: WarmPython | None = None,
 ) -> JobProcess:
     """Fetch what the run needs into an empty folder and start its script there.
 
-    Without a runtime it runs with the packages of this process, in one process of Spark's.
+    Without a runtime it runs with the packages of this process, in one process of Spark's, or as a fork of `warm`.
 
     Raises:
         CannotStartError: the script or a module cannot be fetched or installed, or would be fetched from outside S3.
@@ -129,15 +131,20 @@ def start(
     work.mkdir()
     for uri in _listed(arguments, "--extra-files"):
         _fetch(inside, uri, work)
-    process = subprocess.Popen(
-        [*command, *command_line(job["Name"], run_id, arguments)],
-        cwd=work,
-        env={**environment, **settings},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    passed, variables = command_line(job["Name"], run_id, arguments), {**environment, **settings}
+    process: subprocess.Popen[bytes] | WarmProcess
+    if warm:
+        process = warm.start([str(script), *passed], work, variables)
+    else:
+        process = subprocess.Popen(
+            [*command, *passed],
+            cwd=work,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
     started = JobProcess(process)
     assert process.stdout
     assert process.stderr

@@ -47,6 +47,7 @@ from event_pipeline_tests.emulator.permissions import Judge
 from event_pipeline_tests.emulator.policies import PolicyNotUnderstoodError
 from event_pipeline_tests.emulator.query_protocol import query_operation
 from event_pipeline_tests.emulator.queues import Queues
+from event_pipeline_tests.emulator.warm_python import WarmPython
 from event_pipeline_tests.emulator.wire import AwsError, Call
 
 ADDRESS = "127.0.0.1"
@@ -75,6 +76,7 @@ class EmulatedAws:
         minute_seconds: how long a minute of a Glue timeout is.
         page_size: the most keys and partitions that one page of a listing holds; AWS gives up to 1,000.
         job_runtime: what Glue runs have; None gives them the packages of this process.
+        warm_python: what scripts of Glue runs are forked from; None starts a Python for each.
         statements: what runs Athena's statements.
     """
 
@@ -88,6 +90,7 @@ class EmulatedAws:
         minute_seconds: float = 60,
         page_size: int = 1000,
         job_runtime: GlueRuntime | None = None,
+        warm_python: WarmPython | None = None,
         statements: Callable[[Inside, Tables], Statements] = Statements,
     ) -> None:
         self._port = port
@@ -98,6 +101,7 @@ class EmulatedAws:
         self._minute_seconds = minute_seconds
         self._page_size = page_size
         self._job_runtime = job_runtime
+        self._warm_python = warm_python
         self.region = REGION
         self.endpoint = ""
         self.judge: Judge
@@ -169,6 +173,7 @@ class EmulatedAws:
             self._minute_seconds,
             self._job_unseen_seconds,
             self._job_runtime,
+            self._warm_python,
         )
         self._functions = Functions(self.region, job_environment, inside)
         # Its calls go through the endpoint like everybody's: they can be made to fail, and are in the log.

@@ -12,6 +12,7 @@ from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind, load_settings
 from event_pipeline_tests.emulator import EmulatedAws
+from event_pipeline_tests.emulator.warm_python import WarmPython
 from event_pipeline_tests.engines.aws import plain_job
 from event_pipeline_tests.engines.aws.pipeline import World
 from event_pipeline_tests.engines.memory_engine import MemoryEngine
@@ -24,16 +25,25 @@ BY_HOST = {"builder": SilverBuilderKind.POOL, "sql": SqlKind.DUCKDB, "workers": 
 AWS_WITH_SPARK = pytest.param("aws with spark", marks=pytest.mark.spark)
 
 
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[WarmPython]:
+    """What jobs without Spark are forked from."""
+    warm = WarmPython([plain_job.__name__])
+    yield warm
+    warm.close()
+
+
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[EmulatedAws]:
     """An account with all resources, whose job is the real script only for tests marked `spark`."""
     for variable in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(variable)
-    with EmulatedAws() as account:
+    plain = request.node.get_closest_marker("spark") is None
+    with EmulatedAws(warm_python=request.getfixturevalue("warm_python") if plain else None) as account:
         for name, value in account.environment().items():
             monkeypatch.setenv(name, value)
         account.create_resources()
-        if request.node.get_closest_marker("spark") is None:
+        if plain:
             run_plain_job(account, account.settings())
         yield account
 
