@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     The emulated account has a thread for each request and each query, and glibc would give them 8 arenas a core, none
     of which it empties: a worker grew to 2.3 GB.
 
-    Heed Ctrl-C, too: a shell that starts the tests in the background has it ignored, by the commands under test as well.
+    Heed Ctrl-C, too: a shell that starts tests in the background has it ignored, by the commands under test as well.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -100,13 +100,10 @@ class CommitStore:
                     versions[hour] = each.version
         return versions
 
-    def days(self, days: set[date] | None = None) -> Iterator[DayCommit]:
-        """Read the commit records of all Gold days, or of some days, by table and day."""
-        wanted = [
-            each.key
-            for each in self._lake.list(f"{layout.COMMITS}days/")
-            if days is None or each.key[-len("2025-12-07.json") : -len(".json")] in {str(day) for day in days}
-        ]
+    def days(self, hours: HourRange | None = None) -> Iterator[DayCommit]:
+        """Read the commit records of all Gold days, or of those that a range of hours touches, by table and day."""
+        listed = [each.key for each in self._lake.list(f"{layout.COMMITS}days/")]
+        wanted = [key for key in listed if hours is None or ((day := _day_of(key)) and hours.touches(day))]
         yield from self._read_all(wanted, DayCommit.from_json)
 
     def publish(self, commit: Commit, replaces: str | None) -> str:
@@ -190,5 +187,12 @@ def _neighbours(commit: Commit) -> str:
 def _hour_of(key: str, prefix: str) -> Hour | None:
     try:
         return Hour.of_hive_path(key.removeprefix(prefix).removesuffix(".json"))
+    except ValueError:
+        return None
+
+
+def _day_of(key: str) -> date | None:
+    try:
+        return date.fromisoformat(key.removesuffix(".json").rpartition("=")[2])
     except ValueError:
         return None

@@ -225,12 +225,11 @@ class PartitionRepair(Generic[AnyEntry]):
         return differing, unchanged
 
     def _records(self, hours: HourRange | None) -> Iterator[Commit]:
-        days = set(hours.days) if hours else None
         known = {gold.name for gold in self._gold_tables}
         yield from self._commits.hours(hours)
         # Records of Gold tables that no longer exist are kept; there is no table to show them in.
         yield from (each for each in self._commits.partials(hours) if each.table in known)
-        yield from (each for each in self._commits.days(days) if each.table in known)
+        yield from (each for each in self._commits.days(hours) if each.table in known)
 
     def _is_misshown(self, subject: _Subject, commit: Commit, present: Mapping[Partition, AnyEntry]) -> bool:
         wanted = self._wanted(commit)

@@ -181,7 +181,7 @@ def verify(
     gold_rows = {table.name: _published_days(engine, table) for table in gold_tables}
     days = {day for day, landed in landing_hours.items() if hours is None or any(hour in hours for hour in landed)}
     # Include days that are published without any Silver behind them.
-    days |= {day for shown in gold_rows.values() for day in shown if hours is None or day in hours.days}
+    days |= {day for shown in gold_rows.values() for day in shown if hours is None or hours.touches(day)}
 
     outrun: list[Difference] = []
     not_recounted: dict[Hour, str] = {}

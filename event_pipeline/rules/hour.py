@@ -188,8 +188,21 @@ class HourRange:
     @property
     def days(self) -> list[date]:
         """The UTC days that the range touches, in order."""
-        first, last = self.first.start.date(), self.last.start.date()
-        return [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+        return [self.first_day + timedelta(days=offset) for offset in range((self.last_day - self.first_day).days + 1)]
+
+    @property
+    def first_day(self) -> date:
+        """The first UTC day that the range touches."""
+        return self.first.start.date()
+
+    @property
+    def last_day(self) -> date:
+        """The last UTC day that the range touches."""
+        return self.last.start.date()
+
+    def touches(self, day: date) -> bool:
+        """Tell whether an hour of the range is in a UTC day."""
+        return self.first_day <= day <= self.last_day
 
     def __str__(self) -> str:
         return f"{self.first} to {self.end} ({len(self)} hour{'s' if len(self) > 1 else ''})"

@@ -282,7 +282,7 @@ class GlueCatalog:
 
     def everything(self, tables: Sequence[str], hours: HourRange | None) -> dict[Partition, GlueEntry]:
         """Return the complete partitions of some tables, within a range of hours and, for Gold, its days."""
-        bounds = (hours.days[0], hours.days[-1]) if hours else None
+        bounds = (hours.first_day, hours.last_day) if hours else None
         return {
             (table, entry.partition): entry
             for table in tables
@@ -581,6 +581,8 @@ def _values(partition: str) -> list[str]:
 
 def _hours_expression(hours: HourRange) -> str:
     """Return the partition expression for a range of hours; at its ends it includes other hours of the same days."""
+    if (hours.last_day - hours.first_day).days > 31 * _MOST_MONTHS_IN_EXPRESSION:
+        return ""
     months = []
     for (year, month), group in groupby(hours.days, key=lambda day: (f"{day:%Y}", f"{day:%m}")):
         days = list(group)

@@ -367,7 +367,7 @@ def _is_within(partition: str, hours: HourRange | None) -> bool:
     if hours is None:
         return True
     hour, day = hour_of_partition(partition), day_of_partition(partition)
-    return (hour is not None and hour in hours) or (day is not None and day in hours.days)
+    return (hour is not None and hour in hours) or (day is not None and hours.touches(day))
 
 
 def _insert(session: sqlite3.Connection, rows: Rows) -> None:
