@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from event_pipeline.settings import PREFIX, Settings, load_settings
 from event_pipeline_tests.command import Run, run_command
 from event_pipeline_tests.emulator.service_models import share_service_models
 
+_MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - pytest makes folders there that only their owner reads
+_ROOM_BYTES = 4 << 30
 _M_ARENA_MAX = -8
 """Number of the option in glibc's malloc.h."""
 
@@ -50,16 +54,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModulesThatS
     return ModulesThatShare(config, log) if config.getvalue("dist") == "load" else None
 
 
+def _work_in_memory() -> None:
+    """Keep what tests write in memory, where there is room for it: most of what they wait for is a disk's fsync."""
+    try:
+        roomy = shutil.disk_usage(_MEMORY_FOLDER).free >= _ROOM_BYTES
+    except OSError:
+        return
+    if roomy and "TMPDIR" not in os.environ:
+        os.environ["TMPDIR"] = str(_MEMORY_FOLDER)
+        tempfile.tempdir = None
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Let all threads share two arenas of the C library's memory, where it is glibc.
-
-    The emulated account has a thread for each request and each query, and glibc would give them 8 arenas a core, none
-    of which it empties: a worker grew to 2.3 GB.
-
-    Heed Ctrl-C, too: a shell that starts tests in the background has it ignored, by the commands under test as well.
-    """
+    """Prepare the process: where tests write, Ctrl-C, and how threads allocate memory."""
+    _work_in_memory()
+    # A shell that starts tests in the background has Ctrl-C ignored, by the commands under test as well.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The emulated account has a thread for each request and each query. glibc would give them 8 arenas a core and empty
+    # none of them: a worker grew to 2.3 GB.
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option:
         set_option(_M_ARENA_MAX, 2)
