@@ -25,8 +25,8 @@ test: $(VENV)/test.stamp ## Run all tests: both engines, the AWS path on its emu
 
 AWS_TESTS := event_pipeline_tests/emulator event_pipeline_tests/engines/aws event_pipeline_tests/glue_scripts
 
-test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path
-	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow and not trino" $(AWS_TESTS:%=--ignore=%)
+test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path that take no more than seconds
+	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not long and not slow and not trino" $(AWS_TESTS:%=--ignore=%)
 
 coverage: $(VENV)/test.stamp ## Run the same tests with coverage, list what they miss, fail below the floor of pyproject.toml
 	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow and not trino" $(AWS_TESTS:%=--ignore=%) --cov

@@ -33,7 +33,7 @@ THIRD_PARTY = {
     "engines": {"boto3", "botocore", "duckdb", "filelock", "fsspec", "pyarrow", "sqlglot", "urllib3"},
     "assets": {"dagster", "dagster_aws", "pydantic"},  # dagster_aws for Dagster Pipes
     "infrastructure": {"yaml"},  # AWS is called through engines/aws
-    "dagster_instance": {"dagster", "sqlalchemy", "yaml"},
+    "dagster_instance": {"dagster", "psutil", "sqlalchemy", "yaml"},
     "operations": {"dagster"},
     "inspection": {"pyarrow"},
     "alerts": {"dagster", "pydantic"},

@@ -35,6 +35,8 @@ from event_pipeline_tests.command import interrupts_of_the_tests
 from event_pipeline_tests.pipeline import build, event, silent, write_object
 from event_pipeline_tests.receiver import webhook_receiver
 
+pytestmark = pytest.mark.long
+
 PROJECT = Path(__file__).parents[1]
 RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text(encoding="utf-8")
 

@@ -14,6 +14,8 @@ import pytest
 
 from event_pipeline.shipped import SHIPPED_FILES, missing_files, shipped_file
 
+pytestmark = pytest.mark.long
+
 CHECKOUT = Path(__file__).parents[1]
 
 

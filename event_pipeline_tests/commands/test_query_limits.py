@@ -14,6 +14,8 @@ import pytest
 
 from event_pipeline.commands.options import ExitCode
 
+pytestmark = pytest.mark.long
+
 ENDLESS = "SELECT count(*) AS n FROM range(100000000000000) AS t(i) WHERE hash(i) = 3"
 SPILLING = "SELECT i, random() AS r, repeat('z', 200) AS z FROM range(100000000) AS t(i) ORDER BY r"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
@@ -175,6 +176,21 @@ def test_a_bucket_goes_with_every_version_while_the_stack_is_deleted(
     assert versioned not in buckets(aws)
     cleaner.invoke("Delete", versioned)  # told again, it is no fault that nothing is left
     assert [each["Status"] for each in received] == ["SUCCESS", "SUCCESS"]
+
+
+def test_a_bucket_that_is_written_to_just_before_it_is_deleted_is_emptied_again(
+    aws: EmulatedAws, answers: tuple[str, list[dict[str, Any]]], versioned: str
+) -> None:
+    url, received = answers
+    held = aws.hold_next("s3.DeleteBucket")
+    with ThreadPoolExecutor(1) as pool:
+        cleaning = pool.submit(Cleaner(aws, "DELETE_IN_PROGRESS", url).invoke, "Delete", versioned)
+        held.wait_until_reached()
+        aws.client("s3").put_object(Bucket=versioned, Key="runs/late", Body=b"x")
+        held.release()
+        cleaning.result(60)
+    assert versioned not in buckets(aws)
+    assert [each["Status"] for each in received] == ["SUCCESS"]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from event_pipeline.settings import load_settings
 from event_pipeline_tests.materializing import one_gold_table
 from event_pipeline_tests.pipeline import HOUR, event, purchase, rows, write_object
 
+pytestmark = pytest.mark.long
+
 NEXT_HOUR = HOUR.plus(2)
 """The day after: late events of it belong to the day before."""
 QUERIES = ("FROM silver.events", "FROM silver.quarantine", "FROM ops.hour_ledger", "FROM gold.user_activity")

@@ -44,6 +44,8 @@ from event_pipeline_tests.pipeline import (
     write_object,
 )
 
+pytestmark = pytest.mark.long
+
 NEXT_HOUR = HOUR.plus(1)
 TABLES = load_gold_tables()
 EVERYTHING = (

@@ -24,6 +24,8 @@ from event_pipeline.settings import load_settings
 from event_pipeline_tests.materializing import one_gold_table
 from event_pipeline_tests.pipeline import HOUR, event, purchase, rows, write_object
 
+pytestmark = pytest.mark.long
+
 NEXT_HOUR = HOUR.plus(1)
 _CATALOG_STEPS = ("is_complete", "check", "everything", "entries", "get", "change", "create", "fill")
 STEPS = [

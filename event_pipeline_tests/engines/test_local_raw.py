@@ -126,9 +126,10 @@ def test_a_folder_that_cannot_be_listed_and_a_file_that_may_not_be_read_are_unma
             raise PermissionError(13, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr(os, "scandir", scandir)
-    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith(closed) and access(path, mode))
-    listing = engine.list_raw(HOUR)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", scandir)
+        patched.setattr(os, "access", lambda path, mode: not str(path).endswith(closed) and access(path, mode))
+        listing = engine.list_raw(HOUR)
     assert [each.key for each in listing.objects] == [readable]
     assert [(each.key, each.reason) for each in listing.unmatched] == [
         (closed, "permission denied: check its owner and mode"),

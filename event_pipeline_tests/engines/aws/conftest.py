@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.rules.query import GOLD_FOLDER, load_gold_tables
 from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind, load_settings
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.emulator.warm_python import WarmPython
@@ -77,4 +79,12 @@ def world(request: pytest.FixtureRequest, root: Path) -> World:
     settings: Settings = request.getfixturevalue("settings")
     if request.param == AWS_BY_HOST:
         settings = settings.model_copy(update=BY_HOST)
-    return World(AwsEngine(settings), root, (request.getfixturevalue("aws"), settings.raw_bucket))
+    bucket = (request.getfixturevalue("aws"), settings.raw_bucket)
+    if request.param != AWS:
+        return World(AwsEngine(settings), root, bucket)
+    # A table costs four emulated queries an hour. All five are compared where Spark builds Silver.
+    folder = root.parent / "gold"
+    folder.mkdir()
+    for name in ("hourly_revenue", "user_activity"):
+        shutil.copy(GOLD_FOLDER / f"{name}.sql", folder)
+    return World(AwsEngine(settings, folder), root, bucket, load_gold_tables(folder))

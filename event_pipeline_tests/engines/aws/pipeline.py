@@ -10,10 +10,11 @@ from typing import Any
 from event_pipeline.engines.base import Engine, SilverBuild
 from event_pipeline.generator import GeneratorOptions, Shape
 from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 from event_pipeline_tests import oracle
 from event_pipeline_tests.emulator import EmulatedAws
-from event_pipeline_tests.pipeline import assert_agrees_with_oracle, build, write_object
+from event_pipeline_tests.pipeline import ALL_GOLD, assert_agrees_with_oracle, build, write_object
 
 AROUND_MIDNIGHT = HourRange(Hour.parse("2025-12-07T23"), Hour.parse("2025-12-08T01"))
 DIRTY = GeneratorOptions(
@@ -36,12 +37,13 @@ class World:
     engine: Engine
     root: Path
     bucket: tuple[EmulatedAws, str] | None
+    tables: Sequence[GoldTable] = ALL_GOLD
     _landed: dict[str, bytes] = field(default_factory=dict)
 
     def build(self, hours: Sequence[Hour], **options: bool) -> list[SilverBuild]:
         """Land what the folder holds and take hours the whole way."""
         self.land()
-        return build(self.engine, hours, **options)
+        return build(self.engine, hours, self.tables, **options)
 
     def land(self) -> None:
         """Make the bucket hold what the raw folder holds; an object whose bytes are the same is left alone."""
@@ -58,8 +60,8 @@ class World:
         self._landed = there
 
     def assert_agrees_with_oracle(self) -> oracle.Expected:
-        """Hold all tables to what the oracle makes of the raw folder."""
-        return assert_agrees_with_oracle(self.engine, self.root)
+        """Hold all tables of this world to what the oracle makes of the raw folder."""
+        return assert_agrees_with_oracle(self.engine, self.root, tables=self.tables)
 
 
 def land(

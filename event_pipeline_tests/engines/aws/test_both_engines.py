@@ -66,7 +66,7 @@ def test_a_partial_that_vanished_is_made_again_before_its_day_is_folded(world: W
     world.build(hours)
     assert isinstance(world.engine, PortEngine)
     lake = world.engine._lake
-    for table in load_gold_tables():
+    for table in world.tables:
         lake.delete([each.key for each in lake.list(f"runs/partials/{table.name}/{HOUR.hive_path}/")])
     write_object(world.root, hours[1], 5, [purchase(hours[1], 301, user_id="u_2")])
     world.build(hours[1:])
@@ -174,7 +174,7 @@ def test_every_check_of_a_sound_hour_passes(world: World) -> None:
     assert (counted.silver_rows, counted.quarantined) == (account.silver_rows, account.quarantined)
     assert counted.quarantined_by_reason == account.quarantined_by_reason
     assert world.engine.partition_faults(JUST_AFTER_MIDNIGHT) == []
-    for table in load_gold_tables():
+    for table in world.tables:
         days = world.engine.touched_days(table, JUST_AFTER_MIDNIGHT)
         assert len(days) > 1
         measures = world.engine.reconcile(table, days)
@@ -191,7 +191,7 @@ def test_a_second_run_changes_nothing(world: World) -> None:
     (again,) = world.build([TODAY])
     assert (again.outcome, again.reason) == (SilverOutcome.UNCHANGED, "same input, same rules")
     assert {change.action.value for change in world.engine.register_hours([TODAY])} == {"unchanged"}
-    for table in load_gold_tables():
+    for table in world.tables:
         refreshed = world.engine.refresh_gold(table, [TODAY], progress=lambda _: None)
         assert (refreshed.partial_rows, refreshed.day_rows) == ({}, {})
         assert refreshed.unchanged_hours == (TODAY,)

@@ -179,10 +179,10 @@ def test_hours_that_fold_one_day_side_by_side_lose_nothing(world: World, engine:
     world.land()
     silver(engine, *hours)
     with ThreadPoolExecutor(4) as workers:
-        for table in GOLD.values():
+        for table in world.tables:
             list(workers.map(lambda hour, gold=table: engine.refresh_gold(gold, [hour], progress=silent), hours))
     world.assert_agrees_with_oracle()
-    assert [engine.hours_behind(table) for table in GOLD.values()] == [[]] * len(GOLD)
+    assert [engine.hours_behind(table) for table in world.tables] == [[]] * len(world.tables)
 
 
 @without_locks
