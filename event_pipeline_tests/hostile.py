@@ -2,7 +2,7 @@
 
 Every verdict and value here was written by hand from the contract, never taken from code: the oracle and the
 pipeline are both held against it. All lines land in hour 2025-12-07T22, so an event's time may lie from
-2025-11-30T22:00:00 up to but without 2025-12-07T23:05:00 (UTC). Each line bears a session of its own unless the
+2025-11-30T22:00:00 up to but without 2025-12-07T23:05:00 (UTC). Each line has a session of its own unless the
 session is what it is about, so no two accepted lines are duplicates. A byte order mark opens none of them: what
 that means depends on where in an object the line stands.
 """

@@ -63,7 +63,7 @@ LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def members(text: str) -> dict[str, str]:
-    """Split one JSON object into name -> value, each value as the JSON text that stands in the record.
+    """Split one JSON object into name -> value, each value as the JSON text that is in the record.
 
     Raises:
         NotJsonError: the text is not exactly one JSON object, or a name of the object stands twice.
@@ -159,7 +159,7 @@ def unescape(literal: str) -> str:
 
 
 def has_lone_surrogate(value: str) -> bool:
-    """Tell whether any string inside a JSON text has a surrogate without its other half."""
+    """Return whether any string inside a JSON text has a surrogate without its other half."""
     return any(LONE_SURROGATE.search(unescape(each[0])) for each in JSON_STRING.finditer(value))
 
 
@@ -419,7 +419,7 @@ class LandingHour:
     """Reason -> records."""
     duplicates: int = 0
     unknown_fields: Counter[str] = field(default_factory=Counter)
-    """Name -> records that bear it, of all records that are JSON, whatever their verdict."""
+    """Name -> records that have it, of all records that are JSON, whatever their verdict."""
     silver: list[Row] = field(default_factory=list)
     """Rows of silver.events in the order of object key and line."""
     quarantine: list[Row] = field(default_factory=list)

@@ -173,7 +173,7 @@ def _is_running(settings: Settings) -> bool:
 
 
 def _is_settled(settings: Settings, hours: HourRange) -> bool:
-    """Tell whether every hour is published through to Gold and nothing is queued or running."""
+    """Return whether every hour is published through to Gold and nothing is queued or running."""
     states = open_pipeline(settings).states(datetime.now(UTC), hours)
     if set(states.values()) != {HourState.READY}:
         return False
@@ -182,7 +182,7 @@ def _is_settled(settings: Settings, hours: HourRange) -> bool:
 
 
 def _situation(settings: Settings, hours: HourRange) -> str:
-    """Tell what stands in the way: the state of every hour and of every run, with its tags."""
+    """Return what is in the way: the state of every hour and of every run, with its tags."""
     states = open_pipeline(settings).states(datetime.now(UTC), hours)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         runs = [f"{run.run_id} {run.status.value} {dict(run.tags)}" for run in instance.get_runs()]

@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def failed(message: str, code: int) -> int:
-    """Say what ended it and return the exit code."""
+    """Report what ended it and return the exit code."""
     print(f"smoke-aws: {message}", file=sys.stderr, flush=True)
     return code
 
@@ -469,7 +469,7 @@ def tell_alarms(account: Account, begun: datetime) -> None:
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Say what is being done, and then how long it took."""
+    """Print the current step, and then how long it took."""
     print(f"           ... {name}", flush=True)
     started = time.monotonic()
     yield

@@ -103,7 +103,7 @@ def room_of(module: str) -> str:
 
 
 def may_import(room: str, target: str) -> bool:
-    """Tell whether a room may import another one; everybody may import what the package itself says."""
+    """Return whether a room may import another one; every room may import the package itself."""
     if room == target or not target:
         return True
     floor, neighbours = place(room)

@@ -324,7 +324,7 @@ def day_file(root: Path, table: str) -> Path:
 
 
 def is_day_record(path: Path, table: str) -> bool:
-    """Tell whether a commit record publishes 2025-12-06 of a Gold table."""
+    """Return whether a commit record publishes 2025-12-06 of a Gold table."""
     try:
         commit = DayCommit.from_json(path.read_text())
     except CommitRecordError:

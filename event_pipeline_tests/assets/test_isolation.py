@@ -1,4 +1,4 @@
-"""One hour of a range that fails keeps no other hour back: what queries see, what Dagster shows, how the run ends."""
+"""One hour of a range that fails does not block other hours: what queries see, what Dagster shows, how the run ends."""
 
 from __future__ import annotations
 
@@ -328,5 +328,5 @@ def said_by_failed_steps(result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 def assert_matches(pattern: str, text: str) -> None:
-    """See that a text contains a pattern."""
+    """Check that a text contains a pattern."""
     assert re.search(pattern, text), text

@@ -4,7 +4,7 @@
         aws.create_resources()
         aws.fail_next("athena.StartQueryExecution", Fault.THROTTLED)
 
-What it does not emulate stands in docs/aws.md.
+What it does not emulate is in docs/aws.md.
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ def _is_quoted_number(token: Token | None) -> bool:
 
 
 def _foreign(node: exp.Expr) -> str | None:
-    """Say what in a node is DuckDB's or another dialect's, not Athena's."""
+    """Return what in a node is DuckDB's or another dialect's, not Athena's."""
     if isinstance(node, exp.Qualify):
         return "mismatched input 'QUALIFY'"
     if isinstance(node, exp.ILike):
@@ -276,7 +276,7 @@ def _is_decimal(operand: exp.Expr | None) -> bool:
 
 
 def _is_whole(operand: exp.Expr) -> bool:
-    """Tell whether an operand is a decimal(38, 0) by what is written: a cast to it, or a difference or rest of such."""
+    """Return whether an operand is a decimal(38, 0) as written: a cast to it, or a difference or remainder of such."""
     if isinstance(operand, exp.Paren):
         return _is_whole(operand.this)
     if isinstance(operand, exp.Sub | exp.Mod):

@@ -260,7 +260,7 @@ def _check_partition(definition: Definition, partition: Partition, columns: dict
 
 
 def _is_coerced(of_partition: str, of_table: str) -> bool:
-    """Tell whether Athena gives a partition's column the table's type: the same, or a wider decimal.
+    """Return whether Athena gives a partition's column the table's type: the same, or a wider decimal.
 
     Trino's Hive connector documents more conversions; only what the pipeline needs is emulated.
     """
@@ -374,7 +374,7 @@ def _parquet_type(metadata: pq.FileMetaData, name: str) -> str:
 
 
 def fits(held: pa.DataType, glue_type: str) -> bool:
-    """Tell whether Athena reads a Parquet column of an Arrow type as a Glue type."""
+    """Return whether Athena reads a Parquet column of an Arrow type as a Glue type."""
     if glue_type == "string" or glue_type.startswith("varchar"):
         return held in (pa.string(), pa.large_string(), pa.binary())
     if decimal := _DECIMAL.fullmatch(glue_type):

@@ -30,7 +30,7 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def is_refusal(error: ClientError) -> bool:
-    """Tell whether a call was refused because its caller lacks a permission."""
+    """Return whether a call was refused because its caller lacks a permission."""
     return error.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException")
 
 

@@ -21,7 +21,7 @@ class LeftLoopbackError(RuntimeError):
 
 
 def is_loopback(host: object) -> bool:
-    """Tell whether a host name or address means this machine."""
+    """Return whether a host name or address means this machine."""
     if host is None:
         return True
     name = host.decode() if isinstance(host, bytes) else str(host)
@@ -77,7 +77,7 @@ def install(note: Callable[[str], object]) -> Callable[[], None]:
 
 
 def install_for_job(report: str) -> None:
-    """Guard a job's process for good; `report` is the file that gets a line for each refused host."""
+    """Guard a job's process permanently; `report` is the file that gets a line for each refused host."""
 
     def note(host: str) -> None:
         with open(report, "a", encoding="utf-8") as file:

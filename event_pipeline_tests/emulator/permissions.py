@@ -47,7 +47,7 @@ class Session:
     role_arn: str
     name: str
     token: str = ""
-    """The session token that its requests must bear; a job's and a function's need none here."""
+    """The session token that its requests must have; those of a job or a function need none here."""
 
     @property
     def role(self) -> str:
@@ -140,7 +140,7 @@ class Judge:
             raise refusal(session.arn, need, said)
 
     def allows(self, session: Session, need: Need) -> bool:
-        """Tell whether a role has a permission."""
+        """Return whether a role has a permission."""
         return self._said(session, need) is Said.ALLOW
 
     def _said(self, session: Session, need: Need) -> Said:
@@ -180,7 +180,7 @@ class Judge:
         return said_together(found)
 
     def service_may(self, service: str, action: str, resource: str, source_arn: str) -> bool:
-        """Tell whether a policy of a resource lets a service act on it, for example EventBridge on a queue."""
+        """Return whether a policy of a resource lets a service act on it, for example EventBridge on a queue."""
         context = {*_ALWAYS, ("aws:SourceAccount", self.place.account), ("aws:SourceArn", source_arn)}
         if (service, action) == ("events.amazonaws.com", "sns:Publish"):
             # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html: EventBridge does not

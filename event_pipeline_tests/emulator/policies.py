@@ -155,7 +155,7 @@ def _is_meant(statement: Mapping[str, Any], principal: Principal) -> bool:
 
 
 def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
-    """Tell whether all parts of a condition hold; a key that the request does not have holds for none of these."""
+    """Return whether all parts of a condition hold; a key that the request does not have holds for none of these."""
     return all(
         key in context and any(_OPERATORS[operator](str(value), context[key]) for value in _list(values))
         for operator, expected in condition.items()

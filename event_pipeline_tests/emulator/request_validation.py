@@ -110,7 +110,7 @@ def _checks(service: str, operation: str) -> tuple[_Members, _Members, Mapping[s
 
 
 def _is_looked_at(shape: StructureShape, name: str) -> bool:
-    """Tell whether a member is checked: not the bytes of an object or a function's event, not user metadata."""
+    """Return whether a member is checked: not the bytes of an object or a function's event, not user metadata."""
     member = shape.members[name]
     is_data = name == shape.serialization.get("payload") and member.type_name == "blob"
     is_several = member.type_name in ("list", "map") and "location" in member.serialization

@@ -88,7 +88,7 @@ class Kind:
     """Properties whose change replaces it; `DatabaseInput.Name` is one inside another."""
 
     def replaces(self, old: Properties, new: Properties) -> bool:
-        """Tell whether a change makes the resource anew."""
+        """Return whether a change makes the resource anew."""
         return self.change is None or any(_at(old, path) != _at(new, path) for path in self.replaced_by)
 
 
@@ -98,7 +98,7 @@ def _at(properties: Properties, path: str) -> Any:
 
 
 def passed_over(error: ClientError) -> bool:
-    """Tell whether a deletion failed only because there is nothing to delete any longer."""
+    """Return whether a deletion failed only because there is nothing to delete any longer."""
     return error.response["Error"]["Code"] in _GONE
 
 

@@ -206,7 +206,7 @@ class StackTemplate:
     # -- intrinsics
 
     def condition(self, name: str) -> bool:
-        """Tell whether a condition holds."""
+        """Return whether a condition holds."""
         if name not in self._conditions:
             raise invalid(f"Template format error: Unresolved condition {name}")
         return self._holds(self._conditions[name])

@@ -59,7 +59,7 @@ class Call:
         return found
 
     def mentions(self, text: str) -> bool:
-        """Tell whether path or body hold a text, for example a key's prefix or a word of a query."""
+        """Return whether path or body hold a text, for example a key's prefix or a word of a query."""
         return text in self.path or text in self.body.decode("utf-8", "replace")
 
 

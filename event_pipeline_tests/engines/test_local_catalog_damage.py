@@ -101,7 +101,7 @@ def damages(root: Path, table: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def named(root: Path) -> bool:
-    """Tell whether the doctor finds the published builds at fault."""
+    """Return whether the doctor finds the published builds at fault."""
     settings = load_settings(root=root)
     findings = examine(settings, LocalEngine(settings, root.parent / "gold"))
     return any(each.subject == "published builds" and each.level is Level.FAIL for each in findings)

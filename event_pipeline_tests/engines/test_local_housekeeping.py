@@ -58,7 +58,7 @@ KEPT_OF_RETIRED = EVERYTHING[2:]
 
 
 def age(root: Path, days: float) -> None:
-    """Make everything that lies in the data folder older, raw objects (whose times are their etags) apart."""
+    """Make everything that is in the data folder older, raw objects (whose times are their etags) apart."""
     shift = timedelta(days=days)
     for path in [*(root / "lake").rglob("*"), *(root / "scratch").rglob("*"), *(root / "locks").rglob("*")]:
         if path.suffix == ".json" and "commits" in path.parts and not path.name.startswith("."):

@@ -98,7 +98,7 @@ class Aws:
         return pa.concat_tables(files) if files else None
 
     def plan(self, token: str, hours: Sequence[Hour]) -> dict[str, Any]:
-        """A plan document over what lies in the raw bucket, every hour with a target of its own."""
+        """A plan document over what is in the raw bucket, every hour with a target of its own."""
         return {
             "format": 4,
             "token": token,

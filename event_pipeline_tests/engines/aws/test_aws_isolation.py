@@ -1,4 +1,4 @@
-"""One hour that fails on AWS keeps no other hour back: what queries see, and what is said."""
+"""One hour that fails on AWS does not block other hours: what queries see, and what is said."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_a_run_says_whether_it_may_be_queued_and_flex_never_is(
 
     def progress(line: str) -> None:
         lines.append(line)
-        if "no room" in line or "is WAITING" in line:
+        if "no capacity" in line or "is WAITING" in line:
             other.release()
 
     (built,) = build(engine, HOUR, progress=progress)

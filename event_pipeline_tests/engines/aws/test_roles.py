@@ -174,7 +174,7 @@ def land(account: Account, settings: Settings, hour: Hour, minute: int, lines: l
 
 
 def generate(account: Account) -> None:
-    """Let the schedule invoke the generator, and give up one tick for good, as Scheduler and Lambda do."""
+    """Let the schedule invoke the generator, and give up one tick permanently, as Scheduler and Lambda do."""
     function, functions = account.outputs["GeneratorFunction"], account.aws.client("lambda")
     variables = functions.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
     small = {"Variables": {**variables, "EVENTS_PER_FILE": "50"}}
