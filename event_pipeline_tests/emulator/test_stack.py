@@ -321,7 +321,7 @@ def test_a_failed_first_deployment_says_why_and_the_next_one_starts_over(aws: Em
     assert stack("diff").code == 1
     again = stack("deploy", "--yes")
     assert again.code == 0, again.err
-    assert "deleting what is left of stack event-pipeline, to make it anew" in again.err
+    assert "deleting what is left of stack event-pipeline, to create it again" in again.err
     assert len(inventory(aws)["buckets"]) == 3
     shown = stack("status")
     assert shown.code == 0

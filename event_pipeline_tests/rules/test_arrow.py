@@ -68,7 +68,7 @@ def test_every_type_of_the_contract_has_an_arrow_form() -> None:
 
 @pytest.mark.parametrize("glue_type", ["", "varchar", "decimal", "decimal(10)", "INT", "timestamp ", "map<int,int>"])
 def test_an_unknown_type_is_refused_with_the_known_ones(glue_type: str) -> None:
-    with pytest.raises(ValueError, match=r"is no type of the contract: string, int, .* or decimal\(p,s\)"):
+    with pytest.raises(ValueError, match=r"is not a type of the contract: string, int, .* or decimal\(p,s\)"):
         arrow_type(glue_type)
 
 
