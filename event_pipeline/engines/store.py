@@ -1,7 +1,7 @@
 """The port to the objects of a lake: files in a folder, or objects in a bucket.
 
 Everything that the pipeline publishes goes through these calls, so their guarantees make it safe to kill a build at any
-point and to run it concurrently. `event_pipeline_tests/engines/test_stores.py` tests them for every store.
+point and to run it concurrently. `event_pipeline_tests/engines/aws/test_ports.py` tests them for every store.
 """
 
 from __future__ import annotations
