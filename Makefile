@@ -21,15 +21,15 @@ run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample dat
 	@$(BIN)/event-pipeline run
 
 test: $(VENV)/test.stamp ## Run all tests: both engines, the AWS path on its emulator with a real Spark
-	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow and not trino"
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not slow and not trino"
 
 AWS_TESTS := event_pipeline_tests/emulator event_pipeline_tests/engines/aws event_pipeline_tests/glue_scripts
 
 test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path that take no more than seconds
-	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not long and not slow and not trino" $(AWS_TESTS:%=--ignore=%)
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not long and not slow and not trino" $(AWS_TESTS:%=--ignore=%)
 
 coverage: $(VENV)/test.stamp ## Run the same tests with coverage, list what they miss, fail below the floor of pyproject.toml
-	@$(BIN)/python -m pytest --numprocesses auto --quiet -m "not slow and not trino" $(AWS_TESTS:%=--ignore=%) --cov
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not slow and not trino" $(AWS_TESTS:%=--ignore=%) --cov
 
 test-slow: $(VENV)/test.stamp ## Rehearse it: webserver and daemon as processes, kills, the Glue job in a clean runtime (4 minutes)
 	@$(BIN)/python -m pytest --quiet -m slow

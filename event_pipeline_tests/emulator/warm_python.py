@@ -65,7 +65,7 @@ class WarmPython:
         self._socket = own
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno()), *imports],
+            [sys.executable, "-c", f"from {__name__} import serve; serve()", str(theirs.fileno()), *imports],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
         )
@@ -92,7 +92,7 @@ class WarmPython:
         self._process.wait()
 
 
-def _serve(requests: socket.socket) -> None:
+def _fork_for_each(requests: socket.socket) -> None:
     """Fork for each request until nobody can send any."""
     # The processes that wait for a script end by themselves, and nobody asks for their exit codes.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -169,15 +169,12 @@ def _run(request: dict[str, Any], stdout: int, stderr: int) -> int:
     return 0
 
 
-def _main() -> None:
+def serve() -> None:
+    """Import the modules that the arguments name, then fork a script for each request."""
     requests = socket.socket(fileno=int(sys.argv[1]))
     for module in sys.argv[2:]:
         __import__(module)
     with pytest.MonkeyPatch.context() as patched:
         share_service_models(patched)
         boto3.Session("nobody", "nothing", region_name="us-east-1").client("s3")
-        _serve(requests)
-
-
-if __name__ == "__main__":
-    _main()
+        _fork_for_each(requests)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from event_pipeline.engines.base import LeftoverKind, PartitionAction, SilverOutcome
+from event_pipeline.engines.builder import Built, HourInput
 from event_pipeline.engines.commits import CommitStore
 from event_pipeline.engines.engine import PortEngine
 from event_pipeline.engines.names import day_partition, gold_table, partial_table
-from event_pipeline.errors import NotPublishedError, OvertakenError, PipelineError, StorageError
+from event_pipeline.errors import BrokenLawError, NotPublishedError, OvertakenError, PipelineError, StorageError
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.query import load_gold_tables
-from event_pipeline_tests.engines.aws.conftest import AWS, AWS_BY_HOST, MEMORY
+from event_pipeline_tests.engines.aws.conftest import AWS_BY_HOST, AWS_WITH_TWO_TABLES, MEMORY
 from event_pipeline_tests.engines.aws.pipeline import World, seen, silver
 from event_pipeline_tests.pipeline import HOUR, event, purchase, rows, silent, write_object
 
@@ -27,7 +28,7 @@ DAY = HOUR.start.date()
 GOLD = {table.name: table for table in load_gold_tables()}
 TABLE = GOLD["user_activity"]
 
-everywhere = pytest.mark.parametrize("world", ["local", MEMORY, AWS, AWS_BY_HOST], indirect=True)
+everywhere = pytest.mark.parametrize("world", ["local", MEMORY, AWS_WITH_TWO_TABLES, AWS_BY_HOST], indirect=True)
 without_locks = pytest.mark.parametrize("world", [MEMORY, AWS_BY_HOST], indirect=True)
 
 
@@ -97,6 +98,41 @@ def test_nobody_registers_an_hour_that_is_not_committed(world: World, engine: Po
     list(engine.build_silver([HOUR], progress=silent))
     with pytest.raises(NotPublishedError, match=f"{HOUR}: gold.user_activity needs silver.events"):
         engine.refresh_gold(TABLE, [HOUR], progress=silent)
+
+
+class Miscounting:
+    """A builder that reports one record more than it read."""
+
+    def __init__(self, builder: Any) -> None:
+        self._builder = builder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._builder, name)
+
+    def build(self, inputs: Sequence[HourInput], **options: Any) -> Built:
+        """Build, and count once too often."""
+        built: Built = self._builder.build(inputs, **options)
+        commits = {}
+        for hour, commit in built.commits.items():
+            first, *others = commit.account.objects
+            counted = (replace(first, records=first.records + 1), *others)
+            commits[hour] = replace(commit, account=replace(commit.account, objects=counted))
+        return replace(built, commits=commits)
+
+
+@everywhere
+def test_an_hour_whose_records_do_not_add_up_is_never_published(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed(world, 0)
+    real = engine.builder
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "builder", lambda: Miscounting(real()))
+        with pytest.raises(BrokenLawError, match="3 records, but 2 Silver rows"):
+            list(engine.build_silver([HOUR], progress=silent))
+    assert engine.hour_commit(HOUR) is None
+    world.build([HOUR])
+    world.assert_agrees_with_oracle()
 
 
 # --- Swaps --------------------------------------------------------------------------------------------------------
