@@ -6,6 +6,7 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
 from event_pipeline import shipped
+from event_pipeline.dagster_instance import sqlite_storage
 from event_pipeline.dagster_instance.concurrency import set_pool_limits
 from event_pipeline.dagster_instance.run_hours import close_abandoned_runs
 from event_pipeline.errors import StorageError
@@ -43,7 +44,9 @@ def prepare_instance(settings: Settings) -> dg.DagsterInstance:
             present.write_text(wanted, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"Dagster's folder {home} cannot be prepared: {error}") from error
-    instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=_NO_COMPUTE_LOGS))
+    kept = {"module": sqlite_storage.__name__, "class": "KeptSqliteStorage", "config": {"base_dir": str(home)}}
+    overrides = {**_NO_COMPUTE_LOGS, "storage": {"custom": kept}}
+    instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
     set_pool_limits(instance, settings)
     close_abandoned_runs(instance)
     return instance

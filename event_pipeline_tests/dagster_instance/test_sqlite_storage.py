@@ -1,0 +1,99 @@
+"""The storage of a command: the same files as Dagster's own, read and written beside it, and closed in the end."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from event_pipeline.dagster_instance.prepare import prepare_instance
+from event_pipeline.dagster_instance.sqlite_storage import KeptEventLogStorage
+from event_pipeline.settings import Settings, load_settings
+
+RUNS = 3
+EVENTS = 40
+
+
+@dg.op
+def noted(context: dg.OpExecutionContext) -> None:
+    """Record something that a person reads in the UI."""
+    context.log.info("noted")
+    context.log_event(dg.AssetMaterialization("thing", metadata={"run": context.run_id}))
+
+
+@dg.job
+def noting() -> None:
+    """Run that op."""
+    noted()
+
+
+@pytest.fixture
+def settings(root: Path) -> Settings:
+    """Settings over the test's data folder."""
+    return load_settings(root=root)
+
+
+@pytest.fixture
+def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Dagster's storage as a command opens it."""
+    with prepare_instance(settings) as instance:
+        yield instance
+
+
+def test_dagsters_own_storage_reads_what_a_command_recorded(settings: Settings, instance: dg.DagsterInstance) -> None:
+    runs = [noting.execute_in_process(instance=instance) for _ in range(RUNS)]
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as own:
+        assert {run.run_id: run.status for run in own.get_runs()} == {
+            run.run_id: dg.DagsterRunStatus.SUCCESS for run in runs
+        }
+        for run in runs:
+            assert [entry.message for entry in own.all_logs(run.run_id)] == [
+                entry.message for entry in instance.all_logs(run.run_id)
+            ]
+        newest = own.get_latest_materialization_event(dg.AssetKey("thing"))
+    assert newest
+    assert newest.run_id == runs[-1].run_id
+
+
+def test_a_command_and_dagsters_own_processes_write_beside_each_other(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as own, ThreadPoolExecutor(4) as threads:
+        # One after the other: Dagster configures logging for each, which it cannot do in two threads.
+        runs = [noting.execute_in_process(instance=writer).run_id for writer in (instance, own, instance, own)]
+
+        def report(number: int) -> None:
+            writer, run_id = (instance, own)[number % 2], runs[number % len(runs)]
+            run = writer.get_run_by_id(run_id)
+            assert run
+            writer.report_engine_event(f"event {number}", run)
+
+        list(threads.map(report, range(EVENTS)))
+        found = [entry.message for run_id in runs for entry in own.all_logs(run_id)]
+        found = [message for message in found if message.startswith("event ")]
+        assert sorted(found) == sorted(f"event {number}" for number in range(EVENTS))
+        assert len(own.fetch_materializations(dg.AssetKey("thing"), limit=10).records) == len(runs)
+
+
+def test_a_commit_does_not_wait_for_the_disk_and_the_log_is_written_ahead(instance: dg.DagsterInstance) -> None:
+    storage = instance.event_log_storage
+    assert isinstance(storage, KeptEventLogStorage)
+    with storage.index_connection() as connection:
+        full = 2
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() < full
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def test_nothing_stays_open_after_a_command(settings: Settings) -> None:
+    with prepare_instance(settings) as instance:
+        noting.execute_in_process(instance=instance)
+        assert opened_below(settings.dagster_home)
+    assert opened_below(settings.dagster_home) == []
+
+
+def opened_below(folder: Path) -> list[str]:
+    """Return the files below a folder that this process has open."""
+    found = (os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd"))
+    return [path for path in found if path.startswith(str(folder))]
