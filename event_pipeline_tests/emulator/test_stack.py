@@ -100,6 +100,7 @@ def environment_of(ended: Ended) -> dict[str, str]:
     return {name: value for name, _, value in lines}
 
 
+@pytest.mark.long
 def test_a_stack_lives_from_its_first_deployment_to_its_last_resource(
     aws: EmulatedAws, stack: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

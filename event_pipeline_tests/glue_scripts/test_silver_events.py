@@ -416,6 +416,7 @@ def read_by_spark(finished: Finished, file_sets: dict[str, FileSet]) -> dict[tup
     return read
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["files", "catalog"])
 @pytest.mark.parametrize("vectorised", [True, False], ids=["vectorised", "by row"])
 def test_spark_reads_what_duckdb_reads(
@@ -511,6 +512,7 @@ def test_the_same_plan_again_finds_every_manifest_and_changes_nothing(finished: 
     assert state() == before
 
 
+@pytest.mark.long
 def test_many_files_and_partitions_of_the_shuffle_give_the_same_rows(finished: Finished) -> None:
     """At sizes so small that every object has a file of its own and the shuffle several partitions."""
     aws = finished.aws
@@ -549,6 +551,7 @@ def changed(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
+@pytest.mark.long
 def test_hours_that_fail_are_named_and_leave_the_others_built(aws: Aws, tmp_path: Path) -> None:
     """Objects replaced, removed and denied; and one hour's target holds the rest of an attempt that died."""
     fine, replaced, removed, denied, foreign = (Hour.parse(f"2026-01-01T0{number}") for number in range(5))

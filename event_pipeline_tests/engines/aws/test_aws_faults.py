@@ -38,6 +38,7 @@ CALLS = (
 """Every call of a first build."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "after_effect"),
     [
@@ -94,6 +95,7 @@ def everything(engine: AwsEngine) -> None:
     engine.refresh_gold(FUNNEL, [HOUR], progress=lambda _: None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "operation",
     [

@@ -20,6 +20,8 @@ from event_pipeline_tests.engines.aws.pipeline import land
 from event_pipeline_tests.materializing import materialize, materialized_hours
 from event_pipeline_tests.pipeline import HOUR, event, purchase
 
+pytestmark = pytest.mark.long
+
 HOURS = HourRange(HOUR, HOUR.plus(3))
 BAD = HOUR.plus(1)
 HEALTHY = [HOUR, HOUR.plus(2)]

@@ -83,6 +83,7 @@ def hour(aws: EmulatedAws, settings: Settings) -> OpenHour:
     return OpenHour(aws, settings)
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_a_run_reads_the_objects_that_are_new_and_an_hour_that_is_over_is_read_whole(hour: OpenHour) -> None:
     hour.land(0)

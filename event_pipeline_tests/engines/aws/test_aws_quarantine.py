@@ -19,6 +19,7 @@ NEXT_HOUR = HOUR.plus(1)
 REASON = "timestamp_out_of_range"
 
 
+@pytest.mark.long
 def test_a_replay_builds_the_affected_hour_by_glue_and_moves_its_records(
     aws: EmulatedAws, engine: AwsEngine, settings: Settings, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -99,6 +99,7 @@ def test_hours_built_one_by_one_in_any_order_agree_with_the_oracle(world: World)
     world.assert_agrees_with_oracle()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("world", ["local", AWS_WITH_SPARK], indirect=True)
 def test_the_real_sample_files_agree_with_the_oracle(world: World, real_samples: list[Path]) -> None:
     hour = Hour.parse("2025-11-19T17")
@@ -263,6 +264,7 @@ def types_of(file: Path | io.BytesIO) -> str:
     return ", ".join(f"{each.name} {str(each.type).removeprefix('large_')}" for each in schema)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("world", ["local", MEMORY, AWS_BY_HOST, AWS_WITH_SPARK], indirect=True)
 def test_every_engine_keeps_the_digests_and_the_sample_that_find_what_was_sent_again(world: World, root: Path) -> None:
     batch = [purchase(second=number) for number in range(40)]

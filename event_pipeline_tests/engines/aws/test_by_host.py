@@ -89,6 +89,7 @@ def test_neither_a_glue_run_nor_a_query_is_needed_until_somebody_asks(
     assert_agrees_with_oracle(engine, settings.root)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("of_settings", "tag", "glue_runs"),
     [("pool", "glue", 1), ("pool", None, 0), ("glue", "pool", 0), ("glue", None, 1)],
@@ -178,6 +179,7 @@ def schema(aws: EmulatedAws, settings: Settings, key: str) -> list[tuple[str, st
     return [(field.name, str(field.type)) for field in pq.read_schema(io.BytesIO(body))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "after_effect"),
     [(Fault.THROTTLED, False), (Fault.SERVER_ERROR, True), (Fault.NO_ANSWER, True)],
@@ -308,6 +310,7 @@ KILLED_AT = (
 """Operation, what it is about, and whether it has done its work when its process is killed."""
 
 
+@pytest.mark.long
 def test_a_host_that_is_killed_at_any_step_loses_and_doubles_nothing(
     aws: EmulatedAws, engine: AwsEngine, settings: Settings
 ) -> None:

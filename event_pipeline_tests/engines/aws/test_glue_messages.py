@@ -15,6 +15,8 @@ from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.pipeline import land
 from event_pipeline_tests.pipeline import HOUR, event
 
+pytestmark = pytest.mark.long
+
 
 def materialize(engine: AwsEngine | LocalEngine) -> list[str]:
     """Build the hour in an asset that follows Glue runs and return what its run logged."""

@@ -15,6 +15,8 @@ from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.pipeline import land, silver
 from event_pipeline_tests.pipeline import event
 
+pytestmark = pytest.mark.long
+
 
 def test_every_command_names_what_exists_on_aws(
     aws: EmulatedAws,

@@ -21,6 +21,8 @@ from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.pipeline import silver
 from event_pipeline_tests.pipeline import HOUR, event, rows, write_object
 
+pytestmark = pytest.mark.long
+
 PREFIX = "capstone/raw/"
 ELSEWHERE = f"not under {PREFIX} (EVENT_PIPELINE_RAW_PREFIX)"
 

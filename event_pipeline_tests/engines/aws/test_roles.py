@@ -409,6 +409,7 @@ def grants() -> list[tuple[str, str, str]]:
     return found
 
 
+@pytest.mark.long
 def test_nothing_is_refused_to_the_roles(walk: Walk) -> None:
     assert [f"{each.role}: {each.need}" for each in walk.refused] == []
 

@@ -20,6 +20,8 @@ from event_pipeline_tests.emulator import EmulatedAws, Fault
 from event_pipeline_tests.emulator.deployed import put_stand_in_wheels
 from event_pipeline_tests.engines.aws import plain_job
 
+pytestmark = pytest.mark.long
+
 ANYBODY = "arn:aws:iam::123456789012:root"
 
 

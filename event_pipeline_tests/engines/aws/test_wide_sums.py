@@ -28,6 +28,8 @@ from event_pipeline_tests.engines.aws.conftest import AWS, AWS_WITH_SPARK
 from event_pipeline_tests.engines.aws.pipeline import World
 from event_pipeline_tests.pipeline import HOUR, event, purchase, rows, write_object
 
+pytestmark = pytest.mark.long
+
 HIGHEST_PRICE, HIGHEST_QUANTITY = 99_999_999.99, 1_000_000
 DEAREST = Decimal("99999999990000.00")
 """Revenue of one purchase at the highest price and quantity."""
