@@ -155,7 +155,9 @@ def close_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
 
     A killed process cannot do this itself; its claimed slot would block every later run.
     """
-    abandoned = [run for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)) if process_is_gone(run)]
+    gone = [run for run in instance.get_runs(filters=dg.RunsFilter(statuses=UNFINISHED)) if process_is_gone(run)]
+    # Read again: a run may have ended in order, and its process with it, since the runs were listed.
+    abandoned = [run for each in gone if (run := instance.get_run_by_id(each.run_id)) and not run.is_finished]
     for run in abandoned:
         instance.report_run_failed(
             run, f"The process that executed the run is gone ({run.tags.get(PROCESS_TAG, 'its code server')})."

@@ -16,6 +16,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
+from event_pipeline.dagster_instance import run_hours
 from event_pipeline.dagster_instance.prepare import DAGSTER_YAML, prepare_instance
 from event_pipeline.dagster_instance.run_hours import PROCESS_TAG, close_abandoned_runs, process_tag
 from event_pipeline.definitions import build_definitions
@@ -90,6 +91,23 @@ def test_a_process_of_the_same_number_that_started_later_is_another_one(
     instance.create_run_for_job(job, run_id=run_id, tags=before_restart, status=dg.DagsterRunStatus.STARTED)
 
     assert close_abandoned_runs(instance) == [run_id]
+
+
+def test_a_run_that_ends_in_order_while_the_runs_are_looked_through_is_no_abandoned_one(
+    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, run_id = build_definitions(settings).resolve_job_def("hourly_pipeline"), str(uuid4())
+    run = instance.create_run_for_job(job, run_id=run_id, status=dg.DagsterRunStatus.STARTED)
+
+    def ends(_: dg.DagsterRun) -> bool:
+        instance.report_dagster_event(dg.DagsterEvent("PIPELINE_SUCCESS", run.job_name), run_id)
+        return True
+
+    monkeypatch.setattr(run_hours, "process_is_gone", ends)
+    assert close_abandoned_runs(instance) == []
+    ended = instance.get_run_by_id(run_id)
+    assert ended
+    assert ended.status is dg.DagsterRunStatus.SUCCESS
 
 
 def test_a_killed_process_is_gone_though_its_parent_has_not_asked_for_its_exit_code(
