@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import threading
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -93,7 +92,7 @@ class WarmPython:
 
 
 def _fork_for_each(requests: socket.socket) -> None:
-    """Fork for each request until nobody can send any."""
+    """Fork for each request until nobody can send any; in the fork that became a script, return at its end."""
     # The processes that wait for a script end by themselves, and nobody asks for their exit codes.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -104,7 +103,8 @@ def _fork_for_each(requests: socket.socket) -> None:
         body, _ = _received(requests, int.from_bytes(header, "big"), 0)
         if os.fork() == 0:
             requests.close()
-            _supervise(json.loads(body), *handles)
+            if _supervise(json.loads(body), *handles):
+                return
             os._exit(0)
         for handle in handles:
             os.close(handle)
@@ -122,13 +122,14 @@ def _received(requests: socket.socket, size: int, most_handles: int) -> tuple[by
     return found, list(handles)
 
 
-def _supervise(request: dict[str, Any], status: int, stdout: int, stderr: int) -> None:
-    """Fork the script, and report its process id and then its exit code."""
+def _supervise(request: dict[str, Any], status: int, stdout: int, stderr: int) -> bool:
+    """Fork the script, and report its process id and then its exit code; true in the script, at its end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     script = os.fork()
     if script == 0:
         os.close(status)
-        os._exit(_run(request, stdout, stderr))
+        _run(request, stdout, stderr)
+        return True
     for handle in (stdout, stderr):
         os.close(handle)
     try:
@@ -138,10 +139,11 @@ def _supervise(request: dict[str, Any], status: int, stdout: int, stderr: int) -
     os.write(status, b"%d\n" % script)
     _, code = os.waitpid(script, 0)
     os.write(status, b"%d\n" % os.waitstatus_to_exitcode(code))
+    return False
 
 
-def _run(request: dict[str, Any], stdout: int, stderr: int) -> int:
-    """Become the script and return its exit code, as `python script arguments` does."""
+def _run(request: dict[str, Any], stdout: int, stderr: int) -> None:
+    """Become the script; what it raises ends this process as it ends `python script arguments`."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(stdout, 1)
@@ -156,17 +158,10 @@ def _run(request: dict[str, Any], stdout: int, stderr: int) -> int:
     sys.argv = [script, *arguments]
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:0] = [str(Path(script).parent), *paths]
-    try:
-        for path in paths:
-            if (Path(path) / "sitecustomize.py").is_file():
-                runpy.run_path(str(Path(path) / "sitecustomize.py"))
-        runpy.run_path(script, run_name="__main__")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
+    for path in paths:
+        if (Path(path) / "sitecustomize.py").is_file():
+            runpy.run_path(str(Path(path) / "sitecustomize.py"))
+    runpy.run_path(script, run_name="__main__")
 
 
 def serve() -> None:
