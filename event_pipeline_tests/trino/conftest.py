@@ -12,7 +12,7 @@ import pytest
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import EmulatedAws
-from event_pipeline_tests.engines.aws.conftest import run_plain_job
+from event_pipeline_tests.engines.aws.conftest import AWS, AWS_BY_HOST, BY_HOST, run_plain_job
 from event_pipeline_tests.engines.aws.pipeline import World
 from event_pipeline_tests.trino.server import TrinoServer
 from event_pipeline_tests.trino.statements import TrinoStatements
@@ -50,7 +50,9 @@ def engine(settings: Settings) -> AwsEngine:
     return AwsEngine(settings)
 
 
-@pytest.fixture
-def world(engine: AwsEngine, root: Path, aws: EmulatedAws, settings: Settings) -> World:
-    """The engine with its raw objects."""
-    return World(engine, root, (aws, settings.raw_bucket))
+@pytest.fixture(params=[AWS])
+def world(request: pytest.FixtureRequest, root: Path, aws: EmulatedAws, settings: Settings) -> World:
+    """The engine with its raw objects; Trino answers its queries, whoever wrote the files."""
+    if request.param == AWS_BY_HOST:
+        settings = settings.model_copy(update=BY_HOST)
+    return World(AwsEngine(settings), root, (aws, settings.raw_bucket))

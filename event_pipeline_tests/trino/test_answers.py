@@ -17,6 +17,7 @@ from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.emulator import EmulatedAws
+from event_pipeline_tests.engines.aws.conftest import AWS, AWS_BY_HOST
 from event_pipeline_tests.engines.aws.pipeline import AROUND_MIDNIGHT, DIRTY, World
 from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR
 from event_pipeline_tests.pipeline import in_order, purchase, write_object
@@ -25,7 +26,10 @@ from event_pipeline_tests.trino.statements import TrinoStatements
 
 pytestmark = pytest.mark.trino
 
+whoever_writes = pytest.mark.parametrize("world", [AWS, AWS_BY_HOST], indirect=True)
 
+
+@whoever_writes
 def test_dirty_hours(world: World) -> None:
     generate(world.root / "raw", AROUND_MIDNIGHT, DIRTY)
     hours = list(AROUND_MIDNIGHT)
@@ -51,6 +55,7 @@ def test_the_real_sample_files(world: World, real_samples: list[Path]) -> None:
     assert_checks_pass(world.engine, [hour])
 
 
+@whoever_writes
 def test_hostile_lines(world: World) -> None:
     hour = Hour.parse(LANDING_HOUR)
     lines = [each.line for each in HOSTILE_LINES]
