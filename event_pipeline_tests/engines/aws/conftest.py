@@ -28,6 +28,10 @@ BY_HOST = {"builder": SilverBuilderKind.POOL, "sql": SqlKind.DUCKDB, "workers": 
 """Settings with which the host of Dagster builds Silver and Gold; S3 and the Glue catalog stay what they are."""
 AWS_WITH_SPARK = pytest.param("aws with spark", marks=pytest.mark.spark)
 
+everywhere = pytest.mark.parametrize("world", ["local", MEMORY, AWS_WITH_TWO_TABLES, AWS_BY_HOST], indirect=True)
+without_locks = pytest.mark.parametrize("world", [MEMORY, AWS_BY_HOST], indirect=True)
+"""For tests in which another process does in the middle of a step what locks would make it wait for."""
+
 
 @pytest.fixture(scope="session")
 def warm_python() -> Iterator[WarmPython]:

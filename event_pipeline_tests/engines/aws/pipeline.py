@@ -14,7 +14,15 @@ from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 from event_pipeline_tests import oracle
 from event_pipeline_tests.emulator import EmulatedAws
-from event_pipeline_tests.pipeline import ALL_GOLD, assert_agrees_with_oracle, build, write_object
+from event_pipeline_tests.pipeline import (
+    ALL_GOLD,
+    HOUR,
+    assert_agrees_with_oracle,
+    build,
+    event,
+    purchase,
+    write_object,
+)
 
 AROUND_MIDNIGHT = HourRange(Hour.parse("2025-12-07T23"), Hour.parse("2025-12-08T01"))
 DIRTY = GeneratorOptions(
@@ -62,6 +70,13 @@ class World:
     def assert_agrees_with_oracle(self) -> oracle.Expected:
         """Hold all tables of this world to what the oracle makes of the raw folder."""
         return assert_agrees_with_oracle(self.engine, self.root, tables=self.tables)
+
+
+def landed(world: World, *minutes: int) -> None:
+    """Let objects of two events each land in the first hour."""
+    for minute in minutes:
+        write_object(world.root, HOUR, minute, [event(second=60 * minute), purchase(second=60 * minute + 1)])
+    world.land()
 
 
 def land(

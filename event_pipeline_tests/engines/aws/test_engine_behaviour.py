@@ -1,26 +1,43 @@
-"""What every engine promises, whatever its ports are: order, swaps, freshness, completeness, repair, housekeeping."""
+"""What every engine promises, whatever its ports are: order, locks, swaps, freshness, completeness, lost objects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import gzip
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
+from event_pipeline.engines import layout
 from event_pipeline.engines.base import LeftoverKind, PartitionAction, SilverOutcome
 from event_pipeline.engines.builder import Built, HourInput
+from event_pipeline.engines.commit import Commit, HourCommit
 from event_pipeline.engines.commits import CommitStore
 from event_pipeline.engines.engine import PortEngine
-from event_pipeline.engines.names import day_partition, gold_table, partial_table
-from event_pipeline.errors import BrokenLawError, NotPublishedError, OvertakenError, PipelineError, StorageError
+from event_pipeline.engines.gold import GoldRefresher
+from event_pipeline.engines.names import gold_table
+from event_pipeline.errors import (
+    BrokenLawError,
+    LostObjectsError,
+    NotPublishedError,
+    OvertakenError,
+    PipelineError,
+    StorageError,
+)
+from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
+from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
-from event_pipeline_tests.engines.aws.conftest import AWS_BY_HOST, AWS_WITH_TWO_TABLES, MEMORY
-from event_pipeline_tests.engines.aws.pipeline import World, seen, silver
+from event_pipeline_tests.engines.aws.conftest import everywhere, without_locks
+from event_pipeline_tests.engines.aws.pipeline import World, landed, seen, silver
 from event_pipeline_tests.pipeline import HOUR, event, purchase, rows, silent, write_object
 
 NEXT = HOUR.plus(1)
@@ -28,22 +45,12 @@ DAY = HOUR.start.date()
 GOLD = {table.name: table for table in load_gold_tables()}
 TABLE = GOLD["user_activity"]
 
-everywhere = pytest.mark.parametrize("world", ["local", MEMORY, AWS_WITH_TWO_TABLES, AWS_BY_HOST], indirect=True)
-without_locks = pytest.mark.parametrize("world", [MEMORY, AWS_BY_HOST], indirect=True)
-
 
 @pytest.fixture
 def engine(world: World) -> PortEngine[Any]:
     """The engine of the world, with its ports in reach."""
     assert isinstance(world.engine, PortEngine)
     return world.engine
-
-
-def landed(world: World, *minutes: int) -> None:
-    """Let objects of two events each land in the first hour."""
-    for minute in minutes:
-        write_object(world.root, HOUR, minute, [event(second=60 * minute), purchase(second=60 * minute + 1)])
-    world.land()
 
 
 # --- Order --------------------------------------------------------------------------------------------------------
@@ -100,39 +107,173 @@ def test_nobody_registers_an_hour_that_is_not_committed(world: World, engine: Po
         engine.refresh_gold(TABLE, [HOUR], progress=silent)
 
 
-class Miscounting:
-    """A builder that reports one record more than it read."""
+class Interfered:
+    """A builder whose next result something happens to."""
 
-    def __init__(self, builder: Any) -> None:
-        self._builder = builder
+    def __init__(self, builder: Any, waiting: list[Callable[[Built], Built]]) -> None:
+        self._builder, self._waiting = builder, waiting
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._builder, name)
 
     def build(self, inputs: Sequence[HourInput], **options: Any) -> Built:
-        """Build, and count once too often."""
+        """Build, and let it happen."""
         built: Built = self._builder.build(inputs, **options)
-        commits = {}
-        for hour, commit in built.commits.items():
-            first, *others = commit.account.objects
-            counted = (replace(first, records=first.records + 1), *others)
-            commits[hour] = replace(commit, account=replace(commit.account, objects=counted))
-        return replace(built, commits=commits)
+        return self._waiting.pop(0)(built) if self._waiting else built
+
+
+@pytest.fixture
+def interfering(engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[Built], Built]]]:
+    """What happens between the next builds and their publication; nothing by default."""
+    waiting, real = list[Callable[[Built], Built]](), engine.builder
+    monkeypatch.setattr(engine, "builder", lambda: Interfered(real(), waiting))
+    yield waiting
+    assert waiting == []
+
+
+def a_record_more(commit: HourCommit) -> HourCommit:
+    first, *others = commit.account.objects
+    counted = (replace(first, records=first.records + 1), *others)
+    return replace(commit, account=replace(commit.account, objects=counted))
+
+
+def a_row_fewer(commit: HourCommit) -> HourCommit:
+    files = (replace(each, rows=each.rows - (each.table == SILVER_EVENTS.full_name)) for each in commit.files)
+    return replace(commit, files=tuple(files))
 
 
 @everywhere
+@pytest.mark.parametrize(
+    ("miscount", "said"),
+    [(a_record_more, "3 records, but 2 Silver rows"), (a_row_fewer, r"written: 1 and 0")],
+    ids=["a record more was read", "a row fewer was written"],
+)
 def test_an_hour_whose_records_do_not_add_up_is_never_published(
-    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+    world: World,
+    engine: PortEngine[Any],
+    interfering: list[Callable[[Built], Built]],
+    miscount: Callable[[HourCommit], HourCommit],
+    said: str,
 ) -> None:
     landed(world, 0)
-    real = engine.builder
-    with monkeypatch.context() as patched:
-        patched.setattr(engine, "builder", lambda: Miscounting(real()))
-        with pytest.raises(BrokenLawError, match="3 records, but 2 Silver rows"):
-            list(engine.build_silver([HOUR], progress=silent))
+    interfering.append(lambda built: replace(built, commits={HOUR: miscount(built.commits[HOUR])}))
+    with pytest.raises(BrokenLawError, match=said):
+        list(engine.build_silver([HOUR], progress=silent))
     assert engine.hour_commit(HOUR) is None
     world.build([HOUR])
     world.assert_agrees_with_oracle()
+
+
+@everywhere
+def test_a_build_with_a_file_that_it_does_not_name_is_not_published_and_keeps_no_other_hour_back(
+    world: World, engine: PortEngine[Any], interfering: list[Callable[[Built], Built]]
+) -> None:
+    landed(world, 0)
+    write_object(world.root, NEXT, 0, [event(NEXT)])
+    world.land()
+
+    def stray(built: Built) -> Built:
+        engine._lake.write(f"{layout.build_prefix(built.commits[HOUR])}events/events-9.parquet", b"PAR1")
+        return built
+
+    interfering.append(stray)
+    with pytest.raises(PipelineError, match=r"not part of it .*events-9\.parquet"):
+        list(engine.build_silver([HOUR, NEXT], progress=silent))
+    assert [hour for hour in (HOUR, NEXT) if engine.hour_commit(hour)] == [NEXT]
+    world.build([HOUR, NEXT], force=True)
+    world.assert_agrees_with_oracle()
+
+
+@everywhere
+def test_nothing_is_shown_before_it_is_committed(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, committed, shown = CommitStore.publish, set[str](), list[str]()
+
+    def publish(self: CommitStore, commit: Commit, replaces: str | None) -> str:
+        for entry in engine._catalog.entries_of(commit):
+            present = engine._catalog.get(entry.table, [entry.partition]).get(entry.partition)
+            shown.extend([entry.table] if present and present.build_id == commit.build_id else [])
+        committed.add(type(commit).__name__)
+        return real(self, commit, replaces)
+
+    monkeypatch.setattr(CommitStore, "publish", publish)
+    for minute in (0, 5):
+        landed(world, minute)
+        world.build([HOUR])
+    assert committed == {"HourCommit", "PartialCommit", "DayCommit"}
+    assert shown == []
+    world.assert_agrees_with_oracle()
+
+
+# --- Locks --------------------------------------------------------------------------------------------------------
+
+
+@everywhere
+def test_every_commit_record_is_read_and_replaced_under_its_own_lock(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks = {layout.hour_commit(HOUR): f"hours/{HOUR}"}
+    for table in world.tables:
+        locks[layout.partial_commit(table.name, HOUR)] = f"partials/{table.name}/{HOUR}"
+        locks[layout.day_commit(table.name, DAY)] = f"days/{table.name}/event_date={DAY}"
+    lake_type, catalog_type, thread = type(engine._lake), type(engine._catalog), threading.local()
+    exclusive, read, replace_object, change = (
+        lake_type.exclusive,
+        lake_type.read,
+        lake_type.replace,
+        catalog_type.change,
+    )
+    replaced, faults = set[str](), list[str]()
+
+    def held() -> list[tuple[str, set[str]]]:
+        thread.held = getattr(thread, "held", [])
+        return thread.held  # type: ignore[no-any-return]
+
+    @contextmanager
+    def watched_exclusive(self: Any, name: str) -> Iterator[None]:
+        with exclusive(self, name):
+            held().append((name, set()))
+            try:
+                yield
+            finally:
+                held().pop()
+
+    def watched_read(self: Any, key: str) -> Any:
+        for _, keys in held():
+            keys.add(key)
+        return read(self, key)
+
+    def watched_replace(self: Any, key: str, body: bytes, version: str | None) -> Any:
+        replaced.add(key)
+        if not any(name == locks.get(key) and key in keys for name, keys in held()):
+            faults.append(f"{key} was replaced under {held()}")
+        return replace_object(self, key, body, version)
+
+    def watched_change(self: Any, show: Any, drop: Any) -> None:
+        if not held():
+            faults.append("the catalog was changed without a lock")
+        change(self, show, drop)
+
+    landed(world, 0)
+    world.build([HOUR])
+    landed(world, 5)
+    brief = {"silver_retention_days": 1, "gold_retention_days": 9}
+    with monkeypatch.context() as patched:
+        patched.setattr(lake_type, "exclusive", watched_exclusive)
+        patched.setattr(lake_type, "read", watched_read)
+        patched.setattr(lake_type, "replace", watched_replace)
+        patched.setattr(catalog_type, "change", watched_change)
+        world.build([HOUR])
+        assert (replaced, faults) == (set(locks), [])
+        replaced.clear()
+        patched.setattr(engine, "_settings", engine._settings.model_copy(update=brief))
+        for kind in (LeftoverKind.RETIRED_HOUR, LeftoverKind.RETIRED_DAY):
+            for leftover in engine.leftovers(datetime.now(UTC)):
+                if leftover.kind is kind:
+                    engine.remove(leftover)
+    assert replaced == {key for key, lock in locks.items() if not lock.startswith("partials/")}
+    assert faults == []
 
 
 # --- Swaps --------------------------------------------------------------------------------------------------------
@@ -165,6 +306,48 @@ def test_who_is_overtaken_by_newer_input_publishes_nothing(
         list(engine.build_silver([HOUR], progress=silent))
 
     overtaking.append(other)
+    with pytest.raises(OvertakenError):
+        list(engine.build_silver([HOUR], progress=silent))
+    commit = engine.hour_commit(HOUR)
+    assert commit is not None
+    assert commit.account.silver_rows == 4
+
+
+@without_locks
+def test_who_builds_while_newer_input_is_published_publishes_nothing(
+    world: World, engine: PortEngine[Any], interfering: list[Callable[[Built], Built]]
+) -> None:
+    landed(world, 0)
+
+    def other(built: Built) -> Built:
+        landed(world, 5)
+        list(engine.build_silver([HOUR], progress=silent))
+        return built
+
+    interfering.append(other)
+    with pytest.raises(OvertakenError):
+        list(engine.build_silver([HOUR], progress=silent))
+    commit = engine.hour_commit(HOUR)
+    assert commit is not None
+    assert commit.account.silver_rows == 4
+
+
+@without_locks
+def test_who_listed_the_hour_before_newer_input_was_published_publishes_nothing(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed(world, 0)
+    real, waiting = engine._raw.list_hour, [True]
+
+    def list_hour(hour: Hour) -> RawListing:
+        listed = real(hour)
+        if waiting:
+            waiting.clear()
+            landed(world, 5)
+            list(engine.build_silver([HOUR], progress=silent))
+        return listed
+
+    monkeypatch.setattr(engine._raw, "list_hour", list_hour)
     with pytest.raises(OvertakenError):
         list(engine.build_silver([HOUR], progress=silent))
     commit = engine.hour_commit(HOUR)
@@ -207,6 +390,32 @@ def test_a_day_that_another_hour_folds_meanwhile_is_folded_again_with_both(
     assert engine.disagreements() == []
 
 
+@without_locks
+def test_a_day_that_another_hour_folds_after_its_partials_were_listed_is_folded_again_with_both(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed(world, 0)
+    write_object(world.root, NEXT, 0, [event(NEXT), purchase(NEXT, 1)])
+    world.land()
+    silver(engine, HOUR, NEXT)
+    real, listed = CommitStore.partial_versions, list[bool]()
+
+    def partial_versions(self: CommitStore, *arguments: Any) -> dict[Hour, str]:
+        found = real(self, *arguments)
+        listed.append(True)
+        # The first listing looks for lost partials, the second one is what the day is folded from.
+        if len(listed) == 2:
+            engine.refresh_gold(TABLE, [NEXT], progress=silent)
+        return found
+
+    monkeypatch.setattr(CommitStore, "partial_versions", partial_versions)
+    engine.refresh_gold(TABLE, [HOUR], progress=silent)
+    day = engine._commits.day(TABLE.name, DAY).commit
+    assert day is not None
+    assert sorted(day.partials) == [HOUR.hive_path, NEXT.hive_path]
+    assert engine.hours_behind(TABLE) == []
+
+
 @everywhere
 def test_hours_that_fold_one_day_side_by_side_lose_nothing(world: World, engine: PortEngine[Any]) -> None:
     hours = [HOUR, NEXT, HOUR.plus(-1), HOUR.plus(-2)]
@@ -243,6 +452,32 @@ def test_a_registration_that_is_overtaken_shows_the_newest_build(
     assert engine.disagreements() == []
 
 
+@without_locks
+def test_a_slower_registration_does_not_take_a_day_back(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed(world, 0)
+    write_object(world.root, NEXT, 0, [event(NEXT, user_id="u_2")])
+    world.land()
+    silver(engine, HOUR, NEXT)
+    catalog_type, waiting = type(engine._catalog), [True]
+    real = catalog_type.change
+
+    def change(self: Any, show: Iterable[Any], drop: Any) -> None:
+        shown = list(show)
+        if waiting and any(entry.table == gold_table(TABLE.name) for entry in shown):
+            waiting.clear()
+            engine.refresh_gold(TABLE, [NEXT], progress=silent)
+        real(self, shown, drop)
+
+    monkeypatch.setattr(catalog_type, "change", change)
+    engine.refresh_gold(TABLE, [HOUR], progress=silent)
+    assert waiting == []
+    assert rows(engine, "SELECT unique_users FROM gold.user_activity") == [{"unique_users": 2}]
+    assert engine.hours_behind(TABLE) == []
+    assert engine.disagreements() == []
+
+
 # --- Freshness ----------------------------------------------------------------------------------------------------
 
 
@@ -276,6 +511,62 @@ def test_a_day_that_an_hour_no_longer_touches_is_folded_again_without_it(world: 
     world.build([HOUR])
     world.assert_agrees_with_oracle()
     assert engine.hours_behind(TABLE) == []
+
+
+@everywhere
+@pytest.mark.parametrize(
+    ("name", "then"),
+    [("user_activity", [purchase(), event(second=1)]), ("hourly_revenue", [event()])],
+    ids=["more rows", "no row of its day any more"],
+)
+def test_an_hour_whose_day_was_not_folded_is_behind_until_the_next_refresh_folds_it(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch, name: str, then: list[Any]
+) -> None:
+    write_object(world.root, HOUR, 0, [purchase()])
+    world.build([HOUR])
+    before = rows(engine, f"FROM gold.{name}")
+    write_object(world.root, HOUR, 0, then)
+    world.land()
+    silver(engine, HOUR)
+    with monkeypatch.context() as patch:
+        patch.setattr(GoldRefresher, "_fold", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            engine.refresh_gold(GOLD[name], [HOUR], progress=silent)
+    assert engine.hours_behind(GOLD[name]) == [HOUR]
+    assert rows(engine, f"FROM gold.{name}") == before
+    refreshed = engine.refresh_gold(GOLD[name], [HOUR], progress=silent)
+    assert (refreshed.unchanged_hours, list(refreshed.day_rows)) == ((HOUR,), [DAY])
+    world.build([HOUR])
+    world.assert_agrees_with_oracle()
+
+
+@everywhere
+def test_an_hour_without_rows_of_a_table_is_behind_once_the_sql_is_another(
+    world: World, engine: PortEngine[Any]
+) -> None:
+    write_object(world.root, HOUR, 0, [event()])
+    world.land()
+    silver(engine, HOUR)
+    table = GOLD["hourly_revenue"]
+    engine.refresh_gold(table, [HOUR], progress=silent)
+    assert engine.hours_behind(table) == []
+    assert engine.hours_behind(replace(table, version="other")) == [HOUR]
+
+
+@everywhere
+def test_an_object_that_is_replaced_within_one_second_by_one_of_its_size_is_built_again(
+    world: World, engine: PortEngine[Any]
+) -> None:
+    for nanosecond, product in enumerate(("p_1", "p_2")):
+        stored = gzip.compress(json.dumps(event(product_id=product)).encode(), compresslevel=0, mtime=0)
+        path = world.root / "raw" / write_object(world.root, HOUR, 0, stored)
+        os.utime(path, ns=(1_765_144_800_000_000_000 + nanosecond,) * 2)
+        (built,) = world.build([HOUR])
+        assert built.outcome is SilverOutcome.BUILT
+        (listed,) = engine.list_raw(HOUR).objects
+        assert listed.size == len(stored)
+    assert [row["product_id"] for row in rows(engine, "FROM silver.events")] == ["p_2"]
+    world.assert_agrees_with_oracle()
 
 
 # --- Completeness -------------------------------------------------------------------------------------------------
@@ -333,109 +624,95 @@ def test_a_file_that_no_commit_names_keeps_an_hour_from_being_sound(world: World
     assert (counted.silver_rows, counted.quarantined) == (2, 0)
 
 
-# --- Repair -------------------------------------------------------------------------------------------------------
-
-
-def places(*tables: str) -> list[tuple[str, str]]:
-    partitions = {partial_table(TABLE.name): HOUR.hive_path, gold_table(TABLE.name): day_partition(DAY)}
-    return [(table, partitions.get(table, HOUR.hive_path)) for table in tables]
-
-
 @everywhere
-@pytest.mark.parametrize(
-    "tables",
-    [
-        [SILVER_EVENTS.full_name],
-        [table.full_name for table in HOUR_TABLES],
-        [partial_table(TABLE.name)],
-        [gold_table(TABLE.name)],
-    ],
-    ids=["one table of an hour", "an hour", "a partial", "a day"],
-)
-def test_an_entry_that_was_lost_is_named_and_shown_again(
-    world: World, engine: PortEngine[Any], tables: list[str]
+@pytest.mark.parametrize(("place", "partials", "days"), [("days", [], [DAY]), ("partials", [HOUR], [DAY])])
+def test_a_gold_file_that_vanished_is_made_again(
+    world: World, engine: PortEngine[Any], place: str, partials: list[Hour], days: list[date]
 ) -> None:
     landed(world, 0)
     world.build([HOUR])
-    engine._catalog.change((), places(*tables))
-    assert {(change.table, change.action) for change in engine.disagreements()} == {
-        (table, PartitionAction.ADDED) for table in tables
-    }
-    engine.repair()
+    engine._lake.delete([each.key for each in engine._lake.list(f"runs/{place}/{TABLE.name}/")])
+    refreshed = engine.refresh_gold(TABLE, [HOUR], progress=silent)
+    assert (list(refreshed.partial_rows), list(refreshed.day_rows)) == (partials, days)
+    world.assert_agrees_with_oracle()
     assert engine.disagreements() == []
+
+
+@everywhere
+def test_a_day_keeps_what_hours_have_of_it_that_wider_limits_accepted(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then = HOUR.plus(-24 * 20)
+    write_object(world.root, HOUR, 0, [event(), event(then, user_id="u_old")])
+    world.land()
+    with monkeypatch.context() as wider:
+        wider.setattr(engine, "_settings", engine._settings.model_copy(update={"event_max_age_days": 30}))
+        silver(engine, HOUR)
+    query = f"SELECT unique_users FROM gold.user_activity WHERE event_date = DATE '{then.start.date()}'"
+    engine.refresh_gold(TABLE, [HOUR], progress=silent)
+    assert rows(engine, query) == [{"unique_users": 1}]
+    write_object(world.root, then, 0, [event(then, 1, user_id="u_new")])
+    world.land()
+    silver(engine, then)
+    engine.refresh_gold(TABLE, [then], progress=silent)
+    assert rows(engine, query) == [{"unique_users": 2}]
+    assert engine.hours_behind(TABLE) == []
+    measures = engine.reconcile(TABLE, [then.start.date()])
+    assert {(each.name, each.gold, each.silver) for each in measures} >= {("events", 2, 2)}
+
+
+@everywhere
+def test_a_day_is_folded_from_hours_of_both_months_that_it_landed_in(world: World) -> None:
+    last = Hour.parse("2025-11-30T23")
+    write_object(world.root, last.plus(1), 0, [event(last, 3_500), event(last.plus(1))])
+    world.build([last.plus(1)])
+    write_object(world.root, last, 0, [event(last, user_id="u_2"), purchase(last, 1)])
+    world.build([last])
+    world.assert_agrees_with_oracle()
+
+
+# --- Lost objects -------------------------------------------------------------------------------------------------
+
+
+@everywhere
+def test_an_hour_that_lost_an_object_keeps_its_published_build(world: World, engine: PortEngine[Any]) -> None:
+    landed(world, 0, 5)
+    world.build([HOUR])
+    (lost,) = (world.root / "raw" / HOUR.raw_prefix).rglob("minute=05/*.gz")
+    lost.unlink()
+    landed(world, 10)
+    for force in (False, True):
+        with pytest.raises(LostObjectsError, match=rf"{lost.name}.*--allow-lost-objects"):
+            world.build([HOUR], force=force)
+    assert seen(engine) == 4
+    (told,) = world.build([HOUR], allow_lost_objects=True)
+    assert told.reason == "rebuilt without the lost objects on request"
     world.assert_agrees_with_oracle()
 
 
 @everywhere
-def test_an_older_build_that_is_shown_is_named_and_replaced(world: World, engine: PortEngine[Any]) -> None:
+def test_an_hour_whose_raw_expired_stays_as_it_was_built(world: World, engine: PortEngine[Any]) -> None:
     landed(world, 0)
     world.build([HOUR])
-    old = engine.hour_commit(HOUR)
-    landed(world, 5)
-    world.build([HOUR])
-    new = engine.hour_commit(HOUR)
-    assert old is not None
-    assert new is not None
-    engine._catalog.change(engine._catalog.entries_of(old), ())
-    assert engine.misshown({HOUR: new}) == {HOUR}
+    shutil.rmtree(world.root / "raw" / HOUR.raw_prefix)
+    (kept,) = world.build([HOUR])
+    assert kept.outcome is SilverOutcome.UNCHANGED
+    assert kept.reason == "its raw objects are lost, the published build stays"
+    with pytest.raises(LostObjectsError):
+        world.build([HOUR], force=True)
     assert seen(engine) == 2
-    named = engine.disagreements()
-    assert {(each.action, each.reason) for each in named} == {
-        (PartitionAction.REPOINTED, f"showed {old.build_id} instead of the committed {new.build_id}")
-    }
-    engine.repair()
-    assert (seen(engine), engine.disagreements()) == (4, [])
 
 
 @everywhere
-def test_an_entry_without_a_commit_record_is_named_and_dropped(world: World, engine: PortEngine[Any]) -> None:
+def test_removing_an_unreadable_object_loses_nothing_and_is_allowed(world: World) -> None:
     landed(world, 0)
-    world.build([HOUR])
-    record = f"commits/hours/{HOUR.hive_path}.json"
-    engine._lake.delete([record])
-    assert {each.action for each in engine.disagreements()} == {PartitionAction.DROPPED}
-    assert seen(engine) == 2
-    engine.repair()
-    assert (seen(engine), engine.registered_builds()) == (0, {})
-
-
-# --- Housekeeping -------------------------------------------------------------------------------------------------
-
-
-@everywhere
-def test_a_replaced_build_goes_after_its_grace_and_what_is_shown_never_does(
-    world: World, engine: PortEngine[Any]
-) -> None:
-    landed(world, 0)
-    world.build([HOUR])
-    landed(world, 5)
-    world.build([HOUR])
-    now, days = datetime.now(UTC), engine._settings.build_grace_days
-    assert [each for each in engine.leftovers(now) if each.kind is LeftoverKind.REPLACED] == []
-    later = now + timedelta(days=days, minutes=5)
-    due = [each for each in engine.leftovers(later) if each.kind is LeftoverKind.REPLACED]
-    assert any(f"runs/hours/{HOUR.hive_path}/" in each.place for each in due)
-    for leftover in due:
-        engine.remove(leftover)
-        engine.remove(leftover)
-    assert [each for each in engine.leftovers(later) if each.kind is LeftoverKind.REPLACED] == []
-    assert engine.partition_faults(HOUR) == []
+    broken = write_object(world.root, HOUR, 5, b"not gzip")
+    (build_with,) = world.build([HOUR])
+    assert [each.unreadable for each in build_with.commit.account.objects] == [None, "not_gzip"]
+    (world.root / "raw" / broken).unlink()
+    (without,) = world.build([HOUR])
+    assert (without.reason, without.commit.account.unreadable) == ("input changed", ())
     world.assert_agrees_with_oracle()
-
-
-@everywhere
-def test_a_build_that_nobody_committed_goes_after_its_grace(
-    world: World, engine: PortEngine[Any], tmp_path: Path
-) -> None:
-    landed(world, 0)
-    world.build([HOUR])
-    left = f"runs/hours/{NEXT.hive_path}/20251208T000000Z-abandoned/events/events-0.parquet"
-    engine._lake.write(left, b"half")
-    later = datetime.now(UTC) + timedelta(days=engine._settings.build_grace_days, minutes=5)
-    (abandoned,) = [each for each in engine.leftovers(later) if each.kind is LeftoverKind.ABANDONED]
-    assert abandoned.paths == (left,)
-    engine.remove(abandoned)
-    assert engine._lake.read(left) is None
 
 
 # --- Hours that fail ----------------------------------------------------------------------------------------------
