@@ -27,7 +27,7 @@ from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
-from event_pipeline.errors import LockTimeoutError, LostObjectsError
+from event_pipeline.errors import LockTimeoutError
 from event_pipeline.inspection.verification import Verification, verify
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
@@ -99,11 +99,6 @@ def states(engine: LocalEngine, settings: Settings) -> dict[Hour, HourState]:
     return Pipeline(engine, TABLES, settings).states(datetime.now(UTC))
 
 
-def run_folders(root: Path, hour: Hour = HOUR) -> list[str]:
-    """Builds of an hour that lie on disk."""
-    return sorted(path.name for path in (root / "lake" / "runs" / "hours" / hour.hive_path).iterdir())
-
-
 def two_hours(root: Path, engine: LocalEngine) -> None:
     """Two built hours of one day; the second has a purchase of the day before."""
     write_object(root, HOUR, 0, [event(), purchase(second=1), b"no json"])
@@ -112,60 +107,6 @@ def two_hours(root: Path, engine: LocalEngine) -> None:
 
 
 # -- replaced and abandoned builds
-
-
-def test_a_replaced_build_goes_when_it_has_been_replaced_for_the_grace_period(
-    engine: LocalEngine, root: Path, settings: Settings
-) -> None:
-    two_hours(root, engine)
-    age(root, 30)
-    build(engine, [HOUR], force=True)
-    # Its files are a month old, but until just now they were what queries read.
-    assert LeftoverKind.REPLACED not in keep_house(engine)
-    assert len(run_folders(root)) == 2
-    age(root, 6.9)
-    assert LeftoverKind.REPLACED not in keep_house(engine)
-    age(root, 0.2)
-    before = answers(engine)
-    removed = keep_house(engine)
-    # The hour, and of each of five tables one partial and both event days of the fold.
-    assert removed[LeftoverKind.REPLACED] >= 1 + 5
-    commit = engine.hour_commit(HOUR)
-    assert commit
-    assert run_folders(root) == [commit.build_id]
-    assert answers(engine) == before
-    assert keep_house(engine) == {}
-    verified(engine, settings)
-
-
-def test_a_build_that_was_never_published_goes_when_it_is_old(engine: LocalEngine, root: Path) -> None:
-    two_hours(root, engine)
-    age(root, 30)
-    runs = root / "lake" / "runs" / "hours"
-    (known,) = run_folders(root)
-    shutil.copytree(runs / HOUR.hive_path / known, runs / HOUR.hive_path / "29990101T000000Z-abandoned")
-    shutil.copytree(runs / HOUR.hive_path / known, runs / HOUR.plus(5).hive_path / "20240101T000000Z-abandoned")
-    for path in (runs / HOUR.plus(5).hive_path).rglob("*"):
-        os.utime(path)
-    found = [each for each in engine.leftovers(datetime.now(UTC)) if each.place.startswith("runs/hours")]
-    # copytree keeps times: the first is old. The second could be a build under way.
-    assert [each.kind for each in found] == [LeftoverKind.ABANDONED]
-    keep_house(engine)
-    assert run_folders(root) == [known]
-    assert run_folders(root, HOUR.plus(5)) == ["20240101T000000Z-abandoned"]
-
-
-def test_what_the_catalog_still_shows_stays_although_the_commit_record_names_another_build(
-    engine: LocalEngine, root: Path
-) -> None:
-    two_hours(root, engine)
-    list(engine.build_silver([HOUR], force=True, progress=lambda _: None))
-    age(root, 30)
-    before = answers(engine)
-    keep_house(engine)
-    assert answers(engine) == before
-    engine.register_hours([HOUR])
-    assert keep_house(engine)[LeftoverKind.REPLACED] == 1
 
 
 def test_scratch_drafts_and_locks_of_killed_steps_go_after_a_day_and_held_locks_stay(
@@ -214,107 +155,17 @@ def keeping(root: Path) -> Settings:
     return load_settings(root=root, workers=1, lock_timeout_seconds=20, silver_retention_days=days)
 
 
-def test_nothing_is_past_its_retention_by_default(engine: LocalEngine, root: Path) -> None:
-    two_hours(root, engine)
-    assert engine.leftovers(datetime.now(UTC)) == []
-
-
-def test_an_hour_past_its_retention_keeps_its_ledger_its_gold_and_its_raw_objects(
-    root: Path, keeping: Settings
-) -> None:
+def test_an_hour_past_its_retention_stays_retired_when_the_catalog_is_lost(root: Path, keeping: Settings) -> None:
     engine = LocalEngine(keeping)
-    late = HOUR.plus(30)
     two_hours(root, engine)
-    # A day later something of the first day arrives: that day has both a retired hour and one with Silver.
-    write_object(root, late, 0, [purchase(late, 1), purchase(HOUR, 5, user_id="u_late")])
-    build(engine, [late])
-    kept, silver = answers(engine, KEPT_OF_RETIRED), len(rows(engine, "FROM silver.events"))
+    kept = answers(engine, KEPT_OF_RETIRED)
     now = HOUR.end + timedelta(days=keeping.silver_retention_days)
     assert keep_house(engine, now) == {LeftoverKind.RETIRED_HOUR: 1}
-    assert len(rows(engine, "FROM silver.events")) == silver - 2
-    assert rows(engine, "FROM silver.quarantine") == []
-    assert answers(engine, KEPT_OF_RETIRED) == kept
-    assert engine.list_raw(HOUR).objects
-    # Nobody complains, and nobody rebuilds.
-    assert set(states(engine, keeping).values()) == {HourState.RETIRED, HourState.READY}
-    found = verified(engine, keeping)
-    assert found.retired == (HOUR,)
-    assert found.not_built == ()
-    assert engine.partition_faults(HOUR) == []
-    (unchanged,) = build(engine, [HOUR])
-    assert unchanged.reason == "past its retention: Silver was removed on purpose"
-    assert {change.action.value for change in engine.repair()} == {"unchanged"}
-    # Late data still reaches the day, and Gold still has the events of the retired hour.
-    write_object(root, late, 5, [purchase(HOUR, 6, user_id="u_later")])
-    build(engine, [late])
-    verified(engine, keeping)
-    assert rows(engine, "SELECT unique_users FROM gold.user_activity WHERE event_date = '2025-12-07'") == [
-        {"unique_users": 3}
-    ]
     for path in root.glob("catalog.sqlite*"):
         path.unlink()
-    verified(LocalEngine(keeping), keeping)
-
-
-def test_files_of_a_retired_hour_go_after_the_grace_period_and_raw_can_bring_it_back(
-    root: Path, keeping: Settings
-) -> None:
     engine = LocalEngine(keeping)
-    two_hours(root, engine)
-    now = HOUR.end + timedelta(days=keeping.silver_retention_days)
-    keep_house(engine, now)
-    assert keep_house(engine, now) == {}
-    (run,) = run_folders(root)
-    age(root, 8)
-    removed = keep_house(engine, datetime.now(UTC) - timedelta(days=1))
-    assert removed[LeftoverKind.RETIRED_FILES] == 1, removed
-    folder = root / "lake" / "runs" / "hours" / HOUR.hive_path / run
-    assert [path.name for path in folder.rglob("*")] == ["ledger", "ledger.parquet"]
-    verified(engine, keeping)
-    build(engine, [HOUR], force=True)
-    assert_agrees_with_oracle(engine, root)
-
-
-def test_a_retired_hour_is_not_built_again_without_its_lost_objects(root: Path, keeping: Settings) -> None:
-    engine = LocalEngine(keeping)
-    two_hours(root, engine)
-    keep_house(engine, HOUR.end + timedelta(days=keeping.silver_retention_days))
-    shutil.rmtree(root / "raw" / HOUR.raw_prefix)
-    assert states(engine, keeping)[HOUR] is HourState.RETIRED
-    with pytest.raises(LostObjectsError):
-        build(engine, [HOUR], force=True)
-    verified(engine, keeping)
-
-
-def test_an_hour_whose_gold_is_behind_is_not_retired(root: Path, keeping: Settings) -> None:
-    engine = LocalEngine(keeping)
-    write_object(root, HOUR, 0, [event()])
-    list(engine.build_silver([HOUR], progress=lambda _: None))
-    now = HOUR.end + timedelta(days=keeping.silver_retention_days)
-    assert keep_house(engine, now) == {}
-    engine.register_hours([HOUR])
-    assert keep_house(engine, now) == {}
-    build(engine, [HOUR])
-    assert keep_house(engine, now) == {LeftoverKind.RETIRED_HOUR: 1}
-
-
-def test_gold_days_past_their_own_retention_go_and_nothing_brings_them_back(root: Path) -> None:
-    brief = load_settings(root=root, workers=1, silver_retention_days=10, gold_retention_days=18)
-    engine = LocalEngine(brief)
-    two_hours(root, engine)
-    removed = keep_house(engine)
-    assert removed[LeftoverKind.RETIRED_HOUR] == 2
-    assert LeftoverKind.RETIRED_DAY not in removed
-    # Five tables of two days; nobody viewed anything on the first of them, so top_products lacks it.
-    assert keep_house(engine)[LeftoverKind.RETIRED_DAY] == 9
-    assert keep_house(engine) == {}
-    assert [len(found) for found in answers(engine)] == [0, 0, 2, 0, 0, 0, 0, 0]
-    build(engine, [HOUR, NEXT_HOUR])
-    assert [len(found) for found in answers(engine)] == [0, 0, 2, 0, 0, 0, 0, 0]
-    assert set(states(engine, brief).values()) == {HourState.RETIRED}
-    assert verified(engine, brief).retired == (HOUR, NEXT_HOUR)
-    age(root, 8)
-    assert keep_house(engine)[LeftoverKind.REPLACED] == 9
+    assert verified(engine, keeping).retired == (HOUR,)
+    assert answers(engine, KEPT_OF_RETIRED) == kept
 
 
 def test_gold_may_not_be_given_up_before_the_hours_that_still_change_it(root: Path) -> None:

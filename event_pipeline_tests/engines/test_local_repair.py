@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -16,8 +15,7 @@ from event_pipeline.engines.base import LeftoverKind, PartitionChange
 from event_pipeline.engines.host import layout
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import StorageError
-from event_pipeline.rules.hour import HourRange
-from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
+from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, write_object
 
 NEXT_HOUR = HOUR.plus(1)
 ENTRIES_OF_TWO_HOURS = 2 * 3 + 2 * 5 + 5
@@ -41,12 +39,6 @@ def change_catalog(root: Path, *statements: str) -> None:
         for statement in statements:
             session.execute(statement)
         session.commit()
-
-
-@pytest.mark.usefixtures("_two_hours")
-def test_repair_of_a_sound_catalog_changes_nothing(engine: LocalEngine, root: Path) -> None:
-    assert actions(engine.repair()) == {"unchanged": ENTRIES_OF_TWO_HOURS}
-    assert_agrees_with_oracle(engine, root)
 
 
 @pytest.mark.usefixtures("_two_hours")
@@ -87,34 +79,6 @@ def test_a_damaged_catalog_is_named_with_its_remedy_and_kept_aside(engine: Local
         engine.query("SELECT 1")
     engine.repair()
     assert [path.read_bytes()[:7] for path in root.glob("catalog.sqlite.damaged-*")] == [b"garbage"]
-
-
-@pytest.mark.usefixtures("_two_hours")
-def test_entries_whose_files_are_gone_are_dropped(engine: LocalEngine, root: Path) -> None:
-    shutil.rmtree(root / "lake" / "runs" / "hours" / HOUR.hive_path)
-    assert actions(engine.repair()) == {"dropped": 3, "unchanged": ENTRIES_OF_TWO_HOURS - 3}
-    assert rows(engine, "SELECT DISTINCT hour FROM silver.events") == [{"hour": "23"}]
-    with pytest.raises(StorageError, match=f"event-pipeline run --from {HOUR} --to {NEXT_HOUR}"):
-        engine.register_hours([HOUR])
-    build(engine, [HOUR])
-    assert_agrees_with_oracle(engine, root)
-
-
-@pytest.mark.usefixtures("_two_hours")
-def test_an_uncommitted_run_is_never_registered(engine: LocalEngine, root: Path) -> None:
-    (run,) = (root / "lake" / "runs" / "hours" / HOUR.hive_path).iterdir()
-    shutil.copytree(run, run.with_name("29990101T000000Z-orphan"))
-    assert actions(engine.repair()) == {"unchanged": ENTRIES_OF_TWO_HOURS}
-    assert_agrees_with_oracle(engine, root)
-
-
-@pytest.mark.usefixtures("_two_hours")
-def test_repair_of_a_range_leaves_other_hours_alone(engine: LocalEngine, root: Path) -> None:
-    change_catalog(root, "DELETE FROM partition WHERE table_name = 'silver.events'")
-    assert actions(engine.repair(HourRange(HOUR, NEXT_HOUR)))["added"] == 1
-    assert list(engine.registered_builds()) == [HOUR]
-    assert actions(engine.repair())["added"] == 1
-    assert_agrees_with_oracle(engine, root)
 
 
 @pytest.mark.usefixtures("_two_hours")

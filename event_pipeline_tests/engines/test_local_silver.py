@@ -12,14 +12,12 @@ from typing import Any, BinaryIO
 import pyarrow.parquet as pq
 import pytest
 
-from event_pipeline.engines.base import SilverOutcome
 from event_pipeline.engines.host import pool_builder
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import (
     BrokenLawError,
     LayoutVersionError,
     LockTimeoutError,
-    LostObjectsError,
     StorageError,
     TransientError,
     UnexpectedError,
@@ -30,96 +28,6 @@ from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.validation import Sink, judge_stored_object
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_building_an_hour_twice_changes_nothing(engine: LocalEngine, root: Path) -> None:
-    write_object(root, HOUR, 0, [event(), purchase(second=1)])
-    (first,) = build(engine, [HOUR])
-    before = snapshot(root / "lake")
-    (second,) = build(engine, [HOUR])
-    assert (first.outcome, first.reason) == (SilverOutcome.BUILT, "first build")
-    assert (second.outcome, second.reason) == (SilverOutcome.UNCHANGED, "same input, same rules")
-    assert snapshot(root / "lake") == before
-
-
-def test_a_forced_hour_is_built_again_with_the_same_rows(engine: LocalEngine, root: Path) -> None:
-    write_object(root, HOUR, 0, [event(), purchase(second=1)])
-    (first,) = build(engine, [HOUR])
-    before = rows(engine, "FROM silver.events")
-    (second,) = build(engine, [HOUR], force=True)
-    assert second.reason == "forced"
-    assert second.commit.build_id != first.commit.build_id
-    assert rows(engine, "FROM silver.events") == before
-
-
-def test_other_event_time_limits_are_other_rules(engine: LocalEngine, root: Path, settings: Settings) -> None:
-    write_object(root, HOUR, 0, [event(), event(second=-3 * 86_400)])
-    build(engine, [HOUR])
-    stricter = LocalEngine(settings.model_copy(update={"event_max_age_days": 1}))
-    (rebuilt,) = build(stricter, [HOUR])
-    assert rebuilt.reason == "rules changed"
-    assert rebuilt.commit.account.quarantined_by_reason == {"timestamp_out_of_range": 1}
-
-
-def test_an_hour_that_lost_an_object_keeps_its_published_build(engine: LocalEngine, root: Path) -> None:
-    write_object(root, HOUR, 0, [event()])
-    lost = write_object(root, HOUR, 5, [event(second=300)])
-    build(engine, [HOUR])
-    (root / "raw" / lost).unlink()
-    write_object(root, HOUR, 10, [event(second=600)])
-    for force in (False, True):
-        with pytest.raises(LostObjectsError, match=rf"{lost}.*--allow-lost-objects"):
-            build(engine, [HOUR], force=force)
-    assert rows(engine, "SELECT count(*) AS n FROM silver.events") == [{"n": 2}]
-    (told,) = build(engine, [HOUR], allow_lost_objects=True)
-    assert told.reason == "rebuilt without the lost objects on request"
-    assert_agrees_with_oracle(engine, root)
-
-
-def test_an_hour_whose_raw_expired_stays_as_it_was_built(engine: LocalEngine, root: Path) -> None:
-    key = write_object(root, HOUR, 0, [event()])
-    build(engine, [HOUR])
-    (root / "raw" / key).unlink()
-    (kept,) = build(engine, [HOUR])
-    assert (kept.outcome, kept.reason) == (
-        SilverOutcome.UNCHANGED,
-        "its raw objects are lost, the published build stays",
-    )
-    with pytest.raises(LostObjectsError):
-        build(engine, [HOUR], force=True)
-
-
-def test_removing_an_unreadable_object_loses_nothing_and_is_allowed(engine: LocalEngine, root: Path) -> None:
-    write_object(root, HOUR, 0, [event()])
-    broken = write_object(root, HOUR, 5, b"not gzip")
-    (build_with,) = build(engine, [HOUR])
-    assert [each.unreadable for each in build_with.commit.account.objects] == [None, "not_gzip"]
-    (root / "raw" / broken).unlink()
-    (without,) = build(engine, [HOUR])
-    assert without.reason == "input changed"
-    assert without.commit.account.unreadable == ()
-
-
-def test_keys_outside_the_layout_are_reported_and_not_read(engine: LocalEngine, root: Path) -> None:
-    write_object(root, HOUR, 0, [event()])
-    for stray in ("events/readme.txt", f"{HOUR.raw_prefix}minute=00/events.jsonl.gz", "events/year=2025/month=13/x"):
-        path = root / "raw" / stray
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"?")
-    assert [each.key for each in engine.unmatched_raw_keys()] == [
-        "events/readme.txt",
-        f"{HOUR.raw_prefix}minute=00/events.jsonl.gz",
-        "events/year=2025/month=13/x",
-    ]
-    (unmatched,) = engine.list_raw(HOUR).unmatched
-    assert unmatched.key == f"{HOUR.raw_prefix}minute=00/events.jsonl.gz"
-    assert list(engine.list_raw_hours()) == [HOUR]
-    assert build(engine, [HOUR])[0].commit.account.records == 1
 
 
 def test_the_first_of_equal_records_by_object_and_line_stays(engine: LocalEngine, root: Path) -> None:
@@ -349,18 +257,6 @@ def test_a_file_where_the_data_folder_should_be_is_a_clear_error(root: Path, set
     root.write_text("not a folder")
     with pytest.raises(StorageError, match="a file exists where a folder is needed"):
         build(LocalEngine(settings), [HOUR])
-
-
-def test_a_damaged_commit_record_is_named_and_not_overwritten(engine: LocalEngine, root: Path) -> None:
-    write_object(root, HOUR, 0, [event()])
-    build(engine, [HOUR])
-    record = root / "lake" / "commits" / "hours" / f"{HOUR.hive_path}.json"
-    record.write_text(record.read_text()[:100])
-    with pytest.raises(StorageError, match=rf"{record}.*move it away"):
-        build(engine, [HOUR])
-    record.unlink()
-    build(engine, [HOUR])
-    assert_agrees_with_oracle(engine, root)
 
 
 def test_validation_processes_end_with_the_process_that_started_them(root: Path) -> None:

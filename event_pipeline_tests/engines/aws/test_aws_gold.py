@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from typing import Any
 
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.aws.catalog import GlueCatalog
 from event_pipeline.engines.base import GoldRefresh
 from event_pipeline.errors import PipelineError, QueryError, StorageError, TransientError
-from event_pipeline.rules.accounting import UnmatchedKey
-from event_pipeline.rules.hour import RAW_LAYOUT, Hour, HourRange
+from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_table, load_gold_tables
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import AwsError, EmulatedAws, Fault
@@ -42,22 +38,6 @@ def two_hours(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
     for number, hour in enumerate((HOUR, NEXT_HOUR)):
         land(aws, settings, hour, 0, [event(hour, 1, user_id=f"u_{number}")])
     silver(engine, HOUR, NEXT_HOUR)
-
-
-def test_a_slower_registration_does_not_take_a_day_back(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings
-) -> None:
-    two_hours(aws, engine, settings)
-    slow = aws.hold_next("glue.BatchCreatePartition", containing='"DatabaseName": "gold",')
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(refresh, engine, USERS, HOUR)
-        slow.wait_until_reached()
-        refresh(AwsEngine(settings), USERS, NEXT_HOUR)
-        assert unique_users(engine) == [2]
-        slow.release()
-        first.result(60)
-    assert unique_users(engine) == [2]
-    assert engine.hours_behind(USERS) == []
 
 
 def test_a_refresh_costs_queries_for_what_changed_only(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
@@ -241,20 +221,6 @@ def test_listings_of_many_pages_are_read_to_their_end(
         assert sorted(engine.hour_commits()) == list(hours)
 
 
-def test_keys_outside_the_layout_are_reported_and_not_read(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings
-) -> None:
-    land(aws, settings, HOUR, 0, [event()])
-    odd = f"{HOUR.raw_prefix}minute=00/readme.txt"
-    for key in (odd, "events/", "events/_SUCCESS"):
-        aws.client("s3").put_object(Bucket=settings.raw_bucket, Key=key, Body=b"" if key.endswith("/") else b"x")
-    assert [each.key for each in engine.unmatched_raw_keys()] == ["events/_SUCCESS", odd]
-    assert engine.list_raw(HOUR).unmatched == (UnmatchedKey(odd, f"not named {RAW_LAYOUT}"),)
-    assert engine.list_raw_hours()[HOUR].unmatched == (UnmatchedKey(odd, f"not named {RAW_LAYOUT}"),)
-    (built,) = silver(engine, HOUR)
-    assert len(built.commit.account.objects) == 1
-
-
 @pytest.mark.parametrize("hour", ["1970-01-01T00", "2300-06-01T12", "9999-12-31T23"])
 def test_objects_of_hours_that_cannot_be_are_reported_and_not_read(
     aws: EmulatedAws, engine: AwsEngine, settings: Settings, hour: str
@@ -300,41 +266,6 @@ def test_a_cancelled_query_is_no_passing_fault(aws: EmulatedAws, engine: AwsEngi
     aws.fail_next("athena.GetQueryExecution", AwsError("InvalidRequestException", "gone"))
     with pytest.raises(PipelineError, match="athena:GetQueryExecution"):
         engine.query("SELECT 1 AS one")
-
-
-def test_a_repair_that_is_overtaken_shows_the_newest_build_in_the_end(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    land(aws, settings, HOUR, 0, [event()])
-    silver(engine, HOUR)
-    list(engine.build_silver([HOUR], force=True, progress=lambda _: None))
-    other, overtaken, real_change = AwsEngine(settings), list[str](), GlueCatalog.change
-
-    def overtaking(name: str) -> None:
-        real = getattr(GlueCatalog, name)
-
-        def overtake(self: GlueCatalog, *arguments: Any) -> Any:
-            if not overtaken:
-                overtaken.append(name)
-                silver(other, HOUR, force=True)
-            return real(self, *arguments)
-
-        monkeypatch.setattr(GlueCatalog, name, overtake)
-
-    overtaking("change")
-    engine.repair()
-    assert overtaken == ["change"]
-    assert engine.disagreements() == []
-
-    monkeypatch.setattr(GlueCatalog, "change", real_change)
-    overtaken.clear()
-    record = f"commits/hours/{HOUR.hive_path}.json"
-    aws.client("s3").delete_object(Bucket=settings.lake_bucket, Key=record)
-    overtaking("change")
-    engine.repair()
-    assert overtaken == ["change"]
-    assert engine.disagreements() == []
-    assert seen(engine) == 1
 
 
 def test_the_measures_of_many_days_are_read_by_queries_that_athena_takes(

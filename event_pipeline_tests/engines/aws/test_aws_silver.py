@@ -365,28 +365,3 @@ def test_hours_before_a_refused_one_are_built(aws: EmulatedAws, engine: AwsEngin
     aws.client("s3").delete_object(Bucket=settings.raw_bucket, Key=kept)
     (expired,) = silver(engine, NEXT_HOUR)
     assert expired.reason == "its raw objects are lost, the published build stays"
-
-
-def left_unpublished(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
-    """Have a run finish whose orchestrator is gone."""
-    held = aws.hold_next_run()
-    aws.fail_next("glue.GetJobRun", Fault.ACCESS_DENIED)
-    with pytest.raises(StorageError):
-        build(engine, HOUR)
-    held.release()
-    aws.wait_for_job(only_run(aws, settings))
-
-
-def test_a_file_that_the_manifest_does_not_name_publishes_nothing(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings
-) -> None:
-    land(aws, settings, HOUR, 0, [event()])
-    left_unpublished(aws, engine, settings)
-    s3 = aws.client("s3")
-    listed = s3.list_objects_v2(Bucket=settings.lake_bucket, Prefix="runs/hours/")["Contents"]
-    (key,) = (each["Key"] for each in listed if each["Key"].endswith("events-0.parquet"))
-    stray = key.replace("events-0", "events-9")
-    s3.copy_object(Bucket=settings.lake_bucket, Key=stray, CopySource=f"{settings.lake_bucket}/{key}")
-    with pytest.raises(StorageError, match="not part of it .*events-9.*nothing was published"):
-        build(engine, HOUR)
-    assert engine.hour_commit(HOUR) is None

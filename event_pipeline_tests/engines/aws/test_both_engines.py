@@ -193,6 +193,7 @@ def test_every_check_of_a_sound_hour_passes(world: World) -> None:
 def test_a_second_run_changes_nothing(world: World) -> None:
     write_object(world.root, TODAY, 0, [event(TODAY, 1), purchase(YESTERDAY, 1)])
     world.build([TODAY])
+    before = published(world)
     (again,) = world.build([TODAY])
     assert (again.outcome, again.reason) == (SilverOutcome.UNCHANGED, "same input, same rules")
     assert {change.action.value for change in world.engine.register_hours([TODAY])} == {"unchanged"}
@@ -201,6 +202,14 @@ def test_a_second_run_changes_nothing(world: World) -> None:
         assert (refreshed.partial_rows, refreshed.day_rows) == ({}, {})
         assert refreshed.unchanged_hours == (TODAY,)
         assert (refreshed.bytes_in, refreshed.bytes_out) == (0, 0)
+    assert published(world) == before
+
+
+def published(world: World) -> list[tuple[str, str]]:
+    """Return key and version of every data file and commit record."""
+    assert isinstance(world.engine, PortEngine)
+    lake = world.engine._lake
+    return [(each.key, each.version) for prefix in ("runs/", "commits/") for each in lake.list(prefix)]
 
 
 @pytest.mark.spark

@@ -9,11 +9,14 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from event_pipeline.engines import layout
@@ -32,13 +35,13 @@ from event_pipeline.errors import (
     PipelineError,
     StorageError,
 )
-from event_pipeline.rules.accounting import RawListing
+from event_pipeline.rules.accounting import RawListing, UnmatchedKey
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
-from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.hour import RAW_LAYOUT, Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline_tests.engines.aws.conftest import everywhere, without_locks
 from event_pipeline_tests.engines.aws.pipeline import World, landed, seen, silver
-from event_pipeline_tests.pipeline import HOUR, event, purchase, rows, silent, write_object
+from event_pipeline_tests.pipeline import HOUR, event, in_order, purchase, rows, silent, write_object
 
 NEXT = HOUR.plus(1)
 DAY = HOUR.start.date()
@@ -569,6 +572,41 @@ def test_an_object_that_is_replaced_within_one_second_by_one_of_its_size_is_buil
     world.assert_agrees_with_oracle()
 
 
+@everywhere
+def test_a_forced_hour_is_built_again_with_the_same_rows(world: World, engine: PortEngine[Any]) -> None:
+    landed(world, 0)
+    (first,) = world.build([HOUR])
+    before = in_order(rows(engine, "FROM silver.events"))
+    (second,) = world.build([HOUR], force=True)
+    assert (second.outcome, second.reason) == (SilverOutcome.BUILT, "forced")
+    assert second.commit.build_id != first.commit.build_id
+    assert in_order(rows(engine, "FROM silver.events")) == before
+
+
+@everywhere
+def test_other_event_time_limits_are_other_rules(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_object(world.root, HOUR, 0, [event(), event(second=-3 * 86_400)])
+    world.build([HOUR])
+    monkeypatch.setattr(engine, "_settings", engine._settings.model_copy(update={"event_max_age_days": 1}))
+    (rebuilt,) = silver(engine, HOUR)
+    assert rebuilt.reason == "rules changed"
+    assert rebuilt.commit.account.quarantined_by_reason == {"timestamp_out_of_range": 1}
+    assert engine.hours_behind(TABLE) == [HOUR]
+
+
+@everywhere
+def test_a_refresh_makes_the_partial_of_the_new_hour_only(world: World, engine: PortEngine[Any]) -> None:
+    landed(world, 0)
+    write_object(world.root, NEXT, 0, [event(NEXT)])
+    world.build([HOUR])
+    silver(engine, NEXT)
+    refreshed = engine.refresh_gold(TABLE, [HOUR, NEXT], progress=silent)
+    assert (list(refreshed.partial_rows), refreshed.unchanged_hours) == ([NEXT], (HOUR,))
+    assert refreshed.day_rows == {DAY: 1}
+
+
 # --- Completeness -------------------------------------------------------------------------------------------------
 
 
@@ -671,6 +709,64 @@ def test_a_day_is_folded_from_hours_of_both_months_that_it_landed_in(world: Worl
     world.assert_agrees_with_oracle()
 
 
+@everywhere
+def test_keys_outside_the_layout_are_reported_and_not_read(world: World, engine: PortEngine[Any]) -> None:
+    landed(world, 0)
+    odd = f"{HOUR.raw_prefix}minute=00/readme.txt"
+    for stray in ("events/_SUCCESS", odd, "events/year=2025/month=13/x"):
+        path = world.root / "raw" / stray
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"?")
+    world.land()
+    if world.bucket is not None:
+        aws, bucket = world.bucket
+        # What consoles make of a folder is no object.
+        aws.client("s3").put_object(Bucket=bucket, Key="events/", Body=b"")
+    assert [each.key for each in engine.unmatched_raw_keys()] == ["events/_SUCCESS", odd, "events/year=2025/month=13/x"]
+    unmatched = (UnmatchedKey(odd, f"not named {RAW_LAYOUT}"),)
+    assert engine.list_raw(HOUR).unmatched == unmatched
+    assert {hour: listing.unmatched for hour, listing in engine.list_raw_hours().items()} == {HOUR: unmatched}
+    (built,) = world.build([HOUR])
+    assert (len(built.commit.account.objects), built.commit.account.records) == (1, 2)
+
+
+# --- Proofs -------------------------------------------------------------------------------------------------------
+
+
+def edit_day(engine: PortEngine[Any], change: str, folder: Path) -> None:
+    """Rewrite the published file of a day of gold.hourly_revenue by SQL over its rows."""
+    day = engine._commits.day("hourly_revenue", DAY).commit
+    assert day is not None
+    (file,) = day.files
+    before, after = folder / "before.parquet", folder / "after.parquet"
+    assert engine._lake.download(file.path, before)
+    select = change.format(day=f"read_parquet('{before}', hive_partitioning = false)")
+    with closing(duckdb.connect()) as connection:
+        connection.execute(f"COPY ({select}) TO '{after}' (FORMAT parquet)")
+    engine._lake.take(file.path, after)
+
+
+@everywhere
+def test_a_cent_too_much_in_gold_is_found(world: World, engine: PortEngine[Any], tmp_path: Path) -> None:
+    write_object(world.root, HOUR, 0, [purchase()])
+    world.build([HOUR])
+    table = GOLD["hourly_revenue"]
+    assert [each for each in engine.reconcile(table, [DAY]) if each.gold != each.silver] == []
+    edit_day(engine, "SELECT * REPLACE (total_revenue + 0.01 AS total_revenue) FROM {day}", tmp_path)
+    wrong = [each for each in engine.reconcile(table, [DAY]) if each.gold != each.silver]
+    assert [(each.name, each.gold, each.silver) for each in wrong] == [("revenue", Decimal("19.99"), Decimal("19.98"))]
+
+
+@everywhere
+def test_a_row_that_gold_has_twice_is_found(world: World, engine: PortEngine[Any], tmp_path: Path) -> None:
+    write_object(world.root, HOUR, 0, [purchase()])
+    world.build([HOUR])
+    assert engine.grain_faults(GOLD["hourly_revenue"], [DAY]) == []
+    edit_day(engine, "SELECT * FROM {day} UNION ALL SELECT * FROM {day}", tmp_path)
+    (fault,) = engine.grain_faults(GOLD["hourly_revenue"], [DAY])
+    assert (fault["event_date"], fault["rows_found"]) == (DAY, 2)
+
+
 # --- Lost objects -------------------------------------------------------------------------------------------------
 
 
@@ -733,4 +829,8 @@ def test_an_hour_that_fails_keeps_no_other_back(world: World, engine: PortEngine
     assert commit is not None
     assert str(HOUR) in str(failed.value)
     assert record.rpartition("/")[2] in str(failed.value)
+    assert "move it away and rebuild" in str(failed.value)
     assert (engine._lake.read(record) or (b"",))[0] == b"{"
+    engine._lake.delete([record])
+    world.build([HOUR, NEXT])
+    world.assert_agrees_with_oracle()

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,8 +21,9 @@ from event_pipeline.errors import LostObjectsError, StorageError
 from event_pipeline.inspection.verification import verify
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
+from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import load_gold_tables
-from event_pipeline_tests.engines.aws.conftest import everywhere
+from event_pipeline_tests.engines.aws.conftest import everywhere, without_locks
 from event_pipeline_tests.engines.aws.pipeline import World, landed, seen, silver
 from event_pipeline_tests.pipeline import HOUR, event, in_order, purchase, rows, silent, write_object
 
@@ -224,7 +224,57 @@ def test_an_hour_whose_files_are_gone_is_dropped_and_no_other_one(world: World, 
     world.assert_agrees_with_oracle()
 
 
+@everywhere
+def test_repair_of_a_range_leaves_other_hours_alone(world: World, engine: PortEngine[Any]) -> None:
+    landed(world, 0)
+    write_object(world.root, NEXT, 0, [event(NEXT)])
+    world.build([HOUR, NEXT])
+    engine._catalog.change((), [(SILVER_EVENTS.full_name, hour.hive_path) for hour in (HOUR, NEXT)])
+    for hours, registered in ((HourRange.of([HOUR]), [HOUR]), (None, [HOUR, NEXT])):
+        actions = [each.action for each in engine.repair(hours)]
+        assert actions.count(PartitionAction.ADDED) == 1
+        assert set(actions) == {PartitionAction.ADDED, PartitionAction.UNCHANGED}
+        assert list(engine.registered_builds()) == registered
+    assert engine.repair(HourRange.of([HOUR.plus(-48)])) == []
+
+
+@without_locks
+@pytest.mark.parametrize("lost", [False, True], ids=["an older build is shown", "its record was lost"])
+def test_a_repair_that_is_overtaken_shows_the_newest_build(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    landed(world, 0)
+    silver(engine, HOUR)
+    list(engine.build_silver([HOUR], force=True, progress=silent))
+    if lost:
+        engine._lake.delete([f"commits/hours/{HOUR.hive_path}.json"])
+    catalog_type, waiting = type(engine._catalog), [True]
+    real = catalog_type.change
+
+    def change(self: Any, *arguments: Any) -> None:
+        if waiting:
+            waiting.clear()
+            silver(engine, HOUR, force=True)
+        real(self, *arguments)
+
+    monkeypatch.setattr(catalog_type, "change", change)
+    engine.repair()
+    assert waiting == []
+    assert engine.disagreements() == []
+    assert seen(engine) == 2
+
+
 # --- Housekeeping -------------------------------------------------------------------------------------------------
+
+
+def keep_house(engine: Engine, now: datetime) -> dict[str, int]:
+    """Do one round and return kind -> how many were removed; what is passing is left alone."""
+    removed: dict[str, int] = {}
+    for leftover in engine.leftovers(now):
+        if leftover.kind not in (LeftoverKind.SCRATCH, LeftoverKind.DRAFT, LeftoverKind.LOCK):
+            engine.remove(leftover)
+            removed[leftover.kind] = removed.get(leftover.kind, 0) + 1
+    return removed
 
 
 @everywhere
@@ -249,18 +299,22 @@ def test_a_replaced_build_goes_after_its_grace_and_what_is_shown_never_does(
 
 
 @everywhere
-def test_a_build_that_nobody_committed_goes_after_its_grace(
-    world: World, engine: PortEngine[Any], tmp_path: Path
+def test_a_build_that_nobody_committed_is_never_shown_and_goes_after_its_grace(
+    world: World, engine: PortEngine[Any]
 ) -> None:
     landed(world, 0)
     world.build([HOUR])
-    left = f"runs/hours/{NEXT.hive_path}/20251208T000000Z-abandoned/events/events-0.parquet"
-    engine._lake.write(left, b"half")
-    later = datetime.now(UTC) + timedelta(days=engine._settings.build_grace_days, minutes=5)
-    (abandoned,) = [each for each in engine.leftovers(later) if each.kind is LeftoverKind.ABANDONED]
-    assert abandoned.paths == (left,)
-    engine.remove(abandoned)
-    assert engine._lake.read(left) is None
+    # One of an hour that was never built, one that seems newer than what is published.
+    builds = f"{NEXT.hive_path}/20251208T000000Z-abandoned", f"{HOUR.hive_path}/29990101T000000Z-abandoned"
+    left = [f"runs/hours/{build}/events/events-0.parquet" for build in builds]
+    for path in left:
+        engine._lake.write(path, b"half")
+    assert {each.action for each in engine.repair()} == {PartitionAction.UNCHANGED}
+    now, grace = datetime.now(UTC), timedelta(days=engine._settings.build_grace_days)
+    assert keep_house(engine, now + grace - timedelta(minutes=5)) == {}
+    assert keep_house(engine, now + grace + timedelta(minutes=5)) == {LeftoverKind.ABANDONED: 2}
+    assert [engine._lake.read(path) for path in left] == [None, None]
+    world.assert_agrees_with_oracle()
 
 
 @everywhere
@@ -281,16 +335,6 @@ def test_what_the_catalog_still_shows_stays_although_another_build_is_committed(
 
 
 # --- Retention ----------------------------------------------------------------------------------------------------
-
-
-def keep_house(engine: Engine, now: datetime) -> dict[str, int]:
-    """Do one round and return kind -> how many were removed; what is passing is left alone."""
-    removed: dict[str, int] = {}
-    for leftover in engine.leftovers(now):
-        if leftover.kind not in (LeftoverKind.SCRATCH, LeftoverKind.DRAFT, LeftoverKind.LOCK):
-            engine.remove(leftover)
-            removed[leftover.kind] = removed.get(leftover.kind, 0) + 1
-    return removed
 
 
 @pytest.fixture
@@ -465,3 +509,5 @@ def test_gold_days_past_their_retention_go_once_no_hour_feeds_them_and_nothing_b
     assert engine.disagreements() == []
     states = Pipeline(engine, world.tables, engine._settings).states(datetime.now(UTC))
     assert states == {HOUR: HourState.RETIRED, NEXT: HourState.RETIRED}
+    later = datetime.now(UTC) + timedelta(days=engine._settings.build_grace_days, minutes=5)
+    assert keep_house(engine, later)[LeftoverKind.REPLACED] == len(days)
