@@ -475,7 +475,9 @@ def totals_of_fold(
     partials |= catalog.get(name, [hour for hour in folded if hour not in partials])
     bearers = bearers_of_totals(catalog, window)
     if outside := [hour for hour in folded if hour not in bearers]:
-        bearers |= catalog.get(HOUR_LEDGER.full_name, outside)
+        for bearing in (HOUR_LEDGER, SILVER_EVENTS):
+            found = catalog.get(bearing.full_name, outside)
+            bearers |= {hour: entry for hour, entry in found.items() if entry.days or hour not in bearers}
     return folded_totals(
         folded,
         {hour: ShownPartial(each.build_id, each.made_from, day in each.days) for hour, each in partials.items()},

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from event_pipeline.engines.base import Engine, SilverBuild
+from event_pipeline.engines.engine import PortEngine
 from event_pipeline.generator import GeneratorOptions, Shape
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
@@ -70,6 +73,15 @@ class World:
     def assert_agrees_with_oracle(self) -> oracle.Expected:
         """Hold all tables of this world to what the oracle makes of the raw folder."""
         return assert_agrees_with_oracle(self.engine, self.root, tables=self.tables)
+
+
+def change_settings(world: World, patch: pytest.MonkeyPatch, **changed: int) -> None:
+    """Change settings of an engine that is there, as a restart does."""
+    engine = world.engine
+    assert isinstance(engine, PortEngine)
+    settings = engine._settings.model_copy(update=changed)
+    for owner in (engine, getattr(engine, "_job", engine)):
+        patch.setattr(owner, "_settings", settings)
 
 
 def landed(world: World, *minutes: int) -> None:

@@ -26,7 +26,7 @@ from event_pipeline.engines.commit import Commit, HourCommit
 from event_pipeline.engines.commits import CommitStore
 from event_pipeline.engines.engine import PortEngine
 from event_pipeline.engines.gold import GoldRefresher
-from event_pipeline.engines.names import gold_table
+from event_pipeline.engines.names import gold_table, new_build_id
 from event_pipeline.errors import (
     BrokenLawError,
     LostObjectsError,
@@ -40,7 +40,7 @@ from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import RAW_LAYOUT, Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline_tests.engines.aws.conftest import everywhere, without_locks
-from event_pipeline_tests.engines.aws.pipeline import World, landed, seen, silver
+from event_pipeline_tests.engines.aws.pipeline import World, change_settings, landed, seen, silver
 from event_pipeline_tests.pipeline import HOUR, event, in_order, purchase, rows, silent, write_object
 
 NEXT = HOUR.plus(1)
@@ -261,7 +261,6 @@ def test_every_commit_record_is_read_and_replaced_under_its_own_lock(
     landed(world, 0)
     world.build([HOUR])
     landed(world, 5)
-    brief = {"silver_retention_days": 1, "gold_retention_days": 9}
     with monkeypatch.context() as patched:
         patched.setattr(lake_type, "exclusive", watched_exclusive)
         patched.setattr(lake_type, "read", watched_read)
@@ -270,7 +269,7 @@ def test_every_commit_record_is_read_and_replaced_under_its_own_lock(
         world.build([HOUR])
         assert (replaced, faults) == (set(locks), [])
         replaced.clear()
-        patched.setattr(engine, "_settings", engine._settings.model_copy(update=brief))
+        change_settings(world, patched, silver_retention_days=1, gold_retention_days=9)
         for kind in (LeftoverKind.RETIRED_HOUR, LeftoverKind.RETIRED_DAY):
             for leftover in engine.leftovers(datetime.now(UTC)):
                 if leftover.kind is kind:
@@ -391,6 +390,25 @@ def test_a_day_that_another_hour_folds_meanwhile_is_folded_again_with_both(
     assert sorted(day.partials) == [HOUR.hive_path, NEXT.hive_path]
     assert engine.hours_behind(table) == []
     assert engine.disagreements() == []
+
+
+@without_locks
+def test_who_is_overtaken_by_a_partial_of_older_silver_does_not_take_it_for_its_own(
+    world: World, engine: PortEngine[Any], overtaking: list[Callable[[], object]]
+) -> None:
+    landed(world, 0)
+    world.build([HOUR])
+    older = engine._commits.partial(TABLE.name, HOUR)
+    assert older.commit is not None
+    slower = replace(older.commit, build_id=new_build_id())
+    landed(world, 5)
+    silver(engine, HOUR)
+    overtaking.append(lambda: engine._commits.publish(slower, older.version))
+    with pytest.raises(OvertakenError):
+        engine.refresh_gold(TABLE, [HOUR], progress=silent)
+    assert engine.hours_behind(TABLE) == [HOUR]
+    world.build([HOUR])
+    world.assert_agrees_with_oracle()
 
 
 @without_locks
@@ -589,7 +607,7 @@ def test_other_event_time_limits_are_other_rules(
 ) -> None:
     write_object(world.root, HOUR, 0, [event(), event(second=-3 * 86_400)])
     world.build([HOUR])
-    monkeypatch.setattr(engine, "_settings", engine._settings.model_copy(update={"event_max_age_days": 1}))
+    change_settings(world, monkeypatch, event_max_age_days=1)
     (rebuilt,) = silver(engine, HOUR)
     assert rebuilt.reason == "rules changed"
     assert rebuilt.commit.account.quarantined_by_reason == {"timestamp_out_of_range": 1}
@@ -684,7 +702,7 @@ def test_a_day_keeps_what_hours_have_of_it_that_wider_limits_accepted(
     write_object(world.root, HOUR, 0, [event(), event(then, user_id="u_old")])
     world.land()
     with monkeypatch.context() as wider:
-        wider.setattr(engine, "_settings", engine._settings.model_copy(update={"event_max_age_days": 30}))
+        change_settings(world, wider, event_max_age_days=30)
         silver(engine, HOUR)
     query = f"SELECT unique_users FROM gold.user_activity WHERE event_date = DATE '{then.start.date()}'"
     engine.refresh_gold(TABLE, [HOUR], progress=silent)

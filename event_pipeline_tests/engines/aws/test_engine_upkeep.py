@@ -24,7 +24,7 @@ from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline_tests.engines.aws.conftest import everywhere, without_locks
-from event_pipeline_tests.engines.aws.pipeline import World, landed, seen, silver
+from event_pipeline_tests.engines.aws.pipeline import World, change_settings, landed, seen, silver
 from event_pipeline_tests.pipeline import HOUR, event, in_order, purchase, rows, silent, write_object
 
 NEXT = HOUR.plus(1)
@@ -70,6 +70,9 @@ def test_an_entry_that_was_lost_is_named_and_shown_again(
     }
     engine.repair()
     assert engine.disagreements() == []
+    reported = [(change.table, change.partition) for change in engine.repair()]
+    assert sorted(reported) == sorted(set(reported))
+    assert {table for table, _ in reported} >= {each.full_name for each in HOUR_TABLES}
     world.assert_agrees_with_oracle()
 
 
@@ -338,12 +341,11 @@ def test_what_the_catalog_still_shows_stays_although_another_build_is_committed(
 
 
 @pytest.fixture
-def keeping(engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def keeping(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Sets how many days Silver and Gold are kept."""
 
     def keep(silver: int, gold: int = 0) -> None:
-        changed = {"silver_retention_days": silver, "gold_retention_days": gold}
-        monkeypatch.setattr(engine, "_settings", engine._settings.model_copy(update=changed))
+        change_settings(world, monkeypatch, silver_retention_days=silver, gold_retention_days=gold)
 
     return keep
 
