@@ -24,12 +24,17 @@ AWS_WITH_TWO_TABLES = "aws with two tables"
 """For tests to which the other three Gold tables add nothing: a table costs four emulated queries an hour."""
 MEMORY = "in memory"
 AWS_BY_HOST = "aws by its host"
+AWS_BY_HOST_WITH_TWO_TABLES = "aws by its host with two tables"
 BY_HOST = {"builder": SilverBuilderKind.POOL, "sql": SqlKind.DUCKDB, "workers": 1}
 """Settings with which the host of Dagster builds Silver and Gold; S3 and the Glue catalog stay what they are."""
 AWS_WITH_SPARK = pytest.param("aws with spark", marks=pytest.mark.spark)
 
-everywhere = pytest.mark.parametrize("world", ["local", MEMORY, AWS_WITH_TWO_TABLES, AWS_BY_HOST], indirect=True)
-without_locks = pytest.mark.parametrize("world", [MEMORY, AWS_BY_HOST], indirect=True)
+everywhere = pytest.mark.parametrize(
+    "world", ["local", MEMORY, AWS_WITH_TWO_TABLES, AWS_BY_HOST_WITH_TWO_TABLES], indirect=True
+)
+every_lake = pytest.mark.parametrize("world", ["local", MEMORY, AWS_BY_HOST_WITH_TWO_TABLES], indirect=True)
+"""For tests of what only stores and catalogs can make different: who builds Silver and Gold does not matter."""
+without_locks = pytest.mark.parametrize("world", [MEMORY, AWS_BY_HOST_WITH_TWO_TABLES], indirect=True)
 """For tests in which another process does in the middle of a step what locks would make it wait for."""
 
 
@@ -83,10 +88,10 @@ def world(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.T
     if request.param == MEMORY:
         return World(MemoryEngine(load_settings(root=root, workers=1)), root, None)
     settings: Settings = request.getfixturevalue("settings")
-    if request.param == AWS_BY_HOST:
+    if request.param in (AWS_BY_HOST, AWS_BY_HOST_WITH_TWO_TABLES):
         settings = settings.model_copy(update=BY_HOST)
     bucket = (request.getfixturevalue("aws"), settings.raw_bucket)
-    if request.param != AWS_WITH_TWO_TABLES:
+    if request.param not in (AWS_WITH_TWO_TABLES, AWS_BY_HOST_WITH_TWO_TABLES):
         return World(AwsEngine(settings), root, bucket)
     folder = tmp_path_factory.mktemp("gold")
     for name in ("hourly_revenue", "user_activity"):

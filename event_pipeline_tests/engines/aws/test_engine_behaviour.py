@@ -39,7 +39,7 @@ from event_pipeline.rules.accounting import RawListing, UnmatchedKey
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import RAW_LAYOUT, Hour
 from event_pipeline.rules.query import load_gold_tables
-from event_pipeline_tests.engines.aws.conftest import everywhere, without_locks
+from event_pipeline_tests.engines.aws.conftest import every_lake, everywhere, without_locks
 from event_pipeline_tests.engines.aws.pipeline import World, change_settings, landed, seen, silver
 from event_pipeline_tests.pipeline import HOUR, event, in_order, purchase, rows, silent, write_object
 
@@ -212,7 +212,7 @@ def test_nothing_is_shown_before_it_is_committed(
 # --- Locks --------------------------------------------------------------------------------------------------------
 
 
-@everywhere
+@every_lake
 def test_every_commit_record_is_read_and_replaced_under_its_own_lock(
     world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -534,7 +534,7 @@ def test_a_day_that_an_hour_no_longer_touches_is_folded_again_without_it(world: 
     assert engine.hours_behind(TABLE) == []
 
 
-@everywhere
+@every_lake
 @pytest.mark.parametrize(
     ("name", "then"),
     [("user_activity", [purchase(), event(second=1)]), ("hourly_revenue", [event()])],
@@ -561,7 +561,7 @@ def test_an_hour_whose_day_was_not_folded_is_behind_until_the_next_refresh_folds
     world.assert_agrees_with_oracle()
 
 
-@everywhere
+@every_lake
 def test_an_hour_without_rows_of_a_table_is_behind_once_the_sql_is_another(
     world: World, engine: PortEngine[Any]
 ) -> None:
@@ -574,7 +574,7 @@ def test_an_hour_without_rows_of_a_table_is_behind_once_the_sql_is_another(
     assert engine.hours_behind(replace(table, version="other")) == [HOUR]
 
 
-@everywhere
+@every_lake
 def test_an_object_that_is_replaced_within_one_second_by_one_of_its_size_is_built_again(
     world: World, engine: PortEngine[Any]
 ) -> None:
@@ -590,7 +590,7 @@ def test_an_object_that_is_replaced_within_one_second_by_one_of_its_size_is_buil
     world.assert_agrees_with_oracle()
 
 
-@everywhere
+@every_lake
 def test_a_forced_hour_is_built_again_with_the_same_rows(world: World, engine: PortEngine[Any]) -> None:
     landed(world, 0)
     (first,) = world.build([HOUR])
@@ -614,7 +614,7 @@ def test_other_event_time_limits_are_other_rules(
     assert engine.hours_behind(TABLE) == [HOUR]
 
 
-@everywhere
+@every_lake
 def test_a_refresh_makes_the_partial_of_the_new_hour_only(world: World, engine: PortEngine[Any]) -> None:
     landed(world, 0)
     write_object(world.root, NEXT, 0, [event(NEXT)])
@@ -680,7 +680,7 @@ def test_a_file_that_no_commit_names_keeps_an_hour_from_being_sound(world: World
     assert (counted.silver_rows, counted.quarantined) == (2, 0)
 
 
-@everywhere
+@every_lake
 @pytest.mark.parametrize(("place", "partials", "days"), [("days", [], [DAY]), ("partials", [HOUR], [DAY])])
 def test_a_gold_file_that_vanished_is_made_again(
     world: World, engine: PortEngine[Any], place: str, partials: list[Hour], days: list[date]
@@ -717,7 +717,7 @@ def test_a_day_keeps_what_hours_have_of_it_that_wider_limits_accepted(
     assert {(each.name, each.gold, each.silver) for each in measures} >= {("events", 2, 2)}
 
 
-@everywhere
+@every_lake
 def test_a_day_is_folded_from_hours_of_both_months_that_it_landed_in(world: World) -> None:
     last = Hour.parse("2025-11-30T23")
     write_object(world.root, last.plus(1), 0, [event(last, 3_500), event(last.plus(1))])
@@ -727,7 +727,7 @@ def test_a_day_is_folded_from_hours_of_both_months_that_it_landed_in(world: Worl
     world.assert_agrees_with_oracle()
 
 
-@everywhere
+@every_lake
 def test_keys_outside_the_layout_are_reported_and_not_read(world: World, engine: PortEngine[Any]) -> None:
     landed(world, 0)
     odd = f"{HOUR.raw_prefix}minute=00/readme.txt"
@@ -788,7 +788,7 @@ def test_a_row_that_gold_has_twice_is_found(world: World, engine: PortEngine[Any
 # --- Lost objects -------------------------------------------------------------------------------------------------
 
 
-@everywhere
+@every_lake
 def test_an_hour_that_lost_an_object_keeps_its_published_build(world: World, engine: PortEngine[Any]) -> None:
     landed(world, 0, 5)
     world.build([HOUR])
@@ -804,7 +804,7 @@ def test_an_hour_that_lost_an_object_keeps_its_published_build(world: World, eng
     world.assert_agrees_with_oracle()
 
 
-@everywhere
+@every_lake
 def test_an_hour_whose_raw_expired_stays_as_it_was_built(world: World, engine: PortEngine[Any]) -> None:
     landed(world, 0)
     world.build([HOUR])
@@ -817,7 +817,7 @@ def test_an_hour_whose_raw_expired_stays_as_it_was_built(world: World, engine: P
     assert seen(engine) == 2
 
 
-@everywhere
+@every_lake
 def test_removing_an_unreadable_object_loses_nothing_and_is_allowed(world: World) -> None:
     landed(world, 0)
     broken = write_object(world.root, HOUR, 5, b"not gzip")
