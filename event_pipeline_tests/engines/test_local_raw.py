@@ -12,7 +12,7 @@ import pytest
 
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import StorageError
-from event_pipeline.rules.hour import RAW_LAYOUT, Hour
+from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
 from event_pipeline_tests.pipeline import HOUR, build, event, rows, write_object
 
@@ -162,10 +162,3 @@ def test_objects_of_hours_that_cannot_be_are_unmatched(hour: str, reason: str, s
     listed = engine.list_raw_hours()
     assert [each.key for listing in listed.values() for each in listing.objects] == [good, ahead]
     assert engine.list_raw(odd).objects == ()
-
-
-def test_a_key_with_another_name_says_what_the_layout_is(engine: LocalEngine, root: Path) -> None:
-    path = root / "raw" / "events" / "_SUCCESS"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"")
-    assert [str(each) for each in engine.unmatched_raw_keys()] == [f"events/_SUCCESS (not named {RAW_LAYOUT})"]

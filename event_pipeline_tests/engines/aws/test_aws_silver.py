@@ -14,7 +14,7 @@ import pytest
 from event_pipeline.engines.aws import AwsEngine, glue_job
 from event_pipeline.engines.aws.glue_job import GlueJob
 from event_pipeline.engines.base import SilverBuild, SilverOutcome
-from event_pipeline.errors import HoursFailedError, PipelineError, StorageError, TransientError
+from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import AwsError, EmulatedAws, Fault
@@ -349,19 +349,3 @@ def test_two_orchestrators_of_one_hour_publish_one_build(
     engine.register_hours([HOUR])
     assert engine.partition_faults(HOUR) == []
     assert engine.query("SELECT count(*) AS n FROM ops.hour_ledger").to_pylist() == [{"n": 1}]
-
-
-def test_hours_before_a_refused_one_are_built(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
-    kept = land(aws, settings, NEXT_HOUR, 0, [event(NEXT_HOUR)])
-    lost = land(aws, settings, NEXT_HOUR, 5, [event(NEXT_HOUR, 300)])
-    silver(engine, NEXT_HOUR)
-    aws.client("s3").delete_object(Bucket=settings.raw_bucket, Key=lost)
-    land(aws, settings, HOUR, 0, [event()])
-    with pytest.raises(HoursFailedError, match=rf"{lost}.*--allow-lost-objects"):
-        build(engine, HOUR, NEXT_HOUR)
-    assert list(engine.hour_commits()) == [HOUR, NEXT_HOUR]
-    (told,) = silver(engine, NEXT_HOUR, allow_lost_objects=True)
-    assert told.reason == "rebuilt without the lost objects on request"
-    aws.client("s3").delete_object(Bucket=settings.raw_bucket, Key=kept)
-    (expired,) = silver(engine, NEXT_HOUR)
-    assert expired.reason == "its raw objects are lost, the published build stays"

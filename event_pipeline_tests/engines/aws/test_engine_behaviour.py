@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from event_pipeline.errors import (
 )
 from event_pipeline.rules.accounting import RawListing, UnmatchedKey
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
-from event_pipeline.rules.hour import RAW_LAYOUT, Hour
+from event_pipeline.rules.hour import RAW_LAYOUT, Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline_tests.engines.aws.conftest import every_lake, everywhere, without_locks
 from event_pipeline_tests.engines.aws.pipeline import World, change_settings, landed, seen, silver
@@ -47,6 +47,8 @@ NEXT = HOUR.plus(1)
 DAY = HOUR.start.date()
 GOLD = {table.name: table for table in load_gold_tables()}
 TABLE = GOLD["user_activity"]
+DAYS_AGO = -3 * 86_400
+"""Seconds from the start of an hour to an event that the limits still accept."""
 
 
 @pytest.fixture
@@ -537,13 +539,13 @@ def test_a_day_that_an_hour_no_longer_touches_is_folded_again_without_it(world: 
 @every_lake
 @pytest.mark.parametrize(
     ("name", "then"),
-    [("user_activity", [purchase(), event(second=1)]), ("hourly_revenue", [event()])],
+    [("user_activity", [purchase(second=DAYS_AGO), event(second=DAYS_AGO + 1)]), ("hourly_revenue", [event()])],
     ids=["more rows", "no row of its day any more"],
 )
 def test_an_hour_whose_day_was_not_folded_is_behind_until_the_next_refresh_folds_it(
     world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch, name: str, then: list[Any]
 ) -> None:
-    write_object(world.root, HOUR, 0, [purchase()])
+    write_object(world.root, HOUR, 0, [purchase(second=DAYS_AGO)])
     world.build([HOUR])
     before = rows(engine, f"FROM gold.{name}")
     write_object(world.root, HOUR, 0, then)
@@ -553,10 +555,10 @@ def test_an_hour_whose_day_was_not_folded_is_behind_until_the_next_refresh_folds
         patch.setattr(GoldRefresher, "_fold", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             engine.refresh_gold(GOLD[name], [HOUR], progress=silent)
-    assert engine.hours_behind(GOLD[name]) == [HOUR]
+    assert [engine.hours_behind(GOLD[name], hours) for hours in (None, HourRange.of([HOUR]))] == [[HOUR]] * 2
     assert rows(engine, f"FROM gold.{name}") == before
     refreshed = engine.refresh_gold(GOLD[name], [HOUR], progress=silent)
-    assert (refreshed.unchanged_hours, list(refreshed.day_rows)) == ((HOUR,), [DAY])
+    assert (refreshed.unchanged_hours, list(refreshed.day_rows)) == ((HOUR,), [DAY - timedelta(days=3)])
     world.build([HOUR])
     world.assert_agrees_with_oracle()
 
@@ -728,6 +730,23 @@ def test_a_day_is_folded_from_hours_of_both_months_that_it_landed_in(world: Worl
 
 
 @every_lake
+def test_a_day_has_the_events_of_the_first_and_of_the_last_hour_that_may_have_some(
+    world: World, engine: PortEngine[Any]
+) -> None:
+    day = Hour.parse("2025-12-08T00")
+    first, last = day.plus(-1), day.plus(24 + 7 * 24 - 1)
+    write_object(world.root, first, 0, [event(day, 60)])
+    write_object(world.root, last, 0, [event(day.plus(23), 3_599, user_id="u_2"), event(last)])
+    for hour in (first, last):
+        world.build([hour])
+    for table in world.tables:
+        assert [engine.hours_behind(table, HourRange.of([hour])) for hour in (first, last)] == [[], []]
+    assert engine.silver_totals(day.start.date()).events == 2
+    assert {(each.gold, each.silver) for each in engine.reconcile(TABLE, [day.start.date()])} == {(2, 2)}
+    world.assert_agrees_with_oracle()
+
+
+@every_lake
 def test_keys_outside_the_layout_are_reported_and_not_read(world: World, engine: PortEngine[Any]) -> None:
     landed(world, 0)
     odd = f"{HOUR.raw_prefix}minute=00/readme.txt"
@@ -740,7 +759,9 @@ def test_keys_outside_the_layout_are_reported_and_not_read(world: World, engine:
         aws, bucket = world.bucket
         # What consoles make of a folder is no object.
         aws.client("s3").put_object(Bucket=bucket, Key="events/", Body=b"")
-    assert [each.key for each in engine.unmatched_raw_keys()] == ["events/_SUCCESS", odd, "events/year=2025/month=13/x"]
+    assert [str(each) for each in engine.unmatched_raw_keys()] == [
+        f"{key} (not named {RAW_LAYOUT})" for key in ("events/_SUCCESS", odd, "events/year=2025/month=13/x")
+    ]
     unmatched = (UnmatchedKey(odd, f"not named {RAW_LAYOUT}"),)
     assert engine.list_raw(HOUR).unmatched == unmatched
     assert {hour: listing.unmatched for hour, listing in engine.list_raw_hours().items()} == {HOUR: unmatched}
