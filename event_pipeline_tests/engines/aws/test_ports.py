@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -190,6 +191,47 @@ def test_the_draft_of_a_killed_write_is_no_object(root: Path) -> None:
     store.write("a/record", b"whole")
     (root / "lake" / "a" / f".record.{'0' * 32}").write_bytes(b"half")
     assert keys(store, "") == ["a/record"]
+
+
+@pytest.mark.parametrize("how", ["write", "replace", "take"])
+def test_what_a_folder_stores_survives_a_power_cut_once_the_call_has_ended(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    store, body, path = file_store(root), b"content", root / "lake" / "a" / "b" / "record"
+    if how == "replace":
+        store.write("a/b/record", b"old")
+    on_disk, named = dict[int, int | dict[str, int]](), list[bool]()
+    fsync, replace_file = os.fsync, os.replace
+
+    def watched_fsync(handle: int) -> None:
+        status, place = os.fstat(handle), Path(os.readlink(f"/proc/self/fd/{handle}"))
+        names = {each.name: each.stat().st_ino for each in place.iterdir()} if place.is_dir() else status.st_size
+        on_disk[status.st_ino] = names
+        fsync(handle)
+
+    def watched_replace(source: Any, target: Any) -> None:
+        if target == path:
+            named.append(on_disk.get(Path(source).stat().st_ino) == len(body))
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    match how:
+        case "write":
+            store.write("a/b/record", body)
+        case "replace":
+            assert store.replace("a/b/record", body, (store.read("a/b/record") or (b"", ""))[1])
+        case "take":
+            (tmp_path / "file").write_bytes(body)
+            store.take("a/b/record", tmp_path / "file")
+    file = path.stat().st_ino
+    assert on_disk[file] == len(body)
+    for child in (path, path.parent, path.parent.parent)[: 1 if how == "replace" else 3]:
+        names = on_disk[child.parent.stat().st_ino]
+        assert isinstance(names, dict)
+        assert names[child.name] == child.stat().st_ino
+    # A record gets its name when its bytes are on the disk; what is taken is named by no record yet.
+    assert named == [how != "take"]
 
 
 def test_a_lock_of_a_folder_is_held_and_given_back(root: Path) -> None:
