@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine, glue_job
+from event_pipeline.engines.aws.catalog import GlueCatalog
 from event_pipeline.engines.aws.clients import PERMITTED_AS, Aws
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.errors import StorageError, TransientError
@@ -176,6 +177,55 @@ def test_a_conditional_put_that_always_meets_another_request_is_a_passing_fault(
     found = bucket.read("a")
     assert found is not None
     assert bucket.replace("a", b"2", found[1])
+
+
+def test_a_conditional_put_whose_answer_was_lost_counts_as_done(aws: EmulatedAws, settings: Settings) -> None:
+    bucket, version = Bucket(Aws(settings), settings.lake_bucket), None
+    for body in (b"1", b"2"):
+        lost = aws.fail_next("s3.PutObject", Fault.NO_ANSWER, after_effect=True)
+        assert bucket.replace("a", body, version)
+        assert lost.struck == 1
+        found = bucket.read("a")
+        assert found is not None
+        assert found[0] == body
+        version = found[1]
+    assert not bucket.replace("a", b"3", None)
+
+
+class Halved(Aws):
+    """Clients of a service that does only the first of several things that one call asks for."""
+
+    def call(self, service: str, operation: str, resource: str, **parameters: Any) -> dict[str, Any]:
+        """Make one call for the first thing, and report the others as the service does."""
+        match operation:
+            case "delete_objects":
+                first, *left = parameters["Delete"]["Objects"]
+                parameters["Delete"] = {"Objects": [first], "Quiet": True}
+                faults = [{**each, "Code": "InternalError", "Message": "one of those days"} for each in left]
+                return super().call(service, operation, resource, **parameters) | {"Errors": faults}
+            case "batch_get_partition":
+                first, *left = parameters["PartitionsToGet"]
+                parameters["PartitionsToGet"] = [first]
+                return super().call(service, operation, resource, **parameters) | {"UnprocessedKeys": left}
+        return super().call(service, operation, resource, **parameters)
+
+
+def test_an_object_that_could_not_be_deleted_is_reported(aws: EmulatedAws, settings: Settings) -> None:
+    bucket = Bucket(Halved(settings), settings.lake_bucket)
+    for key in ("gone", "left"):
+        bucket.write(f"runs/{key}", b"")
+    with pytest.raises(TransientError, match=r"s3:DeleteObjects on s3://.*/runs/left: InternalError: one of those"):
+        bucket.delete(["runs/gone", "runs/left"])
+    assert [each.key for each in bucket.list("runs/")] == ["runs/left"]
+
+
+def test_partitions_that_a_call_left_out_are_asked_for_again(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    hours = [HOUR.plus(number) for number in range(3)]
+    silver(engine, *hours)
+    found = GlueCatalog(Halved(settings), settings).get("ops.hour_ledger", [hour.hive_path for hour in hours])
+    assert list(found) == [hour.hive_path for hour in hours]
 
 
 @pytest.mark.parametrize(
