@@ -11,7 +11,8 @@ from event_pipeline.engines.aws import AwsEngine, glue_job
 from event_pipeline.engines.aws.catalog import GlueCatalog
 from event_pipeline.engines.aws.clients import PERMITTED_AS, Aws
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.errors import StorageError, TransientError
+from event_pipeline.errors import PipelineError, StorageError, TransientError
+from event_pipeline.rules.contract import HOUR_LEDGER
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, SettingsError, load_settings
 from event_pipeline_tests.emulator import AwsError, EmulatedAws, Fault
@@ -195,19 +196,36 @@ def test_a_conditional_put_whose_answer_was_lost_counts_as_done(aws: EmulatedAws
 class Halved(Aws):
     """Clients of a service that does only the first of several things that one call asks for."""
 
+    def __init__(self, settings: Settings, code: str = "InternalServiceException") -> None:
+        super().__init__(settings)
+        self._code = code
+
     def call(self, service: str, operation: str, resource: str, **parameters: Any) -> dict[str, Any]:
         """Make one call for the first thing, and report the others as the service does."""
-        match operation:
-            case "delete_objects":
-                first, *left = parameters["Delete"]["Objects"]
-                parameters["Delete"] = {"Objects": [first], "Quiet": True}
-                faults = [{**each, "Code": "InternalError", "Message": "one of those days"} for each in left]
-                return super().call(service, operation, resource, **parameters) | {"Errors": faults}
-            case "batch_get_partition":
-                first, *left = parameters["PartitionsToGet"]
-                parameters["PartitionsToGet"] = [first]
-                return super().call(service, operation, resource, **parameters) | {"UnprocessedKeys": left}
-        return super().call(service, operation, resource, **parameters)
+        if operation == "delete_objects":
+            first, *left = parameters["Delete"]["Objects"]
+            parameters["Delete"] = {"Objects": [first], "Quiet": True}
+            faults = [{**each, "Code": "InternalError", "Message": "one of those days"} for each in left]
+            return super().call(service, operation, resource, **parameters) | {"Errors": faults}
+        if operation not in LISTS:
+            return super().call(service, operation, resource, **parameters)
+        name, values = LISTS[operation]
+        first, *left = parameters[name]
+        answer = super().call(service, operation, resource, **parameters | {name: [first]})
+        if operation == "batch_get_partition":
+            return answer | {"UnprocessedKeys": left}
+        values_key = "PartitionValueList" if operation == "batch_update_partition" else "PartitionValues"
+        faults = [{values_key: each[values], "ErrorDetail": {"ErrorCode": self._code}} for each in left]
+        return answer | {"Errors": faults}
+
+
+LISTS = {
+    "batch_get_partition": ("PartitionsToGet", "Values"),
+    "batch_create_partition": ("PartitionInputList", "Values"),
+    "batch_update_partition": ("Entries", "PartitionValueList"),
+    "batch_delete_partition": ("PartitionsToDelete", "Values"),
+}
+"""Operation -> its parameter with several things, and where each of these has the values of its partition."""
 
 
 def test_an_object_that_could_not_be_deleted_is_reported(aws: EmulatedAws, settings: Settings) -> None:
@@ -226,6 +244,30 @@ def test_partitions_that_a_call_left_out_are_asked_for_again(
     silver(engine, *hours)
     found = GlueCatalog(Halved(settings), settings).get("ops.hour_ledger", [hour.hive_path for hour in hours])
     assert list(found) == [hour.hive_path for hour in hours]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("InvalidInputException", StorageError), ("InternalServiceException", TransientError)]
+)
+def test_a_partition_that_fails_alone_is_named(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings, code: str, kind: type[PipelineError]
+) -> None:
+    builds = engine.build_silver([HOUR, HOUR.plus(1)], progress=print)
+    whole, halved = GlueCatalog(Aws(settings), settings), GlueCatalog(Halved(settings, code), settings)
+    entries = [
+        each for build in builds for each in whole.entries_of(build.commit) if each.table == HOUR_LEDGER.full_name
+    ]
+    for catalog in (whole, halved):
+        catalog.ensure(HOUR_LEDGER)
+    last = HOUR.plus(1).hive_path
+    with pytest.raises(kind, match=rf"BatchCreatePartition on ops.hour_ledger: 1 partitions failed.*{last}"):
+        halved.change(entries, ())
+    whole.change(entries, ())
+    with pytest.raises(kind, match=rf"BatchUpdatePartition on ops.hour_ledger: 1 partitions failed.*{last}"):
+        halved.change(entries, ())
+    with pytest.raises(kind, match=rf"BatchDeletePartition on ops.hour_ledger: 1 partitions failed.*{last}"):
+        halved.change((), [(each.table, each.partition) for each in entries])
+    assert [each.partition for each in whole.entries(HOUR_LEDGER.full_name)] == [last]
 
 
 @pytest.mark.parametrize(

@@ -185,18 +185,6 @@ def test_more_partitions_than_one_call_takes_are_repaired_in_batches(
     assert list(engine.registered_builds(HourRange(HOUR.plus(-30), HOUR.plus(-2)))) == sorted(hours[3:31])
 
 
-def test_a_partition_that_fails_alone_is_named(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
-    """Plant AWS's answer: moto gives item errors only for partitions that exist."""
-    land(aws, settings, HOUR, 0, [event()])
-    fault = {"PartitionValues": list(HOUR.partition_values), "ErrorDetail": {"ErrorCode": "InvalidInputException"}}
-    catalog = engine._glue_catalog
-    with pytest.raises(StorageError, match=rf"BatchCreatePartition.*1 partitions failed.*{HOUR.hive_path}"):
-        catalog._raise_item_errors({"Errors": [fault]}, "BatchCreatePartition", "silver.events", "PartitionValues")
-    fault["ErrorDetail"] = {"ErrorCode": "InternalServiceException"}
-    with pytest.raises(TransientError):
-        catalog._raise_item_errors({"Errors": [fault]}, "BatchCreatePartition", "silver.events", "PartitionValues")
-
-
 def test_listings_of_many_pages_are_read_to_their_end(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

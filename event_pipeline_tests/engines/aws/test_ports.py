@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -232,6 +233,62 @@ def test_what_a_folder_stores_survives_a_power_cut_once_the_call_has_ended(
         assert names[child.name] == child.stat().st_ino
     # A record gets its name when its bytes are on the disk; what is taken is named by no record yet.
     assert named == [how != "take"]
+
+
+def test_versions_in_a_folder_differ_within_one_tick_of_its_clock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, given = file_store(root), set[int]()
+    fsync, utime = os.fsync, os.utime
+
+    def watched_utime(handle: Any, ns: tuple[int, int]) -> None:
+        given.add(os.fstat(handle).st_ino)
+        utime(handle, ns=ns)
+
+    def coarse_fsync(handle: int) -> None:
+        # A file system that knows days only, unless somebody says when a file was changed.
+        status = os.fstat(handle)
+        if stat.S_ISREG(status.st_mode) and status.st_ino not in given:
+            utime(handle, (status.st_mtime // 86_400 * 86_400,) * 2)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "utime", watched_utime)
+    monkeypatch.setattr(os, "fsync", coarse_fsync)
+    seen, version = set[str](), None
+    for number in range(5):
+        assert store.replace("record", f"{number}".encode(), version)
+        _, version = store.read("record") or (b"", "")
+        seen.add(version)
+    assert len(seen) == 5
+
+
+def test_who_replaces_a_file_while_another_one_does_waits_and_finds_it_replaced(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, told, reached = file_store(root), dict[str, bool](), threading.Event()
+    put, lock = FileStore._put, Layout.lock
+
+    def replace_too() -> None:
+        told["other"] = store.replace("record", b"other", None)
+        reached.set()
+
+    other = threading.Thread(target=replace_too)
+
+    def interrupted_put(self: FileStore, *arguments: Any) -> None:
+        if threading.current_thread() is not other:
+            other.start()
+            assert reached.wait(60)
+        put(self, *arguments)
+
+    def noted_lock(self: Layout, *arguments: Any) -> Any:
+        if threading.current_thread() is other:
+            reached.set()
+        return lock(self, *arguments)
+
+    monkeypatch.setattr(FileStore, "_put", interrupted_put)
+    monkeypatch.setattr(Layout, "lock", noted_lock)
+    told["first"] = store.replace("record", b"first", None)
+    other.join(60)
+    assert told == {"first": True, "other": False}
+    assert (store.read("record") or (None,))[0] == b"first"
 
 
 def test_a_lock_of_a_folder_is_held_and_given_back(root: Path) -> None:
