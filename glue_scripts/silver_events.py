@@ -60,7 +60,7 @@ from event_pipeline.rules.accounting import (
     decoded_name,
     fingerprint,
 )
-from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE, Limits
+from event_pipeline.rules.contract import COMMON_IDS, EVENT_TIME, SILVER_EVENTS, SILVER_QUARANTINE, Limits
 from event_pipeline.rules.duplicates import (
     InstantOrder,
     doubtful_objects,
@@ -289,7 +289,7 @@ class ScratchStreams:
 
     def take_events(self, events: pa.Table) -> None:
         """Write accepted events."""
-        self.order = joined_order(self.order, instant_order(events.column("instant")))
+        self.order = joined_order(self.order, instant_order(events.column(EVENT_TIME.name)))
         self.events = self._write("events", events)
 
     def take_quarantine(self, records: pa.Table) -> None:
@@ -404,9 +404,9 @@ def spread(planned: PlannedHour, number: int, partitions: int) -> Iterator[tuple
     """
     batches = get_batches(s3_client(planned.region), planned.lake_bucket, scratch_key(planned, "events", number))
     for events in gathered(batches, SHUFFLED_ROWS, SHUFFLED_BYTES):
-        users = events.column("user_id").combine_chunks().dictionary_encode()
+        users = events.column(COMMON_IDS[0]).combine_chunks().dictionary_encode()
         digests = pa.array([zlib.crc32(user.encode()) for user in users.dictionary.to_pylist()], pa.int64())
-        instants = pc.cast(events.column("instant"), pa.int64())
+        instants = pc.cast(events.column(EVENT_TIME.name), pa.int64())
         partition = pc.bit_wise_and(pc.add(instants, digests.take(users.indices)), partitions - 1)
         for each in pc.unique(partition).to_pylist():
             yield each, (number, events.filter(pc.equal(partition, each)))

@@ -76,6 +76,7 @@ class HourCommit:
             {name: value for name, value in each.items() if name not in _USUAL or value != _USUAL[name]}
             for each in document["account"]["objects"]
         ]
+        document["account"]["days"] = {day: totals.measures for day, totals in self.account.days.items()}
         return _dump(document)
 
     @classmethod
@@ -178,14 +179,10 @@ Commit = HourCommit | PartialCommit | DayCommit
 
 def _hour_account(fields: dict[str, Any]) -> HourAccount:
     objects = tuple(ObjectAccount(**each) for each in fields["objects"])
-    days = {day: _totals(totals) for day, totals in fields["days"].items()}
+    days = {day: DayTotals.of_measures(totals) for day, totals in fields["days"].items()}
     if "unknown_fields" in fields:
         return HourAccount(objects, days, fields["unknown_fields"])
     return HourAccount.of(objects, days)  # an older record: names are stored per object
-
-
-def _totals(fields: dict[str, Any]) -> DayTotals:
-    return DayTotals(**{**fields, "revenue": Decimal(fields["revenue"])})
 
 
 def _files(fields: dict[str, Any], folder: str) -> tuple[DataFile, ...]:

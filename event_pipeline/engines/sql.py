@@ -99,10 +99,9 @@ class Sql(Protocol):
 
 def silver_totals_query(totals: DayTotals) -> str:
     """Return the one-row SELECT for `silver_totals`, which a Gold table's reconciliation compares with a day."""
-    values = {name: getattr(totals, name) for name in totals.__slots__}
     columns = (
         f"CAST('{value}' AS {'DECIMAL(38, 2)' if isinstance(value, Decimal) else 'BIGINT'}) AS {name}"
-        for name, value in values.items()
+        for name, value in totals.measures.items()
     )
     return f"SELECT {', '.join(columns)}"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from event_pipeline.rules.contract import EventType
+
 FIRST_ID = 10_000
 IDS = 90_000
 """Users `u_10000` to `u_99999`; the original's sessions likewise."""
@@ -32,7 +34,7 @@ QUANTITIES = range(1, 6)
 
 
 def line_from_event_type(
-    event_type: str,
+    event_type: EventType,
     *,
     product: tuple[str, str] | None = None,
     quantity: int | None = None,
@@ -45,7 +47,7 @@ def line_from_event_type(
     """
     product_id, category = product or (None, None)
     return (
-        f'"event_type": {json.dumps(event_type)}, "product_id": {json.dumps(product_id)}, '
+        f'"event_type": {json.dumps(event_type.name)}, "product_id": {json.dumps(product_id)}, '
         f'"quantity": {json.dumps(quantity)}, "price": {price}, '
         f'"category": {json.dumps(category)}, "search_query": {json.dumps(search_query)}}}'
     )

@@ -13,22 +13,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from event_pipeline.generator.catalogue import PRODUCTS, SEARCH_QUERIES
 from event_pipeline.generator.options import GeneratorOptions
 from event_pipeline.rules.contract import (
-    ADD_TO_CART,
-    MAX_CATEGORY_CHARACTERS,
-    MAX_ID_CHARACTERS,
-    MAX_PRICE_CENTS,
-    MAX_QUANTITY,
-    MAX_SEARCH_QUERY_CHARACTERS,
-    PURCHASE,
+    EVENT_TIME,
+    EVENT_TYPE,
+    EVENT_TYPES,
+    FIELDS,
+    OUT_OF_RANGE,
     QUARANTINE_REASONS,
-    REMOVE_FROM_CART,
-    SEARCH,
+    EventType,
+    Field,
     Limits,
 )
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.kinds import Choice, Id, Instant, Kind, Label, Money, Text, WholeNumber
 
 Fields = dict[str, str]
 """Field name -> JSON text, in the order of the line."""
@@ -46,91 +44,79 @@ REMEMBERED_LINES = 500
 RESENT_SHARE = 0.3
 """Share of the duplicates that repeat a record of the previous object."""
 
-_WITHOUT_VALUE = (ABSENT, "null", '""', '"  "')
-_INVALID_IDS = (
-    '"u 89234"',
-    '"<89234>"',
-    '"u_\\u00e9"',
-    '"u_é"',
-    '"u/89234"',
-    '{"id": 89234}',
-    "[89234]",
-    f'"{"x" * (MAX_ID_CHARACTERS + 1)}"',
-)
+_WITHOUT_TEXT = (ABSENT, "null", '""', '"  "')
+_WITHOUT_NUMBER = (ABSENT, "null")
 
-BAD_VALUES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "missing_timestamp": ("timestamp", (ABSENT, "null")),
-    "invalid_timestamp": (
-        "timestamp",
-        (
-            '"2025-02-30T12:00:00+00:00"',
-            '"2025-13-01T12:00:00Z"',
-            '"2025-12-07T24:00:00Z"',
-            '"2025-12-07T12:00:60Z"',
-            '"2025-12-07T12:00Z"',
-            '"2025-12-07 12:00:00Z"',
-            '"2025-12-07T12:00:00+15:00"',
-            '"2025-12-07T12:00:00.1234567890Z"',
-            '"2025-12-07"',
-            '"07/12/2025 12:00"',
-            '"yesterday"',
-            "1765108800",
-            "1765108800.5",
-            "true",
-        ),
-    ),
-    "missing_user_id": ("user_id", _WITHOUT_VALUE),
-    "invalid_user_id": ("user_id", _INVALID_IDS),
-    "missing_session_id": ("session_id", _WITHOUT_VALUE),
-    "invalid_session_id": ("session_id", _INVALID_IDS),
-    "missing_event_type": ("event_type", _WITHOUT_VALUE),
-    "unknown_event_type": (
-        "event_type",
-        ('"click"', '"page view"', '"purchased"', '"page_view;"', "4", '["purchase"]'),
-    ),
-    "missing_product_id": ("product_id", _WITHOUT_VALUE),
-    "invalid_product_id": ("product_id", _INVALID_IDS),
-    "missing_category": ("category", _WITHOUT_VALUE),
-    "invalid_category": (
-        "category",
-        (
-            f'"{"c" * (MAX_CATEGORY_CHARACTERS + 1)}"',
-            '"to\\u0000ys"',
-            '"to\\u001bys"',
-            '"{toys}"',
-            '"[toys]"',
-            '"\\"toys\\""',
-            '["toys"]',
-            '{"name": "toys"}',
-        ),
-    ),
-    "missing_quantity": ("quantity", (ABSENT, "null")),
-    "invalid_quantity": (
-        "quantity",
-        ("0", "-1", "2.5", '"two"', '"2 pcs"', "true", str(MAX_QUANTITY + 1), "1e400", "[2]"),
-    ),
-    "missing_price": ("price", (ABSENT, "null")),
-    "invalid_price": (
-        "price",
-        (
-            "-1",
-            "-0.01",
-            "29.999",
-            '"29.999"',
-            '"NaN"',
-            '"1_000"',
-            '"1,999.99"',
-            '"$29.99"',
-            '"29.99 USD"',
-            "1e400",
-            str(MAX_PRICE_CENTS // 100 + 1),
-            "true",
-            "[29.99]",
-        ),
-    ),
-    "missing_search_query": ("search_query", _WITHOUT_VALUE),
-    "invalid_search_query": ("search_query", (f'"{"yoga mat " * (MAX_SEARCH_QUERY_CHARACTERS // 9 + 1)}!"',)),
-}
+
+def _good_value(kind: Kind) -> str:
+    """Return a JSON text that follows the rule of a kind."""
+    match kind:
+        case Id():
+            return '"p_1001"'
+        case Choice():
+            return f'"{kind.choices[0]}"'
+        case Label():
+            return '"toys"'
+        case Text():
+            return '"yoga mat"'
+        case WholeNumber():
+            return str(kind.least)
+        case Money():
+            return "29.9"
+    raise NotImplementedError(f"{type(kind).__name__} has no example")
+
+
+def _bad_values(kind: Kind) -> tuple[str, ...]:
+    """Return JSON texts that break the rule of a kind, each for another cause."""
+    match kind:
+        case Instant():
+            return (
+                '"2025-02-30T12:00:00+00:00"',
+                '"2025-13-01T12:00:00Z"',
+                '"2025-12-07T24:00:00Z"',
+                '"2025-12-07T12:00:60Z"',
+                '"2025-12-07T12:00Z"',
+                '"2025-12-07 12:00:00Z"',
+                '"2025-12-07T12:00:00+15:00"',
+                '"2025-12-07T12:00:00.1234567890Z"',
+                '"2025-12-07"',
+                '"07/12/2025 12:00"',
+                '"yesterday"',
+                "1765108800",
+                "1765108800.5",
+                "true",
+            )
+        case Id():
+            ids = ('"u 89234"', '"<89234>"', '"u_\\u00e9"', '"u_é"', "\"'89234'\"", '{"id": 89234}', "[89234]")
+            return (*ids, f'"{"x" * (kind.max_characters + 1)}"')
+        case Choice():
+            first = kind.choices[0]
+            return ('"no such thing"', f'"{first} {first}"', f'"{first}s"', f'"{first};"', "4", f'["{first}"]')
+        case Label():
+            characters = ('"to\\u0000ys"', '"to\\u001bys"', '"{toys}"', '"[toys]"', '"\\"toys\\""')
+            reserved = tuple(f'"{name}"' for name in kind.reserved)
+            return (*characters, '["toys"]', '{"name": "toys"}', f'"{"c" * (kind.max_characters + 1)}"', *reserved)
+        case Text():
+            return (f'"{"yoga mat " * (kind.max_characters // 9 + 1)}!"',)
+        case WholeNumber():
+            return (str(kind.least - 1), "2.5", '"two"', '"2 pcs"', "true", str(kind.most + 1), "1e400", "[2]")
+        case Money():
+            amounts = ("-1", "-0.01", "29.999", '"29.999"', '"NaN"', '"1_000"', '"1,999.99"', '"$29.99"')
+            return (*amounts, '"29.99 USD"', "1e400", str(kind.most_cents // 100 + 1), "true", "[29.99]")
+    raise NotImplementedError(f"{type(kind).__name__} has no bad examples")
+
+
+def _values_by_reason() -> dict[str, tuple[Field, tuple[str, ...]]]:
+    values: dict[str, tuple[Field, tuple[str, ...]]] = {}
+    for field in FIELDS:
+        is_text = isinstance(field.kind, Id | Choice | Label | Text)
+        if not field.optional:
+            values[field.missing] = (field, _WITHOUT_TEXT if is_text else _WITHOUT_NUMBER)
+        values[field.fault] = (field, _bad_values(field.kind))
+    return values
+
+
+BAD_VALUES = _values_by_reason()
 """Quarantine reason -> the field and JSON texts that cause it in an otherwise valid record.
 
 `not_json` and `timestamp_out_of_range` are not here: they depend on the line and on the landing hour.
@@ -254,15 +240,14 @@ class RecordFaults:
         self.bad_by_reason[reason] += 1
         if reason == "not_json":
             return self._stream.choice(NOT_JSON)(line)
-        if reason == "timestamp_out_of_range":
-            return _with(line, "timestamp", _timestamp(self._out_of_range()))
-        name, texts = BAD_VALUES[reason]
+        if reason == OUT_OF_RANGE:
+            return _with(line, EVENT_TIME.name, _timestamp(self._out_of_range()))
+        field, texts = BAD_VALUES[reason]
         # A field is judged only if the event's type has it.
-        if name == "search_query":
-            line = _as_search(line, self._stream)
-        elif name in ("product_id", "category", "quantity", "price"):
-            line = _as_cart_event(line, self._stream)
-        return _with(line, name, self._stream.choice(texts))
+        carriers = [each for each in EVENT_TYPES if field.name in each.carries]
+        if carriers:
+            line = _of_type(line, self._stream.choice(carriers))
+        return _with(line, field.name, self._stream.choice(texts))
 
     def _out_of_range(self) -> datetime:
         oldest, end = self._hour.start - LIMITS.max_age, self._hour.end + LIMITS.max_lead
@@ -286,7 +271,7 @@ class RecordFaults:
         else:
             minutes = LIMITS.max_age.total_seconds() / 60
             instant = self._hour.start - timedelta(microseconds=int(60_000_000 * minutes ** random()))
-        return _with(line, "timestamp", _timestamp(instant))
+        return _with(line, EVENT_TIME.name, _timestamp(instant))
 
     def _repeat(self, line: str) -> str:
         self.duplicates += 1
@@ -311,23 +296,11 @@ def _timestamp(instant: datetime) -> str:
     return f'"{instant.isoformat()}"'
 
 
-def _as_search(line: str, stream: random.Random) -> str:
-    nulls = dict.fromkeys(("product_id", "quantity", "price", "category"), "null")
-    query = json.dumps(stream.choice(tuple(SEARCH_QUERIES)))
-    return _line({**_fields(line), **nulls, "event_type": f'"{SEARCH}"', "search_query": query})
-
-
-def _as_cart_event(line: str, stream: random.Random) -> str:
-    product_id, category = stream.choice(PRODUCTS)
-    changes = {
-        "event_type": f'"{stream.choice((ADD_TO_CART, REMOVE_FROM_CART, PURCHASE))}"',
-        "product_id": f'"{product_id}"',
-        "quantity": "1",
-        "price": "29.9",
-        "category": f'"{category}"',
-        "search_query": "null",
-    }
-    return _line({**_fields(line), **changes})
+def _of_type(line: str, event_type: EventType) -> str:
+    """Return a valid record of a type with the time and the ids of another one."""
+    values = {field.name: "null" for field in FIELDS if not field.in_every_event}
+    values |= {field.name: _good_value(field.kind) for field in FIELDS if field.name in event_type.carries}
+    return _line({**_fields(line), **values, EVENT_TYPE.name: f'"{event_type.name}"'})
 
 
 def _in_other_order(line: str) -> str:
@@ -387,4 +360,4 @@ REPEATS: tuple[Callable[[str], str], ...] = (
     _with_zulu_time,
     _with_capitals,
 )
-"""Ways to rewrite a record so that all nine normalised fields stay equal."""
+"""Ways to rewrite a record so that all normalised fields stay equal."""

@@ -23,7 +23,7 @@ from event_pipeline.generator.catalogue import (
     line_from_event_type,
 )
 from event_pipeline.generator.options import GeneratorOptions, random_stream
-from event_pipeline.rules.contract import ADD_TO_CART, PAGE_VIEW, PURCHASE, REMOVE_FROM_CART, SEARCH
+from event_pipeline.rules.contract import ADD_TO_CART, PAGE_VIEW, PURCHASE, REMOVE_FROM_CART, SEARCH, EventType
 
 LONGEST_SESSION = 900
 """Seconds after which a visitor is gone, with or without a full cart."""
@@ -89,9 +89,9 @@ class Product:
     """Probability that a view leads to the cart."""
     cart_to_purchase: float
     """Probability that a cart item is bought; it may also be removed or left behind."""
-    lines: dict[str, str] = field(compare=False)
+    lines: dict[EventType, str] = field(compare=False)
     """Event type -> rest of the line, for page_view and search."""
-    cart_lines: dict[str, dict[int, str]] = field(compare=False)
+    cart_lines: dict[EventType, dict[int, str]] = field(compare=False)
     """Event type -> quantity -> rest of the line."""
 
 

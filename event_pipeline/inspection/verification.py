@@ -25,16 +25,26 @@ from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import DayTotals, HourAccount, RawListing, RawObject, dollars_of
 from event_pipeline.rules.contract import (
     EVENT_DATE,
+    EVENT_HOUR,
+    EVENT_TIME,
+    EVENT_TYPE,
+    FIELDS,
     HOUR_LEDGER,
     LONG_LINE_HEAD_BYTES,
+    PRICE,
     PURCHASE,
+    QUANTITY,
+    RESCUED,
+    REVENUE,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
+    SOURCE_OBJECT,
     Limits,
     Table,
 )
 from event_pipeline.rules.framing import WronglyFramed, wrongly_framed
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
+from event_pipeline.rules.kinds import Instant, Kind, Money, Value
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.rules.record import Event, InstantRange, Rejection, judge
 from event_pipeline.rules.resent import SentAgain, neighbours_sent_again
@@ -49,6 +59,7 @@ MOST_DIFFERING_ROWS = 5
 _DIGEST_MODULUS = 1 << 128
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MICROSECONDS_PER_DAY = 86_400_000_000
+_MICROSECONDS_PER_HOUR = 3_600_000_000
 _EPOCH_DAY = date(1970, 1, 1)
 
 _Compared = tuple[str, object, object]
@@ -138,6 +149,15 @@ class _Rows:
 
 
 @dataclass(slots=True)
+class _DayRecount:
+    """Control totals of one event day."""
+
+    by_type: Counter[str] = field(default_factory=Counter)
+    items_sold: int = 0
+    revenue_cents: int = 0
+
+
+@dataclass(slots=True)
 class _ObjectRecount:
     """What one readable raw object holds according to the contract."""
 
@@ -146,10 +166,10 @@ class _ObjectRecount:
     silver: _Rows = field(default_factory=_Rows)
     quarantine: _Rows = field(default_factory=_Rows)
     reasons: Counter[str] = field(default_factory=Counter)
-    days: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """Event day -> number of Silver rows by type, and sums under `items_sold` and `revenue_cents`."""
+    days: dict[str, _DayRecount] = field(default_factory=dict)
+    """Event day (ISO) -> its Silver rows."""
     accepted: set[int] = field(default_factory=set)
-    """Digests of the nine normalised fields of the accepted records, which identify duplicates."""
+    """Digests of the normalised fields of the accepted records, which identify duplicates."""
 
 
 def verify(
@@ -421,49 +441,49 @@ def _count(
     accepted_range: InstantRange,
     seen: set[int],
 ) -> None:
-    match judge(record, accepted_range).outcome:
+    verdict = judge(record, accepted_range)
+    match verdict.outcome:
         case Rejection(reason):
             _refuse(recount, reason, record, line_number, key)
-        case Event() as event:
+        case Event(values) as event:
             recount.records += 1
-            fields = tuple(getattr(event, name) for name in Event.__slots__)
-            identity = _digest(fields)
+            identity = _digest(tuple(values.values()))
             if identity in seen or identity in recount.accepted:
                 recount.duplicates += 1
                 return
             recount.accepted.add(identity)
-            day = (_EPOCH_DAY + timedelta(days=event.instant_us // _MICROSECONDS_PER_DAY)).isoformat()
-            recount.silver.add(_silver_row(event, day, key))
-            totals = recount.days[day]
-            totals[event.event_type] += 1
-            if event.event_type == PURCHASE:
-                totals["items_sold"] += event.quantity or 0
-                totals["revenue_cents"] += (event.price_cents or 0) * (event.quantity or 0)
+            instant, event_type = int(event[EVENT_TIME.name] or 0), str(event[EVENT_TYPE.name])
+            day = (_EPOCH_DAY + timedelta(days=instant // _MICROSECONDS_PER_DAY)).isoformat()
+            items, cents = (int(event[field.name] or 0) for field in (QUANTITY, PRICE))
+            is_sale = event_type == PURCHASE.name
+            row = {field.column.name: _shown(field.kind, values[field.name]) for field in FIELDS}
+            row |= {
+                EVENT_DATE.name: day,
+                EVENT_HOUR.name: instant // _MICROSECONDS_PER_HOUR % 24,
+                REVENUE.name: _dollars(cents * items) if is_sale else None,
+                RESCUED.name: verdict.rescued,
+                SOURCE_OBJECT.name: key,
+            }
+            recount.silver.add(tuple(row[column.name] for column in SILVER_EVENTS.columns))
+            totals = recount.days.setdefault(day, _DayRecount())
+            totals.by_type[event_type] += 1
+            if is_sale:
+                totals.items_sold += items
+                totals.revenue_cents += cents * items
 
 
-def _silver_row(event: Event, day: str, key: str) -> tuple[object, ...]:
-    """Return an accepted event as its Silver row: columns in the table's order, in the form of `_plain`."""
-    revenue_cents = None
-    if event.event_type == PURCHASE and event.price_cents is not None and event.quantity is not None:
-        revenue_cents = event.price_cents * event.quantity
-    return (
-        event.instant_us - event.instant_us % 1_000,
-        day,
-        event.user_id,
-        event.session_id,
-        event.event_type,
-        event.product_id,
-        event.category,
-        event.quantity,
-        _dollars(event.price_cents),
-        _dollars(revenue_cents),
-        event.search_query,
-        key,
-    )
+def _shown(kind: Kind, value: Value | None) -> Value | None:
+    """Return a normalised value as Silver shows it, in the form of `_plain`."""
+    match kind:
+        case Instant() if value is not None:
+            return int(value) - int(value) % 1_000
+        case Money() if value is not None:
+            return _dollars(int(value))
+    return value
 
 
-def _dollars(cents: int | None) -> str | None:
-    return None if cents is None else f"{cents // 100}.{cents % 100:02d}"
+def _dollars(cents: int) -> str:
+    return f"{cents // 100}.{cents % 100:02d}"
 
 
 def _digest(row: tuple[object, ...]) -> int:
@@ -549,23 +569,11 @@ def _compare_digests(commit: HourCommit, digests: Mapping[str, str]) -> Iterator
 
 
 def _day_totals(recounts: Sequence[_ObjectRecount]) -> dict[str, DayTotals]:
-    days: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    days: defaultdict[str, DayTotals] = defaultdict(DayTotals)
     for recount in recounts:
-        for day, counts in recount.days.items():
-            days[day].update(counts)
-    return {
-        day: DayTotals(
-            events=sum(counts.values()) - counts["items_sold"] - counts["revenue_cents"],
-            page_views=counts["page_view"],
-            add_to_carts=counts["add_to_cart"],
-            remove_from_carts=counts["remove_from_cart"],
-            purchases=counts["purchase"],
-            searches=counts["search"],
-            items_sold=counts["items_sold"],
-            revenue=dollars_of(counts["revenue_cents"]),
-        )
-        for day, counts in days.items()
-    }
+        for day, counted in recount.days.items():
+            days[day] += DayTotals(counted.by_type, counted.items_sold, dollars_of(counted.revenue_cents))
+    return days
 
 
 # -- Gold

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Context, Decimal, Rounded
+from typing import Any
 
-from event_pipeline.rules.contract import MAX_UNKNOWN_FIELDS, OTHER_UNKNOWN_FIELDS
+from event_pipeline.rules.contract import EVENT_TYPES, MAX_UNKNOWN_FIELDS, OTHER_UNKNOWN_FIELDS
 from event_pipeline.rules.hour import Hour
 
 
@@ -125,18 +126,50 @@ def dollars_of(cents: int) -> Decimal:
 class DayTotals:
     """Control totals of one event day's Silver rows, against which the Gold tables are checked."""
 
-    events: int = 0
-    page_views: int = 0
-    add_to_carts: int = 0
-    remove_from_carts: int = 0
-    purchases: int = 0
-    searches: int = 0
+    by_type: Mapping[str, int] = field(default_factory=dict)
+    """Event type -> its rows; only types that occur."""
     items_sold: int = 0
     revenue: Decimal = Decimal("0.00")
 
+    @property
+    def events(self) -> int:
+        """All rows."""
+        return sum(self.by_type.values())
+
     def __add__(self, other: DayTotals) -> DayTotals:
-        counts = {name: getattr(self, name) + getattr(other, name) for name in self.__slots__ if name != "revenue"}
-        return DayTotals(**counts, revenue=_MONEY.add(self.revenue, other.revenue))
+        by_type = Counter(self.by_type) + Counter(other.by_type)
+        return DayTotals(by_type, self.items_sold + other.items_sold, _MONEY.add(self.revenue, other.revenue))
+
+    @property
+    def measures(self) -> dict[str, int | Decimal]:
+        """Every control total by its name, in order, as commit records and reconciliations know it."""
+        counted = {each.counted_as: self.by_type.get(each.name, 0) for each in EVENT_TYPES}
+        return {"events": self.events, **counted, "items_sold": self.items_sold, "revenue": self.revenue}
+
+    @property
+    def stored(self) -> dict[str, str]:
+        """The control totals that are not 0, as text: equal for equal totals, also after an event type was added."""
+        return {name: str(value) for name, value in self.measures.items() if value}
+
+    @classmethod
+    def of_measures(cls, measures: Mapping[str, Any]) -> DayTotals:
+        """Read stored control totals, also of event types that are no longer declared.
+
+        Raises:
+            ValueError: a value is not a number, or the events are not the sum of the types.
+        """
+        try:
+            left = dict(measures)
+            items_sold, revenue = int(left.pop("items_sold", 0)), Decimal(left.pop("revenue", "0.00"))
+            events = int(left.pop("events", 0))
+            names = {each.counted_as: each.name for each in EVENT_TYPES}
+            by_type = {names.get(each, each): int(count) for each, count in left.items() if int(count)}
+        except (ArithmeticError, TypeError, AttributeError) as error:
+            raise ValueError(f"{measures!r} are not the control totals of a day: {error!r}") from error
+        totals = cls(by_type, items_sold, revenue)
+        if totals.events != events:
+            raise ValueError(f"{dict(measures)}: {events} events, but {totals.events} by type")
+        return totals
 
 
 def add_days(days: dict[str, DayTotals], more: Mapping[str, DayTotals]) -> None:

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from event_pipeline.rules.accounting import DayTotals
+from event_pipeline.rules.certificates import normalised_type
 from event_pipeline.rules.contract import (
-    ADD_TO_CART,
-    PAGE_VIEW,
+    EVENT_DATE,
+    EVENT_HOUR,
+    EVENT_TIME,
+    EVENT_TYPE,
+    FIELDS,
+    PRICE,
     PURCHASE,
-    REMOVE_FROM_CART,
-    SEARCH,
+    QUANTITY,
+    RESCUED,
+    REVENUE,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
+    SOURCE_OBJECT,
     Table,
 )
+from event_pipeline.rules.kinds import Instant, Kind, Money
 
 _ARROW_TYPES: dict[str, Callable[[], pa.DataType]] = {
     "string": pa.string,
@@ -60,19 +67,13 @@ def arrow_schema(table: Table) -> pa.Schema:
 
 EVENTS_SCHEMA = pa.schema(
     [
-        ("instant", pa.timestamp("us")),
-        ("user_id", pa.string()),
-        ("session_id", pa.string()),
-        ("event_type", pa.string()),
-        ("product_id", pa.string()),
-        ("category", pa.string()),
-        ("quantity", pa.int32()),
-        ("price_cents", pa.int64()),
-        ("search_query", pa.string()),
+        *((field.name, normalised_type(field.kind)) for field in FIELDS),
+        (RESCUED.name, pa.string()),
         ("line_number", pa.int64()),
     ]
 )
-"""Accepted events: the nine normalised fields (instant in naive UTC) and the physical line number."""
+"""Accepted events: the normalised fields (instants in naive UTC, money in whole cents), what is rescued of unknown
+fields, and the physical line number."""
 
 SILVER_SCHEMA = arrow_schema(SILVER_EVENTS)
 QUARANTINE_SCHEMA = arrow_schema(SILVER_QUARANTINE)
@@ -84,59 +85,56 @@ def silver_rows(events: pa.Table, source_object: str) -> pa.Table:
     Instants are truncated to the millisecond toward the past, even before 1970. `source_object` is the key of their
     raw object.
     """
-    event_ts = _truncated_to_ms(events["instant"])
-    columns = {
-        **{name: events[name] for name in events.column_names if name in SILVER_SCHEMA.names},
-        "event_ts": event_ts,
-        "event_date": pc.cast(event_ts, pa.date32()),
-        "price": _as_decimal(events["price_cents"], SILVER_SCHEMA.field("price").type),
-        "revenue": _as_decimal(_revenue_cents(events), SILVER_SCHEMA.field("revenue").type),
-        "source_object": pa.repeat(source_object, events.num_rows),
+    columns = {field.column.name: _silver_values(field.kind, events[field.name]) for field in FIELDS}
+    event_ts = columns[EVENT_TIME.column.name]
+    columns |= {
+        EVENT_DATE.name: pc.cast(event_ts, pa.date32()),
+        EVENT_HOUR.name: pc.cast(pc.hour(event_ts), pa.int32()),
+        REVENUE.name: _as_decimal(revenue_cents(events), arrow_type(REVENUE.type)),
+        RESCUED.name: events[RESCUED.name],
+        SOURCE_OBJECT.name: pa.repeat(source_object, events.num_rows),
     }
     return pa.table([columns[name] for name in SILVER_SCHEMA.names], schema=SILVER_SCHEMA)
 
 
 def day_totals(rows: pa.Table) -> dict[str, DayTotals]:
     """Aggregate rows of `silver.events` to the control totals of each event day, ordered by ISO date."""
+    day, event_type, quantity = EVENT_DATE.name, EVENT_TYPE.column.name, QUANTITY.column.name
     counts: dict[str, dict[str, int]] = {}
-    by_type = rows.select(["event_date", "event_type"]).group_by(["event_date", "event_type"], use_threads=False)
+    by_type = rows.select([day, event_type]).group_by([day, event_type], use_threads=False)
     for row in by_type.aggregate([([], "count_all")]).to_pylist():
-        counts.setdefault(row["event_date"].isoformat(), {})[row["event_type"]] = row["count_all"]
+        counts.setdefault(row[day].isoformat(), {})[row[event_type]] = row["count_all"]
 
     # Revenue is summed as a decimal of 38 digits: a day of the highest purchases in cents does not fit 64 bits.
-    sales = rows.select(["event_date", "quantity", "revenue"])
-    purchases = sales.filter(pc.equal(rows["event_type"], PURCHASE))
+    sales = rows.select([day, quantity, REVENUE.name])
+    purchases = sales.filter(pc.equal(rows[event_type], PURCHASE.name))
     sold = {
-        row["event_date"].isoformat(): (row["quantity_sum"], row["revenue_sum"])
-        for row in purchases.group_by("event_date", use_threads=False)
-        .aggregate([("quantity", "sum"), ("revenue", "sum")])
+        row[day].isoformat(): (row[f"{quantity}_sum"], row[f"{REVENUE.name}_sum"])
+        for row in purchases.group_by(day, use_threads=False)
+        .aggregate([(quantity, "sum"), (REVENUE.name, "sum")])
         .to_pylist()
     }
-    totals = {}
-    for day, of_type in sorted(counts.items()):
-        items_sold, revenue = sold.get(day, (0, Decimal("0.00")))
-        totals[day] = DayTotals(
-            events=sum(of_type.values()),
-            page_views=of_type.get(PAGE_VIEW, 0),
-            add_to_carts=of_type.get(ADD_TO_CART, 0),
-            remove_from_carts=of_type.get(REMOVE_FROM_CART, 0),
-            purchases=of_type.get(PURCHASE, 0),
-            searches=of_type.get(SEARCH, 0),
-            items_sold=items_sold,
-            revenue=revenue,
-        )
-    return totals
+    return {day: DayTotals(of_type, *sold.get(day, ())) for day, of_type in sorted(counts.items())}
+
+
+def revenue_cents(events: pa.Table) -> pa.ChunkedArray:
+    """Return price x quantity of purchases (EVENTS_SCHEMA) in cents, null for others: at most 10^16, fits int64."""
+    quantity = pc.cast(events[QUANTITY.name], pa.int64())
+    is_purchase = pc.equal(events[EVENT_TYPE.name], PURCHASE.name)
+    return pc.if_else(is_purchase, pc.multiply(events[PRICE.name], quantity), pa.scalar(None, pa.int64()))
+
+
+def _silver_values(kind: Kind, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    match kind:
+        case Instant():
+            return _truncated_to_ms(values)
+        case Money():
+            return _as_decimal(values, arrow_type(kind.glue_type))
+    return values
 
 
 def _truncated_to_ms(instants: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.cast(pc.floor_temporal(instants, unit="millisecond"), pa.timestamp("ms"))
-
-
-def _revenue_cents(events: pa.Table) -> pa.ChunkedArray:
-    """Return price x quantity of purchases in cents, null for other events: at most 10^16, which fits int64."""
-    quantity = pc.cast(events["quantity"], pa.int64())
-    is_purchase = pc.equal(events["event_type"], PURCHASE)
-    return pc.if_else(is_purchase, pc.multiply(events["price_cents"], quantity), pa.scalar(None, pa.int64()))
 
 
 def _as_decimal(cents: pa.ChunkedArray, decimal: pa.Decimal128Type) -> pa.ChunkedArray:

@@ -1,81 +1,199 @@
-"""The data contract as code: fields, verdict reasons in order, tables with typed columns and meanings.
+"""The data contract as code: fields and event types are declared here, and everything else follows from them.
 
-Standard library only. `docs/contract.md` has the same content in prose, and a test keeps the two in sync. How a record
-is judged is in `validation.py`; the Gold tables' columns are in the headers of `gold/*.sql`.
+Verdict reasons, Silver's columns, both engines' tables, the template, the contract page, the data dictionary and the
+rules version follow from these declarations: CONTRIBUTING.md shows how to add a field or an event type. How a value of
+a kind is judged is in `kinds.py`, how a record is judged in `record.py`; the Gold tables' columns are in the headers of
+`gold/*.sql`. Standard library only.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 
+from event_pipeline.rules.code_digest import code_digest
 from event_pipeline.rules.hour import PARTITION_COLUMNS
+from event_pipeline.rules.kinds import Choice, Id, Instant, Kind, Label, Money, Text, WholeNumber
 
-RULES_VERSION = 2
-"""Increment with every change of a verdict, a cast or a Silver column: committed hours are then rebuilt."""
 
-EVENT_FIELDS = (
-    "timestamp",
-    "user_id",
-    "session_id",
-    "event_type",
-    "product_id",
-    "category",
-    "quantity",
-    "price",
-    "search_query",
-)
-"""The nine fields of a record; any other top-level name is schema drift."""
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its name, Glue (Hive) type and meaning."""
 
-PAGE_VIEW = "page_view"
-ADD_TO_CART = "add_to_cart"
-REMOVE_FROM_CART = "remove_from_cart"
-PURCHASE = "purchase"
-SEARCH = "search"
+    name: str
+    type: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One kind of event."""
+
+    name: str
+    counted_as: str
+    """Name of its number of events in the control totals, which the Gold tables are reconciled with."""
+    carries: tuple[str, ...]
+    """Its fields besides those that every event has; all others are null in Silver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a record, and the Silver column that holds it."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    in_every_event: bool = False
+    """Whether every event carries it; otherwise the event types say so."""
+    optional: bool = False
+    """Whether a record that should carry it may leave it out; its column is null then."""
+    column_name: str = ""
+    """Name of its Silver column, if it is not the field's."""
+
+    @property
+    def column(self) -> Column:
+        """Its column in Silver."""
+        return Column(self.column_name or self.name, self.kind.glue_type, self.meaning)
+
+    @property
+    def missing(self) -> str:
+        """Quarantine reason of a record without it."""
+        return f"missing_{self.name}"
+
+    @property
+    def fault(self) -> str:
+        """Quarantine reason of a record whose value breaks the rule of its kind."""
+        return self.kind.fault.format(self.name)
+
+
+# -- the declarations
+
+PAGE_VIEW = EventType("page_view", "page_views", ("product_id", "category"))
+ADD_TO_CART = EventType("add_to_cart", "add_to_carts", ("product_id", "category", "quantity", "price"))
+REMOVE_FROM_CART = EventType("remove_from_cart", "remove_from_carts", ("product_id", "category", "quantity", "price"))
+PURCHASE = EventType("purchase", "purchases", ("product_id", "category", "quantity", "price"))
+SEARCH = EventType("search", "searches", ("search_query",))
+
 EVENT_TYPES = (PAGE_VIEW, ADD_TO_CART, REMOVE_FROM_CART, PURCHASE, SEARCH)
 
-CARRIED_FIELDS: dict[str, tuple[str, ...]] = {
-    PAGE_VIEW: ("product_id", "category"),
-    ADD_TO_CART: ("product_id", "category", "quantity", "price"),
-    REMOVE_FROM_CART: ("product_id", "category", "quantity", "price"),
-    PURCHASE: ("product_id", "category", "quantity", "price"),
-    SEARCH: ("search_query",),
-}
-"""Event type -> its fields besides timestamp, ids and type; all others are null in Silver."""
-
-QUARANTINE_REASONS = (
-    "too_long",
-    "not_json",
-    "missing_timestamp",
-    "invalid_timestamp",
-    "timestamp_out_of_range",
-    "missing_user_id",
-    "invalid_user_id",
-    "missing_session_id",
-    "invalid_session_id",
-    "missing_event_type",
-    "unknown_event_type",
-    "missing_product_id",
-    "invalid_product_id",
-    "missing_category",
-    "invalid_category",
-    "missing_quantity",
-    "invalid_quantity",
-    "missing_price",
-    "invalid_price",
-    "missing_search_query",
-    "invalid_search_query",
+EVENT_TIME = Field(
+    "timestamp",
+    Instant(),
+    "Instant of the event in UTC, truncated to the millisecond",
+    in_every_event=True,
+    column_name="event_ts",
 )
+"""The field that says when an event happened; it must be near the landing hour."""
+
+EVENT_TYPE = Field(
+    "event_type",
+    Choice(tuple(each.name for each in EVENT_TYPES)),
+    "page_view, add_to_cart, remove_from_cart, purchase or search",
+    in_every_event=True,
+)
+"""The field that says which other fields an event carries."""
+
+QUANTITY = Field(
+    "quantity", WholeNumber(1, 1_000_000), "Items added, removed or bought; null for page views and searches"
+)
+PRICE = Field("price", Money(9_999_999_999), "Unit price in USD; null for page views and searches")
+
+EVENT_DATE = Column("event_date", "date", "UTC day on which the events happened")
+EVENT_HOUR = Column("event_hour", "int", "UTC hour of event_ts, 0 to 23; the partition key hour is the landing hour")
+REVENUE = Column("revenue", "decimal(18,2)", "Price x quantity of a purchase in USD, exact; null otherwise")
+RESCUED = Column("rescued", "string", "Fields outside the contract as one JSON object; null if there are none")
+SOURCE_OBJECT = Column("source_object", "string", "Key of the raw object that held the record")
+
+SILVER_ORDER: tuple[Field | Column, ...] = (
+    EVENT_TIME,
+    Column(EVENT_DATE.name, EVENT_DATE.type, "UTC day of event_ts"),
+    EVENT_HOUR,
+    Field("user_id", Id(), "Who acted", in_every_event=True),
+    Field("session_id", Id(), "The visit in which it happened", in_every_event=True),
+    EVENT_TYPE,
+    Field("product_id", Id(), "The product; null for searches"),
+    Field("category", Label(64, reserved=("(none)",)), "The product's category in lower case; null for searches"),
+    QUANTITY,
+    PRICE,
+    REVENUE,
+    Field("search_query", Text(1_000), "What was searched for; null for all other events"),
+    RESCUED,
+    SOURCE_OBJECT,
+)
+"""The columns of `silver.events` in order: fields of records, and columns derived from them. Fields are judged in this
+order, so the first broken one is the reason."""
+
+# -- what follows from them
+
+FIELDS = tuple(each for each in SILVER_ORDER if isinstance(each, Field))
+"""The fields of a record; any other top-level name is schema drift."""
+
+EVENT_FIELDS = tuple(field.name for field in FIELDS)
+
+COMMON_IDS = tuple(field.name for field in FIELDS if field.in_every_event and isinstance(field.kind, Id))
+"""The ids that every event has: different events of one instant differ in them."""
+
+
+CARRIED_FIELDS = {each.name: each.carries for each in EVENT_TYPES}
+"""Event type -> its fields besides those that every event has."""
+
+
+def check_declarations(order: Sequence[Field | Column], event_types: Sequence[EventType]) -> None:
+    """Check that fields and event types fit together.
+
+    Raises:
+        ValueError: they do not; the message names the declaration and what to change.
+    """
+    fields = [each for each in order if isinstance(each, Field)]
+    columns = [each.column.name if isinstance(each, Field) else each.name for each in order]
+    for what, names in (
+        ("field", [each.name for each in fields]),
+        ("column", [*columns, *PARTITION_COLUMNS]),
+        ("event type", [each.name for each in event_types]),
+        ("control total", [each.counted_as for each in event_types]),
+    ):
+        for name in names:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"{what} {name!r}: a name has lower-case letters, digits and underscores only")
+            if names.count(name) > 1:
+                raise ValueError(f"{what} {name!r} is declared twice")
+    carried = {name: each.name for each in event_types for name in each.carries}
+    seen_event_type = False
+    for field in fields:
+        if field.in_every_event and field.name in carried:
+            raise ValueError(f"field {field.name!r} is in every event: {carried[field.name]} need not carry it")
+        if not field.in_every_event and field.name not in carried:
+            raise ValueError(f"field {field.name!r} is carried by no event type, and not in every event")
+        if not field.in_every_event and not seen_event_type:
+            raise ValueError(f"field {field.name!r} depends on the event type: declare it after {EVENT_TYPE.name}")
+        seen_event_type = seen_event_type or field is EVENT_TYPE
+    if unknown := carried.keys() - {field.name for field in fields}:
+        name = min(unknown)
+        raise ValueError(f"event type {carried[name]!r} carries {name!r}, which is not declared as a field")
+
+
+check_declarations(SILVER_ORDER, EVENT_TYPES)
+
+
+OUT_OF_RANGE = f"{EVENT_TIME.name}_out_of_range"
+"""Quarantine reason of a record whose event is too far from its landing hour."""
+
+
+def _reasons(field: Field) -> tuple[str, ...]:
+    missing = () if field.optional else (field.missing,)
+    return (*missing, field.fault, *((OUT_OF_RANGE,) if field is EVENT_TIME else ()))
+
+
+QUARANTINE_REASONS = ("too_long", "not_json", *(reason for field in FIELDS for reason in _reasons(field)))
 """Reasons for quarantine; the first that applies, in this order."""
 
 UNREADABLE_REASONS = ("zero_bytes", "not_gzip", "truncated_gzip", "corrupt_gzip", "too_large")
 """Reasons to set aside a whole object."""
 
-MAX_ID_CHARACTERS = 128
-MAX_CATEGORY_CHARACTERS = 64
-MAX_SEARCH_QUERY_CHARACTERS = 1_000
-MAX_QUANTITY = 1_000_000
-MAX_PRICE_CENTS = 9_999_999_999
 LONG_LINE_HEAD_BYTES = 1_000
 """Bytes of a line that is too long that are kept in quarantine."""
 MAX_UNKNOWN_FIELDS = 100
@@ -84,6 +202,9 @@ OTHER_UNKNOWN_FIELDS. This bounds memory and the commit record for any data."""
 MAX_UNKNOWN_FIELD_CHARACTERS = 100
 """A longer unknown name is truncated with an ellipsis."""
 OTHER_UNKNOWN_FIELDS = "(other)"
+MAX_RESCUED_BYTES = 16_384
+"""Bytes of `rescued` as UTF-8. A field that does not fit any more is left out, and counted as NOT_RESCUED."""
+NOT_RESCUED = "(not rescued)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +227,7 @@ class Limits:
         """The version in commit records; it includes the limits, because other limits give other verdicts."""
         times = f"{self.max_age.total_seconds():.0f}s:{self.max_lead.total_seconds():.0f}s"
         sizes = f"{self.max_line_bytes}B:{self.max_object_bytes}B:{self.max_object_records}"
-        return f"{RULES_VERSION}:{times}:{sizes}"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its name, Glue (Hive) type and meaning."""
-
-    name: str
-    type: str
-    meaning: str
+        return f"{rules_digest()}:{times}:{sizes}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,20 +254,7 @@ SILVER_EVENTS = Table(
     "silver",
     "events",
     "One row per accepted event, typed, without duplicates inside its landing hour.",
-    (
-        Column("event_ts", "timestamp", "Instant of the event in UTC, truncated to the millisecond"),
-        Column("event_date", "date", "UTC day of event_ts"),
-        Column("user_id", "string", "Who acted"),
-        Column("session_id", "string", "The visit in which it happened"),
-        Column("event_type", "string", "page_view, add_to_cart, remove_from_cart, purchase or search"),
-        Column("product_id", "string", "The product; null for searches"),
-        Column("category", "string", "The product's category in lower case; null for searches"),
-        Column("quantity", "int", "Items added, removed or bought; null for page views and searches"),
-        Column("price", "decimal(10,2)", "Unit price in USD; null for page views and searches"),
-        Column("revenue", "decimal(18,2)", "Price x quantity of a purchase in USD, exact; null otherwise"),
-        Column("search_query", "string", "What was searched for; null for all other events"),
-        Column("source_object", "string", "Key of the raw object that held the record"),
-    ),
+    tuple(each.column if isinstance(each, Field) else each for each in SILVER_ORDER),
     LANDING_HOUR_COLUMNS,
 )
 
@@ -165,7 +264,7 @@ SILVER_QUARANTINE = Table(
     "One row per record that broke a rule, kept as it came.",
     (
         Column("reason", "string", "The first rule that the record broke"),
-        Column("source_object", "string", "Key of the raw object that held the record"),
+        SOURCE_OBJECT,
         Column("line_number", "bigint", "Physical line in that object, from 1"),
         Column("record", "string", "The line as UTF-8, undecodable bytes as U+FFFD"),
     ),
@@ -196,4 +295,31 @@ HOUR_LEDGER = Table(
 HOUR_TABLES = (SILVER_EVENTS, SILVER_QUARANTINE, HOUR_LEDGER)
 """The tables with one partition per landing hour, published together."""
 
-EVENT_DATE = Column("event_date", "date", "UTC day on which the events happened")
+
+RULE_MODULES = (
+    "arrow",
+    "certificates",
+    "certified",
+    "duplicates",
+    "json_object",
+    "kinds",
+    "raw_object",
+    "record",
+    "validation",
+)
+"""The modules of this package whose code decides about verdicts, casts and Silver rows."""
+
+
+@cache
+def rules_digest() -> str:
+    """Return a digest of the declarations and of the code that judges by them, as 12 hexadecimal digits.
+
+    With another digest, committed hours are judged and built again. Meanings, comments and docstrings do not count.
+    """
+    declared = (
+        [(each.name, each.kind, each.in_every_event, each.optional) for each in FIELDS],
+        [(each.name, each.carries) for each in EVENT_TYPES],
+        [(column.name, column.type) for table in (SILVER_EVENTS, SILVER_QUARANTINE) for column in table.columns],
+        (LONG_LINE_HEAD_BYTES, MAX_RESCUED_BYTES),
+    )
+    return hashlib.sha256(f"{declared}{code_digest(RULE_MODULES)}".encode()).hexdigest()[:12]

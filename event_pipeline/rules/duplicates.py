@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from event_pipeline.rules.arrow import EVENTS_SCHEMA
+from event_pipeline.rules.contract import EVENT_FIELDS, EVENT_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,13 @@ def repeated_instants(instants: Sequence[pa.Array | pa.ChunkedArray]) -> pa.Arra
 
 
 def later_equals(events: pa.Table) -> pa.Array:
-    """Return the positions of the events that equal an earlier one of the table in all nine fields, in order.
+    """Return the positions of the events that equal an earlier one of the table in all fields, in order.
 
     `events` has the columns of EVENTS_SCHEMA; it may have more.
     """
-    suspicious = pc.is_in(events.column("instant"), repeated_instants([events.column("instant")]))
-    fields = [name for name in EVENTS_SCHEMA.names if name != "line_number"]
+    instants = events.column(EVENT_TIME.name)
+    suspicious = pc.is_in(instants, repeated_instants([instants]))
+    fields = list(EVENT_FIELDS)
     suspects = events.select(fields).append_column("position", pa.arange(0, events.num_rows)).filter(suspicious)
     first = suspects.group_by(fields, use_threads=False).aggregate([("position", "min")]).column("position_min")
     positions = suspects.column("position").combine_chunks()

@@ -1,64 +1,47 @@
 """The reference rule: decides whether a raw record is an accepted event, or the first reason against it.
 
-This is section 2 of the contract as code. `certified.py` may reach the same verdicts faster, but never different ones.
-Standard library only.
+This is section 2 of the contract as code: it judges one field after the other, each by the rule of its kind
+(`kinds.py`). `certified.py` may reach the same verdicts faster, but never different ones. Standard library only.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from event_pipeline.rules.contract import (
     CARRIED_FIELDS,
     EVENT_FIELDS,
-    MAX_CATEGORY_CHARACTERS,
-    MAX_ID_CHARACTERS,
-    MAX_PRICE_CENTS,
-    MAX_QUANTITY,
-    MAX_SEARCH_QUERY_CHARACTERS,
+    EVENT_TIME,
+    EVENT_TYPE,
+    FIELDS,
+    MAX_RESCUED_BYTES,
+    OUT_OF_RANGE,
     Limits,
 )
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.json_object import (
     NotAnObjectError,
-    decode_string,
     has_lone_surrogate,
     split_object,
 )
+from event_pipeline.rules.kinds import ASCII_WHITE_SPACE, EPOCH, MICROSECOND, BrokenRuleError, Value
 
-ASCII_WHITE_SPACE = " \t\n\r\x0b\x0c"
-"""Characters trimmed from records and texts: those of `bytes.strip`, fewer than those of `str.strip`."""
-
-_TIMESTAMP = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):?(\d\d))?", re.ASCII
-)
-_ID = re.compile(rf"[A-Za-z0-9_.:@-]{{1,{MAX_ID_CHARACTERS}}}")
-_CATEGORY = re.compile(rf'[^\x00-\x1f\x7f-\x9f{{}}\[\]"]{{1,{MAX_CATEGORY_CHARACTERS}}}')
-_DECIMAL_LITERAL = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_MICROSECONDS_PER_MINUTE = 60_000_000
-_MAX_OFFSET_HOURS = 14
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One accepted record: the nine fields, normalised. Fields that its type does not have are None."""
+    """One accepted record: its fields, normalised."""
 
-    instant_us: int
-    """Microseconds since 1970-01-01T00:00:00 UTC."""
-    user_id: str
-    session_id: str
-    event_type: str
-    product_id: str | None
-    category: str | None
-    quantity: int | None
-    price_cents: int | None
-    search_query: str | None
+    values: Mapping[str, Value | None]
+    """Field -> value, for all of contract.FIELDS, in order; None where its type does not have the field."""
+
+    def __getitem__(self, name: str) -> Value | None:
+        return self.values[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +60,10 @@ class Verdict:
     unknown_fields: tuple[str, ...] = ()
     """Top-level names outside the contract, in the record's order, also of rejected records except `not_json`. Lone
     surrogates are replaced by U+FFFD."""
+    rescued: str | None = None
+    """The unknown fields of an accepted record as a JSON object, with their values as written; None without any."""
+    is_rescued_whole: bool = True
+    """Whether all of them fit into MAX_RESCUED_BYTES; those that do not are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +78,9 @@ class InstantRange:
     def of(cls, hour: Hour, limits: Limits) -> InstantRange:
         """Return the range of a landing hour."""
         # As integers: near the ends of the calendar the limits are outside of datetime's range.
-        start_us = (hour.start - _EPOCH) // _MICROSECOND
-        end_us = start_us + timedelta(hours=1) // _MICROSECOND
-        return cls(start_us - limits.max_age // _MICROSECOND, end_us + limits.max_lead // _MICROSECOND)
+        start_us = (hour.start - EPOCH) // MICROSECOND
+        end_us = start_us + timedelta(hours=1) // MICROSECOND
+        return cls(start_us - limits.max_age // MICROSECOND, end_us + limits.max_lead // MICROSECOND)
 
 
 class _RejectedError(Exception):
@@ -121,130 +108,51 @@ def judge(record: bytes, accepted: InstantRange) -> Verdict:
     fields = {name: members.pop(name, "null") for name in EVENT_FIELDS}
     if "\\" in text and any(has_lone_surrogate(json_text) for json_text in fields.values()):
         return Verdict(Rejection("not_json"))
-    unknown_fields = tuple(_printable(name) for name in members)
+    unknown_fields = tuple(_SURROGATE.sub("\ufffd", name) for name in members)
     try:
-        return Verdict(_event(fields, accepted), unknown_fields)
+        event = _event(fields, accepted)
     except _RejectedError as rejected:
         return Verdict(Rejection(str(rejected)), unknown_fields)
+    return Verdict(event, unknown_fields, *_rescued(members)) if members else Verdict(event)
 
 
-def _event(fields: dict[str, str], accepted: InstantRange) -> Event:
-    """Parse the fields in the contract's order, so that the first fault is the reason.
+def _event(fields: Mapping[str, str], accepted: InstantRange) -> Event:
+    """Read the fields in the contract's order, so that the first fault is the reason.
 
     `fields` maps each of EVENT_FIELDS to its JSON text.
 
     Raises:
         _RejectedError: a rule is broken.
     """
-    instant_us = _instant_us(fields["timestamp"])
-    if not accepted.first_us <= instant_us < accepted.end_us:
-        raise _RejectedError("timestamp_out_of_range")
-    user_id = _id("user_id", fields)
-    session_id = _id("session_id", fields)
-    event_type = _lower(_text("event_type", fields))
-    if event_type not in CARRIED_FIELDS:
-        raise _RejectedError("unknown_event_type")
-    carried = CARRIED_FIELDS[event_type]
-    return Event(
-        instant_us,
-        user_id,
-        session_id,
-        event_type,
-        product_id=_id("product_id", fields) if "product_id" in carried else None,
-        category=_category(fields) if "category" in carried else None,
-        quantity=_quantity(fields) if "quantity" in carried else None,
-        price_cents=_price_cents(fields) if "price" in carried else None,
-        search_query=_search_query(fields) if "search_query" in carried else None,
-    )
+    values: dict[str, Value | None] = dict.fromkeys(EVENT_FIELDS)
+    carried: tuple[str, ...] = ()
+    for field in FIELDS:
+        if not field.in_every_event and field.name not in carried:
+            continue
+        try:
+            value = field.kind.read(fields[field.name])
+        except BrokenRuleError:
+            raise _RejectedError(field.fault) from None
+        if value is None and not field.optional:
+            raise _RejectedError(field.missing)
+        values[field.name] = value
+        if field is EVENT_TIME and not accepted.first_us <= int(value or 0) < accepted.end_us:
+            raise _RejectedError(OUT_OF_RANGE)
+        if field is EVENT_TYPE:
+            carried = CARRIED_FIELDS[str(value)]
+    return Event(values)
 
 
-def _instant_us(json_text: str) -> int:
-    text = _trimmed_text(json_text)
-    if text is None:
-        raise _RejectedError("missing_timestamp")
-    match = _TIMESTAMP.fullmatch(text)
-    if not match or not json_text.startswith('"'):
-        raise _RejectedError("invalid_timestamp")
-    *calendar, fraction, sign, offset_hours, offset_minutes = match.groups()
-    try:
-        wall_clock = datetime(*map(int, calendar), tzinfo=UTC)  # type: ignore[misc, arg-type]
-    except ValueError as error:
-        raise _RejectedError("invalid_timestamp") from error
-    instant_us = (wall_clock - _EPOCH) // _MICROSECOND + int((fraction or "")[:6].ljust(6, "0"))
-    if sign is None:
-        return instant_us
-    if int(offset_hours) > _MAX_OFFSET_HOURS or int(offset_minutes) > 59:
-        raise _RejectedError("invalid_timestamp")
-    offset_us = (int(offset_hours) * 60 + int(offset_minutes)) * _MICROSECONDS_PER_MINUTE
-    return instant_us - offset_us if sign == "+" else instant_us + offset_us
-
-
-def _id(name: str, fields: dict[str, str]) -> str:
-    text = _text(name, fields)
-    if not _ID.fullmatch(text):
-        raise _RejectedError(f"invalid_{name}")
-    return text
-
-
-def _category(fields: dict[str, str]) -> str:
-    text = _text("category", fields)
-    if not _CATEGORY.fullmatch(text):
-        raise _RejectedError("invalid_category")
-    return _lower(text)
-
-
-def _quantity(fields: dict[str, str]) -> int:
-    value = _number("quantity", fields)
-    if not 1 <= value <= MAX_QUANTITY or value != int(value):
-        raise _RejectedError("invalid_quantity")
-    return int(value)
-
-
-def _price_cents(fields: dict[str, str]) -> int:
-    value = _number("price", fields)
-    if not 0 <= value <= MAX_PRICE_CENTS / 100:
-        raise _RejectedError("invalid_price")
-    cents = round(value * 100)
-    if cents / 100 != value:
-        raise _RejectedError("invalid_price")
-    return cents
-
-
-def _search_query(fields: dict[str, str]) -> str:
-    text = _text("search_query", fields)
-    if len(text) > MAX_SEARCH_QUERY_CHARACTERS:
-        raise _RejectedError("invalid_search_query")
-    return text
-
-
-def _number(name: str, fields: dict[str, str]) -> float:
-    """Parse a JSON number, or a JSON string with a plain decimal literal, as a double."""
-    text = _text(name, fields)
-    json_text = fields[name]
-    is_number = json_text[0] in "-0123456789"
-    if not is_number and not (json_text[0] == '"' and _DECIMAL_LITERAL.fullmatch(text)):
-        raise _RejectedError(f"invalid_{name}")
-    return float(text)
-
-
-def _text(name: str, fields: dict[str, str]) -> str:
-    text = _trimmed_text(fields[name])
-    if text is None:
-        raise _RejectedError(f"missing_{name}")
-    return text
-
-
-def _trimmed_text(json_text: str) -> str | None:
-    """Return the text of a JSON value: a string's content, trimmed; other values verbatim; None for null or ""."""
-    if not json_text.startswith('"'):
-        return None if json_text == "null" else json_text
-    return decode_string(json_text).strip(ASCII_WHITE_SPACE) or None
-
-
-def _lower(text: str) -> str:
-    """Lower-case only ASCII letters: `str.lower` would also turn a Kelvin sign into a `k`."""
-    return text.encode().lower().decode()
-
-
-def _printable(name: str) -> str:
-    return _SURROGATE.sub("\ufffd", name)
+def _rescued(members: Mapping[str, str]) -> tuple[str | None, bool]:
+    """Return unknown members as one JSON object, values as written, and whether all of them fit."""
+    parts: list[str] = []
+    size = len("{}")
+    for name, json_text in members.items():
+        # ASCII only where a lone surrogate could not be written as UTF-8.
+        key = json.dumps(name, ensure_ascii=bool(_SURROGATE.search(name)))
+        part = f"{key}:{json_text}"
+        size_with_part = size + len(part.encode()) + (1 if parts else 0)
+        if size_with_part <= MAX_RESCUED_BYTES:
+            parts.append(part)
+            size = size_with_part
+    return f"{{{','.join(parts)}}}" if parts else None, len(parts) == len(members)

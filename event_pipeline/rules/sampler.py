@@ -10,16 +10,16 @@ import hashlib
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from event_pipeline.rules.arrow import EVENTS_SCHEMA
-from event_pipeline.rules.contract import PURCHASE
+from event_pipeline.rules.arrow import EVENTS_SCHEMA, revenue_cents
+from event_pipeline.rules.contract import COMMON_IDS, EVENT_FIELDS, EVENT_TIME, EVENT_TYPE, PRICE, PURCHASE, QUANTITY
 from event_pipeline.rules.resent import MOST_SAMPLED, WHOLE, Sample
 
-_FIELDS = [name for name in EVENTS_SCHEMA.names if name != "line_number"]
+_FACTORS = (0x165667B19E3779F9, 0xD6E8FEB86659FD93)
 _BATCH_ROWS = 1 << 16
 _BATCH_BYTES = 16 << 20
 _ID_BYTES = 3
 _U64 = pa.uint64()
-_CHOSEN_SCHEMA = pa.schema([*(EVENTS_SCHEMA.field(name) for name in _FIELDS), ("order", _U64)])
+_CHOSEN_SCHEMA = pa.schema([*(EVENTS_SCHEMA.field(name) for name in EVENT_FIELDS), ("order", _U64)])
 
 
 class Sampler:
@@ -45,12 +45,13 @@ class Sampler:
         self._take()
         if self._chosen.num_rows > MOST_SAMPLED:
             self._cut()
-        orders, cents = self._chosen.column("order").to_pylist(), _revenue_cents(self._chosen).to_pylist()
-        columns = [pc.cast(self._chosen.column("instant"), pa.int64()).to_pylist()]
-        columns += [self._chosen.column(name).to_pylist() for name in _FIELDS[1:]]
+        orders, cents = self._chosen.column("order").to_pylist(), revenue_cents(self._chosen).to_pylist()
+        columns = [self._chosen.column(name) for name in EVENT_FIELDS]
+        columns = [pc.cast(each, pa.int64()) if pa.types.is_timestamp(each.type) else each for each in columns]
+        records = zip(*(each.to_pylist() for each in columns), strict=True)
         found = {
             order << 32 | _digest(fields): revenue or 0
-            for order, revenue, fields in zip(orders, cents, zip(*columns, strict=True), strict=True)
+            for order, revenue, fields in zip(orders, cents, records, strict=True)
         }
         below = self._below
         if len(found) > MOST_SAMPLED:
@@ -69,7 +70,7 @@ class Sampler:
             # Orders are uniformly distributed: twice the needed number is below this, and the rest can be skipped.
             likely = pc.unique(order.filter(pc.less(order, _u64(2 * MOST_SAMPLED * WHOLE // events.num_rows))))
             below = self._below = _bound(likely if len(likely) > MOST_SAMPLED else order)
-        events = events.select(_FIELDS).append_column("order", order)
+        events = events.select(EVENT_FIELDS).append_column("order", order)
         if below < WHOLE:
             events = events.filter(pc.less(order, _u64(below)))
         self._chosen = pa.concat_tables([self._chosen, events])
@@ -99,10 +100,10 @@ def _orders(events: pa.Table) -> pa.Array:
     All events of an object may have the same instant, and ids often share a prefix: the last bytes of both ids are
     mixed in.
     """
-    instant = pc.cast(_one(events, "instant"), pa.int64()).view(_U64)
-    price = pc.fill_null(_one(events, "price_cents"), 0).view(_U64)
+    instant = pc.cast(_one(events, EVENT_TIME.name), pa.int64()).view(_U64)
+    price = pc.fill_null(_one(events, PRICE.name), 0).view(_U64)
     mixed = pc.add(pc.multiply(instant, _u64(0x9E3779B97F4A7C15)), pc.multiply(price, _u64(0xC2B2AE3D27D4EB4F)))
-    for name, factor in (("user_id", 0x165667B19E3779F9), ("session_id", 0xD6E8FEB86659FD93)):
+    for name, factor in zip(COMMON_IDS, _FACTORS, strict=False):
         mixed = pc.add(mixed, pc.multiply(pc.cast(_last_bytes(_one(events, name)), _U64), _u64(factor)))
     for shift in (32, 29):
         mixed = pc.multiply(pc.bit_wise_xor(mixed, pc.shift_right(mixed, _u64(shift))), _u64(0xBF58476D1CE4E5B9))
@@ -131,17 +132,11 @@ def _last_bytes(texts: pa.StringArray) -> pa.Array:
     return number
 
 
-def _revenue_cents(events: pa.Table) -> pa.ChunkedArray:
-    """Return the revenue of purchases in cents; null for other events."""
-    earned = pc.multiply(events["price_cents"], pc.cast(events["quantity"], pa.int64()))
-    return pc.if_else(pc.equal(events["event_type"], PURCHASE), earned, pa.scalar(None, pa.int64()))
-
-
 def _sum_of_revenue(events: pa.Table) -> int:
-    purchases = events.select(["event_type", "price_cents", "quantity"]).filter(
-        pc.equal(events["event_type"], PURCHASE)
+    purchases = events.select([EVENT_TYPE.name, PRICE.name, QUANTITY.name]).filter(
+        pc.equal(events[EVENT_TYPE.name], PURCHASE.name)
     )
-    return int(pc.sum(pc.cast(_revenue_cents(purchases), pa.decimal128(38, 0))).as_py() or 0)
+    return int(pc.sum(pc.cast(revenue_cents(purchases), pa.decimal128(38, 0))).as_py() or 0)
 
 
 def _digest(fields: tuple[object, ...]) -> int:

@@ -26,6 +26,7 @@ from event_pipeline.rules.certified import split_certified
 from event_pipeline.rules.contract import (
     MAX_UNKNOWN_FIELD_CHARACTERS,
     MAX_UNKNOWN_FIELDS,
+    NOT_RESCUED,
     OTHER_UNKNOWN_FIELDS,
     Limits,
 )
@@ -232,9 +233,11 @@ class _ObjectJudge:
             self.records += 1
             verdict = judge(record, self._accepted)
             _count_unknown_fields(verdict.unknown_fields, self.unknown_fields)
+            if not verdict.is_rescued_whole:
+                self.unknown_fields[NOT_RESCUED] += 1
             match verdict.outcome:
-                case Event() as event:
-                    judged.append((*(getattr(event, name) for name in Event.__slots__), line_number))
+                case Event(values):
+                    judged.append((*values.values(), verdict.rescued, line_number))
                 case Rejection(reason):
                     self._refuse(reason, record, line_number, len(record))
         self._next_line += line_count

@@ -11,7 +11,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
@@ -58,6 +57,9 @@ _PASSING_ITEM_CODES = (
     "ConcurrentModificationException",
     _NOT_FOUND,  # dropped by another process between read and change
 )
+
+_LISTED_MEASURES = "events page_views add_to_carts remove_from_carts purchases searches items_sold revenue".split()
+"""Control totals in the order in which partitions listed them before they had names."""
 
 Storage = tuple[tuple[str, str], ...]
 """How files are read: (column, type) in order, then the classes of the file format."""
@@ -112,7 +114,7 @@ def entries_of(commit: Commit, lake_url: str) -> list[GlueEntry]:
     common = {"build_id": commit.build_id, "committed_at": commit.committed_at.isoformat()}
     match commit:
         case HourCommit():
-            days = {day: [str(value) for value in _measures(totals)] for day, totals in commit.account.days.items()}
+            days = {day: totals.stored for day, totals in commit.account.days.items()}
             made = {**common, "made_from": commit.fingerprint, "version": commit.rules_version}
             # The control totals outlive Silver: Gold still shows the events of a retired hour.
             bearer = SILVER_EVENTS.full_name if commit.retired_at is None else HOUR_LEDGER.full_name
@@ -594,15 +596,11 @@ def _days_expression(first: date, last: date) -> str:
     return f"event_date >= '{first}' AND event_date <= '{last}'"
 
 
-def _measures(totals: DayTotals) -> Iterator[object]:
-    return (getattr(totals, name) for name in DayTotals.__slots__)
-
-
-def _totals(values: Sequence[str]) -> DayTotals:
-    if not values:
-        return DayTotals()
-    measures: dict[str, Any] = dict(zip(DayTotals.__slots__, map(int, values[:-1]), strict=False))
-    return DayTotals(**measures, revenue=Decimal(values[-1]))
+def _totals(stored: Any) -> DayTotals:
+    """Read control totals; older versions of the pipeline stored a list, and partials have none."""
+    if isinstance(stored, list):
+        stored = dict(zip(_LISTED_MEASURES, stored, strict=False))
+    return DayTotals.of_measures(stored)
 
 
 def _batches(items: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:

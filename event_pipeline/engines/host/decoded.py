@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,7 @@ def _fields(report: ObjectReport, sizes: Mapping[str, int]) -> dict[str, Any]:
         "sizes": sizes,
         "account": asdict(report.account),
         "order": astuple(report.order) if report.order else None,
-        "days": {day: [str(value) for value in astuple(totals)] for day, totals in report.days.items()},
+        "days": {day: totals.stored for day, totals in report.days.items()},
     }
 
 
@@ -128,11 +127,6 @@ def _report(task: ObjectTask, fields: Mapping[str, Any]) -> ObjectReport:
         task,
         ObjectAccount(**fields["account"]),
         InstantOrder(*fields["order"]) if fields["order"] else None,
-        {day: _totals(totals) for day, totals in fields["days"].items()},
+        {day: DayTotals.of_measures(totals) for day, totals in fields["days"].items()},
         kept=True,
     )
-
-
-def _totals(values: Sequence[str]) -> DayTotals:
-    measures: dict[str, Any] = dict(zip(DayTotals.__slots__, map(int, values[:-1]), strict=False))
-    return DayTotals(**measures, revenue=Decimal(values[-1]))

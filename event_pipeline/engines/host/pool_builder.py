@@ -38,6 +38,8 @@ from event_pipeline.engines.store import Store
 from event_pipeline.errors import ExhaustedError, PipelineError
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject, add_days
 from event_pipeline.rules.contract import (
+    EVENT_TIME,
+    FIELDS,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
     Limits,
@@ -69,15 +71,12 @@ from event_pipeline.rules.validation import (
 POOL_WORTH_BYTES = 4 << 20
 """Below this amount of raw data, starting worker processes costs more than it saves."""
 
-SCRATCH_SCHEMA = SILVER_SCHEMA.append(EVENTS_SCHEMA.field("instant")).append(EVENTS_SCHEMA.field("line_number"))
+INSTANT = EVENT_TIME.name
+SCRATCH_SCHEMA = SILVER_SCHEMA.append(EVENTS_SCHEMA.field(INSTANT)).append(EVENTS_SCHEMA.field("line_number"))
 """Silver rows, plus what distinguishes duplicates: the exact instant and the line."""
 
-_EQUAL_IN = [
-    name
-    for name in SCRATCH_SCHEMA.names
-    if name not in ("event_ts", "event_date", "revenue", "source_object", "line_number")
-]
-"""The nine normalised fields."""
+_EQUAL_IN = [INSTANT, *(field.column.name for field in FIELDS if field is not EVENT_TIME)]
+"""The normalised fields."""
 
 Validate = Callable[[Sequence[ObjectTask]], Iterator[ObjectReport]]
 """Validates tasks and yields their reports in the same order."""
@@ -212,7 +211,7 @@ class PoolBuilder:
         """Return object number -> line numbers of the records that equal an earlier one of the hour."""
         if proves_no_duplicates([report.order for report in reports if report.order]):
             return {}
-        suspects = repeated_instants([_read(report.task.rows).column("instant") for report in reports])
+        suspects = repeated_instants([_read(report.task.rows).column(INSTANT) for report in reports])
         if len(suspects) == 0:
             return {}
         number_field = pa.field("object", pa.int32())
@@ -220,7 +219,7 @@ class PoolBuilder:
         def suspicious() -> Iterator[pa.RecordBatch]:
             for number, report in enumerate(reports):
                 rows = _read(report.task.rows)
-                chosen = rows.filter(pc.is_in(rows.column("instant"), suspects))
+                chosen = rows.filter(pc.is_in(rows.column(INSTANT), suspects))
                 numbers = pa.repeat(pa.scalar(number, pa.int32()), chosen.num_rows)
                 yield from chosen.append_column(number_field, numbers).to_batches()
 
@@ -363,9 +362,9 @@ class _ScratchFiles:
     def take_events(self, events: pa.Table) -> None:
         """Write accepted events as Silver rows, plus what distinguishes duplicates."""
         rows = silver_rows(events, self._task.listed.key)
-        self.order = joined_order(self.order, instant_order(events.column("instant")))
+        self.order = joined_order(self.order, instant_order(events.column(INSTANT)))
         add_days(self.days, day_totals(rows))
-        for name in ("instant", "line_number"):
+        for name in (INSTANT, "line_number"):
             rows = rows.append_column(SCRATCH_SCHEMA.field(name), events.column(name))
         assert self._rows is not None
         with _scratch_faults():

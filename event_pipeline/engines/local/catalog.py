@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import tempfile
 from collections import defaultdict
@@ -9,7 +10,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from event_pipeline.rules.contract import HOUR_LEDGER, Table
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import GoldTable
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _BUSY_TIMEOUT_SECONDS = 30.0
 
 _TABLES = {
@@ -43,10 +43,7 @@ _TABLES = {
         table_name TEXT NOT NULL, partition TEXT NOT NULL, path TEXT NOT NULL, row_count INTEGER NOT NULL,
         size_bytes INTEGER NOT NULL, PRIMARY KEY (table_name, partition, path)""",
     "silver_day": """
-        hour TEXT NOT NULL, event_date TEXT NOT NULL, events INTEGER NOT NULL, page_views INTEGER NOT NULL,
-        add_to_carts INTEGER NOT NULL, remove_from_carts INTEGER NOT NULL, purchases INTEGER NOT NULL,
-        searches INTEGER NOT NULL, items_sold INTEGER NOT NULL, revenue TEXT NOT NULL,
-        PRIMARY KEY (event_date, hour)""",
+        hour TEXT NOT NULL, event_date TEXT NOT NULL, totals TEXT NOT NULL, PRIMARY KEY (event_date, hour)""",
     "partial_day": """
         table_name TEXT NOT NULL, hour TEXT NOT NULL, event_date TEXT NOT NULL,
         PRIMARY KEY (table_name, event_date, hour)""",
@@ -55,9 +52,6 @@ _TABLES = {
         PRIMARY KEY (table_name, event_date, hour)""",
 }
 
-
-_MEASURES = DayTotals.__slots__[:-1]
-"""The control totals without the revenue, which is stored as text."""
 
 _DAY_PREFIX = "event_date="
 
@@ -109,7 +103,7 @@ class SqliteEntry:
     @property
     def days(self) -> dict[date, DayTotals]:
         """The event days that it has rows for; the ledger's entry has their control totals."""
-        found = {values[1]: _day_totals(values[2:]) for values in self._of("silver_day")}
+        found = {values[1]: _day_totals(values[2]) for values in self._of("silver_day")}
         found |= {values[2]: DayTotals() for values in self._of("partial_day")}
         return {day: totals for text, totals in sorted(found.items()) if (day := _day(text))}
 
@@ -339,18 +333,17 @@ class SqliteCatalog:
         return found
 
 
-def _day_totals(values: Sequence[Any]) -> DayTotals:
+def _day_totals(stored: Any) -> DayTotals:
     """Parse control totals.
 
     Raises:
         StorageError: they are not numbers.
     """
-    measures = dict(zip(DayTotals.__slots__, values, strict=True))
     try:
-        return DayTotals() + DayTotals(**{**measures, "revenue": Decimal(measures["revenue"])})
-    except (ArithmeticError, TypeError, ValueError) as error:
+        return DayTotals.of_measures(json.loads(stored))
+    except (TypeError, ValueError) as error:
         raise StorageError(
-            f"the catalog's control totals {measures} are not numbers: `event-pipeline repair` restores them"
+            f"the catalog's control totals {stored!r} are not numbers: `event-pipeline repair` restores them"
         ) from error
 
 
@@ -447,10 +440,7 @@ def entries_of(commit: Commit) -> list[SqliteEntry]:
                 if table is HOUR_LEDGER:
                     # Stored with the ledger, which every hour keeps: Gold still shows the events of a retired one.
                     rows |= {
-                        (
-                            "silver_day",
-                            (partition, day, *(getattr(each, name) for name in _MEASURES), str(each.revenue)),
-                        )
+                        ("silver_day", (partition, day, json.dumps(each.stored)))
                         for day, each in commit.account.days.items()
                     }
                 entries.append(SqliteEntry(*key, rows))
@@ -468,10 +458,6 @@ def entries_of(commit: Commit) -> list[SqliteEntry]:
                 for hour, build_id in commit.partials.items()
             }
             return [SqliteEntry(*key, rows | inputs)]
-
-
-def _measures(totals: DayTotals) -> tuple[Any, ...]:
-    return (*(getattr(totals, name) for name in _MEASURES), str(totals.revenue))
 
 
 def _rows(key: Partition, commit: Commit, made_from: str, version: str, files: Sequence[DataFile]) -> Rows:
