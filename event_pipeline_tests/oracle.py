@@ -6,6 +6,7 @@ module and the pipeline says something about both. It holds a whole raw folder i
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 import zlib
@@ -202,6 +203,9 @@ class Verdict:
     reason: str | None
     event: Event | None = None
     unknown_fields: tuple[str, ...] = ()
+    rescued: str | None = None
+    """The unknown fields of an event as one JSON object."""
+    rescued_in_part: bool = False
 
 
 class BrokenRuleError(ValueError):
@@ -220,7 +224,7 @@ def judge(record: bytes, landing_hour: str, limits: Limits = DEFAULT_LIMITS) -> 
     unknown = tuple(dict.fromkeys(LONE_SURROGATE.sub("\ufffd", name) for name in found if name not in FIELDS))
     fields = {name: found.get(name, "null") for name in FIELDS}
     try:
-        return Verdict(None, event_of(fields, landing_hour, limits), unknown)
+        return Verdict(None, event_of(fields, landing_hour, limits), unknown, *rescued_of(found))
     except BrokenRuleError as broken:
         return Verdict(str(broken), None, unknown)
 
@@ -253,6 +257,21 @@ def event_of(fields: Mapping[str, str], landing_hour: str, limits: Limits) -> Ev
     return Event(timestamp, user_id, session_id, event_type, product_id, category, quantity, price, search_query)
 
 
+def rescued_of(found: Mapping[str, str]) -> tuple[str | None, bool]:
+    """Return the members outside the nine fields as one JSON object, and whether some do not fit into 16,384 bytes."""
+    text, in_part = "{}", False
+    for name, value in found.items():
+        if name in FIELDS:
+            continue
+        literal = json.dumps(name) if LONE_SURROGATE.search(name) else json.dumps(name, ensure_ascii=False)
+        longer = text[:-1] + ("," if len(text) > 2 else "") + literal + ":" + value + "}"
+        if len(longer.encode()) <= 16_384:
+            text = longer
+        else:
+            in_part = True
+    return None if text == "{}" else text, in_part
+
+
 def text_of(value: str) -> str | None:
     """Read a JSON value where text is due: strings without outer white space, other values as they stand."""
     if value == "null":
@@ -279,14 +298,14 @@ def checked(fields: Mapping[str, str], name: str, is_valid: Callable[[str], bool
 
 
 def is_id(text: str) -> bool:
-    """1 to 128 characters of A-Z a-z 0-9 _ . : @ -."""
-    return re.fullmatch(r"[A-Za-z0-9_.:@-]{1,128}", text) is not None
+    """1 to 128 printable ASCII characters, none of them white space, a quote, a backslash or a bracket of any kind."""
+    return 1 <= len(text) <= 128 and all("!" <= each <= "~" and each not in "\"'`\\<>{}[]" for each in text)
 
 
 def is_category(text: str) -> bool:
     """1 to 64 code points, none a control character (Unicode's Cc) and none that would make it JSON."""
     refused = any(each in '{}[]"' or unicodedata.category(each) == "Cc" for each in text)
-    return 1 <= len(text) <= 64 and not refused
+    return 1 <= len(text) <= 64 and not refused and ascii_lower(text) != "(none)"
 
 
 def is_search_query(text: str) -> bool:
@@ -342,11 +361,14 @@ def quantity_of(value: str) -> int:
 
 
 def price_of(value: str) -> Decimal:
-    """Read a price: 0 to 99,999,999.99 and a whole number of cents by value."""
+    """Read a price: by value 0 to 99,999,999.99, and at most 0.005 cents away from the whole cents that it becomes."""
     number = number_of(value, "price")
-    if not 0 <= number <= 99_999_999.99 or round(number * 100) / 100 != number:
+    if not 0 <= number <= 99_999_999.99:
         raise BrokenRuleError("invalid_price")
-    return Decimal(round(number * 100)).scaleb(-2)
+    cents = int(number * 100 + 0.5)
+    if not -0.005 <= number * 100 - cents <= 0.005:
+        raise BrokenRuleError("invalid_price")
+    return Decimal(cents).scaleb(-2)
 
 
 # --- One object ---------------------------------------------------------------------------------------------
@@ -454,6 +476,7 @@ def read_hour(hour: str, objects: Mapping[str, bytes], limits: Limits = DEFAULT_
             verdict = Verdict("too_long") if too_long else judge(record, hour, limits)
             result.records += 1
             result.unknown_fields.update(verdict.unknown_fields)
+            result.unknown_fields.update(["(not rescued)"] * verdict.rescued_in_part)
             if verdict.reason is not None:
                 result.quarantined[verdict.reason] += 1
                 result.quarantine.append(
@@ -470,12 +493,12 @@ def read_hour(hour: str, objects: Mapping[str, bytes], limits: Limits = DEFAULT_
             else:
                 assert verdict.event is not None
                 seen.add(verdict.event)
-                result.silver.append(silver_row(verdict.event, key) | result.partition)
+                result.silver.append(silver_row(verdict.event, verdict.rescued, key) | result.partition)
     assert result.records == result.silver_rows + result.quarantined.total() + result.duplicates
     return result
 
 
-def silver_row(event: Event, source_object: str) -> Row:
+def silver_row(event: Event, rescued: str | None, source_object: str) -> Row:
     """Return an event as silver.events shows it: the instant in UTC without zone, cut to the millisecond."""
     event_ts = at_microsecond(event.timestamp // 1000 * 1000)
     revenue = None
@@ -488,9 +511,11 @@ def silver_row(event: Event, source_object: str) -> Row:
     return {
         "event_ts": event_ts,
         "event_date": event_ts.date(),
+        "event_hour": event_ts.hour,
         **fields,
         "revenue": revenue,
         "search_query": event.search_query,
+        "rescued": rescued,
         "source_object": source_object,
     }
 
@@ -616,6 +641,8 @@ def conversion_funnel(silver: list[Row]) -> list[Row]:
                 "views": views,
                 "add_to_carts": carts,
                 "purchases": purchases,
+                "items_sold": sum(row["quantity"] for row in of_type(rows, "purchase")),
+                "revenue": revenue_of(rows),
                 "view_to_cart_rate": ratio(carts, views),
                 "cart_to_purchase_rate": ratio(purchases, carts),
                 "view_to_purchase_rate": ratio(purchases, views),

@@ -157,6 +157,7 @@ def test_silver_rows_are_typed_and_cut_to_the_millisecond(worked: oracle.Expecte
     assert purchase == {
         "event_ts": datetime.fromisoformat("2025-12-07T23:04:59.000"),
         "event_date": DECEMBER_7,
+        "event_hour": 23,
         "user_id": "u_3",
         "session_id": "s_3",
         "event_type": "purchase",
@@ -166,6 +167,7 @@ def test_silver_rows_are_typed_and_cut_to_the_millisecond(worked: oracle.Expecte
         "price": Decimal("0.05"),
         "revenue": Decimal("0.05"),
         "search_query": None,
+        "rescued": None,
         "source_object": f"{HOUR_23}/minute=05/events-20251207-230500.jsonl.gz",
         "year": "2025",
         "month": "12",
@@ -186,15 +188,15 @@ def rows(columns: str, *values: tuple[Any, ...]) -> list[dict[str, Any]]:
 
 
 def test_conversion_funnel_by_hand(worked: oracle.Expected) -> None:
-    third = 1 / 3
+    third, zero = 1 / 3, Decimal("0.00")
     assert worked.gold["conversion_funnel"] == rows(
-        "event_date product_id category views add_to_carts purchases"
+        "event_date product_id category views add_to_carts purchases items_sold revenue"
         " view_to_cart_rate cart_to_purchase_rate view_to_purchase_rate",
-        (DECEMBER_7, "p_1", "books", 3, 1, 1, third, 1.0, third),
-        (DECEMBER_7, "p_1", "toys", 0, 0, 1, None, None, None),
-        (DECEMBER_7, "p_2", "toys", 1, 0, 0, 0.0, None, 0.0),
-        (DECEMBER_8, "p_1", "books", 1, 0, 0, 0.0, None, 0.0),
-        (DECEMBER_8, "p_3", "home", 1, 0, 0, 0.0, None, 0.0),
+        (DECEMBER_7, "p_1", "books", 3, 1, 1, 2, Decimal("20.00"), third, 1.0, third),
+        (DECEMBER_7, "p_1", "toys", 0, 0, 1, 1, Decimal("0.05"), None, None, None),
+        (DECEMBER_7, "p_2", "toys", 1, 0, 0, 0, zero, 0.0, None, 0.0),
+        (DECEMBER_8, "p_1", "books", 1, 0, 0, 0, zero, 0.0, None, 0.0),
+        (DECEMBER_8, "p_3", "home", 1, 0, 0, 0, zero, 0.0, None, 0.0),
     )
 
 
@@ -271,14 +273,14 @@ def test_ties_are_broken_by_product_and_then_category(tmp_path: Path) -> None:
     ]
 
 
-def test_a_category_named_like_that_of_searches_shares_its_row(tmp_path: Path) -> None:
+def test_a_category_named_like_that_of_searches_is_refused(tmp_path: Path) -> None:
     lines = [
         event("2025-12-07T23:00:00Z", "u_1", "s_1", "page_view", **product("p_1", "(none)")),
         event("2025-12-07T23:00:00Z", "u_1", "s_1", "search", search_query="x"),
     ]
     key = f"{HOUR_23}/minute=00/events-20251207-230000.jsonl.gz"
     (row,) = oracle.read_root(write_raw(tmp_path, {key: gz(b"\n".join(lines))})).gold["category_performance"]
-    assert (row["category"], row["total_events"], row["page_views"], row["searches"]) == ("(none)", 2, 1, 1)
+    assert (row["category"], row["total_events"], row["page_views"], row["searches"]) == ("(none)", 1, 0, 1)
 
 
 def test_a_raw_folder_that_is_empty_expects_nothing(tmp_path: Path) -> None:

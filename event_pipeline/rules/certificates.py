@@ -98,7 +98,7 @@ def _(kind: Money, values: pa.Array) -> Certified:
     cents = pc.round(hundredfold)
     dust = pc.abs(pc.subtract(hundredfold, cents))
     certain = all_true(
-        _between(cents, 0, kind.most_cents), pc.less_equal(dust, _constant(kind.DUST_CENTS, pa.float64()))
+        _between(values, 0.0, kind.most_cents / 100), pc.less_equal(dust, _constant(kind.DUST_CENTS, pa.float64()))
     )
     return _cast_certain(cents, certain, pa.int64()), certain
 
@@ -138,7 +138,7 @@ def _escaped(characters: str) -> str:
     return "".join(f"\\x{ord(each):02x}" for each in characters)
 
 
-def _between(values: pa.Array, least: int, most: int) -> pa.BooleanArray:
+def _between(values: pa.Array, least: float, most: float) -> pa.BooleanArray:
     above = pc.greater_equal(values, _constant(least, values.type))
     return pc.and_(above, pc.less_equal(values, _constant(most, values.type)))
 

@@ -223,16 +223,16 @@ class Money(Kind):
 
     def _rule(self) -> str:
         return (
-            f"its value is not an amount from 0 to {self.most_cents // 100:,}.{self.most_cents % 100:02} in whole "
-            f"cents, give or take {self.DUST_CENTS} cents"
+            f"its value is not an amount from 0 to {self.most_cents // 100:,}.{self.most_cents % 100:02}, or more than "
+            f"{self.DUST_CENTS} cents away from a whole cent"
         )
 
     def _value_of(self, text: str, json_text: str) -> int:
-        hundredfold = number_of(text, json_text) * 100
-        if not -1 <= hundredfold <= self.most_cents + 1:
+        value = number_of(text, json_text)
+        if not 0 <= value <= self.most_cents / 100:
             raise BrokenRuleError
-        cents = round(hundredfold)
-        if abs(hundredfold - cents) > self.DUST_CENTS or not 0 <= cents <= self.most_cents:
+        cents = round(value * 100)
+        if abs(value * 100 - cents) > self.DUST_CENTS:
             raise BrokenRuleError
         return cents
 

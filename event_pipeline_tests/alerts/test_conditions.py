@@ -157,7 +157,7 @@ def test_records_that_were_sent_again_are_found_in_the_later_hour() -> None:
             "1",
             HourAccount(
                 (ObjectAccount(f"object of {hour}", "e", 10, 2, 2, sample=sample),),
-                {"2025-12-07": DayTotals(events=2)},
+                {"2025-12-07": DayTotals({"page_view": 2})},
             ),
             (DataFile("silver.events", "e.parquet", 2, 10, ""),),
         )

@@ -28,7 +28,7 @@ COMMITS = [
                 ObjectAccount("a", "e1", 10, 5, 3, 1, {"not_json": 1}, None, {"extra": 2}),
                 ObjectAccount("b", "e2", 0, unreadable="zero_bytes"),
             ),
-            {"2025-12-07": DayTotals(3, 1, 0, 0, 2, 0, 4, Decimal("10.10"))},
+            {"2025-12-07": DayTotals({"page_view": 1, "purchase": 2}, 4, Decimal("10.10"))},
         ),
         (SILVER_FILE,),
     ),

@@ -272,7 +272,7 @@ def test_the_original_distributions_are_uniform_and_independent() -> None:
     count = len(events)
     types = Counter(event["event_type"] for event in events)
     shares = {"page_view": 0.5, "add_to_cart": 0.2, "remove_from_cart": 0.1, "purchase": 0.1, "search": 0.1}
-    assert set(types) == set(EVENT_TYPES)
+    assert set(types) == {each.name for each in EVENT_TYPES}
     assert all(within_five_sigma(types[name], count, share) for name, share in shares.items())
 
     products = Counter((event["product_id"], event["category"]) for event in events if event["product_id"])

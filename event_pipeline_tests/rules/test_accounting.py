@@ -13,9 +13,9 @@ WIDEST = "999999999999999999999999999999999999.99"
 
 
 def test_sums_of_money_are_exact_to_38_digits() -> None:
-    almost = DayTotals(purchases=1, revenue=Decimal("999999999999999999999999999999999999.98"))
-    assert str((almost + DayTotals(purchases=2, revenue=Decimal("0.01"))).revenue) == WIDEST
-    assert (almost + DayTotals(purchases=2)).purchases == 3
+    almost = DayTotals({"purchase": 1}, revenue=Decimal("999999999999999999999999999999999999.98"))
+    assert str((almost + DayTotals({"purchase": 2}, revenue=Decimal("0.01"))).revenue) == WIDEST
+    assert (almost + DayTotals({"purchase": 2})).by_type == {"purchase": 3}
     assert str(dollars_of(int(WIDEST.replace(".", "")))) == WIDEST
     assert str(dollars_of(0)) == "0.00"
 

@@ -24,12 +24,12 @@ from event_pipeline.rules.arrow import (
 from event_pipeline.rules.contract import (
     EVENT_TYPES,
     HOUR_TABLES,
-    MAX_PRICE_CENTS,
-    MAX_QUANTITY,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
 )
 
+MAX_PRICE_CENTS = 9_999_999_999
+MAX_QUANTITY = 1_000_000
 KEY = "events/year=2025/month=12/day=07/hour=22/minute=00/events-20251207-220000.jsonl.gz"
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00")
 NOON = datetime.fromisoformat("2025-12-07T12:00:00")
@@ -37,13 +37,13 @@ NOON = datetime.fromisoformat("2025-12-07T12:00:00")
 
 def event(event_type: str = "purchase", instant: datetime = NOON, **fields: Any) -> dict[str, Any]:
     plain: dict[str, Any] = dict.fromkeys(EVENTS_SCHEMA.names)
-    plain |= {"instant": instant, "user_id": "u_1", "session_id": "s_1", "event_type": event_type, "line_number": 1}
+    plain |= {"timestamp": instant, "user_id": "u_1", "session_id": "s_1", "event_type": event_type, "line_number": 1}
     if event_type == "search":
         plain |= {"search_query": "shoes"}
     else:
         plain |= {"product_id": "p_1", "category": "toys"}
         if event_type != "page_view":
-            plain |= {"quantity": 1, "price_cents": 100}
+            plain |= {"quantity": 1, "price": 100}
     return plain | fields
 
 
@@ -73,13 +73,12 @@ def test_an_unknown_type_is_refused_with_the_known_ones(glue_type: str) -> None:
 
 
 def test_a_purchase_becomes_a_silver_row() -> None:
-    bought = event(
-        instant=datetime.fromisoformat("2025-12-07T22:15:30.123999"), quantity=3, price_cents=2999, line_number=7
-    )
+    bought = event(instant=datetime.fromisoformat("2025-12-07T22:15:30.123999"), quantity=3, price=2999, line_number=7)
     assert silver_rows(table(bought), KEY).to_pylist() == [
         {
             "event_ts": datetime.fromisoformat("2025-12-07T22:15:30.123"),
             "event_date": date.fromisoformat("2025-12-07"),
+            "event_hour": 22,
             "user_id": "u_1",
             "session_id": "s_1",
             "event_type": "purchase",
@@ -89,12 +88,13 @@ def test_a_purchase_becomes_a_silver_row() -> None:
             "price": Decimal("29.99"),
             "revenue": Decimal("89.97"),
             "search_query": None,
+            "rescued": None,
             "source_object": KEY,
         }
     ]
 
 
-@pytest.mark.parametrize("event_type", [each for each in EVENT_TYPES if each != "purchase"])
+@pytest.mark.parametrize("event_type", [each.name for each in EVENT_TYPES if each.name != "purchase"])
 def test_only_purchases_have_revenue(event_type: str) -> None:
     (row,) = silver_rows(table(event(event_type)), KEY).to_pylist()
     assert row["revenue"] is None
@@ -128,7 +128,7 @@ QUANTITIES = st.integers(1, MAX_QUANTITY)
 
 @given(st.lists(st.tuples(CENTS, QUANTITIES), min_size=1, max_size=20))
 def test_money_is_exact_to_the_cent(sales: list[tuple[int, int]]) -> None:
-    events = table(*(event(price_cents=cents, quantity=quantity) for cents, quantity in sales))
+    events = table(*(event(price=cents, quantity=quantity) for cents, quantity in sales))
     rows = silver_rows(events, KEY).to_pylist()
     assert [row["price"] for row in rows] == [Decimal(cents).scaleb(-2) for cents, _ in sales]
     revenue = [Decimal(cents * quantity).scaleb(-2) for cents, quantity in sales]
@@ -137,7 +137,7 @@ def test_money_is_exact_to_the_cent(sales: list[tuple[int, int]]) -> None:
 
 
 def test_the_dearest_day_there_can_be_is_summed_exactly() -> None:
-    dearest = table(event(price_cents=MAX_PRICE_CENTS, quantity=MAX_QUANTITY))
+    dearest = table(event(price=MAX_PRICE_CENTS, quantity=MAX_QUANTITY))
     assert silver_rows(dearest, KEY).column("revenue").to_pylist() == [Decimal("99999999990000.00")]
     (totals,) = day_totals(silver_rows(dearest.take([0] * 100_000), "k")).values()
     # Ten thousand such purchases in cents are beyond 64 bits already.
@@ -150,23 +150,18 @@ def test_totals_count_every_type_on_its_own_day() -> None:
     events = []
     for _ in range(2_000):
         instant = NOON + timedelta(days=chance.randrange(-2, 2), microseconds=chance.randrange(86_400_000_000))
-        kind = chance.choice(EVENT_TYPES)
-        sale = {"quantity": chance.randrange(1, 9), "price_cents": chance.randrange(30_000)}
+        kind = chance.choice(EVENT_TYPES).name
+        sale = {"quantity": chance.randrange(1, 9), "price": chance.randrange(30_000)}
         events.append(event(kind, instant, **(sale if "cart" in kind or kind == "purchase" else {})))
     expected: dict[str, DayTotals] = {}
     for each in events:
         bought = each["event_type"] == "purchase"
         one = DayTotals(
-            events=1,
-            page_views=int(each["event_type"] == "page_view"),
-            add_to_carts=int(each["event_type"] == "add_to_cart"),
-            remove_from_carts=int(each["event_type"] == "remove_from_cart"),
-            purchases=int(bought),
-            searches=int(each["event_type"] == "search"),
+            {each["event_type"]: 1},
             items_sold=each["quantity"] if bought else 0,
-            revenue=Decimal(each["quantity"] * each["price_cents"]).scaleb(-2) if bought else Decimal("0.00"),
+            revenue=Decimal(each["quantity"] * each["price"]).scaleb(-2) if bought else Decimal("0.00"),
         )
-        day = each["instant"].date().isoformat()
+        day = each["timestamp"].date().isoformat()
         expected[day] = expected.get(day, DayTotals()) + one
     in_chunks = pa.concat_tables([table(*events[:700]), table(), table(*events[700:])])
     totals = day_totals(silver_rows(in_chunks, "k"))
@@ -177,7 +172,7 @@ def test_totals_count_every_type_on_its_own_day() -> None:
 
 def test_a_day_without_purchases_has_no_revenue() -> None:
     (totals,) = day_totals(silver_rows(table(event("search"), event("add_to_cart")), "k")).values()
-    assert totals == DayTotals(events=2, add_to_carts=1, searches=1)
+    assert totals == DayTotals({"add_to_cart": 1, "search": 1})
     assert str(totals.revenue) == "0.00"
 
 
@@ -189,7 +184,7 @@ def test_no_events_give_no_rows_and_no_days() -> None:
 
 
 def test_a_slice_of_events_gives_the_rows_of_the_slice() -> None:
-    events = table(*(event(price_cents=cents, line_number=cents) for cents in range(100)))
+    events = table(*(event(price=cents, line_number=cents) for cents in range(100)))
     part = events.slice(37, 5)
     assert silver_rows(part, KEY).column("price").to_pylist() == [Decimal(cents).scaleb(-2) for cents in range(37, 42)]
     assert day_totals(silver_rows(part, "k"))["2025-12-07"].revenue == Decimal("1.95")

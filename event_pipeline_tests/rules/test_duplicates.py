@@ -74,7 +74,7 @@ FEW_VALUES = st.tuples(
 @given(st.lists(FEW_VALUES, max_size=12))
 def test_later_equals_are_the_positions_that_python_finds(rows: list[tuple[int, str, int | None, str | None]]) -> None:
     events = EVENTS_SCHEMA.empty_table().to_pydict() | {
-        "instant": [row[0] for row in rows],
+        "timestamp": [row[0] for row in rows],
         "user_id": [row[1] for row in rows],
         "quantity": [row[2] for row in rows],
         "search_query": [row[3] for row in rows],

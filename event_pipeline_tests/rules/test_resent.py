@@ -14,6 +14,7 @@ import pytest
 
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount
 from event_pipeline.rules.arrow import EVENTS_SCHEMA
+from event_pipeline.rules.contract import EVENT_FIELDS
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.resent import (
     MOST_SAMPLED,
@@ -44,6 +45,7 @@ def events(seed: int, count: int, instant: int | None = None) -> pa.Table:
         [rng.randint(1, 5) if each == "purchase" else None for each in types],
         [rng.randint(999, 29_999) if each == "purchase" else None for each in types],
         ["shoes" if each == "search" else None for each in types],
+        [None] * count,
         list(range(1, count + 1)),
     ]
     arrays = [pa.array(column, kind) for column, kind in zip(columns, EVENTS_SCHEMA.types, strict=True)]
@@ -62,20 +64,18 @@ def hour_of(objects: Sequence[pa.Table], name: str = "o") -> HourAccount:
     seen: set[tuple[object, ...]] = set()
     accounts = []
     for number, table in enumerate(objects):
-        rows = list(zip(*(table.column(field).to_pylist() for field in EVENTS_SCHEMA.names[:-1]), strict=True))
+        rows = list(zip(*(table.column(field).to_pylist() for field in EVENT_FIELDS), strict=True))
         fresh = len(set(rows) - seen)
         seen.update(rows)
         accounts.append(
             ObjectAccount(f"{name}{number:02}", "e", 1, len(rows), fresh, len(rows) - fresh, sample=sample([table]))
         )
     # All of them are said to be of one day: which day it is does not matter here.
-    return HourAccount(bounded(accounts), {"2025-12-07": DayTotals(events=len(seen))})
+    return HourAccount(bounded(accounts), {"2025-12-07": DayTotals({"page_view": len(seen)})})
 
 
 def revenue_of(table: pa.Table) -> Decimal:
-    sold = zip(
-        table["event_type"].to_pylist(), table["price_cents"].to_pylist(), table["quantity"].to_pylist(), strict=True
-    )
+    sold = zip(table["event_type"].to_pylist(), table["price"].to_pylist(), table["quantity"].to_pylist(), strict=True)
     return Decimal(sum(cents * number for kind, cents, number in sold if kind == "purchase")).scaleb(-2)
 
 
@@ -92,7 +92,7 @@ def plain_order(row: dict[str, Any]) -> int:
             number = number << 8 | encoded[max(len(encoded) - back, 0)]
         return number
 
-    mixed = int(row["instant_us"]) * 0x9E3779B97F4A7C15 + int(row["price_cents"] or 0) * 0xC2B2AE3D27D4EB4F
+    mixed = int(row["timestamp"]) * 0x9E3779B97F4A7C15 + int(row["price"] or 0) * 0xC2B2AE3D27D4EB4F
     mixed += last_bytes(str(row["user_id"])) * 0x165667B19E3779F9
     mixed += last_bytes(str(row["session_id"])) * 0xD6E8FEB86659FD93
     mixed &= mask
@@ -103,11 +103,11 @@ def plain_order(row: dict[str, Any]) -> int:
 
 def plain_entries(table: pa.Table) -> list[int]:
     """Order and digest of every record, calculated by hand, in order."""
-    columns = [table.column("instant").cast(pa.int64()).to_pylist()]
-    columns += [table.column(name).to_pylist() for name in EVENTS_SCHEMA.names[1:-1]]
+    columns = [table.column("timestamp").cast(pa.int64()).to_pylist()]
+    columns += [table.column(name).to_pylist() for name in EVENT_FIELDS[1:]]
     entries = []
     for row in zip(*columns, strict=True):
-        order = plain_order(dict(zip(("instant_us", *EVENTS_SCHEMA.names[1:-1]), row, strict=True)))
+        order = plain_order(dict(zip(EVENT_FIELDS, row, strict=True)))
         digest = hashlib.blake2b(repr(row).encode(), digest_size=4).digest()
         entries.append(order << 32 | int.from_bytes(digest, "big"))
     return sorted(set(entries))
@@ -278,7 +278,6 @@ def test_many_hours_that_hold_the_same_are_named_by_three_of_them() -> None:
 def test_hours_with_too_few_events_of_the_same_days_are_not_compared() -> None:
     hour = hour_of([events(1, 2_000)])
     for shared, is_found in ((0, False), (1, False), (2, True)):
-        other = HourAccount(
-            hour.objects, {"2025-12-06": DayTotals(events=2_000), "2025-12-07": DayTotals(events=shared)}
-        )
+        days = {"2025-12-06": DayTotals({"page_view": 2_000}), "2025-12-07": DayTotals({"page_view": shared})}
+        other = HourAccount(hour.objects, days)
         assert (sent_again(hour, other) is not None) == is_found

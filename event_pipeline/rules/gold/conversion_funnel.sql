@@ -1,14 +1,16 @@
 -- description: How the views of each product turn into carts and purchases.
 -- grain: product_id, category
 -- columns:
---   product_id               string  The product; every product with an event of the day that carries one
---   category                 string  Its category; a product listed under two categories has two rows
---   views                    bigint  Page views
---   add_to_carts             bigint  Times it was put into a cart
---   purchases                bigint  Purchases
---   view_to_cart_rate        double  add_to_carts / views as a ratio; null without views
---   cart_to_purchase_rate    double  purchases / add_to_carts as a ratio; null without carts
---   view_to_purchase_rate    double  purchases / views as a ratio; null without views
+--   product_id             string         The product; every product with an event of the day that carries one
+--   category               string         Its category; a product listed under two categories has two rows
+--   views                  bigint         Page views
+--   add_to_carts           bigint         Times it was put into a cart
+--   purchases              bigint         Purchases
+--   items_sold             bigint         Items of the purchases
+--   revenue                decimal(38,2)  Sum of price x quantity of the purchases, USD; 0.00 without any
+--   view_to_cart_rate      double         add_to_carts / views as a ratio; null without views
+--   cart_to_purchase_rate  double         purchases / add_to_carts as a ratio; null without carts
+--   view_to_purchase_rate  double         purchases / views as a ratio; null without views
 
 -- section: partial
 SELECT
@@ -17,7 +19,9 @@ SELECT
     category,
     CAST(SUM(CASE WHEN event_type = 'page_view' THEN 1 ELSE 0 END) AS BIGINT) AS views,
     CAST(SUM(CASE WHEN event_type = 'add_to_cart' THEN 1 ELSE 0 END) AS BIGINT) AS add_to_carts,
-    CAST(SUM(CASE WHEN event_type = 'purchase' THEN 1 ELSE 0 END) AS BIGINT) AS purchases
+    CAST(SUM(CASE WHEN event_type = 'purchase' THEN 1 ELSE 0 END) AS BIGINT) AS purchases,
+    CAST(SUM(CASE WHEN event_type = 'purchase' THEN quantity ELSE 0 END) AS BIGINT) AS items_sold,
+    CAST(COALESCE(SUM(revenue), 0) AS DECIMAL(38, 2)) AS revenue
 FROM silver_events
 WHERE product_id IS NOT NULL
 GROUP BY event_date, product_id, category;
@@ -29,6 +33,8 @@ SELECT
     views,
     add_to_carts,
     purchases,
+    items_sold,
+    revenue,
     CAST(add_to_carts AS DOUBLE) / NULLIF(CAST(views AS DOUBLE), 0) AS view_to_cart_rate,
     CAST(purchases AS DOUBLE) / NULLIF(CAST(add_to_carts AS DOUBLE), 0) AS cart_to_purchase_rate,
     CAST(purchases AS DOUBLE) / NULLIF(CAST(views AS DOUBLE), 0) AS view_to_purchase_rate
@@ -38,7 +44,9 @@ FROM (
         category,
         CAST(SUM(views) AS BIGINT) AS views,
         CAST(SUM(add_to_carts) AS BIGINT) AS add_to_carts,
-        CAST(SUM(purchases) AS BIGINT) AS purchases
+        CAST(SUM(purchases) AS BIGINT) AS purchases,
+        CAST(SUM(items_sold) AS BIGINT) AS items_sold,
+        CAST(SUM(revenue) AS DECIMAL(38, 2)) AS revenue
     FROM partials
     GROUP BY product_id, category
 ) AS products
@@ -52,4 +60,10 @@ SELECT 'add_to_carts', (SELECT COALESCE(SUM(add_to_carts), 0) FROM gold_day), ad
 FROM silver_totals
 UNION ALL
 SELECT 'purchases', (SELECT COALESCE(SUM(purchases), 0) FROM gold_day), purchases
+FROM silver_totals
+UNION ALL
+SELECT 'items_sold', (SELECT COALESCE(SUM(items_sold), 0) FROM gold_day), items_sold
+FROM silver_totals
+UNION ALL
+SELECT 'revenue', (SELECT COALESCE(SUM(revenue), 0) FROM gold_day), revenue
 FROM silver_totals;

@@ -310,7 +310,7 @@ DAY = date(2025, 12, 7)
 
 
 def totals(events: int) -> DayTotals:
-    return replace(DayTotals(), events=events, page_views=events, revenue=Decimal("12.50"))
+    return DayTotals({"page_view": events}, revenue=Decimal("12.50"))
 
 
 def file(table: str, path: str, rows: int) -> DataFile:
