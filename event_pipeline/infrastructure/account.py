@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from event_pipeline.engines.aws.catalog import GlueCatalog, schema_faults, widened_input
+from event_pipeline.engines.aws.catalog import GlueCatalog, evolved_input, schema_faults
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
 from event_pipeline.engines.finding import Finding, Level
 from event_pipeline.errors import PipelineError
@@ -89,11 +89,12 @@ def _table(aws: Aws, table: Table, *, made_later: bool) -> Finding:
         if made_later:
             return Finding(Level.OK, subject, f"{place} does not exist yet; its first refresh creates it")
         return Finding(Level.FAIL, subject, f"{place} does not exist in {aws.settings.aws_region}", DEPLOY)
-    wider = widened_input(table, answer["Table"])
-    if faults := schema_faults(table, wider or answer["Table"]):
+    evolved = evolved_input(table, answer["Table"])
+    if faults := schema_faults(table, evolved or answer["Table"]):
         return Finding(Level.FAIL, subject, f"{place}: {'; '.join(faults)}", DEPLOY)
-    if wider:
-        return Finding(Level.OK, subject, f"{place}: its next refresh gives its sums the wider type of the contract")
+    if evolved:
+        found = f"{place}: its next refresh gives it the columns and types of this version"
+        return Finding(Level.OK, subject, found)
     return Finding(Level.OK, subject, f"{place}: {len(table.columns)} columns as in the contract")
 
 

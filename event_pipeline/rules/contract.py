@@ -92,7 +92,7 @@ EVENT_TIME = Field(
 EVENT_TYPE = Field(
     "event_type",
     Choice(tuple(each.name for each in EVENT_TYPES)),
-    "page_view, add_to_cart, remove_from_cart, purchase or search",
+    f"Which of these it is: {', '.join(each.name for each in EVENT_TYPES)}",
     in_every_event=True,
 )
 """The field that says which other fields an event carries."""

@@ -141,27 +141,37 @@ def write_ledger(sink: Any, account: HourAccount, *, rules_version: str, run_id:
 
 
 class OtherColumnsError(Exception):
-    """A file does not have the columns of its table; the message names them."""
+    """A file has columns of other types than its table; the message names them."""
 
 
 def read_rows(source: Any, table: Table) -> Iterator[pa.RecordBatch]:
     """Read the rows of one file with its table's columns, in small batches, with at most one row group in memory.
 
-    `source` is an open binary file. Adjacent columns are read together, so that a row group costs only a few reads.
+    `source` is an open binary file. Adjacent columns are read together, so that a row group costs only a few reads. A
+    column that the file lacks, because an older version wrote it, is null.
 
     Raises:
-        OtherColumnsError: a column is missing, or its type differs from the contract.
+        OtherColumnsError: the type of a column differs from the contract, or all columns are missing.
         pa.ArrowException: the file is damaged; errors of reading `source` pass through unchanged.
     """
     schema = arrow_schema(table)
     with pq.ParquetFile(source, pre_buffer=True) as content:
         found = {field.name: field.type for field in content.schema_arrow}
-        if wrong := [field for field in schema if found.get(field.name) != field.type]:
-            raise OtherColumnsError(
-                ", ".join(f"{field.name} is {found.get(field.name, 'missing')}, not {field.type}" for field in wrong)
-            )
+        there = [name for name in schema.names if name in found]
+        typed = {field.name: field.type for field in schema}
+        if wrong := [name for name in there if found[name] != typed[name]]:
+            raise OtherColumnsError(", ".join(f"{name} is {found[name]}, not {typed[name]}" for name in wrong))
+        if not there:
+            raise OtherColumnsError(f"none of {', '.join(schema.names)} is there")
         for group in range(content.num_row_groups):
-            yield from content.iter_batches(READ_BATCH_ROWS, row_groups=[group], columns=schema.names)
+            for batch in content.iter_batches(READ_BATCH_ROWS, row_groups=[group], columns=there):
+                yield pa.RecordBatch.from_arrays(
+                    [
+                        batch.column(name) if name in found else pa.nulls(batch.num_rows, typed[name])
+                        for name in schema.names
+                    ],
+                    schema=schema,
+                )
 
 
 def groups_by_size(sizes: Sequence[int], most: int) -> list[range]:

@@ -144,7 +144,7 @@ def test_hours_that_lost_some_objects_are_found_and_expired_ones_are_not() -> No
 
 def test_records_that_were_sent_again_are_found_in_the_later_hour() -> None:
     ids, none = ["u_1", "u_2"], [None, None]
-    columns = [[1, 2], ids, ids, ["page_view", "purchase"], ids, ids, [None, 2], [None, 1_000], none, [1, 2]]
+    columns = [[1, 2], ids, ids, ["page_view", "purchase"], ids, ids, [None, 2], [None, 1_000], none, none, [1, 2]]
     arrays = [pa.array(column, kind) for column, kind in zip(columns, EVENTS_SCHEMA.types, strict=True)]
     sampler = Sampler()
     sampler.add(pa.table(arrays, schema=EVENTS_SCHEMA))

@@ -42,6 +42,7 @@ def test_a_row_comes_back_with_its_exact_types(engine: LocalEngine, root: Path) 
         {
             "event_ts": datetime(2025, 12, 7, 22, 0, 1, 999000),  # noqa: DTZ001 - Silver's timestamps are UTC without zone
             "event_date": date(2025, 12, 7),
+            "event_hour": 22,
             "user_id": "u_1",
             "session_id": "s_1",
             "event_type": "purchase",
@@ -51,6 +52,7 @@ def test_a_row_comes_back_with_its_exact_types(engine: LocalEngine, root: Path) 
             "price": Decimal("0.10"),
             "revenue": Decimal("0.30"),
             "search_query": None,
+            "rescued": None,
             "source_object": key,
             "year": "2025",
             "month": "12",

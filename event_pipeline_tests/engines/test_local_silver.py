@@ -52,6 +52,7 @@ def test_silver_is_one_file_per_hour_with_the_contracts_types(engine: LocalEngin
     assert {name: column.physical_type for name, column in columns.items()} == {
         "event_ts": "INT64",
         "event_date": "INT32",
+        "event_hour": "INT32",
         "user_id": "BYTE_ARRAY",
         "session_id": "BYTE_ARRAY",
         "event_type": "BYTE_ARRAY",
@@ -61,6 +62,7 @@ def test_silver_is_one_file_per_hour_with_the_contracts_types(engine: LocalEngin
         "price": "INT64",
         "revenue": "INT64",
         "search_query": "BYTE_ARRAY",
+        "rescued": "BYTE_ARRAY",
         "source_object": "BYTE_ARRAY",
     }
     assert str(columns["price"].logical_type) == "Decimal(precision=10, scale=2)"

@@ -362,11 +362,11 @@ def test_other_published_rows_are_found(
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda rows: rows.drop_columns(["category"]), "category is missing, not string"),
         (
-            lambda rows: rows.set_column(7, "quantity", rows["quantity"].cast(pa.int64())),
+            lambda rows: rows.set_column(8, "quantity", rows["quantity"].cast(pa.int64())),
             "quantity is int64, not int32",
         ),
+        (lambda rows: rows.select([]).append_column("other", rows["price"]), "none of event_ts, .* is there"),
     ],
 )
 def test_files_with_other_columns_are_named(

@@ -185,8 +185,9 @@ class GlueCatalog:
     def ensure(self, table: Table) -> None:
         """Create a table if it is missing, or compare the existing one.
 
-        A Gold table whose decimals are narrower than in its header gets the wider type. Registered days keep the type
-        of their files, and Athena widens it when reading until they are folded again.
+        Columns that are new in this version are added, and Gold decimals that are narrower than in their header get
+        the wider type. Registered partitions keep the columns of their files: Athena reads a missing one as null, and
+        widens a narrow one.
 
         Raises:
             StorageError: its columns or partition keys differ from the contract or the Gold header.
@@ -203,8 +204,8 @@ class GlueCatalog:
             raise TransientError(f"glue:CreateTable {name}: it was created but does not exist yet: run again")
         if table.database == PARTIALS_DATABASE and _columns(present) != _columns(table_input(table, "")):
             present = self._update(name, table_input(table, self._location(table)))
-        elif wider := widened_input(table, present):
-            present = self._update(name, wider)
+        elif (evolved := evolved_input(table, present)) and not schema_faults(table, evolved):
+            present = self._update(name, evolved)
         if faults := schema_faults(table, present):
             raise StorageError(
                 f"Glue table {self.database(name)}.{table.name} is not as this version writes it: {'; '.join(faults)}. "
@@ -478,18 +479,29 @@ def table_input(table: Table, location: str) -> dict[str, Any]:
     }
 
 
-def widened_input(table: Table, present: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the Glue TableInput that widens a Gold table's decimals to the types in its header; None if none are.
+def evolved_input(table: Table, present: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the Glue TableInput that brings a table to this version's columns; None if there is nothing to do.
 
-    Everything else is kept, including what others have written into the table's description and parameters.
+    Missing columns are added in their place, and a Gold table's decimals are widened. A table that would lose or retype
+    a column is left to `schema_faults`. Everything else is kept, including what others have written into the table's
+    description and parameters.
     """
-    wanted = {column.name: column.type for column in table.columns} if table.database == "gold" else {}
-    columns = [dict(each) for each in present.get("StorageDescriptor", {}).get("Columns", [])]
-    narrow = [each for each in columns if _is_narrower_decimal(each["Type"], wanted.get(each["Name"], ""))]
-    if not narrow:
-        return None
+    found = [dict(each) for each in present.get("StorageDescriptor", {}).get("Columns", [])]
+    wanted = {column.name: column for column in table.columns}
+    narrow = [
+        each
+        for each in found
+        if table.database == "gold"
+        and each["Name"] in wanted
+        and _is_narrower_decimal(each["Type"], wanted[each["Name"]].type)
+    ]
     for each in narrow:
-        each["Type"] = wanted[each["Name"]]
+        each["Type"] = wanted[each["Name"]].type
+    have = {each["Name"]: each for each in found}
+    columns = [have.get(name) or _glue_column(column) for name, column in wanted.items()]
+    in_order = [each for each in columns if each["Name"] in have] == found
+    if not in_order or (not narrow and len(columns) == len(found)):
+        return None
     kept = {name: present[name] for name in _TABLE_INPUT_FIELDS if name in present}
     return {**kept, "StorageDescriptor": {**present["StorageDescriptor"], "Columns": columns}}
 

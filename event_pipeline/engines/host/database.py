@@ -138,7 +138,8 @@ def duckdb_type(glue_type: str) -> str:
 def relation(table: Table, files: Sequence[RegisteredFile]) -> str:
     """Return the SELECT that reads exactly these files of a table; without files the relation is empty.
 
-    The event date comes first, as in Gold tables; the columns of the landing hour come last.
+    A column that is missing in a file, because an older version wrote it, is null in its rows. The event date comes
+    first, as in Gold tables; the columns of the landing hour come last.
     """
     partition, data = list(table.partition_columns), list(table.columns)
     columns = partition + data if table.database == "gold" else data + partition
@@ -175,15 +176,20 @@ def _typed(column: Column) -> str:
 
 
 def _files(table: Table, files: Sequence[RegisteredFile]) -> str:
+    typed_nulls = ", ".join(
+        f"CAST(NULL AS {duckdb_type(column.type)}) AS {column.name}"
+        for column in table.columns + table.partition_columns
+    )
+    nothing = f"SELECT {typed_nulls} WHERE FALSE"
     if not files:
-        nulls = ", ".join(f"NULL AS {column.name}" for column in table.columns + table.partition_columns)
-        return f"(SELECT {nulls} WHERE FALSE) AS nothing"
+        return f"({nothing}) AS nothing"
     # From these addresses DuckDB can infer only what the catalog registered.
     types = ", ".join(f"{quoted(c.name)}: {duckdb_type(c.type)}" for c in table.partition_columns)
     addresses = ", ".join(quoted(address(file)) for file in files)
-    # Days folded before a column got a wider type keep the narrow one in their files.
-    mixed = str(table.database == "gold").lower()
-    return f"read_parquet([{addresses}], hive_partitioning = true, hive_types = {{{types}}}, union_by_name = {mixed})"
+    # Files of another version may lack a column or have a narrower type. Without need, their footers are not read here.
+    mixed = str(len({file.version for file in files}) > 1).lower()
+    options = f"hive_partitioning = true, hive_types = {{{types}}}, union_by_name = {mixed}"
+    return f"(FROM read_parquet([{addresses}], {options}) UNION ALL BY NAME {nothing}) AS shown"
 
 
 @contextmanager

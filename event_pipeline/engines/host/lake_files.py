@@ -30,6 +30,8 @@ class RegisteredFile(NamedTuple):
     """Hive path of its partition, for example `year=2025/month=12/day=07/hour=22`; empty without one."""
     path: str
     """Path relative to the lake."""
+    version: str = ""
+    """Version of the rules or of the SQL that wrote it: files of one version have the same columns."""
 
 
 def address(file: RegisteredFile) -> str:

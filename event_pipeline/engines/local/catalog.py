@@ -326,7 +326,9 @@ class SqliteCatalog:
         with self._session() as session:
             for name in names:
                 rows = session.execute(
-                    f"SELECT partition, path FROM data_file WHERE table_name = ?{where} ORDER BY partition, path",
+                    "SELECT partition, path, COALESCE(version, '') FROM data_file"
+                    f" LEFT JOIN partition USING (table_name, partition) WHERE table_name = ?{where}"
+                    " ORDER BY partition, path",
                     (name, *values),
                 )
                 found[name] = [RegisteredFile(*row) for row in rows]

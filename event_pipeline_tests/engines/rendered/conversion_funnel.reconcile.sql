@@ -27,3 +27,23 @@ SELECT
   ),
   purchases
 FROM silver_totals
+UNION ALL
+SELECT
+  'items_sold',
+  (
+    SELECT
+      COALESCE(SUM(items_sold), 0)
+    FROM gold_day
+  ),
+  items_sold
+FROM silver_totals
+UNION ALL
+SELECT
+  'revenue',
+  (
+    SELECT
+      COALESCE(SUM(revenue), 0)
+    FROM gold_day
+  ),
+  revenue
+FROM silver_totals

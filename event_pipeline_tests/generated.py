@@ -1,0 +1,186 @@
+"""Writes the tables that follow from the declarations into the contract page and the template: `make fix` runs it.
+
+A table of `docs/contract.md` follows a line `<!-- table: NAME -->`; columns of the template follow a line
+`Columns: # generated: NAME`. Tests compare both with what would be written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from event_pipeline.rules.contract import (
+    CARRIED_FIELDS,
+    EVENT_TIME,
+    EVENT_TYPE,
+    EVENT_TYPES,
+    FIELDS,
+    HOUR_TABLES,
+    LONG_LINE_HEAD_BYTES,
+    OUT_OF_RANGE,
+    Column,
+    Field,
+    Limits,
+)
+from event_pipeline.rules.query import load_gold_tables
+
+PROJECT = Path(__file__).parents[1]
+CONTRACT_PAGE = PROJECT / "docs" / "contract.md"
+TEMPLATE = PROJECT / "infra" / "cloudformation" / "event_pipeline.yaml"
+LINE_WIDTH = 120
+
+_PAGE_TABLE = re.compile(r"(<!-- table: (.+) -->\n\n)(?:\|.*\n)*")
+_TEMPLATE_COLUMNS = re.compile(r"( +)(Columns: # generated: (.+)\n)(?:\1  +\S.*\n)*")
+
+
+def main() -> None:
+    """Write both files, and name the changed ones."""
+    for path, text in generated().items():
+        if path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"{path.relative_to(PROJECT)} follows the declarations again")
+
+
+def generated() -> dict[Path, str]:
+    """Return both files as they must be."""
+    page = CONTRACT_PAGE.read_text(encoding="utf-8")
+    template = TEMPLATE.read_text(encoding="utf-8")
+    return {
+        CONTRACT_PAGE: _PAGE_TABLE.sub(lambda found: found[1] + _markdown(PAGE_TABLES[found[2]]()), page),
+        TEMPLATE: _TEMPLATE_COLUMNS.sub(
+            lambda found: found[1] + found[2] + _yaml(TEMPLATE_COLUMNS[found[3]], found[1] + "  "), template
+        ),
+    }
+
+
+# -- the contract page
+
+Rows = list[tuple[str, ...]]
+"""Cells of a table in Markdown; the first row is its head."""
+
+
+def field_rows() -> Rows:
+    """Return the fields of a record."""
+    return [
+        ("field", "JSON form", "carried by", "meaning"),
+        *((f"`{field.name}`", _json_form(field), _carriers(field), field.meaning) for field in FIELDS),
+    ]
+
+
+def event_type_rows() -> Rows:
+    """Return the types of events."""
+    common = ", ".join(f"`{field.name}`" for field in FIELDS if field.in_every_event)
+    return [
+        ("event type", f"fields besides {common}"),
+        *((f"`{each.name}`", ", ".join(f"`{name}`" for name in each.carries)) for each in EVENT_TYPES),
+    ]
+
+
+def reason_rows() -> Rows:
+    """Return the quarantine reasons in order."""
+    limit = f"{Limits().max_line_bytes:,} bytes"
+    return [
+        ("reason", "when"),
+        (
+            "`too_long`",
+            f"the line has more than {limit} (1 MiB, a setting), not counting its newline; the first "
+            f"{LONG_LINE_HEAD_BYTES:,} bytes after leading white space are kept as `record`",
+        ),
+        (
+            "`not_json`",
+            "not valid UTF-8; not exactly one strict RFC 8259 object; a top-level key occurs twice; a lone surrogate "
+            "escape in one of the fields above",
+        ),
+        *(row for field in FIELDS for row in _reasons(field)),
+    ]
+
+
+def column_rows(columns: tuple[Column, ...]) -> Rows:
+    """Return the columns of a table."""
+    return [
+        ("column", "type", "meaning"),
+        *((f"`{each.name}`", each.type, each.meaning) for each in columns),
+    ]
+
+
+def _tables() -> Iterator[tuple[str, tuple[Column, ...]]]:
+    for table in (*HOUR_TABLES, *(each.table for each in load_gold_tables())):
+        yield table.full_name, table.columns
+
+
+PAGE_TABLES: dict[str, Callable[[], Rows]] = {
+    "fields": field_rows,
+    "event types": event_type_rows,
+    "quarantine reasons": reason_rows,
+    **{name: partial(column_rows, columns) for name, columns in _tables()},
+}
+
+
+def _reasons(field: Field) -> Iterator[tuple[str, str]]:
+    where = "" if field.in_every_event else "where carried: "
+    if not field.optional:
+        yield f"`{field.missing}`", f"{where}null, empty or absent"
+    yield f"`{field.fault}`", f"{where}{field.kind.rule}"
+    if field is EVENT_TIME:
+        limits = Limits()
+        days, minutes = limits.max_age.days, limits.max_lead.seconds // 60
+        yield (
+            f"`{OUT_OF_RANGE}`",
+            f"before the landing hour's start - {days} days, or at or after its end + {minutes} minutes (both are "
+            "settings)",
+        )
+
+
+def _json_form(field: Field) -> str:
+    if field is EVENT_TYPE:
+        return "string, one of the event types below"
+    return f"{field.kind.json_form}{', optional' if field.optional else ''}"
+
+
+def _carriers(field: Field) -> str:
+    if field.in_every_event:
+        return "every event"
+    return ", ".join(f"`{name}`" for name, carries in CARRIED_FIELDS.items() if field.name in carries)
+
+
+def _markdown(rows: Rows) -> str:
+    head, *body = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+    return "\n".join((f"| {head} |", "|---" * len(rows[0]) + "|", *(f"| {row} |" for row in body), ""))
+
+
+# -- the template
+
+BRONZE_COLUMNS = tuple(
+    Column(f"event_{field.name}" if field is EVENT_TIME else field.name, "string", "") for field in FIELDS
+)
+"""Columns of `bronze.events`, which shows every raw line; `timestamp` is a reserved word."""
+
+TEMPLATE_COLUMNS: dict[str, tuple[Column, ...]] = {
+    "bronze.events": BRONZE_COLUMNS,
+    **{table.full_name: table.columns for table in HOUR_TABLES},
+}
+
+
+def _yaml(columns: tuple[Column, ...], indent: str) -> str:
+    lines = []
+    for column in columns:
+        pairs = {"Name": column.name, "Type": _plain(column.type)}
+        if column.meaning:
+            pairs["Comment"] = "'{}'".format(column.meaning.replace("'", "''"))
+        line = f"{indent}- {{{', '.join(f'{key}: {value}' for key, value in pairs.items())}}}"
+        if len(line) <= LINE_WIDTH:
+            lines.append(line)
+        else:
+            first, *rest = (f"{key}: {value}" for key, value in pairs.items())
+            lines += [f"{indent}- {first}", *(f"{indent}  {each}" for each in rest)]
+    return "\n".join((*lines, ""))
+
+
+def _plain(glue_type: str) -> str:
+    return f"'{glue_type}'" if re.search(r"[(,<]", glue_type) else glue_type
+
+
+if __name__ == "__main__":
+    main()
