@@ -24,7 +24,11 @@ PACKAGE = Path(event_pipeline.__file__).parent
 SCRIPT = shipped_file(shipped.GLUE_SCRIPT)
 SHIPPED = ("__init__.py", "rules/*.py", "engines/__init__.py", "engines/commit.py")
 """Validation, the file writer and the commit record: modules that need only pyarrow and the standard library."""
-GENERATOR = ("__init__.py", "generator/*.py", "rules/__init__.py", "rules/contract.py", "rules/hour.py")
+GENERATOR = (
+    "__init__.py",
+    "generator/*.py",
+    *(f"rules/{name}.py" for name in ("__init__", "code_digest", "contract", "hour", "json_object", "kinds")),
+)
 """The generator and the rules that it imports: only the standard library and Lambda's own boto3."""
 
 WHEELS = ("dagster-pipes", "numpy", "pyarrow")
