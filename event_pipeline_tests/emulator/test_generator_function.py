@@ -17,13 +17,13 @@ from botocore.exceptions import ClientError
 
 from event_pipeline.generator import lambda_handler
 from event_pipeline.generator.lambda_handler import UnknownTickError, handler, tick_of
+from event_pipeline.infrastructure.packaging import GENERATOR
 from event_pipeline.rules.hour import Hour
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.emulator.conftest import BUCKET, Account
 
 TICK = {"scheduled_time": "2025-12-07T22:05:00Z"}
 KEY = "events/year=2025/month=12/day=07/hour=22/minute=05/events-20251207-220500.jsonl.gz"
-SHIPPED = ("__init__.py", "generator/*.py", "rules/__init__.py", "rules/contract.py", "rules/hour.py")
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_tick_is_cut_to_five_minutes(scheduled: str, tick: str) -> None:
 def test_the_shipped_code_runs_without_the_rest_of_the_package(account: Account, tmp_path: Path) -> None:
     package = Path(lambda_handler.__file__).parents[1]
     with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
-        for pattern in SHIPPED:
+        for pattern in GENERATOR:
             for path in package.glob(pattern):
                 archive.write(path, path.relative_to(package.parent))
     program = (

@@ -162,7 +162,7 @@ def raw_files(world: World) -> list[Path]:
 
 def test_hours_of_older_rules_are_outdated(older: World) -> None:
     older.land()
-    states = Pipeline(older.engine, older.tables, load_settings(root=older.root)).states(LEFT.end)
+    states = Pipeline(older.engine, tuple(older.tables), load_settings(root=older.root)).states(LEFT.end)
     assert states == dict.fromkeys((GONE, LEFT), HourState.OUTDATED)
 
 
