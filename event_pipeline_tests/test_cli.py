@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -301,6 +302,32 @@ def test_query_of_one_day_gives_that_day(run: Run, built: Path) -> None:
     assert [(row["event_date"], row["total_events"]) for row in rows] == [("2025-12-08", 1)]
 
 
+def test_describe_shows_every_column_with_its_type_and_meaning(run: Run, root: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "queries.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    commands = [shlex.split(line)[1:] for line in shown.splitlines()]
+    assert [arguments[0] for arguments in commands] == ["query"] * 3
+    events, funnel, exported = (run(*arguments) for arguments in commands)
+    assert [(ended.code, ended.err) for ended in (events, funnel, exported)] == [(0, "")] * 3
+    assert re.search(
+        r"│ quantity +│ int +│ Items added, removed or bought; null for page views and searches +│", events.out
+    )
+    assert re.search(r"│ event_hour +│ int +│ UTC hour of event_ts, .*landing hour +│", events.out)
+    assert re.search(r"│ event_date +│ date +│ UTC day on which the events happened +│\n│ product_id ", funnel.out)
+    assert "│ decimal(38,2) │ Sum of price x quantity of the purchases, USD" in funnel.out
+    ledger = json.loads(exported.out)
+    assert ledger[0] == {"column": "objects", "type": "bigint", "meaning": "Raw objects of the hour, readable or not"}
+    assert ledger[-1] == {"column": "hour", "type": "string", "meaning": "Hour of the landing hour, zero-padded, UTC"}
+
+
+def test_query_name_says_how_to_see_the_meanings(run: Run, built: Path) -> None:
+    shown = run("query", "--name", "gold.top_products")
+    assert shown.err == 'What the columns mean: event-pipeline query "DESCRIBE gold.top_products"\n'
+    assert "DESCRIBE" not in shown.out
+    assert run("query", "--name", "top_products", "--format", "csv").err == ""
+    assert run("query", "DESCRIBE gold.top_products").code == 0
+
+
 def test_a_piped_table_is_complete(run: Run, built: Path) -> None:
     printed = run("query", "SELECT * FROM silver.events").out
     assert HOUR.raw_key(HOUR.start) in printed
@@ -312,6 +339,7 @@ def test_a_piped_table_is_complete(run: Run, built: Path) -> None:
     [
         (["SELEC 1"], "syntax error"),
         (["SELECT * FROM gold.nothing"], "nothing does not exist"),
+        (["DESCRIBE gold.nothing"], "no table is named gold.nothing: choose from gold.category_performance, "),
         (["SELECT nothing FROM silver.events"], 'column "nothing" not found'),
         (["SELECT CAST(user_id AS INTEGER) FROM silver.events"], "Could not convert string"),
         (["DROP TABLE silver.events"], "write exactly one SELECT"),

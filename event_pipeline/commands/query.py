@@ -20,7 +20,11 @@ FormatOption = Annotated[ResultFormat, typer.Option("--format", help="table for 
 
 def query(
     sql: Annotated[
-        str | None, typer.Argument(metavar="[SQL]", help="One SELECT over silver.*, ops.hour_ledger and gold.*")
+        str | None,
+        typer.Argument(
+            metavar="[SQL]",
+            help="One SELECT over silver.*, ops.hour_ledger and gold.*, or DESCRIBE and the name of one of them",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="A Gold table, whole and in order, instead of SQL.")
@@ -32,7 +36,7 @@ def query(
 
     Rows are streamed. EVENT_PIPELINE_QUERY_* limit time, result and spilled data.
     """
-    from event_pipeline.reporting.answers import named_query
+    from event_pipeline.reporting.answers import named_query, print_describe_command
     from event_pipeline.reporting.results import write_result
 
     if (sql is None) == (name is None):
@@ -41,6 +45,7 @@ def query(
         raise UsageError("--day goes with --name: in SQL write WHERE event_date = DATE '2025-12-07'")
     if name is not None:
         sql = named_query(name, load_gold_tables(), event_day(day) if day is not None else None)
+    described = name is not None and result_format is ResultFormat.TABLE
     settings = load_settings()
     with (
         memory_bounded(settings.duckdb_memory_mb),
@@ -48,6 +53,8 @@ def query(
         open_engine(settings).query_stream(sql or "") as result,
     ):
         write_result(result, result_format)
+        if described:
+            print_describe_command(str(name))
 
 
 def event_day(text: str) -> date:

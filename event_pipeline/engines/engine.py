@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from event_pipeline.engines.builder import Builder
 from event_pipeline.engines.catalog import AnyEntry, Catalog
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.commits import CommitStore
+from event_pipeline.engines.description import describe
 from event_pipeline.engines.digests import RawDigests
 from event_pipeline.engines.finding import Finding, guarded
 from event_pipeline.engines.gold import (
@@ -55,7 +56,7 @@ from event_pipeline.engines.sql import Sql
 from event_pipeline.engines.store import Store
 from event_pipeline.errors import NotBuildableError, PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
-from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE, Table
+from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
 from event_pipeline.rules.silver_files import OtherColumnsError, read_rows
@@ -151,7 +152,7 @@ class PortEngine(ABC, Generic[AnyEntry]):
         return []
 
     @abstractmethod
-    def query_stream(self, sql: str) -> AbstractContextManager[ResultStream]:
+    def statement_stream(self, sql: str) -> AbstractContextManager[ResultStream]:
         """Run one read-only statement over the registered partitions and stream its rows."""
 
     # -- defaults that an assembly may override
@@ -303,6 +304,10 @@ class PortEngine(ABC, Generic[AnyEntry]):
     def _gold_tables(self) -> tuple[GoldTable, ...]:
         return load_gold_tables(self._gold_folder)
 
+    def _tables(self) -> tuple[Table, ...]:
+        """Return the tables that queries read."""
+        return (*HOUR_TABLES, *(gold.table for gold in self._gold_tables()))
+
     # -- evidence
 
     def count_rows(self, commit: HourCommit) -> RowCounts:
@@ -435,6 +440,13 @@ class PortEngine(ABC, Generic[AnyEntry]):
         )
 
     # -- queries
+
+    def query_stream(self, sql: str) -> AbstractContextManager[ResultStream]:
+        """Run one read-only statement and stream its rows; `DESCRIBE` of a table is answered by its declaration."""
+        described = describe(sql, self._tables())
+        if described is not None:
+            return nullcontext(ResultStream(described.schema, iter(described.to_batches())))
+        return self.statement_stream(sql)
 
     def query(self, sql: str) -> pa.Table:
         """Run one read-only statement over the registered partitions and return its rows."""

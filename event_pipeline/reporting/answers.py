@@ -14,7 +14,7 @@ from event_pipeline.engines.base import Engine
 from event_pipeline.engines.place import Place
 from event_pipeline.errors import QueryError
 from event_pipeline.reporting.tables import lay_out
-from event_pipeline.reporting.terminal import QUIET
+from event_pipeline.reporting.terminal import QUIET, messages
 from event_pipeline.rules.contract import HOUR_TABLES, Column
 from event_pipeline.rules.query import GoldTable
 
@@ -39,6 +39,12 @@ def named_query(name: str, gold_tables: Sequence[GoldTable], day: date | None = 
     order = ", ".join(["event_date", *(column.name for column in table.columns)])
     where = f" WHERE event_date = DATE '{day}'" if day else ""
     return f"SELECT * FROM {table.table.full_name}{where} ORDER BY {order}"
+
+
+def print_describe_command(name: str) -> None:
+    """Name the command that shows what the columns of a Gold table mean."""
+    statement = f"DESCRIBE gold.{name.removeprefix('gold.')}"
+    messages().print(f'What the columns mean: event-pipeline query "{statement}"', style=QUIET, soft_wrap=True)
 
 
 def newest_day(engine: Engine, gold_tables: Sequence[GoldTable]) -> date | None:

@@ -17,7 +17,6 @@ from event_pipeline.engines.host.query import judge, prepare, streamed
 from event_pipeline.engines.local.raw import RawFiles
 from event_pipeline.engines.place import Place, local_place
 from event_pipeline.engines.silver import NoAccounts, Spending
-from event_pipeline.rules.contract import HOUR_TABLES
 from event_pipeline.settings import Settings
 from event_pipeline_tests.engines.memory_catalog import MemoryCatalog, MemoryEntry
 from event_pipeline_tests.engines.memory_store import MemoryStore
@@ -61,10 +60,9 @@ class MemoryEngine(PortEngine[MemoryEntry]):
         return [ShownFile(self._lake, each.key, each.size) for key in keys for each in self._lake.list(key)]
 
     @contextmanager
-    def query_stream(self, sql: str) -> Iterator[ResultStream]:
+    def statement_stream(self, sql: str) -> Iterator[ResultStream]:
         folder = self._host.root / "copies"
-        copies, lake, tables = Copies(self._lake, folder), LakeFiles(folder), list(HOUR_TABLES)
-        tables += [gold.table for gold in self._gold_tables()]
+        copies, lake, tables = Copies(self._lake, folder), LakeFiles(folder), self._tables()
         found = {
             table.full_name: [
                 RegisteredFile(entry.partition, copies.located(key))

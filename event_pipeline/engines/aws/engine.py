@@ -31,6 +31,7 @@ from event_pipeline.engines.base import (
     StepCost,
 )
 from event_pipeline.engines.builder import Builder
+from event_pipeline.engines.description import columns_shown
 from event_pipeline.engines.dialect import check_reads_only, parse_query, rename_databases, render, with_star_named
 from event_pipeline.engines.engine import PortEngine, Ports, ShownFile, utc_now
 from event_pipeline.engines.host.duckdb_sql import over_copies
@@ -40,7 +41,6 @@ from event_pipeline.engines.place import DATABASES, Place, aws_place
 from event_pipeline.engines.silver import Spending
 from event_pipeline.engines.sql import Sql
 from event_pipeline.rules.accounting import RawListing
-from event_pipeline.rules.contract import HOUR_TABLES
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER
 from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind
@@ -169,7 +169,7 @@ class AwsEngine(PortEngine[GlueEntry]):
     # -- queries
 
     @contextmanager
-    def query_stream(self, sql: str) -> Iterator[ResultStream]:
+    def statement_stream(self, sql: str) -> Iterator[ResultStream]:
         """Run one SELECT in DuckDB's dialect over the registered partitions, rendered for Athena.
 
         Athena reads each table's partitions from the catalog separately: an hour that is published meanwhile may be
@@ -177,12 +177,10 @@ class AwsEngine(PortEngine[GlueEntry]):
         """
         query, columns = parse_query(sql), dict[str, list[str]]()
         check_reads_only(query, DATABASES)
-        for table in (*HOUR_TABLES, *(gold.table for gold in self._gold_tables())):
+        for table in self._tables():
             if table.full_name in sql:
                 self._catalog.ensure(table)
-            names = [column.name for column in table.columns]
-            keys = [column.name for column in table.partition_columns]
-            columns[table.full_name] = keys + names if table.database == "gold" else names + keys
+            columns[table.full_name] = [column.name for column in columns_shown(table)]
         catalog = self._glue_catalog
         named = rename_databases(with_star_named(query, columns), lambda database: catalog.database(f"{database}."))
         rendered = render(named, "athena")

@@ -25,7 +25,6 @@ from event_pipeline.engines.local.passing import PassingFolders
 from event_pipeline.engines.local.raw import RawFiles
 from event_pipeline.engines.place import Place, local_place
 from event_pipeline.engines.silver import NoAccounts, Spending
-from event_pipeline.rules.contract import HOUR_TABLES
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import GOLD_FOLDER
 from event_pipeline.settings import Settings
@@ -119,10 +118,9 @@ class LocalEngine(PortEngine[SqliteEntry]):
     # -- queries
 
     @contextmanager
-    def query_stream(self, sql: str) -> Iterator[ResultStream]:
+    def statement_stream(self, sql: str) -> Iterator[ResultStream]:
         """Run one read-only statement over one snapshot of the registered partitions."""
-        settings, lake = self._settings, LakeFiles(self._layout.lake)
-        tables = [*HOUR_TABLES, *(gold.table for gold in self._gold_tables())]
+        settings, lake, tables = self._settings, LakeFiles(self._layout.lake), self._tables()
         self.prepare()
         with connect(
             self._layout.scratch, settings.workers, settings.duckdb_memory_mb, lake, settings.query_spill_mb

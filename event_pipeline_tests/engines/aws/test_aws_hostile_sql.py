@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.errors import QueryError
+from event_pipeline.rules.contract import HOUR_TABLES, Table
+from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.hostile_sql import statements
 
@@ -43,7 +47,11 @@ SELECT * INTO other.t FROM silver.events
 SELECT * FROM silver.events FOR UPDATE
 EXPLAIN SELECT 1
 EXPLAIN ANALYZE SELECT 1
-DESCRIBE silver.events
+DESCRIBE other.events
+DESCRIBE partials.user_activity
+DESCRIBE SELECT * FROM silver.events
+DESCRIBE silver.events; DROP TABLE silver.events
+DESCRIBE silver.nothing
 SHOW TABLES
 """.strip().splitlines()
 
@@ -84,3 +92,27 @@ def test_no_hostile_statement_is_sent_to_athena(engine: AwsEngine, template: str
 def test_deep_sql_is_a_query_error(engine: AwsEngine, depth: int) -> None:
     with pytest.raises(QueryError, match="nested too deeply"):
         engine.query("SELECT " + "(" * depth + "1" + ")" * depth)
+
+
+@pytest.mark.parametrize(
+    "table", [*HOUR_TABLES, *(gold.table for gold in load_gold_tables())], ids=lambda t: t.full_name
+)
+def test_a_table_is_described_without_asking_aws(engine: AwsEngine, table: Table) -> None:
+    for sql in (f"DESCRIBE {table.full_name}", f"-- why\n/* so */ desc {table.full_name.upper()} ;"):
+        found = {row["column"]: (row["type"], row["meaning"]) for row in engine.query(sql).to_pylist()}
+        assert found == {
+            column.name: (column.type, column.meaning) for column in table.columns + table.partition_columns
+        }
+
+
+def test_a_name_that_no_table_has_is_answered_with_those_that_exist(engine: AwsEngine) -> None:
+    with pytest.raises(QueryError, match=r"no table is named gold.top_product: choose from .*, gold.top_products, "):
+        engine.query("DESCRIBE gold.top_product")
+
+
+def test_a_statement_that_almost_describes_is_read_in_no_time(engine: AwsEngine) -> None:
+    for sql in ("/**/" * 50_000, " " * 100_000 + "x", "DESC" + " " * 100_000, "--" * 50_000 + "\n" + "/*" * 50_000):
+        started = time.process_time()
+        with pytest.raises(QueryError):
+            engine.query(sql)
+        assert time.process_time() - started < 5

@@ -1,0 +1,51 @@
+"""Answers `DESCRIBE` of a published table: column, type and meaning, from the declarations.
+
+The answer is the same on every engine, and no engine is asked: on AWS it costs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from event_pipeline.errors import QueryError
+from event_pipeline.rules.contract import Column, Table
+
+_DESCRIBE = re.compile(
+    # Possessive: a long run of blanks or comments is passed once.
+    r"(?:\s|--[^\n]*(?:\n|\Z)|(?>/\*.*?\*/))*+DESC(?:RIBE)?\s++(?:TABLE\s++)?"
+    r"(?P<quote1>\"?)(?P<database>\w+)(?P=quote1)\s*+\.\s*+(?P<quote2>\"?)(?P<name>\w+)(?P=quote2)\s*+;?\s*+",
+    re.IGNORECASE | re.DOTALL | re.ASCII,
+)
+
+
+def describe(sql: str, tables: Sequence[Table]) -> pa.Table | None:
+    """Return the rows (column, type, meaning) that a statement asks for; None if it does not describe a table.
+
+    Raises:
+        QueryError: a table's database has no table of that name; the message lists the tables.
+    """
+    found = _DESCRIBE.fullmatch(sql)
+    if found is None or found["database"].lower() not in {table.database for table in tables}:
+        return None
+    by_name = {table.full_name: table for table in tables}
+    name = f"{found['database']}.{found['name']}".lower()
+    if name not in by_name:
+        raise QueryError(f"no table is named {name}: choose from {', '.join(sorted(by_name))}")
+    columns = columns_shown(by_name[name])
+    return pa.table(
+        {
+            "column": [column.name for column in columns],
+            "type": [column.type for column in columns],
+            "meaning": [column.meaning for column in columns],
+        }
+    )
+
+
+def columns_shown(table: Table) -> tuple[Column, ...]:
+    """Return the columns in the order of `SELECT *`: those of Gold begin with the event day."""
+    if table.database == "gold":
+        return (*table.partition_columns, *table.columns)
+    return (*table.columns, *table.partition_columns)
