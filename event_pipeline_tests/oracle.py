@@ -206,6 +206,8 @@ class Verdict:
     rescued: str | None = None
     """The unknown fields of an event as one JSON object."""
     rescued_in_part: bool = False
+    unknown_values: Mapping[str, str] = field(default_factory=dict)
+    """Unknown name -> its first value as JSON text."""
 
 
 class BrokenRuleError(ValueError):
@@ -222,11 +224,15 @@ def judge(record: bytes, landing_hour: str, limits: Limits = DEFAULT_LIMITS) -> 
         return Verdict("not_json")
     # UTF-8 cannot hold a lone surrogate; names show one as undecodable bytes are shown. Once per record.
     unknown = tuple(dict.fromkeys(LONE_SURROGATE.sub("\ufffd", name) for name in found if name not in FIELDS))
+    values: dict[str, str] = {}
+    for name, text in found.items():
+        if name not in FIELDS:
+            values.setdefault(LONE_SURROGATE.sub("\ufffd", name), text)
     fields = {name: found.get(name, "null") for name in FIELDS}
     try:
-        return Verdict(None, event_of(fields, landing_hour, limits), unknown, *rescued_of(found))
+        return Verdict(None, event_of(fields, landing_hour, limits), unknown, *rescued_of(found), values)
     except BrokenRuleError as broken:
-        return Verdict(str(broken), None, unknown)
+        return Verdict(str(broken), None, unknown, unknown_values=values)
 
 
 def event_of(fields: Mapping[str, str], landing_hour: str, limits: Limits) -> Event:
@@ -442,6 +448,8 @@ class LandingHour:
     duplicates: int = 0
     unknown_fields: Counter[str] = field(default_factory=Counter)
     """Name -> records that have it, of all records that are JSON, whatever their verdict."""
+    unknown_values: dict[str, str] = field(default_factory=dict)
+    """Name -> its first value as JSON text, by object and line."""
     silver: list[Row] = field(default_factory=list)
     """Rows of silver.events in the order of object key and line."""
     quarantine: list[Row] = field(default_factory=list)
@@ -476,6 +484,7 @@ def read_hour(hour: str, objects: Mapping[str, bytes], limits: Limits = DEFAULT_
             verdict = Verdict("too_long") if too_long else judge(record, hour, limits)
             result.records += 1
             result.unknown_fields.update(verdict.unknown_fields)
+            result.unknown_values = {**verdict.unknown_values, **result.unknown_values}
             result.unknown_fields.update(["(not rescued)"] * verdict.rescued_in_part)
             if verdict.reason is not None:
                 result.quarantined[verdict.reason] += 1

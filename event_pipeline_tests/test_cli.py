@@ -266,6 +266,28 @@ def test_generate_live_writes_objects_of_the_present(run: Run, root: Path) -> No
     assert f"{written.relative_to(root / 'raw')}: 5 records" in ended.err
 
 
+def test_run_names_the_fields_that_producers_added(run: Run, root: Path) -> None:
+    many = {f"extra_{number}": number for number in range(6)}
+    write_object(root, HOUR, 0, [event(HOUR, 1, referrer="mail"), event(HOUR, 2, referrer="ad", device="x" * 100)])
+    write_object(root, HOUR.plus(1), 0, [event(HOUR.plus(1), 1, referrer=None, **many), {"referrer": "bad record"}])
+    ended = run("run")
+
+    assert (
+        'New fields: referrer (4 records, for example "mail"), '
+        f'device (1 record, for example "{"x" * 79}…), '
+        "extra_0 (1 record, for example 0), extra_1 (1 record, for example 1), extra_2 (1 record, for example 2), "
+        "and 3 more\n"
+        "silver.events keeps them in the column rescued; docs/runbook.md#schema_drift says what to do\n"
+    ) in ended.out
+    assert "New fields" not in run("run").out
+
+
+def test_run_explains_fields_that_did_not_fit(run: Run, root: Path) -> None:
+    write_object(root, HOUR, 0, [event(HOUR, 1, notes="x" * 20_000)])
+    assert "(not rescued) (1 record: fields that did not fit into rescued)" in run("run").out
+    assert "(not rescued) (1 record: fields that did not fit into rescued)" in run("status").out
+
+
 # -- query
 
 

@@ -164,6 +164,10 @@ def test_all_hostile_lines_in_one_object_change_nothing_for_each_other(
     assert account.unaccounted == 0
     short = {name: count for name, count in expected_of_all.unknown_fields.items() if len(name) <= 100}
     assert {name: count for name, count in account.unknown_fields.items() if len(name) <= 100} == short
+    assert account.unknown_examples.keys() == account.unknown_fields.keys() - {"(not rescued)"}
+    for name, value in expected_of_all.unknown_values.items():
+        if name in short and len(value) <= 80 and value.isascii() and value.isprintable():
+            assert account.unknown_examples[name] == value
 
 
 def test_a_long_unknown_name_is_counted_under_its_first_hundred_characters() -> None:

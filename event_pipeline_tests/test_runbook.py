@@ -204,6 +204,11 @@ def lost_object(place: Place) -> None:
     gone.unlink()
 
 
+def new_field(place: Place) -> None:
+    place.write(place.closed, 5, [event(place.closed, n, referrer="mail") for n in range(3)], build_it=True)
+    place.rewrite_later(5)
+
+
 def few_objects(place: Place) -> None:
     # The copy of the hour in question: the others of the place have one object as well, and it is enough for them.
     place.patch.setenv("EVENT_PIPELINE_EXPECTED_OBJECTS", "2")
@@ -309,6 +314,7 @@ FAULTS: dict[str, Fault] = {
     "conservation_law": (broken_law, "Records in and out do not add up"),
     "lost_objects": (lost_object, "Raw objects of published hours are lost"),
     "sent_again": (resent_object, "Records of another hour were sent again in 1 hour"),
+    "schema_drift": (new_field, 'referrer: 3 records, for example "mail"'),
     "few_objects": (few_objects, "Fewer than 2 raw objects in"),
     "unmatched_keys": (unmatched_key, "1 key under events/ is not read"),
     "run_failed": (failed_run, "Runs failed and are not retried"),

@@ -15,7 +15,8 @@ from event_pipeline.alerts.volume import volume_band
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState
 from event_pipeline.rules.accounting import UnmatchedKey
-from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE
+from event_pipeline.rules.contract import MAX_UNKNOWN_FIELDS, SILVER_EVENTS, SILVER_QUARANTINE
+from event_pipeline.rules.drift import drift_of, drift_text
 from event_pipeline.rules.framing import WronglyFramed, objects_text, remedies, wrongly_framed
 from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.rules.resent import described, neighbours_sent_again
@@ -39,6 +40,7 @@ class AlertKind(StrEnum):
     CONSERVATION_LAW = "conservation_law"
     LOST_OBJECTS = "lost_objects"
     SENT_AGAIN = "sent_again"
+    SCHEMA_DRIFT = "schema_drift"
     FEW_OBJECTS = "few_objects"
     UNMATCHED_KEYS = "unmatched_keys"
     RUN_FAILED = "run_failed"
@@ -141,7 +143,7 @@ class AlertFinding:
     title: str
     """One line with hours, value and threshold."""
     subjects: Mapping[str, str]
-    """Hour, run or job -> its details."""
+    """Hour, run, job or field -> its details."""
     advice: str
     """What to do first."""
     section: str
@@ -178,6 +180,7 @@ def find(facts: Facts, settings: Settings) -> list[AlertFinding]:
         _conservation_law(facts),
         _lost_objects(facts),
         _sent_again(facts),
+        _schema_drift(facts),
         _few_objects(facts, settings),
         _unmatched_keys(facts),
         _run_failed(facts),
@@ -426,6 +429,32 @@ def _sent_again(facts: Facts) -> AlertFinding | None:
         "Records of another hour were sent again in",
         details,
         "revenue and counts include them twice: ask the producer, remove the object that was sent again from raw",
+    )
+
+
+def _schema_drift(facts: Facts) -> AlertFinding | None:
+    """Find the fields outside the contract; the subjects are their names, so that only further names are news."""
+    hours = [hour for hour, commit in facts.commits.items() if drift_of([commit.account])]
+    if not hours:
+        return None
+    fields = drift_of(facts.commits[hour].account for hour in hours)
+    if len(fields) > MAX_UNKNOWN_FIELDS:
+        # A producer writes values as names: every hour has others, and each would be news for ever.
+        subjects = {"many names": f"{len(fields):,}, most often {shortened(drift_text(fields, OBJECTS_NAMED))}"}
+    else:
+        # A message shows the last ones: those in most records.
+        subjects = {each.shown_name: each.details for each in reversed(fields)}
+    names = sum(not each.explanation for each in fields)
+    count = f"{names:,} field{'' if names == 1 else 's'}"
+    return AlertFinding(
+        AlertKind.SCHEMA_DRIFT,
+        Severity.WARNING,
+        f"Schema drift: {count} outside the contract in {hours_text(hours)}",
+        subjects,
+        "nothing is lost, silver.events keeps them in the column rescued: ask the producer what they mean, then "
+        "declare the fields that are wanted",
+        AlertKind.SCHEMA_DRIFT,
+        hour=str(hours[-1]),
     )
 
 

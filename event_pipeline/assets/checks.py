@@ -13,12 +13,13 @@ from typing import Any
 
 import dagster as dg
 
-from event_pipeline.assets.presentation import markdown_table, quoted
+from event_pipeline.assets.presentation import code_span, markdown_table, quoted
 from event_pipeline.assets.results import BLOCKING_CHECKS, CheckVerdict
 from event_pipeline.engines.base import Engine, Measure, RowCounts
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import HourAccount, RawListing
+from event_pipeline.rules.drift import UnknownField, drift_of
 from event_pipeline.rules.framing import objects_text, remedies, wrongly_framed
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
@@ -47,7 +48,10 @@ SILVER_CHECKS = {
         "because one lost object among many is a small share of the hour's lines."
     ),
     "quarantine_share": "The share of quarantined records stays below the warning and the error threshold.",
-    "unknown_fields": "No record has a field outside the contract (schema drift). A warning; nothing is rejected.",
+    "unknown_fields": (
+        "No record has a field outside the contract (schema drift). A warning with names, counts and an example value; "
+        "nothing is rejected, and the fields of accepted records are kept in the column `rescued`."
+    ),
     "sent_again": (
         f"No other landing hour within {NEIGHBOUR_DAYS} days holds the same records: duplicates are removed inside a "
         "landing hour only, so a batch that is sent again in a later hour counts twice. A warning with the number of "
@@ -297,14 +301,27 @@ def _quarantine_share(account: HourAccount, settings: Settings) -> CheckVerdict:
 
 
 def _unknown_fields(account: HourAccount) -> CheckVerdict:
-    fields = account.unknown_fields
+    fields = drift_of([account])
     return CheckVerdict(
         not fields,
-        _joined((f"{quoted(name)} in {records} records" for name, records in fields.items()), ", ")
-        or "No unknown fields",
-        {"unknown": len(fields), **_listed("fields", ("field", "records"), fields.items())},
+        _joined(map(_unknown_field, fields), ", ") or "No unknown fields",
+        {
+            "unknown": len(fields),
+            **_listed(
+                "fields",
+                ("field", "records", "example"),
+                [(each.name, each.records, each.explanation or each.example or None) for each in fields],
+            ),
+        },
         WARN,
     )
+
+
+def _unknown_field(field: UnknownField) -> str:
+    records = f"{quoted(field.name)} in {field.records:,} record{'' if field.records == 1 else 's'}"
+    if field.explanation:
+        return f"{records} ({field.explanation})"
+    return f"{records} (for example {code_span(field.example)})" if field.example else records
 
 
 def _sent_again(commit: HourCommit, neighbours: Neighbours) -> CheckVerdict:

@@ -76,6 +76,8 @@ class HourCommit:
             {name: value for name, value in each.items() if name not in _USUAL or value != _USUAL[name]}
             for each in document["account"]["objects"]
         ]
+        if not self.account.unknown_examples:
+            del document["account"]["unknown_examples"]
         document["account"]["days"] = {day: totals.measures for day, totals in self.account.days.items()}
         return _dump(document)
 
@@ -181,7 +183,7 @@ def _hour_account(fields: dict[str, Any]) -> HourAccount:
     objects = tuple(ObjectAccount(**each) for each in fields["objects"])
     days = {day: DayTotals.of_measures(totals) for day, totals in fields["days"].items()}
     if "unknown_fields" in fields:
-        return HourAccount(objects, days, fields["unknown_fields"])
+        return HourAccount(objects, days, fields["unknown_fields"], fields.get("unknown_examples", {}))
     return HourAccount.of(objects, days)  # an older record: names are stored per object
 
 

@@ -12,6 +12,7 @@ from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
 from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import UnmatchedKey
+from event_pipeline.rules.drift import UnknownField, drift_of
 from event_pipeline.rules.framing import wrongly_framed
 from event_pipeline.rules.hour import Hour, HourRange, implausible, plausible_part
 
@@ -31,6 +32,8 @@ class HourStatus:
     quarantined: int | None
     duplicates: int | None
     run: RunState | None
+    unknown_fields: int = 0
+    """Distinct fields outside the contract in the published build (schema drift)."""
     wrongly_framed: int = 0
     """Objects of the published build that are not framed as one JSON object per line, so their records are lost."""
 
@@ -42,6 +45,8 @@ class Status:
     hours: tuple[HourStatus, ...]
     unmatched: tuple[UnmatchedKey, ...]
     """Keys under `events/` that do not match the raw layout."""
+    drift: tuple[UnknownField, ...] = ()
+    """Fields outside the contract in the published builds of the hours, most frequent first."""
 
     def of_state(self, *states: HourState) -> list[Hour]:
         """Return the hours in any of the given states."""
@@ -82,10 +87,12 @@ def read_status(pipeline: Pipeline, now: datetime, hours: HourRange | None, runs
                 quarantined=account.quarantined if account else None,
                 duplicates=account.duplicates if account else None,
                 run=runs.get(hour),
+                unknown_fields=len(drift_of([account])) if account else 0,
                 wrongly_framed=_wrongly_framed(hour, commits),
             )
         )
-    return Status(tuple(statuses), tuple(engine.unmatched_raw_keys()))
+    drift = drift_of(commits[hour].account for hour in states if hour in commits)
+    return Status(tuple(statuses), tuple(engine.unmatched_raw_keys()), drift)
 
 
 def _wrongly_framed(hour: Hour, commits: Mapping[Hour, HourCommit]) -> int:

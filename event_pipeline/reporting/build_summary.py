@@ -16,6 +16,7 @@ from event_pipeline.reporting.answers import print_newest_answers, print_places
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
 from event_pipeline.reporting.unmatched import unmatched_lines
+from event_pipeline.rules.drift import DRIFT_ADVICE, drift_of, drift_text
 from event_pipeline.rules.hour import Hour, HourRange, hours_text
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeO
     try:
         if plan.hours:
             silver = {hour: did for outcome in outcomes for hour, did in outcome.silver.items()}
-            _print_hour_counts(plan.hours, silver, engine.hour_commits(HourRange.of(plan.hours), {}), console)
+            commits = engine.hour_commits(HourRange.of(plan.hours), {})
+            _print_hour_counts(plan.hours, silver, commits, console)
+            _print_drift([commits[hour] for hour in plan.hours if hour in silver and hour in commits], console)
         elif plan.lost or plan.too_early:
             console.print("Nothing to build.")
         else:
@@ -139,6 +142,13 @@ def _print_hour_counts(
     console.print(lay_out(headings, rows, left=("hour", "silver"), title="Landing hours"))
     if len(hours) > len(shown):
         console.print(f"and {len(hours) - len(shown):,} earlier hours: event-pipeline status", style=QUIET)
+
+
+def _print_drift(commits: Sequence[HourCommit], console: Console) -> None:
+    """Print which fields outside the contract the built hours hold."""
+    if fields := drift_of(commit.account for commit in commits):
+        console.print(Text(f"New fields: {drift_text(fields)}", style=WARNING), soft_wrap=True)
+        console.print(DRIFT_ADVICE, style=QUIET, soft_wrap=True)
 
 
 def _hour_row(hour: Hour, silver: str | None, commit: HourCommit | None) -> list[Text | str]:

@@ -18,6 +18,7 @@ from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.inspection.status import HourStatus, Status
 from event_pipeline.reporting.terminal import FAULT, GOOD, NOTE, QUIET, WARNING
 from event_pipeline.reporting.unmatched import unmatched_lines
+from event_pipeline.rules.drift import DRIFT_ADVICE, drift_text
 from event_pipeline.rules.hour import hours_text
 
 WIDE_GRID = 112
@@ -70,6 +71,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
             "records": each.records,
             "quarantined": each.quarantined,
             "duplicates": each.duplicates,
+            "unknown_fields": each.unknown_fields,
             "wrongly_framed": each.wrongly_framed,
             "last_run": each.run.value if each.run else None,
         }
@@ -77,6 +79,9 @@ def status_as_json(status: Status) -> dict[str, Any]:
     ]
     return {
         "hours": hours,
+        "schema_drift": [
+            {"field": each.name, "records": each.records, "example": each.example or None} for each in status.drift
+        ],
         "unmatched_keys": len(status.unmatched),
         "first_unmatched_keys": [
             {"key": each.key, "reason": each.reason} for each in status.unmatched[:UNMATCHED_IN_JSON]
@@ -181,5 +186,9 @@ def _findings(status: Status) -> list[Text]:
         hours = [each.hour for each in status.hours if each.run is state]
         if hours:
             lines.append(Text(f"Dagster's last run {state}: {hours_text(hours)}", style=_RUNS[state].style))
+    drifted = [each.hour for each in status.hours if each.unknown_fields]
+    if drifted:
+        lines.append(Text(f"Schema drift: {hours_text(drifted)}: new fields {drift_text(status.drift)}", style=WARNING))
+        lines.append(Text(f"  {DRIFT_ADVICE}", style=QUIET))
     lines += unmatched_lines(status.unmatched)
     return lines

@@ -99,6 +99,9 @@ class ObjectAccount:
     """What the first of them looks like: a name from `rules/framing.py`; empty if there is none."""
     sha256: str | None = None
     """Digest of the stored bytes; None in records written before it was kept."""
+    unknown_examples: Mapping[str, str] = field(default_factory=dict)
+    """Unknown name -> its first value as JSON text, shortened, as visible characters; empty in the account of an hour,
+    and in older records."""
     sample: str | None = None
     """Sample of its accepted records, from `rules/resent.py`; None for an unreadable object, or in older records."""
 
@@ -188,6 +191,8 @@ class HourAccount:
     """Event day (ISO) -> control totals of the hour's Silver rows of that day."""
     unknown_fields: Mapping[str, int] = field(default_factory=dict)
     """Top-level names outside the contract -> records that have them, within the contract's bounds."""
+    unknown_examples: Mapping[str, str] = field(default_factory=dict)
+    """Name -> its first value by object and line, as in the account of an object; empty in older records."""
 
     @classmethod
     def of(cls, objects: Iterable[ObjectAccount], days: Mapping[str, DayTotals]) -> HourAccount:
@@ -198,14 +203,18 @@ class HourAccount:
         """
         accounts = sorted(objects, key=lambda each: each.key)
         unknown: Counter[str] = Counter()
+        examples: dict[str, str] = {}
         for each in accounts:
             for name, records in each.unknown_fields.items():
                 is_listed = name in unknown or len(unknown) < MAX_UNKNOWN_FIELDS
                 unknown[name if is_listed else OTHER_UNKNOWN_FIELDS] += records
+                if is_listed and name in each.unknown_examples:
+                    examples.setdefault(name, each.unknown_examples[name])
         return cls(
-            tuple(replace(each, unknown_fields={}) for each in accounts),
+            tuple(replace(each, unknown_fields={}, unknown_examples={}) for each in accounts),
             dict(sorted(days.items())),
             dict(sorted(unknown.items())),
+            dict(sorted(examples.items())),
         )
 
     @property

@@ -202,6 +202,8 @@ OTHER_UNKNOWN_FIELDS. This bounds memory and the commit record for any data."""
 MAX_UNKNOWN_FIELD_CHARACTERS = 100
 """A longer unknown name is truncated with an ellipsis."""
 OTHER_UNKNOWN_FIELDS = "(other)"
+MAX_EXAMPLE_CHARACTERS = 80
+"""A longer example value of an unknown name is truncated with an ellipsis."""
 MAX_RESCUED_BYTES = 16_384
 """Bytes of `rescued` as UTF-8. A field that does not fit any more is left out, and counted as NOT_RESCUED."""
 NOT_RESCUED = "(not rescued)"

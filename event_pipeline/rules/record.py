@@ -60,6 +60,8 @@ class Verdict:
     unknown_fields: tuple[str, ...] = ()
     """Top-level names outside the contract, in the record's order, also of rejected records except `not_json`. Lone
     surrogates are replaced by U+FFFD."""
+    unknown_values: tuple[str, ...] = ()
+    """Their values as JSON texts, as written."""
     rescued: str | None = None
     """The unknown fields of an accepted record as a JSON object, with their values as written; None without any."""
     is_rescued_whole: bool = True
@@ -112,8 +114,10 @@ def judge(record: bytes, accepted: InstantRange) -> Verdict:
     try:
         event = _event(fields, accepted)
     except _RejectedError as rejected:
-        return Verdict(Rejection(str(rejected)), unknown_fields)
-    return Verdict(event, unknown_fields, *_rescued(members)) if members else Verdict(event)
+        return Verdict(Rejection(str(rejected)), unknown_fields, tuple(members.values()))
+    if not members:
+        return Verdict(event)
+    return Verdict(event, unknown_fields, tuple(members.values()), *_rescued(members))
 
 
 def _event(fields: Mapping[str, str], accepted: InstantRange) -> Event:

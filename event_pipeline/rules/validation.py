@@ -24,6 +24,7 @@ from event_pipeline.rules.arrow import (
 )
 from event_pipeline.rules.certified import split_certified
 from event_pipeline.rules.contract import (
+    MAX_EXAMPLE_CHARACTERS,
     MAX_UNKNOWN_FIELD_CHARACTERS,
     MAX_UNKNOWN_FIELDS,
     NOT_RESCUED,
@@ -32,6 +33,7 @@ from event_pipeline.rules.contract import (
 )
 from event_pipeline.rules.framing import FRAMING_REASONS, framing_of
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.printable import printable
 from event_pipeline.rules.raw_object import LineReader, LongLine, UnreadableObjectError
 from event_pipeline.rules.record import Event, InstantRange, Rejection, Verdict, judge, validate_record
 from event_pipeline.rules.sampler import Sampler
@@ -144,6 +146,7 @@ def judge_stored_object(
         silver_rows=object_judge.silver_rows,
         quarantined_by_reason=dict(sorted(object_judge.reasons.items())),
         unknown_fields=dict(sorted(object_judge.unknown_fields.items())),
+        unknown_examples=dict(sorted(object_judge.unknown_examples.items())),
         inflated_bytes=reader.inflated_bytes,
         broken_bytes=object_judge.broken_bytes,
         longest_broken=object_judge.longest_broken,
@@ -175,6 +178,7 @@ class _ObjectJudge:
         self.silver_rows = 0
         self.reasons: Counter[str] = Counter()
         self.unknown_fields: Counter[str] = Counter()
+        self.unknown_examples: dict[str, str] = {}
         self.broken_bytes = 0
         """Bytes of the records that are not a JSON object or too long."""
         self.longest_broken = 0
@@ -232,7 +236,7 @@ class _ObjectJudge:
                 continue
             self.records += 1
             verdict = judge(record, self._accepted)
-            _count_unknown_fields(verdict.unknown_fields, self.unknown_fields)
+            _count_unknown_fields(verdict, self.unknown_fields, self.unknown_examples)
             if not verdict.is_rescued_whole:
                 self.unknown_fields[NOT_RESCUED] += 1
             match verdict.outcome:
@@ -280,13 +284,21 @@ def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     return pa.table([pa.array(column, type) for column, type in zip(columns, schema.types, strict=True)], schema=schema)
 
 
-def _count_unknown_fields(names: tuple[str, ...], counts: Counter[str]) -> None:
-    """Count one record under each of its unknown names, within the contract's bounds."""
+def _example(json_text: str) -> str:
+    """Return a value as one short line of visible characters."""
+    shown = printable(json_text[: MAX_EXAMPLE_CHARACTERS + 1])
+    return shown if len(shown) <= MAX_EXAMPLE_CHARACTERS else f"{shown[:MAX_EXAMPLE_CHARACTERS]}…"
+
+
+def _count_unknown_fields(verdict: Verdict, counts: Counter[str], examples: dict[str, str]) -> None:
+    """Count one record under each of its unknown names, and keep their first values, within the contract's bounds."""
     listed = set()
-    for name in names:
+    for name, json_text in zip(verdict.unknown_fields, verdict.unknown_values, strict=True):
         shown = name if len(name) <= MAX_UNKNOWN_FIELD_CHARACTERS else f"{name[:MAX_UNKNOWN_FIELD_CHARACTERS]}…"
         if shown not in counts and len(counts) >= MAX_UNKNOWN_FIELDS:
             shown = OTHER_UNKNOWN_FIELDS
+        elif shown not in counts:
+            examples[shown] = _example(json_text)
         if shown not in listed:
             listed.add(shown)
             counts[shown] += 1

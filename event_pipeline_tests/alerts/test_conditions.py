@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -24,6 +25,7 @@ from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.state import HourState
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, UnmatchedKey
 from event_pipeline.rules.arrow import EVENTS_SCHEMA
+from event_pipeline.rules.contract import MAX_UNKNOWN_FIELDS
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.sampler import Sampler
 from event_pipeline.settings import load_settings
@@ -252,3 +254,44 @@ def test_keys_that_are_not_read_are_told_by_reason_and_never_all_of_them() -> No
         "not named so": "12,345, first events/00000.csv",
         "a pipe, no regular file": "1, first events/pipe",
     }
+
+
+def drifted(hour: Hour, fields: dict[str, int], examples: dict[str, str] | None = None) -> HourCommit:
+    """A published hour with fields outside the contract."""
+    published = commit(hour)
+    account = replace(published.account, unknown_fields=fields, unknown_examples=examples or {})
+    return replace(published, account=account)
+
+
+def test_fields_outside_the_contract_are_named_with_counts_and_an_example() -> None:
+    given = facts(
+        [
+            drifted(HOUR, {"referrer": 1_000, "(not rescued)": 2}, {"referrer": '"mail"'}),
+            drifted(HOUR.plus(1), {"referrer": 200, "a\x1b[2Jb": 1}, {"referrer": '"ad"', "a\x1b[2Jb": "1"}),
+        ]
+    )
+    finding = found(given)[AlertKind.SCHEMA_DRIFT]
+
+    assert finding.severity is Severity.WARNING
+    assert finding.title == ("Schema drift: 2 fields outside the contract in 2 hours (2025-12-07T22 to 2025-12-08T00)")
+    assert list(finding.subjects.items()) == [
+        ("(not rescued)", "2 records: fields that did not fit into rescued"),
+        (r"a\x1b[2Jb", "1 record, for example 1"),
+        ("referrer", '1,200 records, for example "mail"'),
+    ]
+    assert finding.hour == str(HOUR.plus(1))
+
+
+def test_a_field_that_was_declared_since_is_no_drift() -> None:
+    assert AlertKind.SCHEMA_DRIFT not in found(facts([drifted(HOUR, {"category": 7})]))
+
+
+def test_values_used_as_names_are_one_subject_whatever_the_names_are() -> None:
+    def subjects(first: int) -> dict[str, str]:
+        many = {f"id_{number}": 1 for number in range(first, first + MAX_UNKNOWN_FIELDS + 1)}
+        return dict(found(facts([drifted(HOUR, many)]))[AlertKind.SCHEMA_DRIFT].subjects)
+
+    assert subjects(100) == {
+        "many names": "101, most often id_100 (1 record), id_101 (1 record), id_102 (1 record), and 98 more"
+    }
+    assert subjects(500).keys() == {"many names"}

@@ -50,6 +50,18 @@ def test_an_alert_is_told_once_while_it_stays_as_it_is() -> None:
     assert [watch.look(HOUR, minutes=60) for _ in range(48)] == [[]] * 48
 
 
+def test_a_new_field_is_told_once_however_many_hours_hold_it() -> None:
+    def drift(hour: int, *names: str) -> Seen:
+        kind, subjects = AlertKind.SCHEMA_DRIFT, {name: f"{hour} records" for name in names}
+        return Seen(watch.now, [AlertFinding(kind, Severity.WARNING, f"{hour} hours", subjects, "ask", kind)])
+
+    watch = Watch()
+    assert [each.event for each in watch.see(drift(0, "referrer"))] == [AlertEvent.RAISED]
+    assert [watch.see(drift(hour, "referrer"), minutes=60) for hour in range(1, 200)] == [[]] * 199
+    (grown,) = watch.see(drift(200, "referrer", "device"), minutes=60)
+    assert (grown.event, grown.lines[:2]) == (AlertEvent.GROWN, ("referrer: 200 records", "device: 200 records"))
+
+
 def test_an_alert_is_resolved_when_its_cause_has_been_gone_for_a_while() -> None:
     watch = Watch()
     (raised,) = watch.look(HOUR)

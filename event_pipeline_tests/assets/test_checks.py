@@ -157,7 +157,8 @@ def test_an_unknown_field_is_a_warning_and_rejects_nothing(
 
     found = evaluation(result, "unknown_fields")
     assert (found.passed, found.severity) == (False, WARN)
-    assert found.description == "colour in 2 records, size in 1 records"
+    assert found.description == 'colour in 2 records (for example `"red"`), size in 1 record (for example `3`)'
+    assert '| colour | 2 | `"red"` |' in str(found.metadata["fields"].value)
     assert (
         evaluation(result, "conservation_law").description == "3 records = 3 Silver rows + 0 quarantined + 0 duplicates"
     )

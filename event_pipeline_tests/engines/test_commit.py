@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -29,6 +30,8 @@ COMMITS = [
                 ObjectAccount("b", "e2", 0, unreadable="zero_bytes"),
             ),
             {"2025-12-07": DayTotals({"page_view": 1, "purchase": 2}, 4, Decimal("10.10"))},
+            {"extra": 2, "more": 1},
+            {"extra": '"one"'},
         ),
         (SILVER_FILE,),
     ),
@@ -40,6 +43,16 @@ COMMITS = [
 @pytest.mark.parametrize("commit", COMMITS, ids=lambda commit: type(commit).__name__)
 def test_a_commit_record_comes_back_equal(commit: HourCommit | PartialCommit | DayCommit) -> None:
     assert type(commit).from_json(commit.to_json()) == commit
+
+
+def test_a_record_from_before_examples_were_kept_has_none() -> None:
+    (commit, *_) = COMMITS
+    assert isinstance(commit, HourCommit)
+    document = json.loads(commit.to_json())
+    del document["account"]["unknown_examples"]
+    older = HourCommit.from_json(json.dumps(document))
+    assert older.account == replace(commit.account, unknown_examples={})
+    assert "unknown_examples" not in older.to_json()
 
 
 @pytest.mark.parametrize("commit", COMMITS, ids=lambda commit: type(commit).__name__)

@@ -128,13 +128,35 @@ def test_the_json_document_says_the_same(settings: Settings) -> None:
                 "records": 3,
                 "quarantined": 1,
                 "duplicates": 1,
+                "unknown_fields": 0,
                 "wrongly_framed": 0,
                 "last_run": "failed",
             }
         ],
+        "schema_drift": [],
         "unmatched_keys": 0,
         "first_unmatched_keys": [],
     }
+
+
+def test_fields_outside_the_contract_are_named_with_counts_and_an_example(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_object(settings.root, HOUR, 0, [event(referrer="mail"), event(second=1, referrer="ad", size=[1, 2])])
+    write_object(settings.root, HOUR.plus(2), 0, [event(HOUR.plus(2), referrer="ad") | {"a\x1b[2Jb": None}])
+    build(LocalEngine(settings), [HOUR, HOUR.plus(1), HOUR.plus(2)])
+
+    status = status_of(settings)
+    text = " ".join(printed(status, capsys).split())
+
+    assert (
+        "Schema drift: 2 hours (2025-12-07T22, 2025-12-08T00): new fields "
+        'referrer (3 records, for example "mail"), a\\x1b[2Jb (1 record, for example null), '
+        "size (1 record, for example [1, 2]) silver.events keeps them in the column rescued; "
+        "docs/runbook.md#schema_drift says what to do"
+    ) in text
+    assert [each["unknown_fields"] for each in status_as_json(status)["hours"]] == [2, 0, 2]
+    assert status_as_json(status)["schema_drift"][0] == {"field": "referrer", "records": 3, "example": '"mail"'}
 
 
 def test_the_grid_fits_a_narrow_terminal(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

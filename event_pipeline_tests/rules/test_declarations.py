@@ -27,8 +27,18 @@ from event_pipeline.rules.contract import (
 from event_pipeline.rules.kinds import Choice, Text
 
 RULES = Path(contract.__file__).parent
-WITHOUT_VERDICTS = {"accounting", "framing", "hour", "resent", "sampler", "stored_bytes", "code_digest", "contract"}
-"""Modules that the judge imports, but that decide nothing about a record: counts, digests, names of hours."""
+WITHOUT_VERDICTS = {
+    "accounting",
+    "framing",
+    "hour",
+    "printable",
+    "resent",
+    "sampler",
+    "stored_bytes",
+    "code_digest",
+    "contract",
+}
+"""Modules that the judge imports, but that decide nothing about a record: counts, digests, names of hours, text for people."""
 
 DEVICE = Field("device", Choice(("mobile", "desktop")), "Where it happened", in_every_event=True, optional=True)
 

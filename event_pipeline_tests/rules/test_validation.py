@@ -403,6 +403,7 @@ def test_the_account_of_an_object_says_where_every_record_went() -> None:
     assert (account.records, account.silver_rows, account.quarantined, account.duplicates) == (10, 6, 4, 0)
     assert account.quarantined_by_reason == {"invalid_user_id": 1, "missing_timestamp": 1, "not_json": 2}
     assert account.unknown_fields == {"extra": 2, "more": 1}
+    assert account.unknown_examples == {"extra": "1", "more": "2"}
     assert account.unaccounted == 0
     assert result.events.schema.equals(EVENTS_SCHEMA)
     assert result.quarantine.schema.equals(QUARANTINE_SCHEMA)
@@ -445,6 +446,23 @@ def test_the_first_unknown_names_are_listed_and_all_others_counted_together() ->
         assert len(names) == MAX_UNKNOWN_FIELDS + 1
         assert (names["name_0000"], names["name_0001"], names[OTHER_UNKNOWN_FIELDS]) == (1, 2, 3)
         assert f"name_{many - 1:04}" not in names
+        examples = validated(b"\n".join(lines), chunk_bytes).account.unknown_examples
+        assert examples == {f"name_{number:04}": str(number) for number in range(MAX_UNKNOWN_FIELDS)}
+
+
+@pytest.mark.parametrize(
+    ("json_text", "shown"),
+    [
+        ('{ "a" : [1,\r2] }', r'{ "a" : [1,\r2] }'),
+        ('"\u202e\u00e9"', '"\\u202e\u00e9"'),
+        (r'"\ud800"', r'"\ud800"'),
+        ("1e999", "1e999"),
+        (f'"{"x" * 500_000}"', f'"{"x" * 79}…'),
+    ],
+)
+def test_the_first_value_of_an_unknown_name_is_kept_short_and_visible(json_text: str, shown: str) -> None:
+    lines = ["{", f'{{"extra":{json_text}}}', '{"extra": "later"}']
+    assert validated("\n".join(lines).encode()).account.unknown_examples == {"extra": shown}
 
 
 def test_a_giant_unknown_name_is_cut_where_one_sees_it() -> None:
