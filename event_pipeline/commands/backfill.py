@@ -121,7 +121,7 @@ def _planned(settings: Settings, hours: HourRange, builder: SilverBuilderKind | 
     """Return the plan of a backfill, after printing what it would do and cost."""
     from event_pipeline.commands.estimates import print_estimates
     from event_pipeline.operations.backfills import measured_speed, plan_backfill
-    from event_pipeline.reporting.backfills import print_plan, print_time
+    from event_pipeline.reporting.backfills import print_gains, print_plan, print_time
 
     pipeline = open_pipeline(settings)
     engine = pipeline.engine.with_builder(builder) if builder else pipeline.engine
@@ -129,6 +129,7 @@ def _planned(settings: Settings, hours: HourRange, builder: SilverBuilderKind | 
         planned = plan_backfill(pipeline, instance, datetime.now(UTC), hours)
         speed = measured_speed(instance)
     print_plan(planned, settings, output())
+    print_gains(planned, output())
     if not planned.to_build:
         output().print("Nothing to build.")
     elif not print_estimates(engine, planned.to_build, settings):

@@ -35,6 +35,7 @@ from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.errors import BackfillError
 from event_pipeline.operations.building import check_buildable
+from event_pipeline.rules.drift import declared_since
 from event_pipeline.rules.hour import Hour, HourRange, contiguous
 from event_pipeline.settings import Settings, SilverBuilderKind
 
@@ -68,6 +69,8 @@ class BackfillPlan:
     """The hours to build, as Dagster splits them into runs."""
     raw_bytes: int
     """Stored raw bytes of the hours to build."""
+    gains: Mapping[Hour, Mapping[str, int]]
+    """Hour to build -> fields that have been declared since it was built -> records that have them, in order."""
 
     @property
     def to_build(self) -> tuple[Hour, ...]:
@@ -105,7 +108,16 @@ def plan_backfill(pipeline: Pipeline, instance: dg.DagsterInstance, now: datetim
         under_way,
         tuple(contiguous(due, settings.hours_per_run)),
         sum(listings[hour].raw_bytes for hour in due if hour in listings),
+        _gains(pipeline, [hour for hour in due if found[hour] is not HourState.NEW]),
     )
+
+
+def _gains(pipeline: Pipeline, hours: Sequence[Hour]) -> dict[Hour, Mapping[str, int]]:
+    """Return which published hours hold values of fields that were declared later, from their commit records."""
+    # A damaged record counts nothing; its hour is built anyway.
+    commits = pipeline.engine.hour_commits(HourRange.of(hours), {}) if hours else {}
+    gains = {hour: declared_since(commits[hour].account) for hour in hours if hour in commits}
+    return {hour: fields for hour, fields in gains.items() if fields}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from event_pipeline.operations.backfills import BackfillPlan, BackfillStatus, MeasuredSpeed
+
+
+GAINS_SHOWN = 24
+"""Hours listed with the fields that they gain; the total is over all of them."""
 
 
 def print_plan(plan: BackfillPlan, settings: Settings, console: Console) -> None:
@@ -45,6 +50,26 @@ def print_plan(plan: BackfillPlan, settings: Settings, console: Console) -> None
             f"{len(plan.runs):,} run{'s' if len(plan.runs) > 1 else ''} of up to {longest} hours ({most}), "
             f"behind live runs; {plan.raw_bytes / 1e6:,.1f} MB of raw objects"
         )
+
+
+def print_gains(plan: BackfillPlan, console: Console) -> None:
+    """Print which hours hold values of fields that were declared after they were built."""
+    if not plan.gains:
+        return
+    rows = [(str(hour), _counted(fields)) for hour, fields in plan.gains.items()]
+    console.print(lay_out(("hour", "gains"), rows[:GAINS_SHOWN], left=("hour", "gains")))
+    if len(rows) > GAINS_SHOWN:
+        console.print(f"and {len(rows) - GAINS_SHOWN:,} more hours", style=QUIET)
+    total = Counter[str]()
+    for fields in plan.gains.values():
+        total.update(fields)
+    held = ", ".join(f"{count:,} value{'' if count == 1 else 's'} of {name}" for name, count in total.items())
+    hours = "1 hour holds" if len(rows) == 1 else f"{len(rows):,} hours hold"
+    console.print(f"{hours} {held} that a rebuild reads.", soft_wrap=True)
+
+
+def _counted(fields: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in fields.items())
 
 
 def print_time(plan: BackfillPlan, speed: MeasuredSpeed | None, console: Console) -> None:

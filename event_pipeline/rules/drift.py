@@ -71,6 +71,14 @@ def drift_of(accounts: Iterable[HourAccount]) -> tuple[UnknownField, ...]:
     return tuple(sorted(fields, key=lambda each: (bool(each.explanation), -each.records, each.name)))
 
 
+def declared_since(account: HourAccount) -> dict[str, int]:
+    """Return the names that are declared now and were unknown when the hour was built, with their records.
+
+    A rebuild of the hour reads their values. Names that were counted as `(other)` are not among them.
+    """
+    return {name: account.unknown_fields[name] for name in EVENT_FIELDS if name in account.unknown_fields}
+
+
 def drift_text(fields: Sequence[UnknownField], most: int = FIELDS_SHOWN) -> str:
     """Return unknown fields in one line: the first few, and how many more there are."""
     more = [f"and {len(fields) - most:,} more"] if len(fields) > most else []

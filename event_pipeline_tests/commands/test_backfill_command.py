@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from event_pipeline.cli import main
 from event_pipeline.commands.options import ExitCode
 from event_pipeline.dagster_instance.prepare import prepare_instance
+from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.rules.hour import HourRange
+from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.command import Run
 from event_pipeline_tests.pipeline import HOUR, build, event, write_object
@@ -68,6 +70,60 @@ def test_a_backfill_is_started_watched_paused_and_resumed(run: Run) -> None:
     assert f"Backfill {backfill_id}: 2 hours queued as 1 runs." in run("resume", backfill_id).out
     assert run("resume", backfill_id).code == ExitCode.USAGE
     assert "is being cancelled" in run("cancel", backfill_id).out
+
+
+def built_under_older_rules(root: Path, hour: Hour, unknown: dict[str, int]) -> None:
+    """Change a commit record to one of a time when the rules were others, and some declared fields unknown."""
+    record = Layout(root).hour_commit(hour)
+    fields = json.loads(record.read_text())
+    fields["rules_version"] = "older"
+    fields["account"]["unknown_fields"] = unknown
+    record.write_text(json.dumps(fields))
+
+
+def test_a_plan_says_which_hours_gain_by_a_field_that_was_declared_since(run: Run, root: Path) -> None:
+    for hour in HOURS:
+        write_object(root, hour, 0, [event(hour)])
+    build(LocalEngine(load_settings(root=root, workers=1)), list(HOURS)[:3])
+    built_under_older_rules(root, HOUR, {"category": 1_200, "never_declared": 7})
+    built_under_older_rules(root, HOUR.plus(1), {"never_declared": 7})
+    built_under_older_rules(root, HOUR.plus(2), {"category": 2_400, "quantity": 1, "(other)": 3})
+
+    planned = run(*RANGE, "--plan")
+
+    assert planned.code == 0
+    assert re.search(r"^to build +4 +1 new, 3 outdated", planned.out, re.MULTILINE)
+    lines = [line.rstrip() for line in planned.out.splitlines()]
+    assert " 2025-12-07T22  category 1,200" in lines
+    assert " 2025-12-08T00  category 2,400, quantity 1" in lines
+    assert not [line for line in lines if "2025-12-07T23 " in line]
+    assert "2 hours hold 3,600 values of category, 1 value of quantity that a rebuild reads." in lines
+    assert "2 runs of up to 2 hours" in planned.out
+    assert lines[-1].startswith("No time estimate")
+
+
+def test_a_plan_lists_the_first_hours_that_gain_and_sums_all(run: Run, root: Path) -> None:
+    hours = HourRange(HOUR, HOUR.plus(26))
+    for hour in hours:
+        write_object(root, hour, 0, [event(hour)])
+    build(LocalEngine(load_settings(root=root, workers=1)), list(hours))
+    for hour in hours:
+        built_under_older_rules(root, hour, {"category": 1})
+
+    planned = run("--from", str(hours.first), "--to", str(hours.end), "--plan")
+
+    assert planned.out.count("  category 1\n") == 24
+    assert "and 2 more hours\n26 hours hold 26 values of category that a rebuild reads.\n" in planned.out
+
+
+def test_a_plan_says_nothing_of_gains_without_any(run: Run, root: Path) -> None:
+    write_object(root, HOUR, 0, [event(extra=1)])
+    build(LocalEngine(load_settings(root=root, workers=1)), [HOUR])
+    built_under_older_rules(root, HOUR, {"extra": 1})
+    planned = run(*RANGE, "--plan")
+    assert "1 outdated" in planned.out
+    assert "gains" not in planned.out
+    assert "that a rebuild reads" not in planned.out
 
 
 def test_a_range_with_nothing_to_build_starts_nothing(run: Run, root: Path) -> None:

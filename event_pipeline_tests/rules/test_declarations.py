@@ -38,7 +38,7 @@ WITHOUT_VERDICTS = {
     "code_digest",
     "contract",
 }
-"""Modules that the judge imports, but that decide nothing about a record: counts, digests, names of hours, text for people."""
+"""Modules that the judge imports, but that decide nothing about a record: counts, digests, hours, text for people."""
 
 DEVICE = Field("device", Choice(("mobile", "desktop")), "Where it happened", in_every_event=True, optional=True)
 
