@@ -17,8 +17,9 @@ Standard library and pyarrow.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
 
@@ -29,14 +30,19 @@ import pyarrow.json as pj
 from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.certificates import all_true, certified_values, read_type
 from event_pipeline.rules.contract import CARRIED_FIELDS, EVENT_FIELDS, EVENT_TIME, EVENT_TYPE, FIELDS
-from event_pipeline.rules.json_object import NotAnObjectError, split_object
 from event_pipeline.rules.record import InstantRange
+from event_pipeline.rules.rescue import Rescued, has_only_scalars, rescue, shapes_of, unknown_names
 
 _READ_TYPES = {field.name: read_type(field.kind) for field in FIELDS}
 _NUMERIC_FIELDS = tuple(name for name, type in _READ_TYPES.items() if pa.types.is_floating(type))
 _SOMETIMES = tuple(field for field in FIELDS if not field.in_every_event)
 
-_PARSE_OPTIONS = pj.ParseOptions(explicit_schema=pa.schema(_READ_TYPES), unexpected_field_behavior="error")
+_PARSE_OPTIONS = {
+    has_unknown: pj.ParseOptions(
+        explicit_schema=pa.schema(_READ_TYPES), unexpected_field_behavior="infer" if has_unknown else "error"
+    )
+    for has_unknown in (False, True)
+}
 _MAX_BLOCK_BYTES = 1 << 30  # the reader's block size is an int32
 
 # The screen's grammar: what the reader certainly reads without an error, which would fail the whole block.
@@ -49,36 +55,62 @@ _PLAIN_NUMBER = r"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,
 _SAMPLED_LINES = 32
 
 
-def split_certified(
-    chunk: bytes, first_line: int, accepted: InstantRange
-) -> tuple[pa.Table, list[tuple[int, bytes]], int]:
-    """Split a chunk of complete lines into certified events and the rest.
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A chunk of lines, split into events that are certain and the rest."""
 
-    Returns the certified events (EVENTS_SCHEMA, in line order), every other line, including blank ones, with its
-    number, and the number of lines. `first_line` is the number of the chunk's first line.
-    """
+    events: pa.Table
+    """EVENTS_SCHEMA, in line order."""
+    others: list[tuple[int, bytes]]
+    """Every other line, including blank ones, with its number."""
+    line_count: int
+    unknown: dict[str, int]
+    """Unknown field -> certain events that have it."""
+
+
+def split_certified(chunk: bytes, first_line: int, accepted: InstantRange) -> Certified:
+    """Split a chunk of complete lines; `first_line` is the number of its first one."""
     line_count = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
     numbers = row_numbers = pa.arange(first_line, first_line + line_count)
+    block, names = chunk, tuple[str, ...]()
     lines: list[bytes] | None = None
-    rows = _read_rows(chunk, line_count)
+    rows = _read_rows(block, line_count, names)
     if rows is None:
         lines = chunk.split(b"\n")[:line_count]
-        readable = _screen(lines, ascii_only=not _is_utf8(chunk))
+        shapes = shapes_of(lines[:_SAMPLED_LINES])
+        names = unknown_names(shapes) or ()
+        readable = _screen(lines, shapes, names, ascii_only=not _is_utf8(chunk))
         row_numbers = numbers.filter(readable)
-        rows = _read_rows(b"\n".join(compress(lines, readable.to_pylist())), len(row_numbers))
+        block = b"\n".join(compress(lines, readable.to_pylist()))
+        rows = _read_rows(block, len(row_numbers), names)
         if rows is None:
-            return EVENTS_SCHEMA.empty_table(), list(enumerate(lines, first_line)), line_count
-    events = _certain_events(rows, row_numbers, accepted)
+            return Certified(EVENTS_SCHEMA.empty_table(), list(enumerate(lines, first_line)), line_count, {})
+    rescued = rescue(block, rows.num_rows, names) if names else None
+    events, certain = _certain_events(rows, row_numbers, accepted, rescued)
+    unknown = _counted(rescued, certain) if rescued else {}
     if events.num_rows == line_count:
-        return events, [], line_count
+        return Certified(events, [], line_count, unknown)
     lines = lines or chunk.split(b"\n")
     is_certain = pc.is_in(numbers, value_set=events["line_number"].combine_chunks())
     others = numbers.filter(pc.invert(is_certain)).to_pylist()
-    return events, [(number, lines[number - first_line]) for number in others], line_count
+    return Certified(events, [(number, lines[number - first_line]) for number in others], line_count, unknown)
 
 
-def _read_rows(block: bytes, line_count: int) -> pa.Table | None:
-    """Read lines as rows of the declared fields; None unless rows and lines certainly correspond."""
+def _counted(rescued: Rescued, certain: pa.BooleanArray) -> dict[str, int]:
+    """Return in how many certain events each unknown field is."""
+    counts = {
+        name: pc.and_(pc.is_valid(pa.array(values, pa.binary())), certain).true_count
+        for name, values in rescued.values.items()
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def _read_rows(block: bytes, line_count: int, names: tuple[str, ...]) -> pa.Table | None:
+    """Read lines as rows of the declared fields, and of unknown fields with these names.
+
+    With names, only lines that passed the screen may be read: the reader ends the process where it infers the type of a
+    deeply nested value. Returns None unless rows and lines certainly correspond.
+    """
     if not block.startswith(b"{") or len(block) > _MAX_BLOCK_BYTES or not _is_utf8(block):
         return None
     # A longer text is found twice as fast, and usually all lines start with the same key.
@@ -87,19 +119,20 @@ def _read_rows(block: bytes, line_count: int) -> pa.Table | None:
         return None
     options = pj.ReadOptions(use_threads=False, block_size=len(block) + 1)
     try:
-        rows = pj.read_json(pa.BufferReader(block), options, _PARSE_OPTIONS)
+        rows = pj.read_json(pa.BufferReader(block), options, _PARSE_OPTIONS[bool(names)])
     except pa.ArrowInvalid:
         return None
-    return rows if rows.num_rows == line_count else None
+    if rows.num_rows != line_count or (names and not has_only_scalars(rows, names)):
+        return None
+    return rows
 
 
-def _screen(lines: list[bytes], *, ascii_only: bool) -> pa.BooleanArray:
+def _screen(
+    lines: list[bytes], shapes: list[tuple[str, ...]], names: tuple[str, ...], *, ascii_only: bool
+) -> pa.BooleanArray:
     """Return which lines have a common shape: the names of the first objects in the same order, and plain values."""
-    shapes: Counter[tuple[str, ...]] = Counter()
-    for line in lines[:_SAMPLED_LINES]:
-        with suppress(UnicodeDecodeError, NotAnObjectError):
-            shapes[tuple(split_object(line.decode("utf-8")))] += 1
-    common = tuple(names for names, count in shapes.items() if count > 1 and set(names) <= set(EVENT_FIELDS))
+    readable = {*EVENT_FIELDS, *names}
+    common = tuple(shape for shape, count in Counter(shapes).items() if count > 1 and set(shape) <= readable)
     return pc.match_substring_regex(pa.array(lines, pa.binary()), _screen_pattern(common, ascii_only))
 
 
@@ -110,14 +143,18 @@ def _screen_pattern(shapes: tuple[tuple[str, ...], ...], ascii_only: bool) -> st
 
     def member(name: str) -> str:
         value = _PLAIN_NUMBER if name in _NUMERIC_FIELDS else string
-        return rf'{_SPACE}"{name}"{_SPACE}:{_SPACE}(?:{value}|null){_SPACE}'
+        if name not in _READ_TYPES:
+            value = f"{string}|{_PLAIN_NUMBER}|true|false"
+        return rf'{_SPACE}"{re.escape(name)}"{_SPACE}:{_SPACE}(?:{value}|null){_SPACE}'
 
     objects = (",".join(map(member, names)) for names in shapes if names)
     return rf"^\{{(?:{'|'.join(objects)})\}}{_SPACE}$"
 
 
-def _certain_events(rows: pa.Table, line_numbers: pa.Array, accepted: InstantRange) -> pa.Table:
-    """Return the rows that are certainly events, normalised."""
+def _certain_events(
+    rows: pa.Table, line_numbers: pa.Array, accepted: InstantRange, rescued: Rescued | None
+) -> tuple[pa.Table, pa.BooleanArray]:
+    """Return the rows that are certainly events, normalised, and which rows they are."""
     values: dict[str, pa.Array] = {}
     holds: dict[str, pa.BooleanArray] = {}
     for field in FIELDS:
@@ -136,14 +173,16 @@ def _certain_events(rows: pa.Table, line_numbers: pa.Array, accepted: InstantRan
         *(holds[field.name] for field in FIELDS if field.in_every_event),
         *(pc.or_(holds[name], pc.invert(is_carried)) for name, is_carried in carried.items()),
         *(pc.fill_null(pc.is_finite(rows[name].combine_chunks()), True) for name in _NUMERIC_FIELDS),
+        *((rescued.certain,) if rescued else ()),
     )
     for name, is_carried in carried.items():
         null = pa.scalar(None, values[name].type)
         values[name] = pc.if_else(pc.and_(certain, is_carried), values[name], null)
     events = pa.Table.from_arrays(
-        [*values.values(), pa.nulls(len(line_numbers), pa.string()), line_numbers], schema=EVENTS_SCHEMA
+        [*values.values(), rescued.texts if rescued else pa.nulls(len(line_numbers), pa.string()), line_numbers],
+        schema=EVENTS_SCHEMA,
     )
-    return events if certain.true_count == events.num_rows else events.filter(certain)
+    return (events if certain.true_count == events.num_rows else events.filter(certain)), certain
 
 
 @lru_cache(maxsize=64)

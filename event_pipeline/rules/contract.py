@@ -307,6 +307,7 @@ RULE_MODULES = (
     "kinds",
     "raw_object",
     "record",
+    "rescue",
     "validation",
 )
 """The modules of this package whose code decides about verdicts, casts and Silver rows."""

@@ -7,7 +7,7 @@ standard library, because both engines run it: the local one in a process pool, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
@@ -227,16 +227,21 @@ class _ObjectJudge:
         if chunk.isspace():
             self._next_line += chunk.count(b"\n")
             return
-        certified, other_lines, line_count = split_certified(chunk, self._next_line, self._accepted)
+        split = split_certified(chunk, self._next_line, self._accepted)
+        certified = split.events
         self.records += certified.num_rows
+        others = Counter[str]()
         judged: list[tuple[Any, ...]] = []
-        for line_number, line in other_lines:
+        for line_number, line in split.others:
             record = line.strip()
             if not record:
                 continue
             self.records += 1
             verdict = judge(record, self._accepted)
-            _count_unknown_fields(verdict, self.unknown_fields, self.unknown_examples)
+            if split.unknown:
+                _count_unknown_fields(verdict, others, {})
+            else:
+                _count_unknown_fields(verdict, self.unknown_fields, self.unknown_examples)
             if not verdict.is_rescued_whole:
                 self.unknown_fields[NOT_RESCUED] += 1
             match verdict.outcome:
@@ -244,7 +249,9 @@ class _ObjectJudge:
                     judged.append((*values.values(), verdict.rescued, line_number))
                 case Rejection(reason):
                     self._refuse(reason, record, line_number, len(record))
-        self._next_line += line_count
+        if split.unknown:
+            self._count_unknown_fields(chunk, split.unknown, others)
+        self._next_line += split.line_count
         if judged:
             certified = pa.concat_tables([certified, _table(judged, EVENTS_SCHEMA)]).sort_by("line_number")
         if certified.num_rows:
@@ -254,6 +261,27 @@ class _ObjectJudge:
             self._events_bytes += len(chunk)
         if self._events_rows >= BATCH_ROWS or self._events_bytes >= 4 * BATCH_BYTES:
             self.flush()
+
+    def _count_unknown_fields(self, chunk: bytes, certified: Mapping[str, int], others: Mapping[str, int]) -> None:
+        """Count the unknown names of a chunk's records, of which some were certified."""
+        new = {*certified, *others} - self.unknown_fields.keys() - {OTHER_UNKNOWN_FIELDS}
+        if len(self.unknown_fields.keys() | new) > MAX_UNKNOWN_FIELDS:
+            # The first names are listed: beyond the bound the order of lines matters.
+            for verdict in self._verdicts(chunk):
+                _count_unknown_fields(verdict, self.unknown_fields, self.unknown_examples)
+            return
+        self.unknown_fields.update(certified)
+        self.unknown_fields.update(others)
+        verdicts = self._verdicts(chunk)
+        while new:
+            verdict = next(verdicts)
+            for name, json_text in zip(map(_shown, verdict.unknown_fields), verdict.unknown_values, strict=True):
+                if name in new:
+                    self.unknown_examples[name] = _example(json_text)
+                    new.remove(name)
+
+    def _verdicts(self, chunk: bytes) -> Iterator[Verdict]:
+        return (judge(record, self._accepted) for line in chunk.split(b"\n") if (record := line.strip()))
 
     def _refuse(self, reason: str, record: bytes, line_number: int, length: int) -> None:
         self.reasons[reason] += 1
@@ -284,6 +312,10 @@ def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     return pa.table([pa.array(column, type) for column, type in zip(columns, schema.types, strict=True)], schema=schema)
 
 
+def _shown(name: str) -> str:
+    return name if len(name) <= MAX_UNKNOWN_FIELD_CHARACTERS else f"{name[:MAX_UNKNOWN_FIELD_CHARACTERS]}…"
+
+
 def _example(json_text: str) -> str:
     """Return a value as one short line of visible characters."""
     shown = printable(json_text[: MAX_EXAMPLE_CHARACTERS + 1])
@@ -294,7 +326,7 @@ def _count_unknown_fields(verdict: Verdict, counts: Counter[str], examples: dict
     """Count one record under each of its unknown names, and keep their first values, within the contract's bounds."""
     listed = set()
     for name, json_text in zip(verdict.unknown_fields, verdict.unknown_values, strict=True):
-        shown = name if len(name) <= MAX_UNKNOWN_FIELD_CHARACTERS else f"{name[:MAX_UNKNOWN_FIELD_CHARACTERS]}…"
+        shown = _shown(name)
         if shown not in counts and len(counts) >= MAX_UNKNOWN_FIELDS:
             shown = OTHER_UNKNOWN_FIELDS
         elif shown not in counts:
