@@ -56,6 +56,8 @@ __all__ = [
     "validate_record",
 ]
 
+CHUNK_BYTES = 4 << 20
+"""Decompressed bytes that are judged together: with 1 MiB, the calls of kernels take a third of the time."""
 BATCH_ROWS = 1 << 16
 """Rows that are buffered before a sink gets them, unless they reach BATCH_BYTES sooner."""
 BATCH_BYTES = 8 << 20
@@ -93,7 +95,7 @@ def validate_object(
     size: int,
     hour: Hour,
     limits: Limits,
-    chunk_bytes: int = 1 << 20,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> ValidatedObject:
     """Judge one raw object like `judge_stored_object`, keeping all its rows in memory.
 
@@ -121,7 +123,7 @@ def judge_stored_object(
     size: int,
     hour: Hour,
     limits: Limits,
-    chunk_bytes: int = 1 << 20,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> ObjectAccount:
     """Judge every record of one raw object, given as its stored (compressed) bytes, and pass its rows to a sink.
 

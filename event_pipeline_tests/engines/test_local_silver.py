@@ -101,8 +101,8 @@ def test_records_that_do_not_add_up_are_never_published(
     engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_object(root, HOUR, 0, [event(), event(second=1)])
-    original = pool_builder._EventsWriter.write
-    monkeypatch.setattr(pool_builder._EventsWriter, "write", lambda writer, rows: original(writer, rows[:1]))
+    original = pool_builder._HourWriter._write
+    monkeypatch.setattr(pool_builder._HourWriter, "_write", lambda writer, rows: original(writer, rows[:1]))
     with pytest.raises(BrokenLawError, match="2 records, but 2 Silver rows"):
         build(engine, [HOUR])
     assert engine.hour_commit(HOUR) is None
