@@ -564,3 +564,60 @@ def test_validation_runs_on_pyarrow_and_the_standard_library_alone() -> None:
         [sys.executable, "-c", LEAN, LANDING_HOUR], input=content, capture_output=True, timeout=60, check=False
     )
     assert (lean.stdout.decode().split(), lean.stderr.decode()) == (["50", "1", "1"], "")
+
+
+# --- Unknown fields -------------------------------------------------------------------------------------------
+
+
+def with_unknown_fields(count: int, seed: int, names: int) -> list[bytes]:
+    """Good and bad lines with some of so many unknown fields, each with another value."""
+    chance = random.Random(seed)
+    lines = []
+    for number, line in enumerate(clean_lines(count, seed)):
+        more = "".join(
+            f', "n{each}": {chance.choice((str(number), json.dumps(f"v{number}"), "null", "[1]"))}'
+            for each in range(names)
+            if chance.random() < 2 / names
+        )
+        spoilt = line.replace(b'"u_', b'"u ') if chance.random() < 0.05 else line
+        lines.append(spoilt[:-1] + more.encode() + b"}")
+    return lines
+
+
+@pytest.mark.parametrize("names", [1, 3, 150])
+def test_counts_and_examples_of_unknown_fields_do_not_depend_on_chunks(names: int) -> None:
+    lines = with_unknown_fields(3_000, names, names)
+    if names == 1:
+        lines = [line if b'"n0"' in line else line[:-1] + b', "n0": 7}' for line in lines]
+    records: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for line in lines:
+        members = split_object(line.decode())
+        unknown = [name for name in members if name not in EVENT_FIELDS]
+        listed = set[str]()
+        for name in unknown:
+            shown = name if name in records or len(records) < MAX_UNKNOWN_FIELDS else OTHER_UNKNOWN_FIELDS
+            if shown not in records and shown != OTHER_UNKNOWN_FIELDS:
+                examples[shown] = members[name]
+            if shown not in listed:
+                listed.add(shown)
+                records[shown] += 1
+    for chunk_bytes in (1, 20_000, 4 << 20):
+        account = validated(b"\n".join(lines), chunk_bytes).account
+        assert account.unknown_fields == records
+        assert account.unknown_examples == examples
+    assert (OTHER_UNKNOWN_FIELDS in records) == (names == 150)
+
+
+def test_what_is_rescued_is_the_text_of_the_record_whichever_way_it_took() -> None:
+    lines = [line[:-1] + b', "a": 1.50, "b c" :"\xc3\xa9\\n"}' for line in clean_lines(50)]
+    lines[7] = lines[7][:-1] + b', "\\u0061bc": null}'
+    lines[9] = lines[9].replace(b'"b c" :', b'"b c" : {"a": 1}, "d":')
+    lines[11] = b'{"b c": 1, ' + lines[11][1:].replace(b', "b c" :"\xc3\xa9\\n"', b"")
+    lines[13] = lines[13].replace(b"1.50", b"1" * 17_000)
+    rescued = dict(enumerate(validated(b"\n".join(lines)).events["rescued"].to_pylist()))
+    assert rescued[0] == '{"a":1.50,"b c":"é\\n"}'
+    assert rescued[7] == '{"a":1.50,"b c":"é\\n","abc":null}'
+    assert rescued[9] == '{"a":1.50,"b c":{"a": 1},"d":"é\\n"}'
+    assert rescued[11] == '{"b c":1,"a":1.50}'
+    assert rescued[13] == '{"b c":"é\\n"}'
