@@ -221,6 +221,10 @@ class Leftover:
     why: str
 
 
+PROSE = b"prose"
+"""Key in a column's metadata: sentences, which a table may wrap."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResultStream:
     """The streamed rows of a query; they are not kept."""

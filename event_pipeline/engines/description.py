@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from event_pipeline.engines.base import PROSE
 from event_pipeline.errors import QueryError
 from event_pipeline.rules.contract import Column, Table
 
@@ -18,6 +19,10 @@ _DESCRIBE = re.compile(
     r"(?:\s|--[^\n]*(?:\n|\Z)|(?>/\*.*?\*/))*+DESC(?:RIBE)?\s++(?:TABLE\s++)?"
     r"(?P<quote1>\"?)(?P<database>\w+)(?P=quote1)\s*+\.\s*+(?P<quote2>\"?)(?P<name>\w+)(?P=quote2)\s*+;?\s*+",
     re.IGNORECASE | re.DOTALL | re.ASCII,
+)
+
+_SCHEMA = pa.schema(
+    [("column", pa.string()), ("type", pa.string()), pa.field("meaning", pa.string(), metadata={PROSE: b"yes"})]
 )
 
 
@@ -36,11 +41,12 @@ def describe(sql: str, tables: Sequence[Table]) -> pa.Table | None:
         raise QueryError(f"no table is named {name}: choose from {', '.join(sorted(by_name))}")
     columns = columns_shown(by_name[name])
     return pa.table(
-        {
-            "column": [column.name for column in columns],
-            "type": [column.type for column in columns],
-            "meaning": [column.meaning for column in columns],
-        }
+        [
+            [column.name for column in columns],
+            [column.type for column in columns],
+            [column.meaning for column in columns],
+        ],
+        schema=_SCHEMA,
     )
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.engines.base import ResultStream
+from event_pipeline.engines.base import PROSE, ResultStream
 from event_pipeline.errors import QueryError
 from event_pipeline.reporting.tables import fits
 from event_pipeline.reporting.terminal import QUIET, messages, output
@@ -103,10 +103,10 @@ def print_table(result: Result, console: Console) -> None:
     rows = [[_cell(value) for value in row] for row in plain_rows(ResultStream(result.schema, iter(shown)))]
     table = Table()
     for field in result.schema:
-        table.add_column(Text(printable(field.name)), justify=_side(field.type), no_wrap=True)
+        table.add_column(Text(printable(field.name)), justify=_side(field.type), no_wrap=not _is_prose(field))
     for row in rows:
         table.add_row(*row)
-    if fits(table, console):
+    if fits(table, console, wrapped=any(map(_is_prose, result.schema))):
         console.print(table)
     else:
         _print_blocks([printable(name) for name in result.schema.names], rows, console)
@@ -146,6 +146,10 @@ def _batches(result: Result) -> Iterator[pa.RecordBatch]:
 def as_text(value: Any) -> str:
     """Return a plain value as text; nested values as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _is_prose(field: pa.Field) -> bool:
+    return PROSE in (field.metadata or {})
 
 
 def _side(arrow_type: pa.DataType) -> Literal["left", "right"]:

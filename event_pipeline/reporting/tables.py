@@ -52,10 +52,10 @@ def printable_cell(cell: Cell) -> Cell:
     return printable_text(cell) if isinstance(cell, Text) else printable(cell)
 
 
-def fits(table: Table, console: Console) -> bool:
-    """Return whether a table can be printed without wrapping or truncating a value."""
+def fits(table: Table, console: Console, *, wrapped: bool = False) -> bool:
+    """Return whether a table can be printed without truncating a value; `wrapped`: in columns that wrap if need be."""
     natural = Measurement.get(console, console.options.update(max_width=1_000_000), table)
-    return natural.maximum <= console.width
+    return (natural.minimum if wrapped else natural.maximum) <= console.width
 
 
 def _width(cell: Cell) -> int:

@@ -13,10 +13,12 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pytest
 
+from event_pipeline.engines.description import describe
 from event_pipeline.errors import QueryError
 from event_pipeline.reporting import results
 from event_pipeline.reporting.results import print_table, write_csv, write_json
 from event_pipeline.reporting.terminal import output
+from event_pipeline.rules.contract import SILVER_EVENTS
 
 INSTANT = datetime(2025, 12, 7, 22, 0, 1, 123_000)  # noqa: DTZ001 - as published: UTC without saying so
 
@@ -102,6 +104,18 @@ def test_a_table_that_is_too_wide_becomes_a_block_a_row(capsys: pytest.CaptureFi
     printed = capsys.readouterr().out
     assert "x" * 60 in printed
     assert "short  1" in printed
+
+
+def test_meanings_are_wrapped_where_the_terminal_is_narrow(capsys: pytest.CaptureFixture[str]) -> None:
+    described = describe("DESCRIBE silver.events", [SILVER_EVENTS])
+    assert described is not None
+    console = output()
+    console.width = 80
+    print_table(described, console)
+    lines = capsys.readouterr().out.splitlines()
+    assert {len(line) for line in lines} == {80}
+    assert lines[3].startswith("│ event_ts      │ timestamp     │ Instant of the event in UTC, truncated to ")
+    assert lines[4].startswith("│               │               │ the millisecond ")
 
 
 def test_a_table_says_on_stderr_how_many_rows_it_left_out(

@@ -311,6 +311,30 @@ def test_the_documented_way_to_a_local_zone_gives_the_same_on_every_engine(world
 
 
 @without_spark
+def test_every_engine_keeps_names_counts_and_the_first_value_of_unknown_fields(world: World) -> None:
+    write_object(world.root, HOUR, 5, [event(second=300, referrer="ad", size=[1, 2])])
+    write_object(world.root, HOUR, 0, [b"{", event(referrer=None), {"referrer": "refused", "device": "x" * 99}])
+    (built,) = world.build([HOUR])
+
+    for account in (built.commit.account, world.engine.hour_commits()[HOUR].account):
+        assert account.unknown_fields == {"device": 1, "referrer": 3, "size": 1}
+        assert account.unknown_examples == {"device": f'"{"x" * 79}…', "referrer": "null", "size": "[1, 2]"}
+    world.assert_agrees_with_oracle()
+
+
+@without_spark
+def test_every_engine_describes_its_tables_alike(world: World) -> None:
+    for table in (*HOUR_TABLES, *(each.table for each in world.tables)):
+        shown = rows(world.engine, f"describe {table.full_name}")
+        assert {each["column"]: (each["type"], each["meaning"]) for each in shown} == {
+            each.name: (each.type, each.meaning) for each in table.columns + table.partition_columns
+        }
+        assert [each["column"] for each in shown] == world.engine.query(
+            f"SELECT * FROM {table.full_name} LIMIT 1"
+        ).column_names
+
+
+@without_spark
 def test_every_engine_names_wrongly_framed_objects_by_the_same_rule(world: World, root: Path) -> None:
     lines = [json.dumps(event(second=second)).encode() for second in range(100)]
     write_object(root, HOUR, 0, lines)
