@@ -320,6 +320,12 @@ def test_every_engine_keeps_names_counts_and_the_first_value_of_unknown_fields(w
         assert account.unknown_fields == {"device": 1, "referrer": 3, "size": 1}
         assert account.unknown_examples == {"device": f'"{"x" * 79}…', "referrer": "null", "size": "[1, 2]"}
     world.assert_agrees_with_oracle()
+    page = (Path(__file__).parents[3] / "docs" / "queries.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"`(SELECT json_extract_string[^`]*)`", page)
+    assert sorted(rows(world.engine, example), key=str) == [
+        {"referrer": "ad", "events": 1},
+        {"referrer": None, "events": 1},
+    ]
 
 
 @without_spark
