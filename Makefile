@@ -56,7 +56,8 @@ check: $(VENV)/check.stamp ## Lint, format, type, SQL and spelling checks
 audit: $(VENV)/test.stamp ## Ask an advisory source about every pinned version; 1: some are known, 3: nobody could be asked
 	@$(BIN)/python -m event_pipeline_tests.audit $(ARGUMENTS)
 
-fix: $(VENV)/check.stamp ## Format, and mend what the linter can mend
+fix: $(VENV)/check.stamp ## Format, mend what the linter can mend, and write what follows from the contract
+	@$(BIN)/python -m event_pipeline_tests.generated
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 

@@ -12,6 +12,7 @@ import pytest
 from event_pipeline.rules.contract import HOUR_TABLES, QUARANTINE_REASONS, UNREADABLE_REASONS, Table
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, variable_names
+from event_pipeline_tests.generated import generated
 
 PROJECT = Path(__file__).parents[1]
 CONTRACT = (PROJECT / "docs" / "contract.md").read_text(encoding="utf-8")
@@ -50,6 +51,11 @@ def test_the_contract_lists_every_unreadable_reason() -> None:
 def test_the_contract_lists_every_column_with_its_type(table: Table) -> None:
     documented = [(names(row[0])[0], row[1]) for row in table_after(CONTRACT, f"\n`{table.full_name}`")]
     assert documented == [(column.name, column.type) for column in table.columns]
+
+
+@pytest.mark.parametrize("path", generated(), ids=lambda path: path.name)
+def test_pages_and_template_follow_the_declarations(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == generated()[path], "`make fix` writes it again"
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

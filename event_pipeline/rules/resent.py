@@ -7,7 +7,7 @@ Whether a record is sampled depends only on its content: each accepted record ha
 compute from its instant, its price and the ends of its two ids, and the sample is all distinct records whose order is
 below a bound. The bound is the highest with at most MOST_SAMPLED records, so a small hour is sampled completely. Below
 the lower of two bounds both samples are complete: the share of common records there is an estimate for the whole hour.
-Sampled records are compared by a digest of all nine normalised fields.
+Sampled records are compared by a digest of all normalised fields.
 
 Standard library only, because alerts and checks compare samples as well; `sampler.py` takes them.
 """
