@@ -43,6 +43,7 @@ from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
 from event_pipeline_tests import oracle, spark_parquet_reader
 from event_pipeline_tests.hostile import HOSTILE_LINES, LANDING_HOUR
+from event_pipeline_tests.older_lake import LATER_COLUMNS
 from event_pipeline_tests.pipeline import build, event, in_order, purchase, write_object
 
 pytestmark = pytest.mark.spark
@@ -319,6 +320,7 @@ def footer(file: pq.ParquetFile) -> list[Any]:
 # -- Spark's own Parquet reader, which shares no line with pyarrow, DuckDB and the emulated Athena
 
 
+OLDER = "silver.events of the version before and of this one"
 PREDICATES = {
     "silver.events": (
         "event_ts >= TIMESTAMP '2025-12-08 00:30:00'",
@@ -404,6 +406,11 @@ def read_by_spark(finished: Finished, file_sets: dict[str, FileSet]) -> dict[tup
         name: {"files": each.files, "schema": each.schema, "predicates": PREDICATES.get(each.table.full_name, ())}
         for name, each in file_sets.items()
     }
+    silver = file_sets[SILVER_EVENTS.full_name]
+    older = finished.aws.scratch / "older.parquet"
+    rows = pq.read_table(silver.files[0], partitioning=None)
+    pq.write_table(rows.drop_columns(list(LATER_COLUMNS[SILVER_EVENTS.full_name])), older)
+    wanted[OLDER] = {"files": [str(older), silver.files[0]], "schema": silver.schema, "predicates": ()}
     subprocess.run(
         [sys.executable, spark_parquet_reader.__file__, str(answer)],
         input=json.dumps(wanted),
@@ -436,6 +443,20 @@ def test_spark_reads_what_duckdb_reads(
         counts = each.counts(PREDICATES.get(each.table.full_name, ())) if source == "files" else []
         assert found["counts"] == counts, name
         assert all(0 < count < len(found["rows"]) for count in counts), name
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("vectorised", [True, False], ids=["vectorised", "by row"])
+def test_spark_reads_null_where_an_older_file_lacks_a_column(
+    read_by_spark: dict[tuple[str, bool, str], dict[str, Any]], vectorised: bool
+) -> None:
+    found = read_by_spark[OLDER, vectorised, "catalog"]
+    names = [column.name for column in SILVER_EVENTS.columns]
+    assert list(found["types"]) == names
+    hours = [row[names.index("event_hour")] for row in found["rows"]]
+    assert hours.count(None) == len(hours) / 2 > 0
+    known = [tuple(row[names.index(name)] for name in ("event_ts", "user_id", "price")) for row in found["rows"]]
+    assert all(known.count(each) % 2 == 0 for each in known)
 
 
 def test_an_hour_without_objects_has_a_manifest_and_no_file(finished: Finished) -> None:

@@ -200,8 +200,11 @@ class TrinoServer:
     def _wait(self) -> None:
         end = time.monotonic() + _START_SECONDS
         while self._process.poll() is None and time.monotonic() < end:
-            with suppress(OSError):
-                if not self._ask("/v1/info", "GET", None, {})["starting"]:
+            with suppress(OSError, TrinoError):
+                # It has started before it knows that it is its own only worker: then no statement can run.
+                if not self._ask("/v1/info", "GET", None, {})["starting"] and self.run(
+                    "SELECT count(*) FROM (VALUES 1)"
+                ):
                     return
             # The port opens long after the start and nothing else tells.
             time.sleep(0.2)

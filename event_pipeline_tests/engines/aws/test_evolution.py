@@ -68,12 +68,15 @@ def gold(tmp_path: Path) -> Path:
 def older(request: pytest.FixtureRequest, root: Path, gold: Path) -> World:
     """An engine over a lake of two hours as version 0.1.0 left it, on AWS with its catalog."""
     if request.param == "local":
-        settings, bucket = load_settings(root=root, workers=1), None
-    else:
-        aws: EmulatedAws = request.getfixturevalue("aws")
-        settings = request.getfixturevalue("settings")
-        settings = settings.model_copy(update=BY_HOST if request.param == "aws by its host" else {})
-        bucket = (aws, settings.raw_bucket)
+        return older_world(load_settings(root=root, workers=1), None, root, gold)
+    settings: Settings = request.getfixturevalue("settings")
+    settings = settings.model_copy(update=BY_HOST if request.param == "aws by its host" else {})
+    return older_world(settings, request.getfixturevalue("aws"), root, gold)
+
+
+def older_world(settings: Settings, aws: EmulatedAws | None, root: Path, gold: Path) -> World:
+    """Build two hours, and make files, commit records and catalog older."""
+    bucket = (aws, settings.raw_bucket) if aws else None
     for hour in (GONE, LEFT):
         write_object(root, hour, 0, [event(hour, second=1, referrer="mail"), purchase(hour, second=2, quantity=3)])
 
