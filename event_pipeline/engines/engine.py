@@ -56,7 +56,7 @@ from event_pipeline.engines.sql import Sql
 from event_pipeline.engines.store import Store
 from event_pipeline.errors import NotBuildableError, PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
-from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
+from event_pipeline.rules.contract import EVENT_TIME, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
 from event_pipeline.rules.silver_files import OtherColumnsError, read_rows
@@ -320,7 +320,7 @@ class PortEngine(ABC, Generic[AnyEntry]):
         if changed := self.changed_files(commit):
             raise StorageError(f"{changed[0]}: a committed file of {commit.hour} has other bytes than were committed")
         silver_rows = 0
-        for column in self._column(commit, SILVER_EVENTS, "event_ts"):
+        for column in self._column(commit, SILVER_EVENTS, EVENT_TIME.column.name):
             silver_rows += len(column) - column.null_count
         by_reason: dict[str, int] = {}
         for column in self._column(commit, SILVER_QUARANTINE, "reason"):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from event_pipeline.rules.accounting import HourAccount
 from event_pipeline.rules.arrow import QUARANTINE_SCHEMA, SILVER_SCHEMA, arrow_schema
-from event_pipeline.rules.contract import HOUR_LEDGER, Table
+from event_pipeline.rules.contract import EVENT_TIME, HOUR_LEDGER, Table
 
 ROW_GROUP_ROWS = 600_000
 """Row groups of 128 k rows would take 50 % more bytes."""
@@ -60,7 +60,7 @@ class EventsFile:
             sink,
             SILVER_SCHEMA,
             use_dictionary=_STRINGS,
-            column_encoding={"event_ts": "DELTA_BINARY_PACKED"},
+            column_encoding={EVENT_TIME.column.name: "DELTA_BINARY_PACKED"},
             **PARQUET_OPTIONS,
         )
 
