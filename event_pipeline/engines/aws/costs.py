@@ -25,6 +25,8 @@ LEAST_SECONDS_PER_GLUE_RUN = 60
 
 _TB = Decimal(10) ** 12
 _READERS = 16
+_FEW_DAYS = 31
+"""Up to this many days are listed one by one; beyond, everything is listed and sorted out here."""
 
 _GLUE_START_SECONDS = 45
 """Seconds from the start of billing until the first task: session, packages, plan."""
@@ -114,8 +116,10 @@ class CostStore:
     def read(self, hours: HourRange) -> list[StepCost]:
         """Return all cost records of a range of landing hours, in order."""
         wanted = []
-        for day in hours.days:
-            prefix = f"{layout.COSTS}year={day:%Y}/month={day:%m}/day={day:%d}/"
+        prefixes = [layout.COSTS]
+        if (hours.last_day - hours.first_day).days <= _FEW_DAYS:
+            prefixes = [f"{layout.COSTS}year={day:%Y}/month={day:%m}/day={day:%d}/" for day in hours.days]
+        for prefix in prefixes:
             for each in self._lake.list(prefix):
                 hour = Hour.of_hive_path(each.key.removeprefix(layout.COSTS).rpartition("/")[0])
                 if hour in hours:

@@ -50,6 +50,10 @@ def test_steps_record_what_they_cost_and_the_hours_of_a_run_share_it(
     assert sum(entry.cost.dpu_seconds for entry in entries) == 180
     engine.refresh_gold(USERS, list(TWO_HOURS), progress=lambda _: None)
     assert len(engine.costs(TWO_HOURS)) == 4
+    asked = len(aws.requests.all())
+    always = HourRange(Hour.parse("0001-01-01T00"), Hour.parse("9999-12-31T23"))
+    assert engine.costs(always) == engine.costs(TWO_HOURS)
+    assert len(aws.requests.all()) - asked < 20
 
 
 def test_a_failed_run_costs_too(aws: EmulatedAws, engine: AwsEngine, settings: Settings) -> None:
