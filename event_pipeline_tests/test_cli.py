@@ -62,6 +62,7 @@ def built(built_root: Path, root: Path) -> Path:
 # -- end to end
 
 
+@pytest.mark.long
 def test_from_nothing_to_the_answers_and_their_proof(run: Run, root: Path) -> None:
     generated = run(
         "generate", "--start", "2025-12-07T22", "--hours", "3", "--events-per-file", "40", "--files-per-hour", "3",
@@ -102,6 +103,7 @@ def test_from_nothing_to_the_answers_and_their_proof(run: Run, root: Path) -> No
     assert run("doctor").code == 0
 
 
+@pytest.mark.long
 def test_a_range_goes_through_quiet_hours_and_force_builds_again(run: Run, root: Path) -> None:
     for hour in (HOUR, HOUR.plus(2)):
         write_object(root, hour, 0, [event(hour), event(hour, 1)])
@@ -118,6 +120,7 @@ def test_a_range_goes_through_quiet_hours_and_force_builds_again(run: Run, root:
     assert "1 built" in forced.err
 
 
+@pytest.mark.long
 def test_a_failing_range_does_not_stop_the_others(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVENT_PIPELINE_HOURS_PER_RUN", "1")
     for hour in (HOUR, HOUR.plus(1)):
@@ -180,7 +183,13 @@ def test_raw_objects_before_the_first_partition_are_named_and_left(run: Run, roo
     assert key in ended.err
 
 
-@pytest.mark.parametrize("hour", ["0001-01-01T00", "1970-01-01T00", "2300-06-01T12", "9999-12-31T23"])
+@pytest.mark.parametrize(
+    "hour",
+    [
+        "0001-01-01T00",
+        *(pytest.param(hour, marks=pytest.mark.long) for hour in ("1970-01-01T00", "2300-06-01T12", "9999-12-31T23")),
+    ],
+)
 def test_an_object_of_an_hour_that_cannot_be_disturbs_no_command(run: Run, built: Path, hour: str) -> None:
     path = built / "raw" / f"{Hour.parse(hour).raw_prefix}minute=00/events-20251207-220000.jsonl.gz"
     path.parent.mkdir(parents=True)
@@ -266,6 +275,7 @@ def test_generate_live_writes_objects_of_the_present(run: Run, root: Path) -> No
     assert f"{written.relative_to(root / 'raw')}: 5 records" in ended.err
 
 
+@pytest.mark.long
 def test_run_names_the_fields_that_producers_added(run: Run, root: Path) -> None:
     many = {f"extra_{number}": number for number in range(6)}
     write_object(root, HOUR, 0, [event(HOUR, 1, referrer="mail"), event(HOUR, 2, referrer="ad", device="x" * 100)])
@@ -282,6 +292,7 @@ def test_run_names_the_fields_that_producers_added(run: Run, root: Path) -> None
     assert "New fields" not in run("run").out
 
 
+@pytest.mark.long
 def test_run_explains_fields_that_did_not_fit(run: Run, root: Path) -> None:
     write_object(root, HOUR, 0, [event(HOUR, 1, notes="x" * 20_000)])
     assert "(not rescued) (1 record: fields that did not fit into rescued)" in run("run").out
@@ -583,7 +594,9 @@ def test_a_data_folder_that_dagster_cannot_name_is_refused_by_name(
     assert re.search(r"fail +Dagster", run("doctor").out)
 
 
-@pytest.mark.parametrize("name", ["100% sure", "a&b=c#d", "50%", "hour=07"])
+@pytest.mark.parametrize(
+    "name", ["a&b=c#d", *(pytest.param(name, marks=pytest.mark.long) for name in ("100% sure", "50%", "hour=07"))]
+)
 def test_other_signs_in_the_path_of_the_data_folder_work(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -73,6 +73,7 @@ def test_records_that_were_sent_again_in_the_next_hour_are_a_warning_with_number
     assert back.description == f"{NEXT_HOUR} holds 2 records, revenue 39.96 USD ({first} like {again}) as well"
 
 
+@pytest.mark.long
 def test_hours_that_cannot_be_compared_are_a_warning_that_says_why(
     settings: Settings, instance: dg.DagsterInstance, root: Path
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_single_hour_goes_from_raw_objects_to_five_answers(
     assert len(assert_agrees_with_oracle(LocalEngine(settings), root).silver) == 3
 
 
+@pytest.mark.long
 def test_a_range_goes_through_with_a_quiet_hour_in_it(ranged: Ran) -> None:
     assert executed(ranged.result) == list(ASSETS)
     assert all(materialized_hours(ranged.instance, asset) == list(RANGE) for asset in ASSETS)
@@ -171,6 +172,7 @@ def test_an_hour_has_the_same_data_version_in_a_range_and_alone(
     assert len(set(of_range.values())) == 2 * len(RANGE)  # silver_partitions shows the data of silver_events
 
 
+@pytest.mark.long
 def test_only_an_hour_with_a_late_object_turns_stale(
     settings: Settings, instance: dg.DagsterInstance, root: Path
 ) -> None:

@@ -124,7 +124,14 @@ def lost_objects(root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 BREAKS = [denied, failing_disk, vanishing, damaged_record, bug, lost_objects]
 
 
-@pytest.mark.parametrize("breaks", BREAKS)
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        denied,
+        lost_objects,
+        *(pytest.param(breaks, marks=pytest.mark.long) for breaks in BREAKS if breaks not in (denied, lost_objects)),
+    ],
+)
 def test_the_other_hours_of_the_range_are_published_down_to_gold(
     settings: Settings, instance: dg.DagsterInstance, landed: Path, monkeypatch: pytest.MonkeyPatch, breaks: Breaks
 ) -> None:
@@ -161,7 +168,7 @@ def test_the_other_hours_of_the_range_are_published_down_to_gold(
     assert metadata(instance, "silver_events", HOUR)["records"] == 2
 
 
-@pytest.mark.parametrize("breaks", [denied, bug])
+@pytest.mark.parametrize("breaks", [denied, pytest.param(bug, marks=pytest.mark.long)])
 def test_the_hour_is_published_by_the_next_run_once_it_is_mended(
     settings: Settings, instance: dg.DagsterInstance, landed: Path, monkeypatch: pytest.MonkeyPatch, breaks: Breaks
 ) -> None:
@@ -230,6 +237,7 @@ def test_an_hour_that_breaks_a_blocking_check_is_shown_to_nobody_and_the_others_
     assert all(f"{BAD}: silver_events: conservation_law: " in message for message in said_by_failed_steps(result))
 
 
+@pytest.mark.long
 def test_an_hour_whose_partial_cannot_be_made_keeps_no_other_hour_or_table_back(
     settings: Settings, instance: dg.DagsterInstance, landed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +265,7 @@ def test_an_hour_whose_partial_cannot_be_made_keeps_no_other_hour_or_table_back(
     assert materialized_hours(instance, "hourly_revenue") == list(HOURS)
 
 
+@pytest.mark.long
 def test_steps_that_are_executed_again_after_a_failure_remember_what_failed_before_them(
     settings: Settings, instance: dg.DagsterInstance, landed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +303,7 @@ def die_over_the_marker(task: ObjectTask) -> ObjectReport:
 ORIGINAL = pool_builder.validate_to_scratch
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_over_one_object_costs_that_hour_alone(
     instance: dg.DagsterInstance, landed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

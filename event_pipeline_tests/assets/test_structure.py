@@ -113,6 +113,7 @@ def test_new_rules_make_silver_stale_and_new_sql_its_gold_table(settings: Settin
     assert {name: versions[name] for name in ASSETS[3:]} == {table.name: table.version for table in load_gold_tables()}
 
 
+@pytest.mark.long
 def test_a_sixth_table_needs_one_file(
     settings: Settings, instance: dg.DagsterInstance, root: Path, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def test_a_copied_folder_has_nothing_to_backfill_or_replay(copied: Settings, ins
     assert (replayed.hours, replayed.unchanged) == ((), (HOUR,))
 
 
+@pytest.mark.long
 def test_a_copied_folder_has_the_data_versions_that_it_had(
     root: Path, settings: Settings, instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
@@ -202,6 +203,7 @@ def test_other_bytes_of_the_same_size_and_another_time_are_a_change(built: Setti
     assert not (root / "digests" / f"{HOUR.hive_path}.json").exists()
 
 
+@pytest.mark.long
 def test_bytes_changed_behind_an_unchanged_time_are_named_by_verify_and_built_by_force(
     built: Settings, root: Path
 ) -> None:
@@ -268,6 +270,7 @@ def test_an_object_that_vanishes_or_cannot_be_read_is_a_change_and_stops_nothing
     assert states(copied) == {HOUR: HourState.CHANGED, NEXT_HOUR: HourState.READY}
 
 
+@pytest.mark.long
 def test_one_more_object_in_a_copied_folder_rebuilds_its_hour_from_all_of_them(copied: Settings) -> None:
     write_object(copied.root, HOUR, 10, [event(second=5)])
     engine = LocalEngine(copied)

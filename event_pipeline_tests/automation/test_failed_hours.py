@@ -156,6 +156,7 @@ def test_an_hour_that_failed_is_not_asked_for_together_with_new_ones(
     )
 
 
+@pytest.mark.long
 def test_a_reset_cursor_asks_again_at_once_under_a_key_of_its_own(machine: Machine, bad: Hour) -> None:
     machine.runs(machine.look())
     machine.runs(machine.look(timedelta(minutes=31)))
@@ -201,6 +202,7 @@ def test_the_schedule_waits_for_the_retry_and_asks_for_the_hour_by_itself(
     assert HourRange.of([bad]) in scheduled(ended + timedelta(minutes=61))
 
 
+@pytest.mark.long
 def test_the_command_builds_the_others_names_the_hour_last_and_takes_it_by_itself_next_time(
     machine: Machine, bad: Hour, hours: HourRange, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -125,6 +125,7 @@ WHOLE_SWEEP = 13
 """Looks in which such a sweep has met every hour."""
 
 
+@pytest.mark.long
 def test_a_look_at_an_unchanged_year_lists_its_days_and_reads_little_else(full_year: Year) -> None:
     full_year.look()
     days = RECENT_DAYS - 1 + 1  # today has no closed hour yet
@@ -178,6 +179,7 @@ def test_500_recent_and_noticed_objects_are_asked_for_by_the_next_looks(year: Ye
     assert Counter([*(hour for hours in first for hour in hours), *rest]) == Counter([*recent, *old])
 
 
+@pytest.mark.long
 def test_a_year_that_is_not_built_is_asked_for_once_newest_first_in_whole_runs(
     instance: dg.DagsterInstance, settings: Settings
 ) -> None:

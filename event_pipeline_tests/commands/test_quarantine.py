@@ -109,6 +109,7 @@ def test_nothing_is_replayed_when_nothing_can_change(run: Run, root: Path, engin
     assert (same.left_quarantine, same.rebuilt, same.after.adds_up) == ({}, (), True)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_two_hours")
 def test_after_a_rule_change_only_the_hours_with_such_records_are_built_again(
     run: Run, root: Path, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
@@ -160,6 +161,7 @@ def test_hours_that_lost_raw_objects_are_not_replayed(run: Run, root: Path, monk
     assert f"Skipped, because raw objects are lost: 1 hour ({HOUR})" in ended.out
 
 
+@pytest.mark.long
 def test_the_round_of_the_readme_can_be_walked(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     section = README.read_text(encoding="utf-8").split("## Refused records")[1].split("\n## ")[0]
     (block,) = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)

@@ -26,6 +26,8 @@ FOLDERS = [
     "{a,b}/{uuid}",
     "Bücher 書/~/$HOME/back\\slash/-rf",
 ]
+QUICK_FOLDERS = ["category=shop", "[x]", "Bücher 書/~/$HOME/back\\slash/-rf"]
+"""Those of every run of the tests: a name that says a partition, a pattern, signs of a shell."""
 HOURS = [HOUR, HOUR.plus(2)]
 TABLES = [*(table.full_name for table in HOUR_TABLES[:2]), *(gold.table.full_name for gold in load_gold_tables())]
 
@@ -46,7 +48,10 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return {name: in_order(rows(engine, f"SELECT * FROM {name}")) for name in TABLES}
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize(
+    "folder",
+    QUICK_FOLDERS + [pytest.param(each, marks=pytest.mark.long) for each in FOLDERS if each not in QUICK_FOLDERS],
+)
 def test_the_path_of_the_data_folder_changes_no_value(
     tmp_path: Path, folder: str, expected: dict[str, list[str]]
 ) -> None:

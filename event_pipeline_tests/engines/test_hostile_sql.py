@@ -44,6 +44,7 @@ def attacked(engine: LocalEngine, root: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_no_statement_of_the_hostile_list_changes_a_file_or_is_answered(
     engine: LocalEngine, root: Path, attacked: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

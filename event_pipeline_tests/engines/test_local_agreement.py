@@ -25,7 +25,7 @@ DIRTY = GeneratorOptions(
 )
 
 
-@pytest.mark.parametrize("shape", list(Shape))
+@pytest.mark.parametrize("shape", [Shape.REALISTIC, pytest.param(Shape.ORIGINAL, marks=pytest.mark.long)])
 def test_dirty_hours_agree_with_the_oracle(engine: Engine, root: Path, shape: Shape) -> None:
     options = GeneratorOptions(
         events_per_file=150, files_per_hour=4, seed=5, shape=shape,
@@ -39,6 +39,7 @@ def test_dirty_hours_agree_with_the_oracle(engine: Engine, root: Path, shape: Sh
     assert sum(len(hour.unreadable) for hour in expected.hours.values()) == 4
 
 
+@pytest.mark.long
 def test_several_processes_give_the_same_rows_as_one(
     root: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

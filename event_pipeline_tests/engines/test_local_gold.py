@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
+import pytest
 
 from event_pipeline.engines.base import Engine, GoldRefresh
 from event_pipeline.engines.local import LocalEngine
@@ -73,6 +74,7 @@ def build_in_process(root: Path, hour: str) -> None:
     build(LocalEngine(load_settings(root=root, workers=1)), [Hour.parse(hour)])
 
 
+@pytest.mark.long
 def test_hours_that_fold_one_day_at_once_do_not_lose_each_other(engine: LocalEngine, root: Path) -> None:
     hours = [HOUR.plus(offset) for offset in range(-3, 1)]
     generate(root / "raw", hours, GeneratorOptions(events_per_file=100, files_per_hour=2, late_share=0.1))

@@ -250,6 +250,7 @@ print(engine.query("SELECT * FROM gold.zoned").to_pylist())
     assert ended.stdout.splitlines()[-1] == expected
 
 
+@pytest.mark.long
 def test_queries_and_builds_leave_no_file_open(engine: LocalEngine, root: Path) -> None:
     write_object(root, HOUR, 0, [purchase()])
     build(engine, [HOUR])

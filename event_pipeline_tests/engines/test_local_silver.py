@@ -130,6 +130,7 @@ def build_in_process(root: Path, hours: list[str]) -> None:
     build(LocalEngine(load_settings(root=root, workers=1)), [Hour.parse(hour) for hour in hours])
 
 
+@pytest.mark.long
 def test_two_processes_on_the_same_hours_publish_them_once_and_right(engine: LocalEngine, root: Path) -> None:
     options = GeneratorOptions(events_per_file=200, files_per_hour=3, seed=2, duplicate_share=0.1, late_share=0.2)
     hours = [HOUR, HOUR.plus(1), HOUR.plus(2)]
@@ -191,15 +192,15 @@ build_in_process(Path(sys.argv[1]), [sys.argv[3]])
 @pytest.mark.parametrize(
     "place",
     [
-        "pool_builder.instant_order",
-        "pool_builder.day_totals",
-        "FileStore.take",
-        "silver.write_ledger",
+        pytest.param("pool_builder.instant_order", marks=pytest.mark.long),
+        pytest.param("pool_builder.day_totals", marks=pytest.mark.long),
+        pytest.param("FileStore.take", marks=pytest.mark.long),
+        pytest.param("silver.write_ledger", marks=pytest.mark.long),
         "CommitStore.publish",
-        "FileStore._put",
-        "SqliteCatalog.change",
-        "gold.PartialCommit",
-        "duckdb_sql.relation",
+        pytest.param("FileStore._put", marks=pytest.mark.long),
+        pytest.param("SqliteCatalog.change", marks=pytest.mark.long),
+        pytest.param("gold.PartialCommit", marks=pytest.mark.long),
+        pytest.param("duckdb_sql.relation", marks=pytest.mark.long),
         "gold.DayCommit",
     ],
 )
@@ -261,6 +262,7 @@ def test_a_file_where_the_data_folder_should_be_is_a_clear_error(root: Path, set
         build(LocalEngine(settings), [HOUR])
 
 
+@pytest.mark.long
 def test_validation_processes_end_with_the_process_that_started_them(root: Path) -> None:
     generate(root / "raw", [HOUR], GeneratorOptions(events_per_file=20_000, files_per_hour=12))
     code = (

@@ -542,6 +542,7 @@ def test_a_small_share_shows_in_small_objects_too(tmp_path: Path) -> None:
     assert 30 <= totals.bad <= 100
 
 
+@pytest.mark.long
 def test_duplicates_reach_across_the_objects_of_an_hour_and_not_across_hours(tmp_path: Path) -> None:
     generate(tmp_path, HourRange(HOUR, HOUR.plus(2)), GeneratorOptions(events_per_file=400, duplicate_share=0.2))
     by_hour: defaultdict[Hour | None, dict[str, bytes]] = defaultdict(dict)
@@ -656,6 +657,7 @@ def test_generating_again_leaves_equal_files_alone_and_replaces_others(tmp_path:
     assert {(tmp_path / key).stat().st_mtime for key in others} == {1_000_000_000}
 
 
+@pytest.mark.long
 def test_a_killed_generation_leaves_whole_objects_only_and_the_next_one_completes_it(tmp_path: Path) -> None:
     # The kernel kills the child in the middle of its third object, when that file passes the size limit.
     child = f"""

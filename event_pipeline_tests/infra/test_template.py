@@ -23,7 +23,13 @@ def template() -> Template:
     return Template(TEXT)
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, id=check.__name__, marks=[pytest.mark.long] if check is checks.linted else [])
+        for check in CHECKS
+    ],
+)
 def test_the_template_passes(check: Check, template: Template) -> None:
     assert check(template) == []
 
@@ -389,6 +395,7 @@ def test_a_planted_fault_is_caught(old: str, new: str, check: Check) -> None:
     assert check(Template(TEXT.replace(old, new, 1))) != []
 
 
+@pytest.mark.long
 def test_cfn_lint_catches_what_it_is_there_for() -> None:
     """One run for many faults: each takes seconds."""
     faults = {

@@ -108,6 +108,7 @@ def test_an_installation_without_the_script_cannot_ship_it(monkeypatch: pytest.M
         script_artifact()
 
 
+@pytest.mark.long
 def test_wheels_are_fetched_once_and_are_of_the_installed_versions_where_there_is_one(tmp_path: Path) -> None:
     shipped = wheel_artifacts(tmp_path)
     names = [each.key.rpartition("/")[2].split("-")[:2] for each in shipped]

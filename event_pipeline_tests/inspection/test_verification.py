@@ -93,6 +93,7 @@ def clean(clean_root: Path, root: Path, settings: Settings) -> Settings:
 # -- what is right is proven
 
 
+@pytest.mark.long
 def test_records_that_were_sent_again_are_named_and_are_no_difference(
     clean: Settings, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +115,7 @@ def test_records_that_were_sent_again_are_named_and_are_no_difference(
     )
 
 
+@pytest.mark.long
 def test_dirty_data_is_proven_and_the_counts_are_the_oracles(dirty: Settings) -> None:
     proven = verify(dirty)
     expected = oracle.read_root(dirty.root)
@@ -149,6 +151,7 @@ def test_dirty_data_is_proven_and_the_counts_are_the_oracles(dirty: Settings) ->
     assert len({day for _, day in rows}) > 2
 
 
+@pytest.mark.long
 def test_the_real_samples_are_proven(settings: Settings, real_samples: list[Path]) -> None:
     hours = []
     for sample in real_samples:
@@ -436,6 +439,7 @@ def test_gold_days_without_any_silver_are_found(clean: Settings) -> None:
     assert {"gold.user_activity 2025-12-07", "gold.hourly_revenue 2025-12-07", str(HOUR)} <= places
 
 
+@pytest.mark.long
 def test_many_differing_gold_rows_are_cut_short_and_counted(settings: Settings) -> None:
     write_object(settings.root, HOUR, 0, [event(second=n, product_id=f"p_{n:02}") for n in range(40)])
     build(LocalEngine(settings), [HOUR])

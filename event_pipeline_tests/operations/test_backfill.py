@@ -63,6 +63,7 @@ def submit(context: WorkspaceProcessContext, hours: HourRange) -> str:
     return backfill.backfill_id
 
 
+@pytest.mark.long
 # Dagster's daemon uses its own deprecated parts.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::dagster.BetaWarning")
 def test_a_backfill_over_midnight_runs_in_ranges_and_fills_every_hour(

@@ -195,6 +195,7 @@ def test_a_started_backfill_is_queued_in_the_planned_runs_behind_live_ones(
     assert (shown.state, shown.hours, shown.left, shown.queued) == (BackfillState.RUNNING, HOURS, 8, 3)
 
 
+@pytest.mark.long
 def test_a_backfill_names_its_builder_on_every_run_and_keeps_it_when_it_is_resumed(
     settings: Settings, instance: dg.DagsterInstance, daemon: WorkspaceProcessContext, root: Path
 ) -> None:
@@ -211,6 +212,7 @@ def test_a_backfill_names_its_builder_on_every_run_and_keeps_it_when_it_is_resum
     assert builder_to_resume(instance, backfill_id) is None
 
 
+@pytest.mark.long
 def test_live_runs_overtake_a_backfill_and_limits_are_never_exceeded(
     settings: Settings, instance: dg.DagsterInstance, daemon: WorkspaceProcessContext, root: Path
 ) -> None:
@@ -293,6 +295,7 @@ def test_an_unknown_backfill_is_named_beside_the_known_ones(settings: Settings, 
         pause_backfill(instance, "nosuch")
 
 
+@pytest.mark.long
 def test_runs_of_a_backfill_publish_its_hours_beside_a_live_run_of_one_of_them(
     settings: Settings, root: Path, tmp_path: Path
 ) -> None:

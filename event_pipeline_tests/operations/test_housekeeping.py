@@ -127,6 +127,7 @@ def test_what_another_process_holds_is_left_for_the_next_time(replaced: LocalEng
     assert ExitCode.BUSY.value == 5
 
 
+@pytest.mark.long
 def test_old_runs_are_forgotten_but_not_those_that_made_the_newest_materialization(
     settings: Settings, root: Path, tmp_path: Path
 ) -> None:

@@ -198,7 +198,8 @@ task = ObjectTask(
 )
 report = pool_builder.validate_to_scratch(task)
 judged = peak_kilobytes()
-pool_builder._write_events([report], {}, folder, "")
+with pool_builder._HourWriter(folder, "") as writer:
+    writer.add(report, None)
 pool_builder._write_quarantine([report], folder, "")
 print(report.account.records, report.account.unaccounted, judged, peak_kilobytes())
 """
@@ -208,14 +209,14 @@ print(report.account.records, report.account.unaccounted, judged, peak_kilobytes
     ("shape", "records"),
     [
         ("one endless line", 1),
-        ("empty objects", 400_000),
-        ("short bad lines", 600_000),
-        ("blank lines", 0),
-        ("bad lines just below the limit", 300),
+        pytest.param("empty objects", 400_000, marks=pytest.mark.long),
+        pytest.param("short bad lines", 600_000, marks=pytest.mark.long),
+        pytest.param("blank lines", 0, marks=pytest.mark.long),
+        pytest.param("bad lines just below the limit", 300, marks=pytest.mark.long),
         ("odd field names", 30),
-        ("a record of many fields", 5),
-        ("wide events", 60_000),
-        ("many events", 2_000_000),
+        pytest.param("a record of many fields", 5, marks=pytest.mark.long),
+        pytest.param("wide events", 60_000, marks=pytest.mark.long),
+        pytest.param("many events", 2_000_000, marks=pytest.mark.long),
     ],
 )
 def test_no_object_takes_more_memory_than_promised(tmp_path: Path, shape: str, records: int) -> None:

@@ -196,7 +196,7 @@ def test_a_resent_object_that_is_a_duplicate_in_its_own_hour_counts_once() -> No
     assert found == SentAgain(100, revenue_of(resent), True, {"o00": "o00"})
 
 
-@pytest.mark.parametrize("one_instant", [False, True])
+@pytest.mark.parametrize("one_instant", [pytest.param(False, marks=pytest.mark.long), True])
 def test_one_of_twelve_objects_of_a_big_hour_is_found(one_instant: bool) -> None:
     def made(seed: int) -> pa.Table:
         return events(seed, 15_000, seed * 300_000_000 if one_instant else None)
@@ -216,6 +216,7 @@ def test_one_of_twelve_objects_of_a_big_hour_is_found(one_instant: bool) -> None
     assert sent_again(hour_of(second[:12], "late"), there) is None
 
 
+@pytest.mark.long
 def test_a_tenth_of_an_object_and_a_whole_hour_are_found() -> None:
     first = [events(seed, 15_000) for seed in range(12)]
     second = [events(seed, 15_000) for seed in range(12, 24)]
@@ -231,6 +232,7 @@ def test_a_tenth_of_an_object_and_a_whole_hour_are_found() -> None:
     assert len(whole.objects) == 12
 
 
+@pytest.mark.long
 def test_hours_of_the_same_instants_and_ids_that_share_nothing_raise_nothing() -> None:
     """300,000 events of one instant, from 90,000 users, sessions and 30 products: no two hours look more alike."""
     first = [events(seed, 25_000, 1) for seed in range(12)]

@@ -199,9 +199,9 @@ class Mutator:
     [
         pytest.param(1, 1_000, 1.0, (1,), id="every line alone"),
         pytest.param(12, 5_000, 0.5, (2_000,), id="a few lines a chunk, half of them mutated"),
-        pytest.param(3, 100_000, 1.0, (100_000, 1 << 20), id="all lines mutated"),
+        pytest.param(3, 100_000, 1.0, (100_000, 1 << 20), id="all lines mutated", marks=pytest.mark.long),
         pytest.param(4, 15_000, 0.2, (10_000, 1 << 20), id="every fifth line mutated"),
-        pytest.param(5, 40_000, 0.01, (20_000, 1 << 20), id="hardly any line mutated"),
+        pytest.param(5, 40_000, 0.01, (20_000, 1 << 20), id="hardly any line mutated", marks=pytest.mark.long),
     ],
 )
 def test_fast_path_and_reference_agree_on_mutated_lines(
@@ -337,6 +337,7 @@ POOL = [*clean_lines(12), b"", b" \r", *(each.line for each in HOSTILE_LINES if 
 VERDICT_ALONE = {line: reference_verdict(line) for line in POOL}
 
 
+@pytest.mark.long
 @settings(max_examples=400)
 @given(
     st.lists(st.one_of(st.sampled_from(POOL[:12]), st.sampled_from(POOL)), max_size=25),
@@ -584,7 +585,7 @@ def with_unknown_fields(count: int, seed: int, names: int) -> list[bytes]:
     return lines
 
 
-@pytest.mark.parametrize("names", [1, 3, 150])
+@pytest.mark.parametrize("names", [*(pytest.param(names, marks=pytest.mark.long) for names in (1, 3)), 150])
 def test_counts_and_examples_of_unknown_fields_do_not_depend_on_chunks(names: int) -> None:
     lines = with_unknown_fields(3_000, names, names)
     if names == 1:

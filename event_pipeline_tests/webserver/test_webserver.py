@@ -225,6 +225,7 @@ def test_no_frame_of_another_site_shows_the_page(server: Server) -> None:
     connection.close()
 
 
+@pytest.mark.long
 def test_it_says_when_it_listens_beyond_this_machine(tmp_path: Path) -> None:
     made = Server(tmp_path / "home", "--host", "0.0.0.0")  # noqa: S104 - what it says then is the test
     try:
@@ -253,6 +254,7 @@ def test_a_process_of_dagster_that_is_not_known_is_not_started() -> None:
         guarded(["python", "-m", "dagster_ui"])
 
 
+@pytest.mark.long
 def test_dev_is_guarded_and_runs_nothing_that_lies_in_the_data_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
