@@ -31,7 +31,7 @@ from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.certificates import all_true, certified_values, read_type
 from event_pipeline.rules.contract import CARRIED_FIELDS, EVENT_FIELDS, EVENT_TIME, EVENT_TYPE, FIELDS
 from event_pipeline.rules.record import InstantRange
-from event_pipeline.rules.rescue import Rescued, has_only_scalars, rescue, shapes_of, unknown_names
+from event_pipeline.rules.rescue import MOST_NESTED, Rescued, has_only, nested, rescue, shapes_of, unknown_names
 
 _READ_TYPES = {field.name: read_type(field.kind) for field in FIELDS}
 _NUMERIC_FIELDS = tuple(name for name, type in _READ_TYPES.items() if pa.types.is_floating(type))
@@ -76,16 +76,19 @@ def split_certified(chunk: bytes, first_line: int, accepted: InstantRange) -> Ce
     lines: list[bytes] | None = None
     rows = _read_rows(block, line_count, names)
     if rows is None:
-        lines = chunk.split(b"\n")[:line_count]
-        shapes = shapes_of(lines[:_SAMPLED_LINES])
+        shapes = shapes_of(_first_lines(chunk))
         names = unknown_names(shapes) or ()
+        is_flat = b"[" not in chunk and chunk.count(b"{") == line_count
+        rows = _read_rows(block, line_count, names) if names and is_flat else None
+    if rows is None:
+        lines = chunk.split(b"\n")[:line_count]
         readable = _screen(lines, shapes, names, ascii_only=not _is_utf8(chunk))
         row_numbers = numbers.filter(readable)
         block = b"\n".join(compress(lines, readable.to_pylist()))
         rows = _read_rows(block, len(row_numbers), names)
         if rows is None:
             return Certified(EVENTS_SCHEMA.empty_table(), list(enumerate(lines, first_line)), line_count, {})
-    rescued = rescue(block, rows.num_rows, names) if names else None
+    rescued = rescue(block, rows, names) if names else None
     events, certain = _certain_events(rows, row_numbers, accepted, rescued)
     unknown = _counted(rescued, certain) if rescued else {}
     if events.num_rows == line_count:
@@ -94,6 +97,17 @@ def split_certified(chunk: bytes, first_line: int, accepted: InstantRange) -> Ce
     is_certain = pc.is_in(numbers, value_set=events["line_number"].combine_chunks())
     others = numbers.filter(pc.invert(is_certain)).to_pylist()
     return Certified(events, [(number, lines[number - first_line]) for number in others], line_count, unknown)
+
+
+def _first_lines(chunk: bytes) -> list[bytes]:
+    lines = list[bytes]()
+    position = 0
+    while len(lines) < _SAMPLED_LINES and position < len(chunk):
+        end = chunk.find(b"\n", position)
+        end = len(chunk) if end < 0 else end
+        lines.append(chunk[position:end])
+        position = end + 1
+    return lines
 
 
 def _counted(rescued: Rescued, certain: pa.BooleanArray) -> dict[str, int]:
@@ -108,8 +122,8 @@ def _counted(rescued: Rescued, certain: pa.BooleanArray) -> dict[str, int]:
 def _read_rows(block: bytes, line_count: int, names: tuple[str, ...]) -> pa.Table | None:
     """Read lines as rows of the declared fields, and of unknown fields with these names.
 
-    With names, only lines that passed the screen may be read: the reader ends the process where it infers the type of a
-    deeply nested value. Returns None unless rows and lines certainly correspond.
+    With names, only flat lines or those that passed the screen may be read: the reader ends the process where it infers
+    the type of a deeply nested value. Returns None unless rows and lines certainly correspond.
     """
     if not block.startswith(b"{") or len(block) > _MAX_BLOCK_BYTES or not _is_utf8(block):
         return None
@@ -122,7 +136,7 @@ def _read_rows(block: bytes, line_count: int, names: tuple[str, ...]) -> pa.Tabl
         rows = pj.read_json(pa.BufferReader(block), options, _PARSE_OPTIONS[bool(names)])
     except pa.ArrowInvalid:
         return None
-    if rows.num_rows != line_count or (names and not has_only_scalars(rows, names)):
+    if rows.num_rows != line_count or (names and not has_only(rows, names)):
         return None
     return rows
 
@@ -144,7 +158,7 @@ def _screen_pattern(shapes: tuple[tuple[str, ...], ...], ascii_only: bool) -> st
     def member(name: str) -> str:
         value = _PLAIN_NUMBER if name in _NUMERIC_FIELDS else string
         if name not in _READ_TYPES:
-            value = f"{string}|{_PLAIN_NUMBER}|true|false"
+            value = f"{string}|{_PLAIN_NUMBER}|true|false|{nested(string, MOST_NESTED)}"
         return rf'{_SPACE}"{re.escape(name)}"{_SPACE}:{_SPACE}(?:{value}|null){_SPACE}'
 
     objects = (",".join(map(member, names)) for names in shapes if names)

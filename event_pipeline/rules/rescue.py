@@ -1,9 +1,9 @@
 """The fast form of `rescued`: the unknown fields of a whole block of lines at once, as JSON texts.
 
 Producers add fields to every event at once, so that the way of the reference for each line would cost tenfold. This one
-serves names without escapes and values that are not nested. The reader has already found each line to be one JSON
-object with distinct keys, and told its columns. In such a line, `"name"` and a colon can only be the key of a top-level
-member of that name: in a text its quotes would be escaped, and a nested value would show in the type of a column.
+serves names without escapes, and values that are nested at most MOST_NESTED deep. The reader has already found each
+line to be one JSON object with distinct keys, and told its columns. In such a line, `"name"` and a colon can only be
+the key of a member, because in a text its quotes would be escaped; and of a top-level one, unless a value is nested.
 
 Standard library and pyarrow.
 """
@@ -28,10 +28,22 @@ MOST_NAMES = 16
 """More unknown names in one block go to the reference."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\- ]{1,100}")
-_SCALAR = (
-    rb'(?:"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
-    rb"|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?|true|false|null)"
-)
+MOST_NESTED = 3
+_STRING = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
+_SCALAR = rb"%s|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?|true|false|null" % _STRING
+_BETWEEN_BRACKETS = r"[-+0-9.eE:, \t\r]|true|false|null"
+"""What may be in a nested value besides texts and brackets: no letters of NaN and Infinity, which are no JSON."""
+
+
+def nested(string: str, most: int) -> str:
+    """Return a pattern for arrays and objects of at most that depth; whether they are JSON is left to the reader."""
+    inner = ""
+    for _ in range(most):
+        inner = rf"[\[{{](?:{string}|{_BETWEEN_BRACKETS}{inner and '|'}{inner})*[\]}}]"
+    return inner
+
+
+_VALUE = b"%s|%s" % (_SCALAR, nested(_STRING.decode(), MOST_NESTED).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +74,27 @@ def shapes_of(lines: Iterable[bytes]) -> list[tuple[str, ...]]:
     return shapes
 
 
-def has_only_scalars(rows: pa.Table, names: Sequence[str]) -> bool:
-    """Return whether the reader found exactly these columns besides the contract's, none of them nested or infinite."""
+def has_only(rows: pa.Table, names: Sequence[str]) -> bool:
+    """Return whether the reader found no column but the contract's and these, and no infinite number in them."""
     found = [name for name in rows.column_names if name not in EVENT_FIELDS]
-    if not set(found) <= set(names):
-        return False
-    columns = [rows.column(name) for name in found]
-    if any(pt.is_nested(column.type) for column in columns):
-        return False
     # NaN and Infinity, which are no JSON, are numbers for the reader.
-    return all(pc.all(pc.is_finite(each), min_count=0).as_py() for each in columns if pt.is_floating(each.type))
+    return set(found) <= set(names) and all(
+        pc.all(pc.is_finite(rows.column(name)), min_count=0).as_py()
+        for name in found
+        if pt.is_floating(rows.column(name).type)
+    )
 
 
-def rescue(block: bytes, line_count: int, names: Sequence[str]) -> Rescued:
-    """Rescue the unknown fields of a block of lines, all of which the reader has read with `has_only_scalars`."""
+def rescue(block: bytes, rows: pa.Table, names: Sequence[str]) -> Rescued:
+    """Rescue the unknown fields of a block of lines, which the reader has read as rows that have only these."""
+    line_count = rows.num_rows
+    if len(names) > 1 and any(pt.is_nested(rows.column(name).type) for name in names if name in rows.column_names):
+        # A nested value may have keys of these names: then only lines that have each of them once are certain.
+        for name in names:
+            keys = len(re.findall(rb'"%s"[ \t\r]*+:' % re.escape(name.encode()), block))
+            if name not in rows.column_names or rows.column(name).null_count or keys != line_count:
+                none = pa.nulls(line_count, pa.string())
+                return Rescued(none, pa.repeat(pa.scalar(False), line_count), {})
     if len(names) == 1:
         found = _value_pattern(names[0]).findall(block)
         if len(found) == line_count:
@@ -106,4 +125,4 @@ def rescue(block: bytes, line_count: int, names: Sequence[str]) -> Rescued:
 
 @lru_cache(maxsize=256)
 def _value_pattern(name: str) -> re.Pattern[bytes]:
-    return re.compile(rb'"%s"[ \t\r]*+:[ \t\r]*+(%s)[ \t\r]*+[,}]' % (re.escape(name.encode()), _SCALAR))
+    return re.compile(rb'"%s"[ \t\r]*+:[ \t\r]*+(%s)[ \t\r]*+[,}]' % (re.escape(name.encode()), _VALUE))

@@ -125,6 +125,10 @@ TOKENS = [
 ]
 
 
+NESTED = ["{}", '{"extra": 1}', '[{"a": [1, "}"]}]', "[1, NaN]", '{"a": 1, "a": 2}', "[[[[1]]]]", "{1}", '[{"b": 01}]']
+"""Values of fields outside the contract, JSON or not."""
+
+
 def values_of_hostile_lines() -> dict[str, list[str]]:
     values: dict[str, list[str]] = {name: [] for name in EVENT_FIELDS}
     for each in HOSTILE_LINES:
@@ -185,7 +189,7 @@ class Mutator:
             del members[self.chance.randrange(len(members))]
         else:
             name = self.chance.choice((*EVENT_FIELDS, "extra", "more", "", "user_\\u0069d", "ext\\u0072a", "\\ud800"))
-            members.insert(self.chance.randrange(10), (name, self.chance.choice(self.values["price"])))
+            members.insert(self.chance.randrange(10), (name, self.chance.choice(self.values["price"] + NESTED)))
         return self.written(members)
 
     def written(self, members: list[tuple[str, str]]) -> bytes:
@@ -266,6 +270,8 @@ def in_other_words(line: bytes) -> bytes:
         pytest.param(lambda line: line + b"\r", id="with carriage returns"),
         pytest.param(lambda line: line.replace(b"+00:00", b"Z"), id="with Z for the offset"),
         pytest.param(lambda line: line[:-1] + b', "device": "mobile"}', id="with an unknown field"),
+        pytest.param(lambda line: line[:-1] + b', "c": {"v": [{"c": "}{\\""}], "w": null}}', id="with a nested one"),
+        pytest.param(lambda line: line[:-1] + b', "c": {"v": [1.5e3 ]}, "d": [true]}', id="with two nested ones"),
         pytest.param(lambda line: b'{"v": 1.50, ' + line[1:-1] + b', "x y": null, "b":true}', id="with unknown fields"),
         pytest.param(
             lambda line: line.replace(b'"product_id', b'"n": -1e5 , "product_id', len(line) % 2),
@@ -616,7 +622,15 @@ def test_what_is_rescued_is_the_text_of_the_record_whichever_way_it_took() -> No
     lines[9] = lines[9].replace(b'"b c" :', b'"b c" : {"a": 1}, "d":')
     lines[11] = b'{"b c": 1, ' + lines[11][1:].replace(b', "b c" :"\xc3\xa9\\n"', b"")
     lines[13] = lines[13].replace(b"1.50", b"1" * 17_000)
-    rescued = dict(enumerate(validated(b"\n".join(lines)).events["rescued"].to_pylist()))
+    lines[15] = lines[15].replace(b"1.50", b'{"a": {"b c": [7, "\\u00e9"]}, "b c": 2}')
+    lines[17] = lines[17].replace(b"1.50", b'[{"v": NaN}]')
+    lines[19] = lines[19].replace(b"1.50", b"[" * 50 + b"]" * 50)
+    result = validated(b"\n".join(lines))
+    numbers = result.events["line_number"].to_pylist()
+    rescued = dict(zip([number - 1 for number in numbers], result.events["rescued"].to_pylist(), strict=True))
+    assert rescued[15] == '{"a":{"a": {"b c": [7, "\\u00e9"]}, "b c": 2},"b c":"é\\n"}'
+    assert 17 not in rescued
+    assert rescued[19] == '{"a":' + "[" * 50 + "]" * 50 + ',"b c":"é\\n"}'
     assert rescued[0] == '{"a":1.50,"b c":"é\\n"}'
     assert rescued[7] == '{"a":1.50,"b c":"é\\n","abc":null}'
     assert rescued[9] == '{"a":1.50,"b c":{"a": 1},"d":"é\\n"}'
