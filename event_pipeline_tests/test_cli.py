@@ -138,6 +138,7 @@ def test_a_failing_range_does_not_stop_the_others(run: Run, root: Path, monkeypa
     assert '"last_run": "failed"' in run("status", "--format", "json").out
 
 
+@pytest.mark.long
 def test_an_error_check_ends_with_1_although_the_hour_is_published(run: Run, root: Path) -> None:
     write_object(root, HOUR, 0, b"")
     write_object(root, HOUR, 5, [event(second=300)])

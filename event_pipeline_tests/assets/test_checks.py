@@ -56,6 +56,7 @@ def test_a_sound_hour_passes_every_check(settings: Settings, instance: dg.Dagste
     assert law.description == "4 records = 3 Silver rows + 0 quarantined + 1 duplicates"
 
 
+@pytest.mark.long
 def test_records_that_were_sent_again_in_the_next_hour_are_a_warning_with_number_revenue_and_objects(
     settings: Settings, instance: dg.DagsterInstance, root: Path
 ) -> None:

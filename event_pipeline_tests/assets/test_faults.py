@@ -95,7 +95,16 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 @pytest.mark.parametrize("hours", [one(HOUR), HourRange(HOUR, HOUR.plus(2))], ids=["one hour", "two hours"])
-@pytest.mark.parametrize("question", ["count_rows", "partition_faults", "reconcile", "grain_faults"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "reconcile",
+        *(
+            pytest.param(question, marks=pytest.mark.long)
+            for question in ("count_rows", "partition_faults", "grain_faults")
+        ),
+    ],
+)
 def test_a_check_that_cannot_be_made_just_now_is_tried_again_and_says_nothing_of_the_data(
     settings: Settings, instance: dg.DagsterInstance, root: Path, question: str, hours: HourRange
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_range_goes_through_with_a_quiet_hour_in_it(ranged: Ran) -> None:
     assert metadata(ranged.instance, "silver_events", QUIET_HOUR)["reason"] == "no raw objects: built as an empty hour"
 
 
+@pytest.mark.long
 def test_a_range_records_the_numbers_of_each_hour(ranged: Ran) -> None:
     silver = {hour: metadata(ranged.instance, "silver_events", hour) for hour in RANGE}
     counted = ("dagster/partition_row_count", "records", "quarantined", "duplicates", "objects", "unreadable_objects")
@@ -158,6 +159,7 @@ def test_every_hour_of_a_range_is_one_point_of_a_plot(ranged: Ran, asset: str) -
     assert [event.partition for event in events if numbers in event.metadata] == [hour.partition_key for hour in RANGE]
 
 
+@pytest.mark.long
 def test_an_hour_has_the_same_data_version_in_a_range_and_alone(
     settings: Settings, instance: dg.DagsterInstance, root: Path
 ) -> None:

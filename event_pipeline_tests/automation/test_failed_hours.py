@@ -120,6 +120,7 @@ def machine(root: Path, tmp_path: Path, hours: HourRange) -> Iterator[Machine]:
         yield Machine(settings, instance, one_gold_table(tmp_path / "gold"))
 
 
+@pytest.mark.long
 def test_the_sensor_asks_for_the_failed_hour_by_itself_after_waits_that_double(
     machine: Machine, bad: Hour, hours: HourRange
 ) -> None:

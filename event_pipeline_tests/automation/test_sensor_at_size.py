@@ -151,6 +151,7 @@ def test_a_sweep_over_days_that_were_compared_today_lists_them_and_reads_nothing
     assert set(quick.engine.calls) == {"take_notices", "list_raw_hours"}
 
 
+@pytest.mark.long
 def test_500_objects_in_one_look_are_each_asked_for_exactly_once(full_year: Year) -> None:
     chosen = random.Random(7).sample(list(YEAR), 500)
     quick = swept_quickly(full_year)

@@ -102,6 +102,7 @@ def test_a_plan_says_which_hours_gain_by_a_field_that_was_declared_since(run: Ru
     assert lines[-1].startswith("No time estimate")
 
 
+@pytest.mark.long
 def test_a_plan_lists_the_first_hours_that_gain_and_sums_all(run: Run, root: Path) -> None:
     hours = HourRange(HOUR, HOUR.plus(26))
     for hour in hours:

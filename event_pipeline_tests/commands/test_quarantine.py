@@ -137,6 +137,7 @@ def test_after_a_rule_change_only_the_hours_with_such_records_are_built_again(
     assert "Nothing to replay: no hour with records of timestamp_out_of_range" in again.out
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_two_hours")
 def test_a_repaired_object_lets_its_records_out(
     run: Run, root: Path, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch

@@ -429,6 +429,7 @@ def test_a_search_leads_to_a_product_of_the_category_that_answers_it(
     assert led > 5000
 
 
+@pytest.mark.long
 def test_traffic_follows_a_day_curve_whose_mean_is_events_per_file(tmp_path: Path) -> None:
     day = HourRange(Hour.parse("2025-12-07T00"), Hour.parse("2025-12-08T00"))
     per_hour: Counter[int] = Counter()

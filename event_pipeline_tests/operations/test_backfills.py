@@ -237,6 +237,7 @@ def test_live_runs_overtake_a_backfill_and_limits_are_never_exceeded(
     assert runs(instance, QUEUED) == []
 
 
+@pytest.mark.long
 def test_a_backfill_is_paused_and_resumed_with_exactly_what_is_left(
     settings: Settings, instance: dg.DagsterInstance, daemon: WorkspaceProcessContext, root: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_range_is_built_reported_and_recorded_where_the_ui_looks(
         assert all(materialized_hours(of_the_ui, asset) == list(HOURS) for asset in ASSETS)
 
 
+@pytest.mark.long
 def test_a_single_hour_and_force(settings: Settings, instance: dg.DagsterInstance, root: Path, run: Run) -> None:
     write_object(root, HOUR, 0, [event()])
     outcomes = [run(one(HOUR), force=force, progress=Told()) for force in (False, True)]

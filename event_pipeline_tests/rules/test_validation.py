@@ -201,10 +201,10 @@ class Mutator:
 @pytest.mark.parametrize(
     ("seed", "line_count", "mutated_share", "chunk_sizes"),
     [
-        pytest.param(1, 1_000, 1.0, (1,), id="every line alone"),
+        pytest.param(1, 1_000, 1.0, (1,), id="every line alone", marks=pytest.mark.long),
         pytest.param(12, 5_000, 0.5, (2_000,), id="a few lines a chunk, half of them mutated"),
         pytest.param(3, 100_000, 1.0, (100_000, 1 << 20), id="all lines mutated", marks=pytest.mark.long),
-        pytest.param(4, 15_000, 0.2, (10_000, 1 << 20), id="every fifth line mutated"),
+        pytest.param(4, 15_000, 0.2, (10_000, 1 << 20), id="every fifth line mutated", marks=pytest.mark.long),
         pytest.param(5, 40_000, 0.01, (20_000, 1 << 20), id="hardly any line mutated", marks=pytest.mark.long),
     ],
 )
