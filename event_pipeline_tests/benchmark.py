@@ -1,8 +1,8 @@
 """Measures the embedded engine at full size: `python -m event_pipeline_tests.benchmark` (`make bench`).
 
-One hour is 12 objects of 625,000 events. Everything is measured in one run on the same files, and told as a
+One hour is 12 objects of 625,000 events. Everything is measured in one run on the same files and reported as a
 ratio to a bare DuckDB `read_json` of them to Parquet with the same threads, because seconds depend on the
-machine. The floor is inflating the bytes alone. Hours 2 to 24 of the day are the same objects under other
+machine. The lower bound is the time to inflate the bytes. Hours 2 to 24 of the day are the same objects under other
 landing hours (hard links): late events, which cost what any others cost.
 
 With `--modes` one hour lands object by object in each build mode instead, on a clock of its own with the real time
@@ -126,7 +126,7 @@ def bare_read(objects: list[Path], target: Path, threads: int) -> None:
 
 
 def silent(_: str) -> None:
-    """Progress that nobody watches."""
+    """Ignore progress messages."""
 
 
 def build_silver(engine: LocalEngine, hour: Hour) -> None:
@@ -142,7 +142,7 @@ def refresh_gold(engine: LocalEngine, hour: Hour) -> None:
 
 
 def link_hour(raw: Path, source: Hour, target: Hour) -> None:
-    """Give the objects of an hour to another landing hour as well."""
+    """Link the objects of an hour into another landing hour as well."""
     for number, path in enumerate(sorted((raw / source.raw_prefix).rglob("*.gz"))):
         copy = raw / target.raw_key(target.start + timedelta(minutes=5 * number))
         copy.parent.mkdir(parents=True)
@@ -161,7 +161,7 @@ def load_seconds() -> float:
 
 
 def run(events_per_file: int, hours: int, folder: Path, console: Console) -> bool:
-    """Measure and print; tell whether every limit holds."""
+    """Measure and print; return whether every limit holds."""
     settings = load_settings(root=folder)
     engine = LocalEngine(settings)
     console.print(f"Generating 12 objects of {events_per_file:,} events ...")
@@ -232,7 +232,7 @@ def cpu_seconds() -> float:
 
 
 def measure_mode(mode: BuildMode, staged: list[Path], folder: Path) -> ModeMeasurement:
-    """Let the objects of an hour land every five minutes on a clock of its own; looks and waits are the sensor's."""
+    """Land the objects of an hour every five minutes on a simulated clock, with the sensor's own looks and waits."""
     settings = load_settings(root=folder / mode, build_mode=mode)
     hour, measured = FIRST_HOUR, ModeMeasurement()
     now = hour.start
@@ -276,7 +276,7 @@ def measure_mode(mode: BuildMode, staged: list[Path], folder: Path) -> ModeMeasu
 
 
 def run_modes(events_per_file: int, folder: Path, console: Console) -> bool:
-    """Measure freshness and work of both build modes on the same objects; tell whether each was decoded as promised."""
+    """Measure freshness and work of both build modes on the same objects; return whether each decoded as promised."""
     generate(folder / "staged", [FIRST_HOUR], GeneratorOptions(events_per_file=events_per_file, files_per_hour=12))
     staged = sorted((folder / "staged").rglob("*.gz"))
     measured = {mode: measure_mode(mode, staged, folder) for mode in BuildMode}

@@ -1,4 +1,4 @@
-"""`event-pipeline dev` as a process of its own: started, spoken to over HTTP, killed, and never left behind."""
+"""`event-pipeline dev` as a separate process: started, queried over HTTP, killed, and never left running."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ mutation ($selector: ScheduleSelector!) { startSchedule(scheduleSelector: $selec
 
 
 class TimedOutError(AssertionError):
-    """What a test waited for did not come."""
+    """What a test waited for did not happen in time."""
 
 
 def wait_for(what: str, is_so: Callable[[], bool], seconds: float, every: float = POLL_SECONDS) -> None:
-    """Look again and again until something is so.
+    """Poll until a condition holds.
 
     Raises:
         TimedOutError: it is not, after so many seconds; the message says what was waited for.
@@ -55,7 +55,7 @@ def wait_for(what: str, is_so: Callable[[], bool], seconds: float, every: float 
 
 @dataclass
 class Dev:
-    """One data folder whose Dagster is started and killed; all its processes bear the folder in their environment."""
+    """One data folder whose Dagster is started and killed; all its processes have the folder in their environment."""
 
     root: Path
     environment: Mapping[str, str]
@@ -80,7 +80,7 @@ class Dev:
         wait_for(f"the Dagster UI (log: {self.log})", self._is_loaded, START_TIMEOUT_SECONDS)
 
     def switch_on(self, sensor: str, schedule: str) -> None:
-        """Switch sensor and schedule on, as a person does in the UI."""
+        """Turn the sensor and the schedule on, as a user does in the UI."""
         started = self._ask(_START_SENSOR, {"selector": {**_SELECTOR, "sensorName": sensor}})["startSensor"]
         assert started.get("sensorState") == {"status": "RUNNING"}, started
         started = self._ask(_START_SCHEDULE, {"selector": {**_SELECTOR, "scheduleName": schedule}})["startSchedule"]
@@ -100,7 +100,7 @@ class Dev:
             self._join(STOP_TIMEOUT_SECONDS)
 
     def stop(self) -> None:
-        """End it in order, and what does not end by itself the hard way."""
+        """Shut it down cleanly, then kill whatever is still running."""
         if self._process and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
             try:
@@ -134,7 +134,7 @@ class Dev:
         return found
 
     def note_memory(self) -> None:
-        """Look once at the resident set of every process."""
+        """Record the resident set of every process once."""
         for pid, kind in self.processes().items():
             try:
                 peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
@@ -145,7 +145,7 @@ class Dev:
 
     @contextmanager
     def memory_noted(self) -> Iterator[None]:
-        """Look at the memory of all processes once a second meanwhile."""
+        """Record the memory of all processes once a second during the block."""
         over = threading.Event()
 
         def watch() -> None:
@@ -192,7 +192,7 @@ class Dev:
 
 @contextmanager
 def dev_running(root: Path, environment: Mapping[str, str], log: Path) -> Iterator[Dev]:
-    """Start Dagster over a data folder; whatever happens, nothing of it runs afterwards."""
+    """Start Dagster over a data folder; none of its processes outlives the block, whatever happens."""
     dev = Dev(root, environment, log)
     try:
         dev.start()
@@ -203,7 +203,7 @@ def dev_running(root: Path, environment: Mapping[str, str], log: Path) -> Iterat
 
 
 def free_port() -> int:
-    """Return a port that nobody listens at."""
+    """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

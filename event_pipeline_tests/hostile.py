@@ -1,10 +1,10 @@
 """Hostile raw lines, each with the verdict that the contract's text gives it.
 
 Every verdict and value here was written by hand from the contract, never taken from code: the oracle and the
-pipeline are both held against it. All lines land in hour 2025-12-07T22, so an event's time may lie from
-2025-11-30T22:00:00 up to but without 2025-12-07T23:05:00 (UTC). Each line has a session of its own unless the
-session is what it is about, so no two accepted lines are duplicates. A byte order mark opens none of them: what
-that means depends on where in an object the line stands.
+pipeline are both held against it. All lines land in hour 2025-12-07T22, so the accepted event times
+run from 2025-11-30T22:00:00 to just before 2025-12-07T23:05:00 (UTC). Each line has a session of its own unless the
+session is what it is about, so no two accepted lines are duplicates. None of them begins with a
+byte order mark, because its meaning depends on the line's position in the object.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SILVER = "silver"
 
 
 class HostileLine(NamedTuple):
-    """One raw line without its newline, and what must become of it."""
+    """One raw line without its newline, and its expected verdict."""
 
     name: str
     """What is odd about the line."""
@@ -712,7 +712,7 @@ CATEGORY = [
     case("a category in capitals", view(category='"BOOKS"'), SILVER, category="books"),
     case("a category in mixed case and spaces", view(category='"  Home Garden "'), SILVER, category="home garden"),
     case("a category with small letters beyond ASCII", view(category='"Bücher"'), SILVER, category="bücher"),
-    # Only ASCII letters are promised to be lower-cased, so no value is expected of the next three.
+    # The contract only promises to lower-case ASCII letters, so the next three expect no value.
     case("a category with capitals beyond ASCII", view(category='"ÄPFEL"'), SILVER),
     case("a category with a Kelvin sign", view(category='"boo\u212as"'), SILVER),
     case("a category with a capital sharp s", view(category='"\u1e9e"'), SILVER),

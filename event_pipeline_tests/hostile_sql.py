@@ -1,4 +1,4 @@
-"""Statements that want to write, reach files, the network, settings or the environment, or end the process.
+"""Statements that try to write, to reach files, the network, settings or the environment, or to end the process.
 
 `{root}` is the data folder under attack, `{file}` one of its data files, `{commit}` one of its commit records and
 `{outside}` a file beside it.
@@ -175,9 +175,9 @@ SELECT * FROM 'lake://00.parquet'
 SELECT * FROM read_parquet('lake://{address}.parquet')
 .shell touch {outside}
 """
-"""One statement a line; a line that begins with a blank goes on with the one before."""
+"""One statement a line; a line that begins with a blank continues the previous one."""
 
 
 def statements() -> list[str]:
-    """Return the statements, placeholders unfilled."""
+    """Return the statements, with their placeholders still unfilled."""
     return STATEMENTS.strip().replace("\n ", "\v ").split("\n")

@@ -1,6 +1,6 @@
-"""What takes too long for every change: `python -m event_pipeline_tests.nightly` (`make nightly`).
+"""Tests that take too long to run for every change: `python -m event_pipeline_tests.nightly` (`make nightly`).
 
-A backfill of 30 days (720 hours of small objects) through the real daemon, paused and resumed on its way, and a
+A backfill of 30 days (720 hours of small objects) through the real daemon, paused and resumed midway, and a
 longer rehearsal. Both end with `event-pipeline verify`; wall time and memory are printed.
 """
 
@@ -108,7 +108,7 @@ def _is_over(settings: Settings) -> bool:
 
 
 def main() -> None:
-    """Measure, print, and fail when something does not hold."""
+    """Measure and print; fail if any limit is exceeded."""
     parser = argparse.ArgumentParser(description="What takes too long for every change.")
     parser.add_argument("--hours", type=int, default=720, help="hours of the backfill (default: 30 days)")
     parser.add_argument("--rehearsed-hours", type=int, default=12, help="hours of the rehearsal; 0 leaves it out")

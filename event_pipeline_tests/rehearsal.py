@@ -1,8 +1,8 @@
 """The whole pipeline rehearsed: Dagster's webserver and daemon as processes, objects landing, faults and kills.
 
-Past hours are fed one after the other, so an hour takes seconds. Some objects come late, twice, broken or are
-replaced; the daemon is killed, and once everything is, in the middle of a run. At the end every hour must be
-published and be exactly what its raw objects say.
+Past hours are fed one after the other, so each takes only seconds. Some objects arrive late, twice or broken, or are
+replaced; the daemon is killed, and once every process is, in the middle of a run. At the end every hour must be
+published and match its raw objects exactly.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OPTIONS = GeneratorOptions(
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What a rehearsal came to."""
+    """The result of a rehearsal."""
 
     hours: int
     objects: int
@@ -53,7 +53,7 @@ class Rehearsed:
 
 
 class Feed:
-    """Objects made beforehand, which land one by one in the raw folder."""
+    """Objects generated in advance, which land in the raw folder one by one."""
 
     def __init__(self, root: Path, staging: Path, hours: HourRange, every_seconds: float) -> None:
         generate(staging, hours, OPTIONS, lambda made: None)
@@ -66,20 +66,20 @@ class Feed:
         return self._keys[hour]
 
     def land(self, keys: Sequence[str]) -> None:
-        """Let objects land, one every few seconds."""
+        """Land objects, one every few seconds."""
         for key in keys:
             self._write(key, (self._staging / key).read_bytes())
             time.sleep(self._every)
 
     def double(self, key: str) -> None:
-        """Let an object land a second time, two minutes later in the same hour."""
+        """Land an object a second time, two minutes later in the same hour."""
         hour = Hour.of_raw_key(key)
         assert hour
         again = hour.raw_key(hour.start + timedelta(minutes=int(key.split("minute=")[1][:2]) + 2))
         self._write(again, (self._staging / key).read_bytes())
 
     def replace(self, key: str, by: str) -> None:
-        """Put another object's content in the place of one."""
+        """Replace an object's content with that of another."""
         self._write(key, (self._staging / by).read_bytes())
 
     def _write(self, key: str, content: bytes) -> None:
@@ -182,7 +182,7 @@ def _is_settled(settings: Settings, hours: HourRange) -> bool:
 
 
 def _situation(settings: Settings, hours: HourRange) -> str:
-    """Return what is in the way: the state of every hour and of every run, with its tags."""
+    """Return what is still pending: the state of every hour and of every run, with its tags."""
     states = open_pipeline(settings).states(datetime.now(UTC), hours)
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         runs = [f"{run.run_id} {run.status.value} {dict(run.tags)}" for run in instance.get_runs()]

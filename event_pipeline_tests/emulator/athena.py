@@ -41,7 +41,7 @@ class PlannedFailure:
 
 @dataclass
 class Execution:
-    """One query execution, as GetQueryExecution tells it."""
+    """One query execution, as GetQueryExecution describes it."""
 
     id: str
     sql: str
@@ -52,7 +52,7 @@ class Execution:
     cutoff: int | None
     submitted: datetime
     session: Session | None = None
-    """Whose permissions count for what the query reads and writes."""
+    """The session whose permissions apply to what the query reads and writes."""
     state: str = "QUEUED"
     completed: datetime | None = None
     failure: QueryFailedError | None = None
@@ -73,7 +73,7 @@ class Execution:
 
     @property
     def result_uri(self) -> str:
-        """Where its result file lies, once it has succeeded."""
+        """Location of its result file, once it has succeeded."""
         return f"{self.output}{self.id}.{'csv' if self.kind == 'DML' else 'txt'}"
 
     def described(self) -> dict[str, Any]:
@@ -205,7 +205,7 @@ class Athena:
     # -- what the emulator and its tests ask for
 
     def plan(self, planned: PlannedFailure) -> None:
-        """Let the next query that holds a text fail."""
+        """Make the next query that contains a text fail."""
         with self._lock:
             self._planned.append(planned)
 
@@ -221,7 +221,7 @@ class Athena:
         return execution
 
     def close(self) -> None:
-        """Cancel what runs and wait for its end."""
+        """Cancel running queries and wait until they have ended."""
         for execution in list(self._executions.values()):
             if not execution.ended.is_set():
                 execution.cancel.set()
@@ -297,7 +297,7 @@ class Athena:
             self._fail_and_queue_again(execution)
             with self._inside.acting_for(execution.session):
                 state = self._run(execution)
-        # The state last: whoever sees it sees the rest as well.
+        # The state is set last, so that whoever sees it sees the rest as well.
         execution.completed = datetime.now(UTC)
         execution.state = state
         execution.ended.set()
@@ -345,7 +345,7 @@ class Athena:
                 message = error.response["Error"]["Message"]
                 execution.failure = QueryFailedError(f"Insufficient permissions to execute the query. {message}")
                 return "FAILED"
-            # A fault of the emulator: the client must see it, and the thread has nobody else to tell.
+            # A fault of the emulator: the client must see it, and the thread has no other way to report it.
             execution.failure = QueryFailedError(f"the emulator failed: {type(error).__name__}: {error}", category=1)
             return "FAILED"
         finally:

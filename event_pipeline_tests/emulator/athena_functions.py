@@ -1,6 +1,6 @@
 """Functions of Athena engine version 3 that its documentation lists; a query with any other one is refused.
 
-Names that are keywords of the grammar (CAST, EXTRACT, COUNT ...) need not stand here but do no harm.
+Names that are keywords of the grammar (CAST, EXTRACT, COUNT ...) need not be listed here but do no harm.
 """
 
 from __future__ import annotations

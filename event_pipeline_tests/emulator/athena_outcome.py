@@ -42,7 +42,7 @@ class Outcome:
     table: pa.Table
     """Result rows, with Athena's types in Arrow form."""
     header: bool = False
-    """Whether results begin with a row of column names: of SELECT only."""
+    """Whether results begin with a row of column names, as only those of a SELECT do."""
     scanned: int = 0
     """Bytes read from S3."""
     update_count: int | None = None

@@ -1,4 +1,4 @@
-"""Rows as Athena gives them out: every value as text in Athena's own form, in pages and as a CSV file."""
+"""Rows as Athena returns them: every value as text in Athena's own form, in pages and as a CSV file."""
 
 from __future__ import annotations
 

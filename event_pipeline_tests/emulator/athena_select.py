@@ -38,7 +38,7 @@ _FAMILIES = {
 }
 
 _BEFORE_BRACKET = (TokenType.ARRAY, TokenType.VAR, TokenType.R_PAREN, TokenType.R_BRACKET)
-"""What a bracket stands behind in Athena: ARRAY[...], or what it takes an element of. A bare list is DuckDB's."""
+"""What precedes a bracket in Athena: ARRAY, or the value that is subscripted. A bare list is DuckDB's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Selects:
         expression: exp.Query,
         definitions: dict[tuple[str, str], Definition],
     ) -> int:
-        """Put a view of its own in the place of every table; return the bytes that reading them costs."""
+        """Replace every table by a view of its own; return the bytes that reading them costs."""
         scanned = 0
         for scope, alias, table in list(_physical_tables(expression)):
             definition = definitions[table.db.lower(), table.name.lower()]

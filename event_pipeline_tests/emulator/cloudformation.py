@@ -341,7 +341,7 @@ class CloudFormation:
             try:
                 work(stack, *arguments)
             except Exception as error:
-                # A fault of the emulator: whoever waits must see it, and the thread has nobody else to tell.
+                # A fault of the emulator: whoever waits must see it, and the thread has no other way to report it.
                 self._set(stack, "DELETE_FAILED", f"the emulator failed: {type(error).__name__}: {error}")
 
         thread = threading.Thread(target=watched, name=stack.name, daemon=True)

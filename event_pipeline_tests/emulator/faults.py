@@ -1,4 +1,4 @@
-"""What goes wrong on purpose, and the log of every request: faults are planned per operation and strike N times."""
+"""Deliberate faults, and the log of every request: faults are planned per operation and strike N times."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Held:
         return self._released.is_set()
 
     def hold(self) -> None:
-        """Stand still in the request's own thread.
+        """Block the request's own thread.
 
         Raises:
             TimeoutError: nobody released it for three minutes.

@@ -1,6 +1,6 @@
 """The endpoint that clients see: checks who calls, strikes planned faults, logs, and hands on to whoever answers.
 
-Behind it stand the operations this package makes real (`own`) and moto for all others.
+Behind it are the operations that this package implements (`own`), and moto for all others.
 """
 
 from __future__ import annotations

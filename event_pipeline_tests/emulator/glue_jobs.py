@@ -42,7 +42,7 @@ class PlannedEnd:
 
 @dataclass
 class JobRun:
-    """One run of a job, as GetJobRun tells it."""
+    """One run of a job, as GetJobRun describes it."""
 
     id: str
     job: dict[str, Any]
@@ -57,7 +57,7 @@ class JobRun:
     seen_from: float
     """Before this reading of the monotonic clock Glue does not know the run where it is asked."""
     session: Session | None = None
-    """Of the job's role, where it is judged."""
+    """The session of the job's role, if that role is judged."""
     completed_on: datetime | None = None
     running_since: float | None = None
     execution_seconds: float = 0
@@ -260,7 +260,7 @@ class GlueJobs:
         return [host for report in reports for host in report.read_text(encoding="utf-8").split()]
 
     def close(self) -> None:
-        """Kill what runs and wait for its end."""
+        """Kill running jobs and wait until they have ended."""
         self._closed.set()
         with self._lock:
             runs = [run for run in self._runs if run.state in ACTIVE]
@@ -348,7 +348,7 @@ class GlueJobs:
         except CannotStartError as error:
             self._end(run, "FAILED", str(error))
         except Exception as error:
-            # A fault of the emulator: the client must see it, and the thread has nobody else to tell.
+            # A fault of the emulator: the client must see it, and the thread has no other way to report it.
             self._end(run, "ERROR", f"the emulator failed: {type(error).__name__}: {error}")
         finally:
             shutil.rmtree(folder / "spark", ignore_errors=True)

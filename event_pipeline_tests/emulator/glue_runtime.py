@@ -22,7 +22,7 @@ from pathlib import Path
 from event_pipeline_tests.emulator import loopback
 
 PYTHON = (3, 11)
-"""Of Glue 5.0 and 5.1 ("AWS Glue versions" in the developer guide)."""
+"""The version in Glue 5.0 and 5.1 ("AWS Glue versions" in the developer guide)."""
 PROVIDED = (
     "boto3==1.34.131",
     "botocore==1.34.131",
@@ -34,13 +34,13 @@ PROVIDED = (
     "six==1.16.0",
     "urllib3==2.2.2",
 )
-"""Packages of the summer of 2024, before Glue 5.0. They stand for Glue's own, whose exact versions nobody here could
+"""Packages of the summer of 2024, before Glue 5.0. They stand in for Glue's own, whose exact versions nobody here could
 read. pyspark comes with Spark."""
 EXECUTORS = 2
 _EXECUTOR_MEGABYTES = 1024
 _REPORT_VARIABLE = "EMULATED_GLUE_REPORT"
 _NO_INDEX = "http://127.0.0.1:9/simple"
-"""Nobody answers there: a run that asks a package index fails, as it does in a subnet without a way out."""
+"""Nothing answers there: a run that asks a package index fails, as it does in a subnet without a way out."""
 
 
 class CannotInstallError(Exception):

@@ -27,7 +27,7 @@ CONDITION_KEYS = frozenset(
         "s3:prefix",
     )
 )  # fmt: skip
-"""What the emulated account tells of a request, where it has it; any other key would never count."""
+"""The condition keys that the emulated account knows of a request; any other would never match."""
 
 
 class PolicyNotUnderstoodError(Exception):
@@ -117,7 +117,7 @@ def _statements(document: str) -> tuple[dict[str, Any], ...]:
         names = [name for element in ("Action", "Resource") for name in _list(statement.get(element, []))]
         if odd := [name for name in names if "?" in name or "${" in name]:
             raise PolicyNotUnderstoodError(f"statement {statement.get('Sid')}: ? and ${{}} of {odd} are not judged")
-        # Also of statements that are not about what is asked first: a misspelt one must not wait for its day.
+        # Check statements about other actions, too, so that a misspelt one is found at once.
         _check_condition(statement)
     return statements
 
@@ -146,7 +146,7 @@ def _is_meant(statement: Mapping[str, Any], principal: Principal) -> bool:
         return True
     if principal.service:
         return False
-    # An account stands for all of its identities; that it is named allows them nothing that their own policies do not.
+    # An account means all of its identities; naming it allows them nothing that their own policies do not.
     whole_account = principal.trusted or statement["Effect"] == "Deny"
     return any(
         name == "*" or name in principal.arns or (name.endswith(":root") and whole_account)

@@ -33,7 +33,7 @@ def query_operation(service: str, operation: str, work: Callable[[dict[str, Any]
 
 
 def _read(shape: Any, form: dict[str, str], place: str) -> Any:
-    """Read the value that stands at a place (`Parameters.member.1.ParameterKey`) of a form."""
+    """Read the value at a place (`Parameters.member.1.ParameterKey`) of a form."""
     match shape.type_name:
         case "structure":
             dot = f"{place}." if place else ""

@@ -22,7 +22,7 @@ from event_pipeline_tests.emulator.wire import AwsError, Call, drain, request_ur
 
 _ABOUT_THE_FORM = {"Action", "Version"}
 _TREE_END = ""
-"""Key of a value that lies at a place of a form at which others may begin."""
+"""Key of a form's value whose name is also the prefix of other names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Parameters:
     """The members of a request."""
 
     as_json: dict[str, Any]
-    """Those of a JSON body, as they came."""
+    """Members of a JSON body, as they came."""
     as_text: dict[str, Any]
     """Those that come as text, under the names of the model."""
     unknown: tuple[str, ...]

@@ -399,6 +399,6 @@ def _check_policies_were_understood(judge: Judge) -> None:
 
 
 def _reset_moto(endpoint: str) -> None:
-    """Forget what an earlier emulator of this process was told: moto's state outlives its servers."""
+    """Forget what an earlier emulator of this process stored: moto's state outlives its servers."""
     with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")) as answer:
         answer.read()

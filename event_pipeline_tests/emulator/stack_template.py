@@ -17,7 +17,7 @@ from event_pipeline.infrastructure.template import parse_template
 from event_pipeline_tests.emulator.wire import AwsError
 
 NO_VALUE = object()
-"""What `!Ref AWS::NoValue` stands for: the property is left out."""
+"""The value of `!Ref AWS::NoValue`: the property is left out."""
 MOST_BODY_BYTES, MOST_URL_BYTES = 51_200, 1_000_000
 
 _SECTIONS = {

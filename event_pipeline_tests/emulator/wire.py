@@ -45,7 +45,7 @@ class Call:
     path: str
     """Decoded; `/<bucket>/<key>` for S3."""
     body: bytes
-    """Of JSON and form requests and of Lambda; an S3 body stays in its stream."""
+    """The body of JSON and form requests and of Lambda; an S3 body stays in its stream."""
 
     @property
     def name(self) -> str:
@@ -134,7 +134,7 @@ def _epoch_seconds(value: Any) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _RestOperation:
-    """How a REST operation is told from the others: method, path, and what its query and headers must have."""
+    """What identifies a REST operation: method, path, and what its query and headers must have."""
 
     name: str
     method: str
