@@ -61,7 +61,7 @@ def hourly_schedule(
         left: Counter[str] = Counter()
         for hour, state in states.items():
             if state not in AUTOMATIC_STATES and not (state is HourState.NO_RAW and hour >= known):
-                left[state.value] += 1
+                left[state.after_a_number] += 1
             elif hour in under_way:
                 left["under way"] += 1
             elif _waits_for_its_retry(history.get(hour), listings.get(hour), settings, now):

@@ -47,6 +47,17 @@ class HourState(StrEnum):
     RETIRED = "retired"
     """Past its retention: Silver and quarantine were deleted on purpose, ledger and Gold stay. Never due."""
 
+    @property
+    def after_a_number(self) -> str:
+        """The words after a number of such hours: `1 with lost objects`."""
+        match self:
+            case HourState.NO_RAW:
+                return "without raw objects"
+            case HourState.LOST_OBJECTS | HourState.DAMAGED:
+                return f"with {'a ' if self is HourState.DAMAGED else ''}{self.value}"
+            case _:
+                return self.value
+
 
 AUTOMATIC_STATES = frozenset(
     (

@@ -27,7 +27,7 @@ GAINS_SHOWN = 24
 def print_plan(plan: BackfillPlan, settings: Settings, console: Console) -> None:
     """Print what would be done with each hour of a range, and in how many runs."""
     counts = [(state, plan.of_state(state)) for state in HourState if state in DUE_STATES]
-    by_state = ", ".join(f"{len(hours):,} {state}" for state, hours in counts if hours)
+    by_state = ", ".join(f"{len(hours):,} {state.after_a_number}" for state, hours in counts if hours)
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)

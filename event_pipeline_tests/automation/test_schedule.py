@@ -70,7 +70,7 @@ def test_an_hour_that_lacks_objects_is_left_to_its_grace(
     write_object(root, HOUR, 0, [event()])
 
     assert tick(settings, instance, AFTER_THE_HOUR - timedelta(minutes=1)) == (
-        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 71 no raw objects, 1 not complete yet"
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 1 not complete yet, 71 without raw objects"
     )
     complete = settings.model_copy(update={"expected_objects": 1})
     assert asked_for(complete, instance, AFTER_THE_HOUR - timedelta(minutes=9)) == ["2025-12-07T22 x 1"]
@@ -83,7 +83,7 @@ def test_an_hour_without_objects_is_asked_for_until_it_is_built_as_an_empty_hour
 
     build(LocalEngine(settings), [HOUR])
     assert tick(settings, instance) == (
-        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 71 no raw objects, 1 ready"
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 1 ready, 71 without raw objects"
     )
 
 
@@ -102,7 +102,7 @@ def test_every_gap_of_the_last_days_is_closed_in_few_runs_newest_first(
     assert requests == ["2025-12-07T22 x 1", "2025-12-07T18 x 4", "2025-12-07T14 x 4"]
     build(LocalEngine(settings), list(down))
     assert tick(settings, instance) == (
-        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 60 no raw objects, 12 ready"
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 12 ready, 60 without raw objects"
     )
 
 
@@ -136,7 +136,7 @@ def test_an_hour_that_lost_objects_is_skipped(settings: Settings, instance: dg.D
     shutil.rmtree(root / "raw")
 
     assert tick(settings, instance) == (
-        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 1 lost objects, 71 no raw objects"
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 1 with lost objects, 71 without raw objects"
     )
 
 
@@ -147,7 +147,7 @@ def test_an_hour_that_a_run_works_on_is_skipped(settings: Settings, instance: dg
     instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
 
     assert tick(settings, instance) == (
-        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 71 no raw objects, 1 under way"
+        "Nothing to do from 2025-12-04T23 to 2025-12-07T23 (72 hours): 1 under way, 71 without raw objects"
     )
 
 
