@@ -29,7 +29,7 @@ test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path th
 	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not long and not slow and not trino" $(AWS_TESTS:%=--ignore=%)
 
 coverage: $(VENV)/test.stamp ## Run the same tests with coverage, list what they miss, fail below the floor of pyproject.toml
-	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not slow and not trino" $(AWS_TESTS:%=--ignore=%) --cov
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not long and not slow and not trino" $(AWS_TESTS:%=--ignore=%) --cov
 
 test-long: $(VENV)/test.stamp ## Run the longer proofs: kills at every step, every call that fails once, whole walks, huge results
 	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "long and not slow and not trino"
