@@ -16,9 +16,10 @@ from event_pipeline.settings import load_settings
 def verify(first: FromOption = None, end: ToOption = None) -> None:
     """Recount raw independently and prove that Silver, quarantine, ledger and Gold match it.
 
-    Reads every raw object again with a plain reader, so it takes minutes for a full-size hour. Hours that lost raw
-    objects cannot be recounted: they are listed, but do not count as differences. Exits with 1 when something differs,
-    or when records are lost because raw objects are not framed as one JSON object per line.
+    Reads every raw object again with a plain reader, in EVENT_PIPELINE_WORKERS processes, so it takes minutes for a
+    full-size hour. Hours that lost raw objects cannot be recounted: they are listed, but do not count as differences.
+    Exits with 1 when something differs, or when records are lost because raw objects are not framed as one JSON object
+    per line.
     """
     from event_pipeline.inspection.verification import verify as recount
     from event_pipeline.reporting.verification_table import print_verification
@@ -27,7 +28,13 @@ def verify(first: FromOption = None, end: ToOption = None) -> None:
     engine = open_engine(settings)
     with progress() as view:
         verification = recount(
-            engine, load_gold_tables(), settings.event_time_limits, hours, datetime.now(UTC), view.step
+            engine,
+            load_gold_tables(),
+            settings.event_time_limits,
+            hours,
+            datetime.now(UTC),
+            view.step,
+            workers=settings.workers,
         )
     print_verification(verification, engine.unmatched_raw_keys(), settings.expected_objects, output())
     if verification.differences or verification.wrongly_framed:

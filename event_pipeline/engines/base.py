@@ -290,6 +290,9 @@ class Engine(Protocol):
             StorageError: there is no such object, or it cannot be opened.
         """
 
+    def raw_opener(self) -> Callable[[str], BinaryIO]:
+        """Return a function that does what `open_raw` does; picklable, for the process that reads."""
+
     def raw_digests(self, hour: Hour, objects: Sequence[RawObject]) -> dict[str, str]:
         """Return key -> SHA-256 of the stored bytes of raw objects of an hour, reading each at most once.
 

@@ -206,6 +206,10 @@ class PortEngine(ABC, Generic[AnyEntry]):
         """Open the stored bytes of one raw object."""
         return self._raw_place.open(key)
 
+    def raw_opener(self) -> Callable[[str], BinaryIO]:
+        """Return `open_raw` for another process."""
+        return self._raw_place.opener()
+
     def raw_digests(self, hour: Hour, objects: Sequence[RawObject]) -> dict[str, str]:
         """Return the digests of raw objects of an hour."""
         return self._digests.raw_digests(hour, objects)

@@ -41,6 +41,9 @@ class RawPlace(Protocol):
             StorageError: there is no such object, or it cannot be read.
         """
 
+    def opener(self) -> Callable[[str], BinaryIO]:
+        """Return a function that does what `open` does; picklable, for the process that reads."""
+
     def digest(self, listed: RawObject) -> str | None:
         """Return the SHA-256 of an object's stored bytes; None if it differs from the listing or cannot be read."""
 

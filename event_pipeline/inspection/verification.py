@@ -12,14 +12,17 @@ import gzip
 import hashlib
 import itertools
 import zlib
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.processes import WorkerPool
 from event_pipeline.engines.state import HourState, as_built, input_state
 from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import DayTotals, HourAccount, RawListing, RawObject, dollars_of
@@ -44,9 +47,9 @@ from event_pipeline.rules.contract import (
 )
 from event_pipeline.rules.framing import WronglyFramed, wrongly_framed
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
-from event_pipeline.rules.kinds import Instant, Kind, Money, Value
+from event_pipeline.rules.kinds import Instant, Money, Value
 from event_pipeline.rules.query import GoldTable
-from event_pipeline.rules.record import Event, InstantRange, Rejection, judge
+from event_pipeline.rules.record import InstantRange, Rejection, judge
 from event_pipeline.rules.resent import SentAgain, neighbours_sent_again
 from event_pipeline.rules.stored_bytes import DigestingReader
 
@@ -56,11 +59,20 @@ if TYPE_CHECKING:
 MOST_DIFFERING_ROWS = 5
 """Differing Gold rows listed per table and day."""
 
+POOL_WORTH_BYTES = 4 << 20
+"""Below this amount of raw data in an hour, starting worker processes costs more than it saves."""
+
 _DIGEST_MODULUS = 1 << 128
+_HALF_DIGEST = (1 << 64) - 1
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MICROSECONDS_PER_DAY = 86_400_000_000
 _MICROSECONDS_PER_HOUR = 3_600_000_000
 _EPOCH_DAY = date(1970, 1, 1)
+_INSTANTS = [position for position, each in enumerate(FIELDS) if isinstance(each.kind, Instant)]
+_AMOUNTS = [position for position, each in enumerate(FIELDS) if isinstance(each.kind, Money)]
+_CONTENT = [*(each.column.name for each in FIELDS), EVENT_DATE.name, EVENT_HOUR.name, REVENUE.name]
+"""Columns of Silver whose values are digested; `rescued` is added where it is not null, and rows are compared by
+`source_object`."""
 
 _Compared = tuple[str, object, object]
 """What was compared, the value in raw, the published value."""
@@ -143,9 +155,13 @@ class _Rows:
     count: int = 0
     digest: int = 0
 
-    def add(self, row: tuple[object, ...]) -> None:
+    def add(self, digest: int) -> None:
         self.count += 1
-        self.digest = (self.digest + _digest(row)) % _DIGEST_MODULUS
+        self.digest = (self.digest + digest) % _DIGEST_MODULUS
+
+    def take_back(self, other: _Rows) -> None:
+        self.count -= other.count
+        self.digest = (self.digest - other.digest) % _DIGEST_MODULUS
 
 
 @dataclass(slots=True)
@@ -168,8 +184,43 @@ class _ObjectRecount:
     reasons: Counter[str] = field(default_factory=Counter)
     days: dict[str, _DayRecount] = field(default_factory=dict)
     """Event day (ISO) -> its Silver rows."""
-    accepted: set[int] = field(default_factory=set)
-    """Digests of the normalised fields of the accepted records, which identify duplicates."""
+    accepted: _Identities = field(default_factory=lambda: _Identities())
+
+    def take_back(self, repeated: _ObjectRecount) -> None:
+        """Turn accepted records into duplicates."""
+        self.duplicates += repeated.silver.count
+        self.silver.take_back(repeated.silver)
+        for day, taken in repeated.days.items():
+            totals = self.days[day]
+            totals.by_type -= taken.by_type
+            totals.items_sold -= taken.items_sold
+            totals.revenue_cents -= taken.revenue_cents
+            if not totals.by_type:
+                del self.days[day]
+
+
+@dataclass(slots=True)
+class _Identities:
+    """What identifies each accepted record of one object, in order: 20 bytes per record.
+
+    A digest of the normalised fields, in two halves, and the line.
+    """
+
+    high: array[int] = field(default_factory=lambda: array("Q"))
+    low: array[int] = field(default_factory=lambda: array("Q"))
+    lines: array[int] = field(default_factory=lambda: array("I"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One raw object to recount, in any process."""
+
+    open_raw: Callable[[str], BinaryIO]
+    listed: RawObject
+    hour: Hour
+    limits: Limits
+    only: frozenset[int] | None = None
+    """Lines to count; None for all."""
 
 
 def verify(
@@ -179,15 +230,37 @@ def verify(
     hours: HourRange | None,
     now: datetime,
     progress: Progress,
+    workers: int = 1,
 ) -> Verification:
     """Recount every published hour of a range (everything when None), then Gold of every event day they touch.
 
-    Do not build the same hours meanwhile: a change during the recount shows as a difference. Keeps in memory one digest
-    (about 90 bytes) per accepted record of one hour, and one row group of the published files.
+    Do not build the same hours meanwhile: a change during the recount shows as a difference. The objects of a large
+    hour are recounted by `workers` processes. Keeps in memory 20 bytes per accepted record of one hour, three times as
+    much while its duplicates are found, and one row group of the published files.
 
     Raises:
         StorageError: raw objects or published files cannot be read.
+        ExhaustedError: the process that recounts an object was killed.
     """
+    pool = WorkerPool(workers)
+    try:
+        return _verify(engine, gold_tables, limits, hours, now, progress, pool if workers > 1 else None)
+    except BaseException:
+        pool.abort()
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _verify(
+    engine: Engine,
+    gold_tables: Sequence[GoldTable],
+    limits: Limits,
+    hours: HourRange | None,
+    now: datetime,
+    progress: Progress,
+    pool: WorkerPool | None,
+) -> Verification:
     listings = engine.list_raw_hours(hours)
     # All hours, because a day of the range may hold events from hours outside it.
     damaged = dict[Hour, StorageError]()
@@ -237,7 +310,7 @@ def verify(
     for landed in counted.values():
         silver_rows.update(landed)
     verdicts = [
-        _verify_hour(engine, limits, listing, commits.get(listing.hour), silver_rows[listing.hour], begin)
+        _verify_hour(engine, limits, listing, commits.get(listing.hour), silver_rows[listing.hour], begin, pool)
         for listing in to_recount
     ]
     gold: list[GoldVerdict] = []
@@ -305,9 +378,10 @@ def _verify_hour(
     commit: HourCommit | None,
     counted_rows: int,
     begin: Callable[[str], None],
+    pool: WorkerPool | None,
 ) -> HourVerdict:
     hour = listing.hour
-    recounts, digests = _recount_hour(engine, limits, listing, begin)
+    recounts, digests = _recount_hour(engine, limits, listing, begin, pool)
     readable = {key: each for key, each in recounts.items() if each is not None}
     verdict = HourVerdict(
         hour,
@@ -346,43 +420,103 @@ def _verify_hour(
 
 
 def _recount_hour(
-    engine: Engine, limits: Limits, listing: RawListing, begin: Callable[[str], None]
+    engine: Engine, limits: Limits, listing: RawListing, begin: Callable[[str], None], pool: WorkerPool | None
 ) -> tuple[dict[str, _ObjectRecount | None], dict[str, str]]:
     """Count every object of an hour in key order; None is an object that cannot be decompressed completely.
 
     Also returns the SHA-256 of each object's stored bytes, by key.
     """
-    accepted_range = InstantRange.of(listing.hour, limits)
-    seen: set[int] = set()
+
+    def recounted(tasks: Sequence[_Task]) -> Iterator[tuple[_ObjectRecount | None, str]]:
+        if pool is None or len(tasks) < 2 or sum(task.listed.size for task in tasks) < POOL_WORTH_BYTES:
+            return map(_recount_object, tasks)
+        return pool.map(_recount_object, tasks, _killed)
+
+    opener = engine.raw_opener()
+    tasks = [_Task(opener, each, listing.hour, limits) for each in sorted(listing.objects)]
     recounts: dict[str, _ObjectRecount | None] = {}
     digests: dict[str, str] = {}
-    for each in sorted(listing.objects):
+    found = recounted(tasks)
+    for task in tasks:
         begin(f"recounting {listing.hour}")
-        with engine.open_raw(each.key) as stored:
-            digested = DigestingReader(stored)
-            recount = _recount_object(digested.as_file(), each, accepted_range, limits, seen)
-            recounts[each.key] = recount
-            digests[each.key] = digested.finish()
-        if recount is not None:
-            seen |= recount.accepted
-            recount.accepted.clear()
+        recounts[task.listed.key], digests[task.listed.key] = next(found)
+    repeated = _repeated({key: each.accepted for key, each in recounts.items() if each is not None})
+    again = [replace(task, only=repeated[task.listed.key]) for task in tasks if task.listed.key in repeated]
+    for task, (duplicates, _) in zip(again, recounted(again), strict=True):
+        recount = recounts[task.listed.key]
+        if recount is None or duplicates is None:
+            raise StorageError(f"{task.listed.key} changed while it was recounted: verify the hour again")
+        recount.take_back(duplicates)
     return recounts, digests
 
 
-def _recount_object(
-    stored: BinaryIO, listed: RawObject, accepted_range: InstantRange, limits: Limits, seen: set[int]
-) -> _ObjectRecount | None:
-    recount = _ObjectRecount()
+def _killed(task: _Task) -> str:
+    return (
+        f"{task.listed.key} ({task.listed.size:,} bytes): the process that recounts it was killed, even when it was "
+        "the only one: the machine is most likely out of memory. Add memory; nothing was changed"
+    )
+
+
+def _repeated(accepted: Mapping[str, _Identities]) -> dict[str, frozenset[int]]:
+    """Return key -> lines of the accepted records that equal an earlier one of the hour; empties the identities."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lines = {key: each.lines for key, each in accepted.items()}
+
+    def joined(halves: Iterable[array[int]]) -> pa.ChunkedArray:
+        arrays = [pa.Array.from_buffers(pa.uint64(), len(each), [None, pa.py_buffer(each)]) for each in halves]
+        return pa.chunked_array(arrays, pa.uint64())
+
+    records = pa.table(
+        {
+            "high": joined(each.high for each in accepted.values()),
+            "low": joined(each.low for each in accepted.values()),
+        }
+    ).combine_chunks()
+    for each in accepted.values():
+        each.high, each.low, each.lines = array("Q"), array("Q"), array("I")
+    if len(records) < 2:
+        return {}
+    order = pc.sort_indices(records, [("high", "ascending"), ("low", "ascending")])
+    high, low = records["high"].take(order), records["low"].take(order)
+    repeats = pc.and_(pc.equal(high[1:], high[:-1]), pc.equal(low[1:], low[:-1]))
+    del records, high, low
+    # Equal records are next to each other in the order of the hour, because the sort is stable.
+    positions = order[1:].filter(repeats)
+    found: dict[str, frozenset[int]] = {}
+    start = 0
+    for key, numbers in lines.items():
+        end = start + len(numbers)
+        chosen = positions.filter(pc.and_(pc.greater_equal(positions, start), pc.less(positions, end)))
+        if len(chosen):
+            found[key] = frozenset(numbers[position - start] for position in chosen.to_pylist())
+        start = end
+    return found
+
+
+def _recount_object(task: _Task) -> tuple[_ObjectRecount | None, str]:
+    """Count one object, and compute the SHA-256 of its stored bytes."""
+    with task.open_raw(task.listed.key) as stored:
+        digested = DigestingReader(stored)
+        return _recount_lines(digested.as_file(), task), digested.finish()
+
+
+def _recount_lines(stored: BinaryIO, task: _Task) -> _ObjectRecount | None:
+    recount, listed, limits = _ObjectRecount(), task.listed, task.limits
+    accepted_range = InstantRange.of(task.hour, limits)
     if listed.size == 0:
         return None
     try:
         with gzip.GzipFile(fileobj=stored, mode="rb") as content:
             for line_number, (line, is_too_long) in enumerate(_lines(content, limits), start=1):
+                if task.only is not None and line_number not in task.only:
+                    continue
                 record = line.strip()
                 if is_too_long and record:
                     _refuse(recount, "too_long", record, line_number, listed.key)
                 elif record:
-                    _count(recount, record, line_number, listed.key, accepted_range, seen)
+                    _count(recount, record, line_number, listed.key, accepted_range)
                 if recount.records > limits.max_object_records:
                     return None
     except _TooLargeError:
@@ -430,56 +564,54 @@ def _lines(content: gzip.GzipFile, limits: Limits) -> Iterator[tuple[bytes, bool
 def _refuse(recount: _ObjectRecount, reason: str, record: bytes, line_number: int, key: str) -> None:
     recount.records += 1
     recount.reasons[reason] += 1
-    recount.quarantine.add((reason, key, line_number, record.decode("utf-8", "replace")))
+    recount.quarantine.add(_digest((reason, key, line_number, record.decode("utf-8", "replace"))))
 
 
-def _count(
-    recount: _ObjectRecount,
-    record: bytes,
-    line_number: int,
-    key: str,
-    accepted_range: InstantRange,
-    seen: set[int],
-) -> None:
+def _count(recount: _ObjectRecount, record: bytes, line_number: int, key: str, accepted_range: InstantRange) -> None:
     verdict = judge(record, accepted_range)
-    match verdict.outcome:
-        case Rejection(reason):
-            _refuse(recount, reason, record, line_number, key)
-        case Event(values) as event:
-            recount.records += 1
-            identity = _digest(tuple(values.values()))
-            if identity in seen or identity in recount.accepted:
-                recount.duplicates += 1
-                return
-            recount.accepted.add(identity)
-            instant, event_type = int(event[EVENT_TIME.name] or 0), str(event[EVENT_TYPE.name])
-            day = (_EPOCH_DAY + timedelta(days=instant // _MICROSECONDS_PER_DAY)).isoformat()
-            items, cents = (int(event[field.name] or 0) for field in (QUANTITY, PRICE))
-            is_sale = event_type == PURCHASE.name
-            row = {field.column.name: _shown(field.kind, values[field.name]) for field in FIELDS}
-            row |= {
-                EVENT_DATE.name: day,
-                EVENT_HOUR.name: instant // _MICROSECONDS_PER_HOUR % 24,
-                REVENUE.name: _dollars(cents * items) if is_sale else None,
-                RESCUED.name: verdict.rescued,
-                SOURCE_OBJECT.name: key,
-            }
-            recount.silver.add(tuple(row[column.name] for column in SILVER_EVENTS.columns))
-            totals = recount.days.setdefault(day, _DayRecount())
-            totals.by_type[event_type] += 1
-            if is_sale:
-                totals.items_sold += items
-                totals.revenue_cents += cents * items
+    outcome = verdict.outcome
+    if isinstance(outcome, Rejection):
+        _refuse(recount, outcome.reason, record, line_number, key)
+        return
+    recount.records += 1
+    values = outcome.values
+    instant, event_type = int(values[EVENT_TIME.name] or 0), str(values[EVENT_TYPE.name])
+    day = _day(instant // _MICROSECONDS_PER_DAY)
+    is_sale = event_type == PURCHASE.name
+    totals = recount.days.get(day)
+    if totals is None:
+        totals = recount.days[day] = _DayRecount()
+    totals.by_type[event_type] += 1
+    revenue = None
+    if is_sale:
+        items, cents = int(values[QUANTITY.name] or 0), int(values[PRICE.name] or 0)
+        totals.items_sold += items
+        totals.revenue_cents += cents * items
+        revenue = _dollars(cents * items)
+    digest = _digest((*_shown(values), day, instant // _MICROSECONDS_PER_HOUR % 24, revenue))
+    recount.silver.add(digest if verdict.rescued is None else _digest((digest, verdict.rescued)))
+    # Silver cuts instants to milliseconds; records that differ in the rest are not duplicates.
+    identity = (digest + instant % 1_000) % _DIGEST_MODULUS
+    recount.accepted.high.append(identity >> 64)
+    recount.accepted.low.append(identity & _HALF_DIGEST)
+    recount.accepted.lines.append(line_number)
 
 
-def _shown(kind: Kind, value: Value | None) -> Value | None:
-    """Return a normalised value as Silver shows it, in the form of `_plain`."""
-    match kind:
-        case Instant() if value is not None:
-            return int(value) - int(value) % 1_000
-        case Money() if value is not None:
-            return _dollars(int(value))
-    return value
+def _shown(values: Mapping[str, Value | None]) -> list[Value | None]:
+    """Return the normalised fields as Silver shows them, in the form of `_plain`."""
+    shown = list(values.values())
+    for position in _INSTANTS:
+        if (instant := shown[position]) is not None:
+            shown[position] = int(instant) - int(instant) % 1_000
+    for position in _AMOUNTS:
+        if (cents := shown[position]) is not None:
+            shown[position] = _dollars(int(cents))
+    return shown
+
+
+@lru_cache(maxsize=1_024)
+def _day(days_since_1970: int) -> str:
+    return (_EPOCH_DAY + timedelta(days=days_since_1970)).isoformat()
 
 
 def _dollars(cents: int) -> str:
@@ -507,10 +639,16 @@ def _compare_rows(engine: Engine, table: Table, hour: Hour, expected: Mapping[st
 
 def _published_rows(engine: Engine, table: Table, hour: Hour) -> dict[str, _Rows]:
     published: defaultdict[str, _Rows] = defaultdict(_Rows)
-    source_object = [column.name for column in table.columns].index("source_object")
     for batch in engine.shown_rows(table, hour):
-        for row in zip(*(_plain(column) for column in batch.columns), strict=True):
-            published[str(row[source_object])].add(row)
+        keys = map(str, _plain(batch[SOURCE_OBJECT.name]))
+        if table is SILVER_EVENTS:
+            rows = zip(*(_plain(batch[name]) for name in _CONTENT), strict=True)
+            for key, row, rescued in zip(keys, rows, _plain(batch[RESCUED.name]), strict=True):
+                digest = _digest(row)
+                published[key].add(digest if rescued is None else _digest((digest, rescued)))
+        else:
+            for key, row in zip(keys, zip(*map(_plain, batch.columns), strict=True), strict=True):
+                published[key].add(_digest(row))
     return published
 
 
@@ -520,10 +658,9 @@ def _plain(column: pa.Array) -> list[object]:
 
     if pa.types.is_timestamp(column.type):
         return list(column.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist())
-    values = column.to_pylist()
     if pa.types.is_decimal(column.type) or pa.types.is_date(column.type):
-        return [None if value is None else str(value) for value in values]
-    return list(values)
+        column = column.cast(pa.string())
+    return list(column.to_pylist())
 
 
 def _compare_ledger(engine: Engine, hour: Hour, expected: Mapping[str, object]) -> Iterator[_Compared]:

@@ -6,9 +6,13 @@ import dataclasses
 import gzip
 import os
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,7 @@ import pytest
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.errors import StorageError
+from event_pipeline.errors import ExhaustedError, StorageError
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.inspection import verification
 from event_pipeline.inspection.verification import Difference, Verification
@@ -447,3 +451,53 @@ def test_many_differing_gold_rows_are_cut_short_and_counted(settings: Settings) 
     differences = verify(settings).differences
     assert len(differences) == verification.MOST_DIFFERING_ROWS + 1
     assert differences[-1].found == "70 more that differ"
+
+
+# -- objects of an hour side by side
+
+
+def verify_in_processes(settings: Settings) -> Verification:
+    engine, tables, limits = LocalEngine(settings), load_gold_tables(), settings.event_time_limits
+    return verification.verify(engine, tables, limits, None, NOW, lambda *_: None, workers=2)
+
+
+def test_processes_find_the_same_as_one_also_across_objects(dirty: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour = HOUR
+    sent = [event(hour), event(hour, second=1), purchase(hour, second=2), event(hour)]
+    write_object(dirty.root, hour, 0, sent)
+    write_object(dirty.root, hour, 5, [purchase(hour, second=2), b"{no json", event(hour, second=3), *sent])
+    build(LocalEngine(dirty), [hour])
+    rewrite(dirty, "silver.events", lambda rows: rows.slice(1))
+    alone = verify(dirty)
+    monkeypatch.setattr(verification, "POOL_WORTH_BYTES", 0)
+    assert verify_in_processes(dirty) == alone
+    assert alone.differences
+    (counted,) = [each for each in alone.hours if each.hour == hour]
+    assert (counted.records, counted.silver_rows, counted.quarantined, counted.duplicates) == (11, 4, 1, 6)
+
+
+def test_a_killed_process_names_its_object(dirty: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "POOL_WORTH_BYTES", 0)
+    monkeypatch.setattr(verification, "_recount_object", be_killed)
+    with pytest.raises(ExhaustedError, match=r"events/.*: the process that recounts it was killed, even when it was"):
+        verify_in_processes(dirty)
+    assert active_children() == []
+
+
+def be_killed(task: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_an_interrupt_leaves_no_processes(dirty: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "POOL_WORTH_BYTES", 0)
+    monkeypatch.setattr(verification, "_recount_object", never_end)
+    timer = threading.Timer(1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        verify_in_processes(dirty)
+    timer.join()
+    assert active_children() == []
+
+
+def never_end(task: object) -> None:
+    time.sleep(600)

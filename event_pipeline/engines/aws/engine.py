@@ -66,7 +66,7 @@ class AwsEngine(PortEngine[GlueEntry]):
         self._hooks = _SILENT_HOOKS
         ports = Ports(
             self._bucket,
-            RawBucket(Bucket(self._aws, settings.raw_bucket, settings.raw_prefix)),
+            RawBucket(Bucket(self._aws, settings.raw_bucket, settings.raw_prefix), settings),
             self._glue_catalog,
             AwsAccounts(self._aws, settings, self._costs, clock),
             DecodedPrefixes(self._bucket),

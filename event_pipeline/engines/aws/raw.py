@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, HTTPClientError
@@ -27,9 +27,10 @@ _READS = 3
 class RawBucket:
     """Implements `engines.raw.RawPlace` over a bucket."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, settings: Settings) -> None:
         self.prefix = bucket.prefix
         self._bucket = bucket
+        self._settings = settings
 
     def check(self) -> None:
         """Do nothing: listing an unreadable bucket raises an error anyway."""
@@ -43,7 +44,7 @@ class RawBucket:
 
     def whole(self) -> RawBucket:
         """Return the same bucket without a prefix."""
-        return RawBucket(self._bucket.whole())
+        return RawBucket(self._bucket.whole(), self._settings)
 
     def open(self, key: str) -> BinaryIO:
         """Open the stored bytes of one object of about 10 MB."""
@@ -51,6 +52,10 @@ class RawBucket:
         if found is None:
             raise StorageError(f"{self._bucket.url(key)}: it does not exist")
         return io.BytesIO(found[0])
+
+    def opener(self) -> Callable[[str], BinaryIO]:
+        """Return a function that opens objects with the clients of its own process."""
+        return partial(_open, self._settings, self.prefix)
 
     def digest(self, listed: RawObject) -> str | None:
         """Return the digest of an object that still has its ETag.
@@ -87,6 +92,10 @@ class ObjectSource:
 def _aws(settings: Settings) -> Aws:
     """Return the clients of this process: creating them for each object would take longer than reading it."""
     return Aws(settings)
+
+
+def _open(settings: Settings, prefix: str, key: str) -> BinaryIO:
+    return RawBucket(Bucket(_aws(settings), settings.raw_bucket, prefix), settings).open(key)
 
 
 class _ObjectStream(io.RawIOBase):

@@ -8,18 +8,12 @@ holds only some batches of one object in memory, never a whole object.
 from __future__ import annotations
 
 import ctypes
-import os
 import shutil
-import signal
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
-from multiprocessing import get_context, parent_process
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -34,9 +28,10 @@ from event_pipeline.engines.host.decoded import DecodedObjects, ObjectReport, Ob
 from event_pipeline.engines.host.layout import Layout, file_digest, storage_faults
 from event_pipeline.engines.isolation import failure_of
 from event_pipeline.engines.names import commit_time, new_build_id
+from event_pipeline.engines.processes import WorkerPool
 from event_pipeline.engines.silver import check_law
 from event_pipeline.engines.store import Store
-from event_pipeline.errors import ExhaustedError, PipelineError
+from event_pipeline.errors import PipelineError
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount, RawListing, RawObject, add_days
 from event_pipeline.rules.contract import (
     EVENT_TIME,
@@ -108,7 +103,7 @@ class PoolBuilder:
         self._duckdb_memory_mb = duckdb_memory_mb
         self._lock_timeout_seconds = lock_timeout_seconds
         self._raw_bytes = 0
-        self._pool: _WorkerPool | None = None
+        self._pool: WorkerPool | None = None
 
     def close(self) -> None:
         """End the processes."""
@@ -203,8 +198,14 @@ class PoolBuilder:
         self._raw_bytes += listing.raw_bytes
         if self._workers == 1 or self._raw_bytes < POOL_WORTH_BYTES:
             return lambda tasks: map(validate_to_scratch, tasks)
-        self._pool = self._pool or _WorkerPool(self._workers)
-        return self._pool.validate
+        self._pool = self._pool or WorkerPool(self._workers, _keep_freed_memory)
+        return self._in_processes
+
+    def _in_processes(self, tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
+        # Start processes only if there is work for them: a single object is finished here before they are up.
+        if len(tasks) == 1 or self._pool is None:
+            return map(validate_to_scratch, tasks)
+        return self._pool.map(validate_to_scratch, tasks, _killed)
 
     def _validated(
         self, tasks: Sequence[ObjectTask], validate: Validate, progress: Progress, *, keep: bool
@@ -250,67 +251,12 @@ class PoolBuilder:
         }
 
 
-class _WorkerPool:
-    """Worker processes that validate tasks; one that dies fails only the hour of its object.
-
-    If one process is killed, the whole pool breaks without reporting the task. So the remaining tasks are repeated one
-    by one in a fresh process, which identifies the object that kills it.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._pool: ProcessPoolExecutor | None = None
-
-    def validate(self, tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
-        """Validate tasks in parallel; yield reports in the same order.
-
-        Raises:
-            ExhaustedError: the process that validated an object died even when it was the only one.
-        """
-        if len(tasks) == 1:
-            # Start processes only if there is work for them: a single object is finished here before they are up.
-            yield from map(validate_to_scratch, tasks)
-            return
-        if self._pool is None:
-            self._pool = _started(self._workers)
-        done = 0
-        try:
-            with _interrupts_held_back():
-                reports = self._pool.map(validate_to_scratch, tasks)
-            for report in reports:
-                yield report
-                done += 1
-        except BrokenProcessPool:
-            self.shutdown()
-        yield from _one_by_one(tasks[done:])
-
-    def shutdown(self) -> None:
-        """End the processes; the next tasks start new ones."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
-
-
-def _one_by_one(tasks: Sequence[ObjectTask]) -> Iterator[ObjectReport]:
-    """Validate each task in a process of its own."""
-    if not tasks:
-        return
-    with _started(1) as pool:
-        for task in tasks:
-            try:
-                with _interrupts_held_back():
-                    report = pool.submit(validate_to_scratch, task)
-                yield report.result()
-            except BrokenProcessPool as error:
-                raise ExhaustedError(
-                    f"{task.listed.key} ({task.listed.size:,} bytes): the process that reads it was killed, even when "
-                    "it was the only one: the machine is most likely out of memory. Add memory, or move the object "
-                    "away and have it delivered in smaller ones; nothing of this hour was published"
-                ) from error
-
-
-def _started(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_prepare_worker)
+def _killed(task: ObjectTask) -> str:
+    return (
+        f"{task.listed.key} ({task.listed.size:,} bytes): the process that reads it was killed, even when it was the "
+        "only one: the machine is most likely out of memory. Add memory, or move the object away and have it delivered "
+        "in smaller ones; nothing of this hour was published"
+    )
 
 
 def validate_to_scratch(task: ObjectTask) -> ObjectReport:
@@ -397,25 +343,6 @@ class _ScratchFiles:
         return self._files.enter_context(pa.ipc.new_file(file, schema, options=options))
 
 
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Shield processes started inside the block from Ctrl-C: their parent receives it and ends them in order.
-
-    A terminal sends the interrupt to all of them, and each would print a traceback. The parent's own interrupt
-    arrives when the block ends.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _prepare_worker() -> None:
-    _end_with_parent()
-    _keep_freed_memory()
-
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 64 << 20
 
@@ -429,18 +356,6 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-
-
-def _end_with_parent() -> None:
-    """End this worker when the process that started it dies, however it dies."""
-
-    def watch() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _read(path: Path) -> pa.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,6 +71,10 @@ class RawFiles:
         path = self._folder / key
         with storage_faults(path):
             return open_regular(path)
+
+    def opener(self) -> Callable[[str], BinaryIO]:
+        """Return `open`: this class holds only paths."""
+        return self.open
 
     def digest(self, listed: RawObject) -> str | None:
         """Return the digest of an object that still has its listed size and time."""
