@@ -289,7 +289,7 @@ def test_a_gold_table_of_the_catalog_gets_the_wider_type_and_keeps_all_else(
     )
     assert doctor_of(settings, table) == (
         Level.OK,
-        "gold.hourly_revenue: its next refresh gives its sums the wider type of the contract",
+        "gold.hourly_revenue: its next refresh gives it the columns and types of this version",
     )
     AwsEngine(settings)._catalog.ensure(table.table)
     assert doctor_of(settings, table) == (Level.OK, "gold.hourly_revenue: 5 columns as in the contract")
