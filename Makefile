@@ -23,7 +23,7 @@ run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample dat
 test: $(VENV)/test.stamp ## Run the tests: both engines, the AWS path on its emulator with a real Spark
 	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not long and not slow and not trino"
 
-AWS_TESTS := event_pipeline_tests/emulator event_pipeline_tests/engines/aws event_pipeline_tests/glue_scripts
+AWS_TESTS := $(addprefix event_pipeline_tests/,emulator engines/aws glue_scripts infra infrastructure)
 
 test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path that take no more than seconds
 	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not long and not slow and not trino" $(AWS_TESTS:%=--ignore=%)
