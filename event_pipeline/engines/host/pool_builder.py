@@ -169,6 +169,7 @@ class PoolBuilder:
         prefix = layout.hour_build(hour, build_id)
         writer = _HourWriter(scratch, prefix)
         reports = []
+        order: InstantOrder | None = None
         with writer:
             for report in self._validated(
                 tasks, self._validate(listing), progress, keep=hour_input.open_at is not None
@@ -177,7 +178,8 @@ class PoolBuilder:
                 found = report.account.unreadable or f"{report.account.records:,} records"
                 progress(f"{hour}: object {len(reports)} of {len(tasks)}: {found}")
                 # Written while other processes judge the next objects, as long as there can be no duplicates.
-                if proves_no_duplicates([each.order for each in reports if each.order]):
+                order = joined_order(order, report.order)
+                if order is None or order.rises_strictly:
                     writer.add(report, None)
         if len(writer.accounts) < len(reports):
             repeated = self._duplicates(reports, scratch)
