@@ -193,7 +193,7 @@ def upgraded(world: World, root: Path, tmp_path: Path, request: pytest.FixtureRe
     settings = load_settings(root=root, workers=1)
     if world.bucket is not None:
         settings = request.getfixturevalue("settings")
-    settings = settings.model_copy(update={"silver_retention_days": (RETIRED_AT - HOUR.end) // timedelta(days=1)})
+    settings = settings.model_copy(update={"silver_retention_days": (RETIRED_AT - NEXT_DAY.end) // timedelta(days=1)})
     folder = old_gold(tmp_path / "old")
     old, new = engines(world, settings, folder)
     for hour in (HOUR, NEXT_HOUR, NEXT_DAY):
