@@ -31,28 +31,18 @@ from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.certificates import all_true, certified_values, read_type
 from event_pipeline.rules.contract import CARRIED_FIELDS, EVENT_FIELDS, EVENT_TIME, EVENT_TYPE, FIELDS
 from event_pipeline.rules.record import InstantRange
-from event_pipeline.rules.rescue import MOST_NESTED, Rescued, has_only, nested, rescue, shapes_of, unknown_names
+from event_pipeline.rules.rescue import PLAIN_ESCAPE, Rescued, Run, rescue, shapes_of, strip, unknown_runs
 
 _READ_TYPES = {field.name: read_type(field.kind) for field in FIELDS}
 _NUMERIC_FIELDS = tuple(name for name, type in _READ_TYPES.items() if pa.types.is_floating(type))
 _SOMETIMES = tuple(field for field in FIELDS if not field.in_every_event)
 
-_PARSE_OPTIONS = {
-    has_unknown: pj.ParseOptions(
-        explicit_schema=pa.schema(_READ_TYPES), unexpected_field_behavior="infer" if has_unknown else "error"
-    )
-    for has_unknown in (False, True)
-}
 _MAX_BLOCK_BYTES = 1 << 30  # the reader's block size is an int32
 
 # The screen's grammar: what the reader certainly reads without an error, which would fail the whole block.
 _SPACE = r"[ \t\r]*"
-_PLAIN_ESCAPE = (
-    r'\\(?:["\\/bfnrt]|u(?:[0-9A-Ca-cEFef][0-9A-Fa-f]{3}|[dD][0-7][0-9A-Fa-f]{2}'
-    r"|[dD][89ABab][0-9A-Fa-f]{2}\\u[dD][C-Fc-f][0-9A-Fa-f]{2}))"
-)
 _PLAIN_NUMBER = r"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,2})?"
-_SAMPLED_LINES = 32
+_SAMPLED_LINES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +62,21 @@ def split_certified(chunk: bytes, first_line: int, accepted: InstantRange) -> Ce
     """Split a chunk of complete lines; `first_line` is the number of its first one."""
     line_count = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
     numbers = row_numbers = pa.arange(first_line, first_line + line_count)
-    block, names = chunk, tuple[str, ...]()
     lines: list[bytes] | None = None
-    rows = _read_rows(block, line_count, names)
-    if rows is None:
-        shapes = shapes_of(_first_lines(chunk))
-        names = unknown_names(shapes) or ()
-        is_flat = b"[" not in chunk and chunk.count(b"{") == line_count
-        rows = _read_rows(block, line_count, names) if names and is_flat else None
-    if rows is None:
+    # Where the first line has unknown fields, the reader would copy the whole block only to refuse it.
+    has_unknown = any(not set(names) <= set(EVENT_FIELDS) for names in shapes_of(_first_lines(chunk, 1)))
+    found = None if has_unknown else _read(chunk, line_count, ())
+    if found is None:
+        runs = unknown_runs(shapes_of(_first_lines(chunk, _SAMPLED_LINES)))
+        found = _read(chunk, line_count, runs) if runs else None
+    if found is None:
         lines = chunk.split(b"\n")[:line_count]
-        readable = _screen(lines, shapes, names, ascii_only=not _is_utf8(chunk))
+        readable = _screen(chunk, lines, runs)
         row_numbers = numbers.filter(readable)
-        block = b"\n".join(compress(lines, readable.to_pylist()))
-        rows = _read_rows(block, len(row_numbers), names)
-        if rows is None:
+        found = _read(b"\n".join(compress(lines, readable.to_pylist())), len(row_numbers), runs)
+        if found is None:
             return Certified(EVENTS_SCHEMA.empty_table(), list(enumerate(lines, first_line)), line_count, {})
-    rescued = rescue(block, rows, names) if names else None
+    rows, rescued = found
     events, certain = _certain_events(rows, row_numbers, accepted, rescued)
     unknown = _counted(rescued, certain) if rescued else {}
     if events.num_rows == line_count:
@@ -99,10 +87,10 @@ def split_certified(chunk: bytes, first_line: int, accepted: InstantRange) -> Ce
     return Certified(events, [(number, lines[number - first_line]) for number in others], line_count, unknown)
 
 
-def _first_lines(chunk: bytes) -> list[bytes]:
+def _first_lines(chunk: bytes, most: int) -> list[bytes]:
     lines = list[bytes]()
     position = 0
-    while len(lines) < _SAMPLED_LINES and position < len(chunk):
+    while len(lines) < most and position < len(chunk):
         end = chunk.find(b"\n", position)
         end = len(chunk) if end < 0 else end
         lines.append(chunk[position:end])
@@ -112,53 +100,70 @@ def _first_lines(chunk: bytes) -> list[bytes]:
 
 def _counted(rescued: Rescued, certain: pa.BooleanArray) -> dict[str, int]:
     """Return in how many certain events each unknown field is."""
-    counts = {
-        name: pc.and_(pc.is_valid(pa.array(values, pa.binary())), certain).true_count
-        for name, values in rescued.values.items()
-    }
-    return {name: count for name, count in counts.items() if count}
+    counts = Counter[str]()
+    for run, has in rescued.has.items():
+        if count := pc.and_(has, certain).true_count:
+            counts.update(dict.fromkeys(run, count))
+    return dict(counts)
 
 
-def _read_rows(block: bytes, line_count: int, names: tuple[str, ...]) -> pa.Table | None:
-    """Read lines as rows of the declared fields, and of unknown fields with these names.
+def _read(block: bytes, line_count: int, runs: tuple[Run, ...]) -> tuple[pa.Table, Rescued | None] | None:
+    """Read lines as rows of the declared fields, and rescue these runs of unknown ones.
 
-    With names, only flat lines or those that passed the screen may be read: the reader ends the process where it infers
-    the type of a deeply nested value. Returns None unless rows and lines certainly correspond.
+    Returns None unless rows and lines certainly correspond.
     """
-    if not block.startswith(b"{") or len(block) > _MAX_BLOCK_BYTES or not _is_utf8(block):
+    if len(block) > _MAX_BLOCK_BYTES or not _is_utf8(block):
+        return None
+    stripped = strip(block, runs)
+    block = stripped.block
+    if not block.startswith(b"{"):
+        return None
+    options = pj.ReadOptions(use_threads=False, block_size=len(block) + 1)
+    try:
+        rows = pj.read_json(pa.BufferReader(block), options, _parse_options(stripped.placeholders))
+    except pa.ArrowInvalid:
+        return None
+    if rows.num_rows != line_count:
         return None
     # A longer text is found twice as fast, and usually all lines start with the same key.
     start = block[: block.find(b":") + 1]
     if block.count(b"\n" + start) != line_count - 1 and block.count(b"\n{") != line_count - 1:
         return None
-    options = pj.ReadOptions(use_threads=False, block_size=len(block) + 1)
-    try:
-        rows = pj.read_json(pa.BufferReader(block), options, _PARSE_OPTIONS[bool(names)])
-    except pa.ArrowInvalid:
-        return None
-    if rows.num_rows != line_count or (names and not has_only(rows, names)):
-        return None
-    return rows
+    if not stripped.values:
+        return rows, None
+    rescued = rescue(stripped, rows)
+    return None if rescued is None else (rows, rescued)
 
 
-def _screen(
-    lines: list[bytes], shapes: list[tuple[str, ...]], names: tuple[str, ...], *, ascii_only: bool
-) -> pa.BooleanArray:
-    """Return which lines have a common shape: the names of the first objects in the same order, and plain values."""
-    readable = {*EVENT_FIELDS, *names}
-    common = tuple(shape for shape, count in Counter(shapes).items() if count > 1 and set(shape) <= readable)
-    return pc.match_substring_regex(pa.array(lines, pa.binary()), _screen_pattern(common, ascii_only))
+@lru_cache(maxsize=16)
+def _parse_options(placeholders: tuple[str, ...]) -> pj.ParseOptions:
+    schema = pa.schema({**_READ_TYPES, **dict.fromkeys(placeholders, pa.int8())})
+    return pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+
+
+def _screen(chunk: bytes, lines: list[bytes], runs: tuple[Run, ...]) -> pa.BooleanArray:
+    """Return which lines of a chunk have a common shape: the names of the first objects in their order, plain values.
+
+    Once these runs of unknown fields are stripped of them.
+    """
+    stripped = strip(chunk, runs)
+    flat_lines = stripped.block.split(b"\n")[: len(lines)] if stripped.values else lines
+    readable_names = {*EVENT_FIELDS, *stripped.placeholders}
+    counts = Counter(shapes_of(flat_lines[:_SAMPLED_LINES]))
+    common = tuple(names for names, count in counts.items() if count > 1 and set(names) <= readable_names)
+    ascii_only = not _is_utf8(chunk)
+    readable = pc.match_substring_regex(pa.array(flat_lines, pa.binary()), _screen_pattern(common, ascii_only))
+    # What was stripped of a line may be no UTF-8 either.
+    return pc.and_(readable, pa.array(map(bytes.isascii, lines), pa.bool_())) if ascii_only else readable
 
 
 @lru_cache(maxsize=16)
 def _screen_pattern(shapes: tuple[tuple[str, ...], ...], ascii_only: bool) -> str:
     beyond_ascii = r"\x80-\xff" if ascii_only else ""
-    string = rf'"(?:[^"\\\x00-\x1f{beyond_ascii}]|{_PLAIN_ESCAPE})*"'
+    string = rf'"(?:[^"\\\x00-\x1f{beyond_ascii}]|{PLAIN_ESCAPE})*"'
 
     def member(name: str) -> str:
-        value = _PLAIN_NUMBER if name in _NUMERIC_FIELDS else string
-        if name not in _READ_TYPES:
-            value = f"{string}|{_PLAIN_NUMBER}|true|false|{nested(string, MOST_NESTED)}"
+        value = _PLAIN_NUMBER if name in _NUMERIC_FIELDS or name not in EVENT_FIELDS else string
         return rf'{_SPACE}"{re.escape(name)}"{_SPACE}:{_SPACE}(?:{value}|null){_SPACE}'
 
     objects = (",".join(map(member, names)) for names in shapes if names)

@@ -1,9 +1,14 @@
 """The fast form of `rescued`: the unknown fields of a whole block of lines at once, as JSON texts.
 
-Producers add fields to every event at once, so that the way of the reference for each line would cost tenfold. This one
-serves names without escapes, and values that are nested at most MOST_NESTED deep. The reader has already found each
-line to be one JSON object with distinct keys, and told its columns. In such a line, `"name"` and a colon can only be
-the key of a member, because in a text its quotes would be escaped; and of a top-level one, unless a value is nested.
+Producers add fields to every event at once, so that the way of the reference for each line would cost tenfold. Here the
+unknown fields are cut out of the text before the reader sees it: each run of unknown names that stand side by side
+becomes one placeholder, and the texts of their values are kept. The reader then reads a few flat columns, as always.
+
+That is safe whatever the lines are. In JSON, `"name"` and a colon can only be the key of a member, because in a text
+its quotes would be escaped; and what is cut out is strict JSON with a comma or a bracket behind it. So a line is JSON
+with its placeholder exactly if it was without. Whether each placeholder is a member of the record, and stands in it
+once, is what the reader tells: it refuses equal keys and nested values, and its rows must have as many placeholders as
+were set.
 
 Standard library and pyarrow.
 """
@@ -15,54 +20,61 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from itertools import combinations, groupby
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.types as pt
 
+from event_pipeline.rules.certificates import all_true
 from event_pipeline.rules.contract import EVENT_FIELDS, MAX_RESCUED_BYTES
 from event_pipeline.rules.json_object import NotAnObjectError, split_object
 
+Run = tuple[str, ...]
+"""Unknown names that stand side by side in a record."""
+
 MOST_NAMES = 16
 """More unknown names in one block go to the reference."""
+MOST_RUNS = 16
+"""So do records with rarer runs than so many."""
+MOST_NESTED = 3
+"""So does a record with a value that is nested more deeply."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\- ]{1,100}")
-MOST_NESTED = 3
-_STRING = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
-_SCALAR = rb"%s|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?|true|false|null" % _STRING
-_BETWEEN_BRACKETS = r"[-+0-9.eE:, \t\r]|true|false|null"
-"""What may be in a nested value besides texts and brackets: no letters of NaN and Infinity, which are no JSON."""
+
+PLAIN_ESCAPE = (
+    r'\\(?:["\\/bfnrt]|u(?:[0-9A-Ca-cEFef][0-9A-Fa-f]{3}|[dD][0-7][0-9A-Fa-f]{2}'
+    r"|[dD][89ABab][0-9A-Fa-f]{2}\\u[dD][C-Fc-f][0-9A-Fa-f]{2}))"
+)
+"""Pattern of an escape in a JSON text, without lone surrogates."""
+
+_SPACE = r"[ \t\r]*+"
+_STRING = rf'"(?:[^"\\\x00-\x1f]++|{PLAIN_ESCAPE})*+"'
+_SCALAR = rf"{_STRING}|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?|true|false|null"
 
 
-def nested(string: str, most: int) -> str:
-    """Return a pattern for arrays and objects of at most that depth; whether they are JSON is left to the reader."""
-    inner = ""
-    for _ in range(most):
-        inner = rf"[\[{{](?:{string}|{_BETWEEN_BRACKETS}{inner and '|'}{inner})*[\]}}]"
-    return inner
+def _value(most_nested: int) -> str:
+    """Return the pattern of strict JSON values that are nested at most that deep."""
+    if not most_nested:
+        return _SCALAR
+    value = rf"(?>{_value(most_nested - 1)})"
+
+    def many(each: str, closing: str) -> str:
+        # Behind each there is a comma with more behind it, or the closing bracket.
+        return rf"{_SPACE}(?>{each}{_SPACE}(?:,{_SPACE}(?!{closing})|(?={closing})))*+{closing}"
+
+    member = f"{_STRING}{_SPACE}:{_SPACE}{value}"
+    return "|".join((_SCALAR, r"\[" + many(value, r"\]"), r"\{" + many(member, r"\}")))
 
 
-_VALUE = b"%s|%s" % (_SCALAR, nested(_STRING.decode(), MOST_NESTED).encode())
+_VALUE = _value(MOST_NESTED)
 
 
-@dataclass(frozen=True, slots=True)
-class Rescued:
-    """The unknown fields of the lines of a block."""
-
-    texts: pa.StringArray
-    """Line -> its unknown fields as one JSON object; null for a line without any."""
-    certain: pa.BooleanArray
-    """Line -> whether its text certainly is what the reference gives."""
-    values: dict[str, list[bytes | None]]
-    """Name -> JSON text of its value in each line; None where a line does not have it."""
-
-
-def unknown_names(shapes: Iterable[Sequence[str]]) -> tuple[str, ...] | None:
-    """Return the unknown names among those of some records, most frequent first; None if they are not plain or many."""
-    counts = Counter(name for names in shapes for name in names if name not in EVENT_FIELDS)
-    names = tuple(name for name, _ in counts.most_common())
-    return names if len(names) <= MOST_NAMES and all(map(_PLAIN_NAME.fullmatch, names)) else None
+@lru_cache(maxsize=64)
+def _pattern(run: Run) -> re.Pattern[bytes]:
+    # It starts with the first key, because a pattern that starts with a plain text is found much faster.
+    members = f"{_SPACE},{_SPACE}".join(f'"{re.escape(name)}"{_SPACE}:{_SPACE}({_VALUE})' for name in run)
+    return re.compile(f"{members}(?={_SPACE}[,}}])".encode())
 
 
 def shapes_of(lines: Iterable[bytes]) -> list[tuple[str, ...]]:
@@ -74,55 +86,111 @@ def shapes_of(lines: Iterable[bytes]) -> list[tuple[str, ...]]:
     return shapes
 
 
-def has_only(rows: pa.Table, names: Sequence[str]) -> bool:
-    """Return whether the reader found no column but the contract's and these, and no infinite number in them."""
-    found = [name for name in rows.column_names if name not in EVENT_FIELDS]
-    # NaN and Infinity, which are no JSON, are numbers for the reader.
-    return set(found) <= set(names) and all(
-        pc.all(pc.is_finite(rows.column(name)), min_count=0).as_py()
-        for name in found
-        if pt.is_floating(rows.column(name).type)
-    )
+def unknown_runs(shapes: Iterable[Sequence[str]]) -> tuple[Run, ...]:
+    """Return the runs of plain unknown names that more than one record of these shapes has, longest first."""
+    counts = Counter[Run]()
+    for names in shapes:
+        for is_known, run in groupby(names, EVENT_FIELDS.__contains__):
+            if not is_known:
+                counts[tuple(run)] += 1
+    frequent = [
+        run for run, count in counts.most_common(MOST_RUNS) if count > 1 and all(map(_PLAIN_NAME.fullmatch, run))
+    ]
+    if len({name for run in frequent for name in run}) > MOST_NAMES:
+        return ()
+    # A longer run must be found before a shorter one that it begins with.
+    return tuple(sorted(frequent, key=len, reverse=True))
 
 
-def rescue(block: bytes, rows: pa.Table, names: Sequence[str]) -> Rescued:
-    """Rescue the unknown fields of a block of lines, which the reader has read as rows that have only these."""
-    line_count = rows.num_rows
-    if len(names) > 1 and any(pt.is_nested(rows.column(name).type) for name in names if name in rows.column_names):
-        # A nested value may have keys of these names: then only lines that have each of them once are certain.
-        for name in names:
-            keys = len(re.findall(rb'"%s"[ \t\r]*+:' % re.escape(name.encode()), block))
-            if name not in rows.column_names or rows.column(name).null_count or keys != line_count:
-                none = pa.nulls(line_count, pa.string())
-                return Rescued(none, pa.repeat(pa.scalar(False), line_count), {})
-    if len(names) == 1:
-        found = _value_pattern(names[0]).findall(block)
-        if len(found) == line_count:
-            texts = pc.binary_join_element_wise(
-                pa.scalar(b'{"%s":' % names[0].encode()), pa.array(found, pa.binary()), pa.scalar(b"}"), b""
-            )
-            fits = pc.less_equal(pc.binary_length(texts), pa.scalar(MAX_RESCUED_BYTES, pa.int32()))
-            return Rescued(texts.cast(pa.string()), fits, {names[0]: found})
-    lines = block.split(b"\n")[:line_count]
-    patterns = {name: _value_pattern(name) for name in names}
-    values: dict[str, list[bytes | None]] = {name: [None] * line_count for name in names}
-    texts, certain = list[bytes | None](), list[bool]()
-    for number, line in enumerate(lines):
-        members = list[tuple[int, bytes]]()
-        for name, pattern in patterns.items():
-            if match := pattern.search(line):
-                values[name][number] = match[1]
-                members.append((match.start(), b'"%s":%s' % (name.encode(), match[1])))
-        members.sort()
-        text = b"{%s}" % b",".join(member for _, member in members) if members else None
-        texts.append(text)
-        # A key with escapes is not found: whether it is one of the names is left to the reference.
-        certain.append(
-            (text is None or len(text) <= MAX_RESCUED_BYTES) and (len(members) == len(names) or b"\\" not in line)
-        )
-    return Rescued(pa.array(texts, pa.binary()).cast(pa.string()), pa.array(certain), values)
+@dataclass(frozen=True, slots=True)
+class Stripped:
+    """A block of lines with a placeholder in the place of each run of unknown fields."""
+
+    block: bytes
+    values: dict[Run, list[list[bytes]]]
+    """Run -> each of its names -> JSON texts of its values, in the order of the block."""
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """The placeholders' keys; their values are 0."""
+        return tuple(map(_placeholder, range(len(self.values))))
 
 
-@lru_cache(maxsize=256)
-def _value_pattern(name: str) -> re.Pattern[bytes]:
-    return re.compile(rb'"%s"[ \t\r]*+:[ \t\r]*+(%s)[ \t\r]*+[,}]' % (re.escape(name.encode()), _VALUE))
+def strip(block: bytes, runs: Sequence[Run]) -> Stripped:
+    """Strip a block of its runs of unknown fields; of none of them if it has texts that look like placeholders."""
+    keys = [f'"{_placeholder(index)}"'.encode() for index in range(len(runs))]
+    if b"~" in block and any(key in block for key in keys):
+        return Stripped(block, {})
+    values = dict[Run, list[list[bytes]]]()
+    for key, run in zip(keys, runs, strict=True):
+        parts = _pattern(run).split(block)
+        step = len(run) + 1
+        block = (key + b":0").join(parts[::step])
+        values[run] = [parts[number::step] for number in range(1, step)]
+    return Stripped(block, values)
+
+
+def _placeholder(index: int) -> str:
+    return f"~{index}"  # which is no plain name
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """The unknown fields of the lines of a block."""
+
+    texts: pa.StringArray
+    """Line -> its unknown fields as one JSON object; null for a line without any."""
+    certain: pa.BooleanArray
+    """Line -> whether its text certainly is what the reference gives."""
+    has: dict[Run, pa.BooleanArray]
+    """Run -> whether a line has it."""
+
+
+def rescue(stripped: Stripped, rows: pa.Table) -> Rescued | None:
+    """Rescue the unknown fields of a block that was read as rows; None if rows and placeholders do not correspond."""
+    has = {
+        run: pc.is_valid(rows.column(key).combine_chunks())
+        for run, key in zip(stripped.values, stripped.placeholders, strict=True)
+    }
+    if any(has[run].true_count != len(values[0]) for run, values in stripped.values.items()):
+        return None
+    members = [_members(run, values, has[run]) for run, values in stripped.values.items()]
+    joined = pc.coalesce(*members)
+    run_counts = reduce(pc.add, (each.cast(pa.int8()) for each in has.values()))
+    several = pc.indices_nonzero(pc.greater(run_counts, 1)).to_pylist()
+    if several:
+        joined = _in_the_order_of_lines(stripped, members, several, joined)
+    texts = pc.binary_join_element_wise(pa.scalar(b"{"), joined, pa.scalar(b"}"), b"")
+    fits = pc.fill_null(pc.less_equal(pc.binary_length(texts), pa.scalar(MAX_RESCUED_BYTES, pa.int32())), True)
+    # Equal keys in two runs.
+    doubled = [pc.and_(has[one], has[other]) for one, other in combinations(has, 2) if set(one) & set(other)]
+    return Rescued(texts.cast(pa.string()), all_true(fits, *map(pc.invert, doubled)), has)
+
+
+def _members(run: Run, values: list[list[bytes]], has: pa.BooleanArray) -> pa.BinaryArray:
+    """Return the members of a run as JSON text for each line; null for a line that does not have it."""
+    pieces = list[pa.Scalar | pa.Array]()
+    for number, (name, texts) in enumerate(zip(run, values, strict=True)):
+        pieces += [pa.scalar(f'{"," if number else ""}"{name}":'.encode()), pa.array(texts, pa.binary())]
+    members = pc.binary_join_element_wise(*pieces, b"")
+    if len(members) == len(has):
+        return members
+    places = pc.subtract(pc.cumulative_sum(has.cast(pa.int64())), 1)
+    return members.take(pc.if_else(has, places, None))
+
+
+def _in_the_order_of_lines(
+    stripped: Stripped, members: list[pa.BinaryArray], several: list[int], joined: pa.BinaryArray
+) -> pa.BinaryArray:
+    """Join the members of lines that have several runs, as these follow one another there."""
+    keys = [f'"{key}"'.encode() for key in stripped.placeholders]
+    in_block = re.findall(b"|".join(keys), stripped.block)
+    order = in_block[: len(keys)]
+    if len(several) == len(joined) and in_block == order * len(joined):
+        return pc.binary_join_element_wise(*(members[keys.index(key)] for key in order), b",")
+    of_runs = [each.to_pylist() for each in members]
+    texts, lines = joined.to_pylist(), stripped.block.split(b"\n")
+    for number in several:
+        places = sorted((lines[number].find(key), of_run[number]) for key, of_run in zip(keys, of_runs, strict=True))
+        texts[number] = b",".join(text for place, text in places if place >= 0)
+    return pa.array(texts, pa.binary())

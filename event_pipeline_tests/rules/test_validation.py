@@ -332,7 +332,7 @@ def test_lines_that_break_a_rule_cost_the_reference_themselves_only() -> None:
 def test_a_good_line_is_accepted_the_same_when_the_reader_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     content = b"\n".join(clean_lines(500))
     fast = verdicts_of(validated(content))
-    monkeypatch.setattr(certified, "_read_rows", lambda block, line_count, names: None)
+    monkeypatch.setattr(certified, "_read", lambda block, line_count, runs: None)
     assert verdicts_of(validated(content)) == fast
     assert len(fast) == 500
 
@@ -636,3 +636,59 @@ def test_what_is_rescued_is_the_text_of_the_record_whichever_way_it_took() -> No
     assert rescued[9] == '{"a":1.50,"b c":{"a": 1},"d":"é\\n"}'
     assert rescued[11] == '{"b c":1,"a":1.50}'
     assert rescued[13] == '{"b c":"é\\n"}'
+
+
+UNKNOWN_NAMES = ("device", "v", "device v", "devic\\u0065", "~0", "~1", "price ", "x.y")
+UNKNOWN_VALUES = (
+    *(
+        '"mobile"',
+        '"\\u007e0"',
+        '"a \\"device\\": 1"',
+        '"~0"',
+        '"\\ud800"',
+        '"\\ud83d\\ude00"',
+        '"é"',
+        '"a\\tb"',
+        '"\\x"',
+        '"',
+    ),
+    *("1", "-0", "1.50", "1e5", "01", "1.", "-", "NaN", "Infinity", "1" * 40, "true", "null", "nul", "", "tru e"),
+    *(
+        "[]",
+        "{}",
+        "[1,]",
+        "[1 2]",
+        "[,1]",
+        '{"device": 1}',
+        '{"device": 1, "device": 2}',
+        '{"~0":0}',
+        '{"v":[{"v":[]}]}',
+    ),
+    *('{"a"}', '{"a":1,}', '{"a" : [1, {"b":"}"}] }', "[[[[1]]]]", '[{"a":[1]}', '{"price": 1}', '{"user_id": "u"}'),
+)
+
+
+@pytest.mark.parametrize("is_strange", [pytest.param(False, id="plain"), pytest.param(True, id="strange")])
+def test_unknown_fields_anywhere_are_rescued_as_the_reference_does(is_strange: bool) -> None:
+    """Blocks of few shapes, so that the fast way serves them, with a strange member in some lines."""
+    chance = random.Random(int(is_strange))
+    rescued = 0
+    for round_number in range(60):
+        names = chance.sample(UNKNOWN_NAMES[:3] + UNKNOWN_NAMES[6:], chance.randrange(1, 5))
+        shapes = [chance.sample(range(10), len(names)) for _ in range(chance.randrange(1, 3))]
+        lines = []
+        for line in clean_lines(40, round_number):
+            members = [f'"{name}":{json_text}' for name, json_text in split_object(line.decode()).items()]
+            for name, place in zip(names, chance.choice(shapes), strict=True):
+                value = chance.choice(('"mobile"', "17", "1.50", "null", '[1, {"a": "b"}]'))
+                members.insert(place, f'"{name}"{chance.choice(("", " "))}: {value}')
+            if is_strange and chance.random() < 0.15:
+                strange = f'"{chance.choice(UNKNOWN_NAMES)}":{chance.choice(UNKNOWN_VALUES)}'
+                members.insert(chance.randrange(len(members) + 1), strange)
+            lines.append(f"{{{', '.join(members)}}}".encode())
+        result = validated(b"\n".join(lines), 4 << 20)
+        assert verdicts_of(result) == reference_verdicts(lines)
+        verdicts = [judge(line, ACCEPTED) for line in lines]
+        assert result.account.unknown_fields == Counter(name for each in verdicts for name in each.unknown_fields)
+        rescued += split_certified(b"\n".join(lines), 1, ACCEPTED).events["rescued"].null_count == 0
+    assert rescued > 40  # by the fast way
