@@ -336,6 +336,32 @@ def test_query_of_one_day_gives_that_day(run: Run, built: Path) -> None:
     assert [(row["event_date"], row["total_events"]) for row in rows] == [("2025-12-08", 1)]
 
 
+def test_query_of_a_range_is_one_answer_and_names_what_is_missing(run: Run, built: Path) -> None:
+    write_object(built, HOUR.plus(2), 0, [event(HOUR.plus(2)), event(HOUR.plus(2), 1, user_id="u_new")])
+    build(LocalEngine(load_settings(root=built, workers=1)), [HOUR.plus(2)])
+    write_object(built, HOUR.plus(3), 0, [event(HOUR.plus(3))])
+    asked = ("--from", "2025-12-05", "--to", "2025-12-08", "--format", "json")
+    ended = run("query", "--name", "user_activity", *asked)
+    (row,) = json.loads(ended.out)
+    daily = json.loads(run("query", "--name", "user_activity", "--format", "json").out)
+    assert list(row) == [name for name in daily[0] if name != "event_date"]
+    assert row["total_events"] == sum(day["total_events"] for day in daily)
+    assert row["unique_users"] < sum(day["unique_users"] for day in daily)
+    assert ended.err.splitlines()[:2] == [
+        "gold.user_activity of 2025-12-05 to 2025-12-08, both inclusive, as one answer: 2 published days, folded from "
+        "3 landing hours",
+        "Not in: 2 days without published rows of gold.user_activity (2025-12-05 to 2025-12-06)",
+    ]
+    assert "Not in: 1 hour (2025-12-08T01): new\n" in ended.err
+    assert "(2025-12-07T00 to 2025-12-07T22, 2025-12-08T02 to 2025-12-09T00): no raw objects\n" in ended.err
+    whole = run("query", "--name", "gold.user_activity", "--all", "--format", "json")
+    assert json.loads(whole.out) == [row]
+    assert "gold.user_activity of 2025-12-07 to 2025-12-08" in whole.err
+    nothing = run("query", "--name", "user_activity", "--from", "2025-12-09", "--format", "json")
+    assert (nothing.code, nothing.out) == (0, "[]\n")
+    assert nothing.err == "No event day of gold.user_activity from 2025-12-09 on is published\n"
+
+
 def test_describe_shows_every_column_with_its_type_and_meaning(run: Run, root: Path) -> None:
     page = (Path(__file__).parents[1] / "docs" / "queries.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
@@ -386,6 +412,13 @@ def test_a_piped_table_is_complete(run: Run, built: Path) -> None:
         (["--name", "nothing"], "choose from category_performance, conversion_funnel, hourly_revenue"),
         (["--name", "user_activity", "--day", "yesterday"], "write YYYY-MM-DD"),
         (["SELECT 1", "--day", "2025-12-07"], "--day goes with --name"),
+        (["SELECT 1", "--from", "2025-12-07"], "--from, --to and --all go with --name"),
+        (["--name", "nothing", "--all"], "choose from category_performance, conversion_funnel, hourly_revenue"),
+        (["--name", "user_activity", "--from", "2025-12-08", "--to", "2025-12-07"], "2025-12-08 is after --to"),
+        (["--name", "user_activity", "--to", "2025-12-07T10"], "--to '2025-12-07T10' is not a day"),
+        (["--name", "user_activity", "--from", "0001-01-01", "--to", "9999-12-31"], "twenty years"),
+        (["--name", "user_activity", "--all", "--to", "2025-12-07"], "--all has every published event day"),
+        (["--name", "user_activity", "--all", "--day", "2025-12-07"], "--day is one event day"),
         (["SELECT 1", "--name", "user_activity"], "either one SQL statement or --name"),
         ([], "either one SQL statement or --name"),
     ],

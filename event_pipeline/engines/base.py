@@ -239,6 +239,25 @@ class ResultStream:
         return pa.Table.from_batches(self.batches, self.schema)
 
 
+@dataclass(frozen=True, slots=True)
+class DayRange:
+    """Published event days of a Gold table within a range, and the landing hours that they were folded from."""
+
+    days: tuple[date, ...]
+    """In order."""
+    hours: tuple[Hour, ...]
+    """In order."""
+
+
+@dataclass(frozen=True, slots=True)
+class RangeAnswer:
+    """The answer for one range of event days."""
+
+    range: DayRange
+    rows: ResultStream
+    """The table's columns after event_date, in the order of its fold."""
+
+
 class Engine(Protocol):
     """One place where the pipeline runs. Calls are idempotent and safe to run concurrently."""
 
@@ -408,6 +427,19 @@ class Engine(Protocol):
         Raises:
             TransientError: another process works on it.
             StorageError: it cannot be removed.
+        """
+
+    def answer(self, table: GoldTable, first: date, last: date) -> AbstractContextManager[RangeAnswer]:
+        """Fold the published event days of a range, both ends inclusive, into one answer; nothing is written.
+
+        The table's own fold reads the partials of all days, so distinct counts and ranks are those of the whole range.
+        Leaving the context ends the statement.
+
+        Raises:
+            StorageError: a partial of a published day is not in the catalog, or a file cannot be read.
+            QueryError: the SQL fails.
+            LimitError: it needs more than the settings allow to a query.
+            TransientError: a retry may succeed.
         """
 
     def query(self, sql: str) -> pa.Table:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from event_pipeline.engines.base import (
     Measure,
     PartitionChange,
     Progress,
+    RangeAnswer,
     RawNotices,
     ResultStream,
     RowCounts,
@@ -42,6 +43,7 @@ from event_pipeline.engines.gold import (
     bearers_of_totals,
     committed_days,
     hours_behind,
+    published_days,
     totals_of_fold,
     window_of,
 )
@@ -56,6 +58,7 @@ from event_pipeline.engines.sql import Sql
 from event_pipeline.engines.store import Store
 from event_pipeline.errors import NotBuildableError, PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
+from event_pipeline.rules.arrow import arrow_schema
 from event_pipeline.rules.contract import EVENT_TIME, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
@@ -451,6 +454,17 @@ class PortEngine(ABC, Generic[AnyEntry]):
         if described is not None:
             return nullcontext(ResultStream(described.schema, iter(described.to_batches())))
         return self.statement_stream(sql)
+
+    @contextmanager
+    def answer(self, table: GoldTable, first: date, last: date) -> Iterator[RangeAnswer]:
+        """Fold the published event days of a range into one answer."""
+        self.prepare()
+        found = published_days(table, self._catalog, first, last)
+        if not found.days:
+            yield RangeAnswer(found, ResultStream(arrow_schema(table.table), iter(())))
+            return
+        with self.sql(self._accounts.spending()) as sql, sql.answer(table, found.days, found.hours) as rows:
+            yield RangeAnswer(found, rows)
 
     def query(self, sql: str) -> pa.Table:
         """Run one read-only statement over the registered partitions and return its rows."""

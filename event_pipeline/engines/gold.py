@@ -20,7 +20,7 @@ from datetime import date, timedelta
 from typing import Generic, TypeVar
 
 from event_pipeline.engines import layout
-from event_pipeline.engines.base import GoldRefresh, Progress
+from event_pipeline.engines.base import DayRange, GoldRefresh, Progress
 from event_pipeline.engines.catalog import AnyEntry, Catalog
 from event_pipeline.engines.commit import Commit, DataFile, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.commits import CommitStore, Published
@@ -37,7 +37,7 @@ from event_pipeline.engines.names import (
 )
 from event_pipeline.engines.sql import Sql
 from event_pipeline.engines.store import Store
-from event_pipeline.errors import NotPublishedError, OvertakenError, PipelineError, TransientError
+from event_pipeline.errors import NotPublishedError, OvertakenError, PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS, Limits
 from event_pipeline.rules.hour import Hour, HourRange
@@ -463,6 +463,31 @@ def hours_behind(table: GoldTable, catalog: Catalog[AnyEntry], limits: Limits, h
                 behind.add(path)
     found = (hour for path in behind if (hour := hour_of_partition(path)))
     return sorted(hour for hour in found if hours is None or hour in hours)
+
+
+def published_days(table: GoldTable, catalog: Catalog[AnyEntry], first: date, last: date) -> DayRange:
+    """Return the published days of a table from `first` to `last`, both inclusive, for one answer.
+
+    The fold that makes a day from the partials of its landing hours makes several days from those of all their hours.
+    Only days whose fold is published count, so a day past its retention is not brought back.
+
+    Raises:
+        StorageError: a partial of one of the days is not in the catalog.
+    """
+    days, hours = set[date](), set[Hour]()
+    for entry in catalog.entries(gold_table(table.name), days=(first, last)):
+        day = day_of_partition(entry.partition)
+        if day is not None and entry.partials:
+            days.add(day)
+            hours.update(hour for path in entry.partials if (hour := hour_of_partition(path)))
+    if hours:
+        partials = catalog.entries(partial_table(table.name), HourRange.of(sorted(hours)))
+        if lost := sorted({hour.hive_path for hour in hours} - {entry.partition for entry in partials}):
+            raise StorageError(
+                f"{lost[0]}: the catalog lost the partial of gold.{table.name} of this hour: `event-pipeline repair` "
+                "restores it"
+            )
+    return DayRange(tuple(sorted(days)), tuple(sorted(hours)))
 
 
 def totals_of_fold(

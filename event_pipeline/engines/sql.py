@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from event_pipeline.engines.base import Measure
+from event_pipeline.engines.base import Measure, ResultStream
 from event_pipeline.engines.commit import DataFile
 from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import DayTotals
@@ -69,6 +70,20 @@ class Sql(Protocol):
         Raises:
             QueryError: the SQL fails.
             StorageError: a file cannot be read, or the written columns differ from the declared ones.
+            TransientError: a retry may succeed.
+        """
+
+    def answer(
+        self, table: GoldTable, days: Sequence[date], hours: Sequence[Hour]
+    ) -> AbstractContextManager[ResultStream]:
+        """Fold several event days into one answer, from the partials that the catalog shows for some landing hours.
+
+        Nothing is written. Leaving the context ends the statement.
+
+        Raises:
+            QueryError: the SQL fails.
+            StorageError: a file cannot be read.
+            LimitError: it needs more than the settings allow to a query.
             TransientError: a retry may succeed.
         """
 

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from event_pipeline.engines.base import Engine
+from event_pipeline.engines.base import DayRange, Engine
 from event_pipeline.engines.place import Place
+from event_pipeline.engines.state import HourState
 from event_pipeline.errors import QueryError
+from event_pipeline.inspection.coverage import Coverage
 from event_pipeline.reporting.tables import lay_out
-from event_pipeline.reporting.terminal import QUIET, messages
+from event_pipeline.reporting.terminal import QUIET, WARNING, messages
 from event_pipeline.rules.contract import HOUR_TABLES, Column
+from event_pipeline.rules.hour import hours_text
 from event_pipeline.rules.query import GoldTable
 
 ROWS_SHOWN = 12
 """Rows shown per table; a line below says how to get the others."""
 
 
-def named_query(name: str, gold_tables: Sequence[GoldTable], day: date | None = None) -> str:
-    """Return the SELECT behind `query --name`: a whole Gold table, or one event day of it, in its natural order.
+def named_table(name: str, gold_tables: Sequence[GoldTable]) -> GoldTable:
+    """Return the Gold table that `query --name` names, with or without `gold.`.
 
     Raises:
         QueryError: there is no Gold table of that name; the message lists the existing ones.
@@ -35,7 +38,17 @@ def named_query(name: str, gold_tables: Sequence[GoldTable], day: date | None = 
         raise QueryError(
             f"no Gold table is named {name!r}: choose from {', '.join(tables)} (SQL can also query {others})"
         )
-        # A Gold table's columns are in reading order, ranks and keys first.
+    return table
+
+
+def named_query(name: str, gold_tables: Sequence[GoldTable], day: date | None = None) -> str:
+    """Return the SELECT behind `query --name`: a whole Gold table, or one event day of it, in its natural order.
+
+    Raises:
+        QueryError: there is no Gold table of that name; the message lists the existing ones.
+    """
+    table = named_table(name, gold_tables)
+    # A Gold table's columns are in reading order, ranks and keys first.
     order = ", ".join(["event_date", *(column.name for column in table.columns)])
     where = f" WHERE event_date = DATE '{day}'" if day else ""
     return f"SELECT * FROM {table.table.full_name}{where} ORDER BY {order}"
@@ -45,6 +58,58 @@ def print_describe_command(name: str) -> None:
     """Name the command that shows what the columns of a Gold table mean."""
     statement = f"DESCRIBE gold.{name.removeprefix('gold.')}"
     messages().print(f'What the columns mean: event-pipeline query "{statement}"', style=QUIET, soft_wrap=True)
+
+
+def print_range(table: GoldTable, first: date, last: date, found: DayRange) -> None:
+    """Say of which days and hours the answer for a range is."""
+    days = f"{len(found.days):,} published day{'s' if len(found.days) != 1 else ''}"
+    hours = f"{len(found.hours):,} landing hour{'s' if len(found.hours) != 1 else ''}"
+    messages().print(
+        f"gold.{table.name} of {first} to {last}, both inclusive, as one answer: {days}, folded from {hours}",
+        style=QUIET,
+        soft_wrap=True,
+    )
+
+
+def print_coverage(table: GoldTable, missing: Coverage) -> None:
+    """Say what a range does not have; nothing if it is complete."""
+    console = messages()
+    if missing.days:
+        count = f"{len(missing.days):,} day{'s' if len(missing.days) != 1 else ''}"
+        console.print(
+            f"Not in: {count} without published rows of gold.{table.name} ({_days_text(missing.days)})",
+            style=WARNING,
+            soft_wrap=True,
+        )
+    for state, hours in missing.hours.items():
+        console.print(
+            f"{_OF_STATE.get(state, 'Not as it is now')}: {hours_text(hours)}: {state.value}",
+            style=WARNING,
+            soft_wrap=True,
+        )
+    if missing.hours:
+        console.print("event-pipeline status shows every hour, event-pipeline run builds what is due", style=QUIET)
+
+
+_OF_STATE = {
+    HourState.NO_RAW: "Not in",
+    HourState.OPEN: "Not in",
+    HourState.NEW: "Not in",
+    HourState.DAMAGED: "Perhaps not in",
+    HourState.UNREGISTERED: "Perhaps not in",
+}
+
+
+def _days_text(days: Sequence[date]) -> str:
+    """Format days as ranges, both ends inclusive; at most six."""
+    runs = list[tuple[date, date]]()
+    for day in days:
+        if runs and runs[-1][1] + timedelta(days=1) == day:
+            runs[-1] = (runs[-1][0], day)
+        else:
+            runs.append((day, day))
+    named = ", ".join(f"{first} to {last}" if first < last else str(first) for first, last in runs[:6])
+    return f"{named} and {len(runs) - 6} more" if len(runs) > 6 else named
 
 
 def newest_day(engine: Engine, gold_tables: Sequence[GoldTable]) -> date | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 
@@ -51,8 +51,8 @@ class MemoryEngine(PortEngine[MemoryEntry]):
     def sql(self, spending: Spending) -> AbstractContextManager[DuckDbSql]:
         return over_copies(self._settings, self._lake, self._host.scratch, self._shown_keys)
 
-    def _shown_keys(self, table: str, partition: str) -> list[str]:
-        return [file.key for file in self.shown_files(table, partition)]
+    def _shown_keys(self, table: str, partitions: Sequence[str]) -> dict[str, list[str]]:
+        return {each: [file.key for file in self.shown_files(table, each)] for each in partitions}
 
     def shown_files(self, table: str, partition: str) -> list[ShownFile]:
         entry = self._catalog.get(table, [partition]).get(partition)

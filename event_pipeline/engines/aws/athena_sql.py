@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from event_pipeline.engines.aws.catalog import GlueCatalog, hour_values_of
 from event_pipeline.engines.aws.costs import Meter
 from event_pipeline.engines.aws.partials import partials_table, sql_type
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import Measure
+from event_pipeline.engines.base import Measure, ResultStream
 from event_pipeline.engines.commit import DataFile
 from event_pipeline.engines.dialect import parse_query, rename_databases, render, with_relations
 from event_pipeline.engines.names import gold_table, new_build_id, partial_table
@@ -53,6 +54,7 @@ class AthenaSql:
         self._meter = meter
         self._catalog = catalog
         self._lake = lake
+        self._result_mb = settings.query_result_mb
 
     @property
     def bytes_in(self) -> int:
@@ -72,9 +74,17 @@ class AthenaSql:
         self, table: GoldTable, day: date, partials: Mapping[Hour, Sequence[DataFile]], prefix_of: PrefixOf
     ) -> Written:
         """Fold the rows of an event day from the partitions of partials."""
-        source = _select(partials_table(table), partials, day)
+        source = _select(partials_table(table), partials, [day])
         query = with_relations(parse_query(table.fold), {"partials": source})
         return self._write(query, gold_table(table.name), table.columns, prefix_of)
+
+    @contextmanager
+    def answer(self, table: GoldTable, days: Sequence[date], hours: Sequence[Hour]) -> Iterator[ResultStream]:
+        """Fold several event days from the partitions of partials, in one SELECT."""
+        source = _select(partials_table(table), hours, days)
+        query = _typed(with_relations(parse_query(table.fold), {"partials": source}), table.columns)
+        with self._athena.stream(self._rendered(query), self._meter, self._result_mb) as rows:
+            yield rows
 
     # -- checks
 
@@ -168,11 +178,11 @@ class AthenaSql:
         return data_file(table, key, rows.num_rows, body)
 
 
-def _select(table: Table, hours: Iterable[Hour], day: date | None = None) -> exp.Query:
-    """Return the SELECT of some hours' partitions; for one event day without the columns of the hour."""
-    names = ", ".join(column.name for column in table.columns + (() if day else table.partition_columns))
-    of_day = f"event_date = DATE '{day}' AND " if day else ""
-    return parse_query(f"SELECT {names} FROM {table.full_name} WHERE {of_day}{hour_values_of(hours)}")
+def _select(table: Table, hours: Iterable[Hour], days: Sequence[date] = ()) -> exp.Query:
+    """Return the SELECT of some hours' partitions; for event days without the columns of the hour."""
+    names = ", ".join(column.name for column in table.columns + (() if days else table.partition_columns))
+    of_days = f"{_of_days(days)} AND " if days else ""
+    return parse_query(f"SELECT {names} FROM {table.full_name} WHERE {of_days}{hour_values_of(hours)}")
 
 
 def _typed(query: exp.Query, columns: Sequence[Column]) -> exp.Query:
@@ -238,6 +248,8 @@ def _plain(value: Any) -> Any:
 
 
 def _of_days(days: Sequence[date]) -> str:
+    if len(days) == 1:
+        return f"event_date = DATE '{days[0]}'"
     among = ", ".join(f"DATE '{day}'" for day in days)
     return f"event_date IN ({among})" if days else "FALSE"
 

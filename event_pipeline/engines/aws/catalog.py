@@ -24,7 +24,7 @@ from event_pipeline.engines.names import PARTIALS_DATABASE, day_partition, gold_
 from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_LEDGER, LANDING_HOUR_COLUMNS, SILVER_EVENTS, Column, Table
-from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
+from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
@@ -534,13 +534,24 @@ def schema_faults(table: Table, present: Mapping[str, Any]) -> list[str]:
 
 def hour_values_of(hours: Iterable[Hour]) -> str:
     """Return the SQL condition for the partitions of some landing hours; without hours it selects nothing."""
-    conditions = []
-    for values, group in groupby(sorted(hours), key=lambda hour: hour.partition_values[:3]):
-        pairs = zip(PARTITION_COLUMNS, values, strict=False)
-        day = " AND ".join(f"{name} = '{value}'" for name, value in pairs)
-        among = ", ".join(f"'{hour.partition_values[3]}'" for hour in group)
-        conditions.append(f"({day} AND hour IN ({among}))")
+    days_of = dict[tuple[str, str, tuple[str, ...]], list[str]]()
+    for (year, month, day), group in groupby(sorted(hours), key=lambda hour: hour.partition_values[:3]):
+        # Days of a month with the same hours are one condition: Athena takes 262,144 bytes of SQL, and a year has 8,760
+        # hours.
+        days_of.setdefault((year, month, tuple(hour.partition_values[3] for hour in group)), []).append(day)
+    conditions = [
+        f"(year = '{year}' AND month = '{month}' AND {_among('day', days)} AND hour IN ({_texts(of_day)}))"
+        for (year, month, of_day), days in days_of.items()
+    ]
     return f"({' OR '.join(conditions)})" if conditions else "FALSE"
+
+
+def _among(name: str, values: Sequence[str]) -> str:
+    return f"{name} = '{values[0]}'" if len(values) == 1 else f"{name} IN ({_texts(values)})"
+
+
+def _texts(values: Iterable[str]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
 
 
 def _glue_column(column: Column) -> dict[str, str]:

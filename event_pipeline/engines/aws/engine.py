@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +46,7 @@ from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER
 from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind
 
+_READERS = 16
 _SILENT_HOOKS = JobHooks()
 _MESSAGES = "pipes/"
 """Prefix in the artifacts bucket for messages between Glue runs and their followers."""
@@ -150,8 +152,10 @@ class AwsEngine(PortEngine[GlueEntry]):
                 with over_copies(settings, self._lake, scratch, self._shown_keys) as sql:
                     yield sql
 
-    def _shown_keys(self, table: str, partition: str) -> list[str]:
-        return [file.key for file in self.shown_files(table, partition)]
+    def _shown_keys(self, table: str, partitions: Sequence[str]) -> dict[str, list[str]]:
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = readers.map(lambda partition: self.shown_files(table, partition), partitions)
+            return {partition: [file.key for file in files] for partition, files in zip(partitions, found, strict=True)}
 
     def shown_files(self, table: str, partition: str) -> list[ShownFile]:
         """List what is under a partition's location, without the files that Athena ignores."""

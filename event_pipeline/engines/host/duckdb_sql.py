@@ -12,7 +12,7 @@ from uuid import uuid4
 import duckdb
 import pyarrow.parquet as pq
 
-from event_pipeline.engines.base import Measure
+from event_pipeline.engines.base import Measure, ResultStream
 from event_pipeline.engines.commit import DataFile
 from event_pipeline.engines.host.database import (
     connect,
@@ -25,6 +25,7 @@ from event_pipeline.engines.host.database import (
 )
 from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile
 from event_pipeline.engines.host.layout import file_digest, make_folder, storage_faults
+from event_pipeline.engines.host.query import Statement, streamed
 from event_pipeline.engines.names import day_partition, gold_table, new_build_id, partial_table
 from event_pipeline.engines.sql import (
     FAULTS_SHOWN,
@@ -46,8 +47,8 @@ from event_pipeline.settings import Settings
 # Version 2 of DuckDB's writer uses byte stream split for doubles, which Spark 3.5 cannot read.
 _PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v1"
 
-Shown = Callable[[str, str], Sequence[str]]
-"""Full table name and partition -> keys of the lake's files that the catalog shows for it."""
+Shown = Callable[[str, Sequence[str]], Mapping[str, Sequence[str]]]
+"""Full table name and partitions -> keys of the lake's files that the catalog shows for each."""
 
 
 class Files(Protocol):
@@ -107,7 +108,7 @@ def over_copies(settings: Settings, lake: Store, scratch: Path, shown: Shown) ->
             (folder / "runs").mkdir(parents=True)
         files = LakeFiles(folder)
         with connect(scratch, settings.workers, settings.duckdb_memory_mb, files) as connection:
-            yield DuckDbSql(connection, files, Copies(lake, folder), lake, folder, shown)
+            yield DuckDbSql(connection, files, Copies(lake, folder), lake, folder, shown, settings)
 
 
 class DuckDbSql:
@@ -123,6 +124,7 @@ class DuckDbSql:
         lake: Store,
         scratch: Path,
         shown: Shown,
+        settings: Settings,
     ) -> None:
         """`scratch` holds written files until they are part of the lake."""
         self._connection = connection
@@ -131,6 +133,7 @@ class DuckDbSql:
         self._lake = lake
         self._scratch = scratch
         self._shown = shown
+        self._settings = settings
         self._bytes_in = 0
 
     @property
@@ -155,9 +158,21 @@ class DuckDbSql:
         with faults_explained(self._lake_files, f"gold.{table.name}, section fold, event day {day}"):
             paths = [path for files in partials.values() for path in self._read(files)]
             self._view("partials", f"SELECT * FROM {parquet(paths, mixed=True)} WHERE event_date = DATE '{day}'")
-            casts = ", ".join(f"CAST({each.name} AS {duckdb_type(each.type)}) AS {each.name}" for each in table.columns)
-            select = f"SELECT {casts} FROM ({table.fold})"
-            return self._write(select, gold_table(table.name), table.columns, prefix_of)
+            return self._write(_typed_fold(table), gold_table(table.name), table.columns, prefix_of)
+
+    @contextmanager
+    def answer(self, table: GoldTable, days: Sequence[date], hours: Sequence[Hour]) -> Iterator[ResultStream]:
+        """Fold several event days within the limits of a query, from one look at the catalog."""
+        settings = self._settings
+        with faults_explained(self._lake_files, f"gold.{table.name}, section fold, {days[0]} to {days[-1]}"):
+            shown = self._shown(partial_table(table.name), [hour.hive_path for hour in hours])
+            paths = [self._files.located(key) for keys in shown.values() for key in keys]
+            among = ", ".join(f"DATE '{day}'" for day in days)
+            self._view("partials", f"SELECT * FROM {parquet(paths, mixed=True)} WHERE event_date IN ({among})")
+            self._connection.execute(f"SET max_temp_directory_size = '{settings.query_spill_mb}MB'")
+        limits = (settings.query_timeout_seconds, settings.query_result_mb)
+        with streamed(self._connection, Statement(_typed_fold(table)), self._lake_files, *limits) as rows:
+            yield rows
 
     # -- checks of what the catalog shows
 
@@ -201,7 +216,8 @@ class DuckDbSql:
         return [self._files.located(file.path, file) for file in files]
 
     def _of_partition(self, table: str, partition: str) -> list[RegisteredFile]:
-        return [RegisteredFile(partition, self._files.located(key)) for key in self._shown(table, partition)]
+        shown = self._shown(table, [partition]).get(partition, ())
+        return [RegisteredFile(partition, self._files.located(key)) for key in shown]
 
     def _view(self, name: str, select: str) -> None:
         self._connection.execute(f"CREATE OR REPLACE TEMPORARY VIEW {name} AS {select}")
@@ -226,3 +242,9 @@ class DuckDbSql:
                 return Written(build_id, (file,), days)
             finally:
                 path.unlink(missing_ok=True)
+
+
+def _typed_fold(table: GoldTable) -> str:
+    """Return the fold with every column cast to its declared type."""
+    casts = ", ".join(f"CAST({each.name} AS {duckdb_type(each.type)}) AS {each.name}" for each in table.columns)
+    return f"SELECT {casts} FROM ({table.fold})"

@@ -35,6 +35,8 @@ from event_pipeline.rules.query import GoldTable
 _SCHEMA_VERSION = 3
 _BUSY_TIMEOUT_SECONDS = 30.0
 
+_MOST_VALUES = 10_000
+"""Partitions that one statement names; SQLite takes 32,766 values."""
 _TABLES = {
     "partition": """
         table_name TEXT NOT NULL, partition TEXT NOT NULL, build_id TEXT NOT NULL, committed_at TEXT NOT NULL,
@@ -320,7 +322,8 @@ class SqliteCatalog:
         names = sorted(set(tables))
         found: dict[str, list[RegisteredFile]] = {name: [] for name in names}
         where, values = "", list[str]()
-        if partitions is not None:
+        few = partitions is not None and len(partitions) <= _MOST_VALUES
+        if partitions is not None and few:
             where = f" AND partition IN ({', '.join('?' * len(partitions))})"
             values = list(partitions)
         with self._session() as session:
@@ -332,6 +335,9 @@ class SqliteCatalog:
                     (name, *values),
                 )
                 found[name] = [RegisteredFile(*row) for row in rows]
+        if partitions is not None and not few:
+            wanted = set(partitions)
+            return {name: [file for file in files if file.partition in wanted] for name, files in found.items()}
         return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -86,15 +86,18 @@ class LocalEngine(PortEngine[SqliteEntry]):
         """Open DuckDB over the lake's files."""
         files, scratch, settings = LakeFiles(self._layout.lake), self._layout.scratch, self._settings
         with connect(scratch, settings.workers, settings.duckdb_memory_mb, files) as connection:
-            yield DuckDbSql(connection, files, FilesInPlace(), self._lake, scratch, self._shown_keys)
+            yield DuckDbSql(connection, files, FilesInPlace(), self._lake, scratch, self._shown_keys, settings)
 
-    def _shown_keys(self, table: str, partition: str) -> list[str]:
-        return [file.path for file in self._files.snapshot([table], [partition])[table]]
+    def _shown_keys(self, table: str, partitions: Sequence[str]) -> dict[str, list[str]]:
+        keys = dict[str, list[str]]()
+        for file in self._files.snapshot([table], partitions)[table]:
+            keys.setdefault(file.partition, []).append(file.path)
+        return keys
 
     def shown_files(self, table: str, partition: str) -> list[ShownFile]:
         """Return the files in the catalog."""
         lake, found = LakeFiles(self._layout.lake), list[ShownFile]()
-        for key in self._shown_keys(table, partition):
+        for key in self._shown_keys(table, [partition]).get(partition, ()):
             path = lake.located(RegisteredFile(partition, key))
             with storage_faults(path):
                 found.append(ShownFile(self._lake, key, path.stat().st_size if path.exists() else 0))
