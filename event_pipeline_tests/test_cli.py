@@ -364,7 +364,7 @@ def test_query_of_a_range_is_one_answer_and_names_what_is_missing(run: Run, buil
 
 def test_describe_shows_every_column_with_its_type_and_meaning(run: Run, root: Path) -> None:
     page = (Path(__file__).parents[1] / "docs" / "queries.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    shown = re.findall(r"```bash\n(.*?)```", page.partition("## What the columns mean")[2], re.DOTALL)[0]
     commands = [shlex.split(line)[1:] for line in shown.splitlines()]
     assert [arguments[0] for arguments in commands] == ["query"] * 3
     events, funnel, exported = (run(*arguments) for arguments in commands)
