@@ -386,6 +386,9 @@ class Engine(Protocol):
     def touched_days(self, table: GoldTable, hour: Hour) -> list[date]:
         """Return the event days of an hour in order, from its commit records; its checks cover these days."""
 
+    def folded_hours(self, table: GoldTable, day: date) -> tuple[Hour, ...]:
+        """Return the landing hours that a published day was folded from, in order; none if it is not published."""
+
     def count_rows(self, commit: HourCommit) -> RowCounts:
         """Count the rows in the committed files.
 

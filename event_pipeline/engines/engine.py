@@ -308,6 +308,11 @@ class PortEngine(ABC, Generic[AnyEntry]):
         """Return the event days of an hour, from its commit records."""
         return committed_days(self.hour_commit(hour), self._commits.partial(table.name, hour).commit)
 
+    def folded_hours(self, table: GoldTable, day: date) -> tuple[Hour, ...]:
+        """Return the landing hours of a published day, from the catalog."""
+        self.prepare()
+        return published_days(table, self._catalog, day, day).hours
+
     def _gold_tables(self) -> tuple[GoldTable, ...]:
         return load_gold_tables(self._gold_folder)
 

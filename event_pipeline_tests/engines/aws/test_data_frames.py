@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.inspection.lineage import explain
 from event_pipeline.lake import Lake
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.engines.aws.conftest import everywhere
@@ -29,3 +30,14 @@ def test_frames_are_equal_on_every_assembly(world: World) -> None:
     table = world.tables[0].name
     (answered,) = {len(lake.answer(table, DAY, NEXT_DAY)), len(lake.table(table, (DAY, NEXT_DAY)))}
     assert answered > 0
+
+
+@everywhere
+def test_a_number_is_walked_back_on_every_assembly(world: World) -> None:
+    write_object(world.root, HOUR, 0, [event(), purchase(second=1, price=19.99, quantity=1), b"{"])
+    world.build([HOUR])
+    table = next(each for each in world.tables if each.name == "hourly_revenue")
+    lineage = explain(world.engine, table, DAY, {"event_hour": "22"})
+    assert (lineage.differences, lineage.rows, lineage.folded) == ([], 2, (HOUR,))
+    assert [row["total_revenue"] for row in lineage.published] == [Decimal("19.99")]
+    assert lineage.refused == {"not_json": 1}
