@@ -132,7 +132,7 @@ GROUPS = (backfill.commands, quarantine.commands, alerts.commands, stack.command
 """Command groups; each names itself."""
 
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=query.SqlCommand if command is query.query else None)(command)
 for group in GROUPS:
     app.add_typer(group)
 

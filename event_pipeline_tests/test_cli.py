@@ -13,9 +13,12 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+import pyarrow.parquet as pq
 import pytest
 
 from event_pipeline.cli import EXIT_CODES, main
@@ -26,7 +29,9 @@ from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import LockTimeoutError
 from event_pipeline.operations import runs
+from event_pipeline.rules.contract import HOUR_TABLES
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.command import Run
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, write_object
@@ -347,7 +352,9 @@ def test_query_of_a_range_is_one_answer_and_names_what_is_missing(run: Run, buil
     assert list(row) == [name for name in daily[0] if name != "event_date"]
     assert row["total_events"] == sum(day["total_events"] for day in daily)
     assert row["unique_users"] < sum(day["unique_users"] for day in daily)
-    assert ended.err.splitlines()[:2] == [
+    usage, *said = ended.err.splitlines(keepends=True)
+    assert re.fullmatch(_USAGE, usage)
+    assert [line.rstrip() for line in said[:2]] == [
         "gold.user_activity of 2025-12-05 to 2025-12-08, both inclusive, as one answer: 2 published days, folded from "
         "3 landing hours",
         "Not in: 2 days without published rows of gold.user_activity (2025-12-05 to 2025-12-06)",
@@ -360,6 +367,60 @@ def test_query_of_a_range_is_one_answer_and_names_what_is_missing(run: Run, buil
     nothing = run("query", "--name", "user_activity", "--from", "2025-12-09", "--format", "json")
     assert (nothing.code, nothing.out) == (0, "[]\n")
     assert nothing.err == "No event day of gold.user_activity from 2025-12-09 on is published\n"
+
+
+_USAGE = r"\d+\.\d\d s, [\d.,]+ (?:B|KiB|MiB) read\n"
+
+
+def test_query_reads_statements_from_file_and_standard_input(
+    run: Run, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = "-- rows; of Silver\nSELECT count(*) AS n FROM silver.events;\n/* ; */ SELECT ';' AS b;\n-- the end;\n"
+    file = tmp_path / "two.sql"
+    file.write_bytes(b"\xef\xbb\xbf" + sql.encode())
+    wanted = "| n |\n| ---: |\n| 6 |\n\n| b |\n| --- |\n| ; |\n"
+    from_file = run("query", "--file", str(file), "--format", "markdown")
+    assert (from_file.code, from_file.out) == (0, wanted)
+    assert re.fullmatch(_USAGE * 2, from_file.err)
+    for arguments in (["-"], ["--file", "-"]):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(sql.encode())))
+        assert run("query", *arguments, "--format", "markdown").out == wanted
+    assert run("query", sql, "--format", "markdown").out == wanted
+    commented = run("query", "-- a comment is no option\nSELECT 1 AS a", "--format", "csv")
+    assert (commented.code, commented.out) == (0, "a\r\n1\r\n")
+    wrong = run("query", "SELECT 1 AS a; SELECT nope", "--format", "markdown")
+    assert (wrong.code, wrong.out) == (ExitCode.USAGE, "| a |\n| ---: |\n| 1 |\n")
+    assert "error: statement 2 of 2: " in wrong.err
+
+
+def test_show_tables_lists_every_table_with_its_meaning(run: Run, root: Path) -> None:
+    shown = json.loads(run("query", "-- all\nSHOW TABLES;", "--format", "json").out)
+    declared = [*HOUR_TABLES, *(gold.table for gold in load_gold_tables())]
+    assert [(row["table"], row["meaning"]) for row in shown] == [
+        (each.full_name, each.description) for each in declared
+    ]
+    of_gold = json.loads(run("query", "show tables from gold", "--format", "json").out)
+    assert [row["table"] for row in of_gold] == [f"gold.{name}" for name in GOLD]
+
+
+def test_query_writes_files_that_are_complete_or_absent(run: Run, built: Path, tmp_path: Path) -> None:
+    sql = "SELECT event_ts, event_date, price, quantity FROM silver.events ORDER BY event_ts"
+    parquet = tmp_path / "events.parquet"
+    assert run("query", sql, "--format", "parquet", "--output", str(parquet)).out == ""
+    assert pq.read_table(parquet).column("price").to_pylist()[:2] == [None, Decimal("9.99")]
+    sheets = tmp_path / "sheets.xlsx"
+    assert run("query", f"{sql}; SELECT 1 AS a", "--format", "xlsx", "--output", str(sheets)).code == 0
+    assert {"xl/worksheets/sheet1.xml", "xl/worksheets/sheet2.xml"} <= set(ZipFile(sheets).namelist())
+    before = parquet.read_bytes()
+    failed = run(
+        "query", "SELECT CAST(user_id AS INTEGER) FROM silver.events", "--format", "csv", "--output", str(parquet)
+    )
+    assert failed.code == ExitCode.USAGE
+    assert parquet.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "events.parquet", "sheets.xlsx"]
+    nowhere = run("query", "SELECT 1 AS a", "--format", "csv", "--output", str(tmp_path / "no" / "x.csv"))
+    assert (nowhere.code, nowhere.out) == (ExitCode.STORAGE, "")
+    assert "x.csv: cannot be written: No such file or directory" in nowhere.err
 
 
 def test_describe_shows_every_column_with_its_type_and_meaning(run: Run, root: Path) -> None:
@@ -382,9 +443,11 @@ def test_describe_shows_every_column_with_its_type_and_meaning(run: Run, root: P
 
 def test_query_name_says_how_to_see_the_meanings(run: Run, built: Path) -> None:
     shown = run("query", "--name", "gold.top_products")
-    assert shown.err == 'What the columns mean: event-pipeline query "DESCRIBE gold.top_products"\n'
+    assert re.fullmatch(
+        _USAGE + 'What the columns mean: event-pipeline query "DESCRIBE gold.top_products"\n', shown.err
+    )
     assert "DESCRIBE" not in shown.out
-    assert run("query", "--name", "top_products", "--format", "csv").err == ""
+    assert re.fullmatch(_USAGE, run("query", "--name", "top_products", "--format", "csv").err)
     assert run("query", "DESCRIBE gold.top_products").code == 0
 
 
@@ -403,7 +466,12 @@ def test_a_piped_table_is_complete(run: Run, built: Path) -> None:
         (["SELECT nothing FROM silver.events"], 'column "nothing" not found'),
         (["SELECT CAST(user_id AS INTEGER) FROM silver.events"], "Could not convert string"),
         (["DROP TABLE silver.events"], "write exactly one SELECT"),
-        (["SELECT 1; SELECT 2"], "has 2 statements"),
+        (["SELECT 1; SELECT 2", "--format", "csv"], "holds the result of one statement, not of 2"),
+        (["SHOW TABLES FROM nothing"], "no database is named nothing: choose from gold, ops, silver"),
+        (["--file", "/nowhere/at.sql"], "--file /nowhere/at.sql: cannot be read: No such file or directory"),
+        (["--file", "/dev/null"], "--file /dev/null: has no SQL statement"),
+        (["SELECT 1", "--format", "parquet"], "--format parquet is for files: add --output FILE"),
+        (["SELECT 1", "--output", "x"], "--output needs another --format than table"),
         ([""], "has 0 statements"),
         (["SELECT * FROM read_text('/etc/hostname')"], "read_text is not allowed"),
         (["EXPLAIN ANALYZE COPY (SELECT 1) TO 'x'"], "write exactly one SELECT"),
@@ -419,8 +487,9 @@ def test_a_piped_table_is_complete(run: Run, built: Path) -> None:
         (["--name", "user_activity", "--from", "0001-01-01", "--to", "9999-12-31"], "twenty years"),
         (["--name", "user_activity", "--all", "--to", "2025-12-07"], "--all has every published event day"),
         (["--name", "user_activity", "--all", "--day", "2025-12-07"], "--day is one event day"),
-        (["SELECT 1", "--name", "user_activity"], "either one SQL statement or --name"),
-        ([], "either one SQL statement or --name"),
+        (["SELECT 1", "--name", "user_activity"], "give either SQL, --file with SQL, or --name"),
+        (["SELECT 1", "--file", "x.sql"], "give either SQL, --file with SQL, or --name"),
+        ([], "give either SQL, --file with SQL, or --name"),
     ],
 )
 def test_mistakes_in_query_get_one_message(run: Run, built: Path, arguments: list[str], said: str) -> None:

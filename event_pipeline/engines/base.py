@@ -231,6 +231,8 @@ class ResultStream:
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
+    bytes_read: Callable[[], int] | None = None
+    """Bytes of data files that were read for it so far; None if no engine was asked."""
 
     def read_all(self) -> pa.Table:
         """Read the remaining rows into memory."""

@@ -1,4 +1,4 @@
-"""Answers `DESCRIBE` of a published table: column, type and meaning, from the declarations.
+"""Answers `SHOW TABLES` and `DESCRIBE` of a published table from the declarations: names, types and meanings.
 
 The answer is the same on every engine, and no engine is asked: on AWS it costs nothing.
 """
@@ -21,9 +21,41 @@ _DESCRIBE = re.compile(
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 
+_SHOW = re.compile(
+    r"(?:\s|--[^\n]*(?:\n|\Z)|(?>/\*.*?\*/))*+SHOW\s++(?:ALL\s++)?TABLES"
+    r"(?:\s++(?:FROM|IN)\s++\"?(?P<database>\w+)\"?)?\s*+;?\s*+",
+    re.IGNORECASE | re.DOTALL | re.ASCII,
+)
+_TABLES_SCHEMA = pa.schema(
+    [("table", pa.string()), ("partitions", pa.string()), pa.field("meaning", pa.string(), metadata={PROSE: b"yes"})]
+)
 _SCHEMA = pa.schema(
     [("column", pa.string()), ("type", pa.string()), pa.field("meaning", pa.string(), metadata={PROSE: b"yes"})]
 )
+
+
+def show_tables(sql: str, tables: Sequence[Table]) -> pa.Table | None:
+    """Return the rows (table, partitions, meaning) that a statement asks for; None if it does not ask for tables.
+
+    Raises:
+        QueryError: there is no such database; the message lists them.
+    """
+    found = _SHOW.fullmatch(sql)
+    if found is None:
+        return None
+    databases = sorted({table.database for table in tables})
+    database = (found["database"] or "").lower()
+    if database and database not in databases:
+        raise QueryError(f"no database is named {database}: choose from {', '.join(databases)}")
+    shown = [table for table in tables if not database or table.database == database]
+    return pa.table(
+        [
+            [table.full_name for table in shown],
+            [", ".join(column.name for column in table.partition_columns) for table in shown],
+            [table.description for table in shown],
+        ],
+        schema=_TABLES_SCHEMA,
+    )
 
 
 def describe(sql: str, tables: Sequence[Table]) -> pa.Table | None:

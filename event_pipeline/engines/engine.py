@@ -35,7 +35,7 @@ from event_pipeline.engines.builder import Builder
 from event_pipeline.engines.catalog import AnyEntry, Catalog
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.commits import CommitStore
-from event_pipeline.engines.description import describe
+from event_pipeline.engines.description import describe, show_tables
 from event_pipeline.engines.digests import RawDigests
 from event_pipeline.engines.finding import Finding, guarded
 from event_pipeline.engines.gold import (
@@ -454,8 +454,11 @@ class PortEngine(ABC, Generic[AnyEntry]):
     # -- queries
 
     def query_stream(self, sql: str) -> AbstractContextManager[ResultStream]:
-        """Run one read-only statement and stream its rows; `DESCRIBE` of a table is answered by its declaration."""
-        described = describe(sql, self._tables())
+        """Run one read-only statement and stream its rows; the declarations answer `SHOW TABLES` and `DESCRIBE`."""
+        tables = self._tables()
+        described = describe(sql, tables)
+        if described is None:
+            described = show_tables(sql, tables)
         if described is not None:
             return nullcontext(ResultStream(described.schema, iter(described.to_batches())))
         return self.statement_stream(sql)

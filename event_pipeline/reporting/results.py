@@ -1,10 +1,11 @@
-"""Writes a query result as a table, as CSV or as JSON. Timestamps are UTC, decimals keep their scale."""
+"""Writes a query result as text: a table, CSV, JSON or Markdown. Timestamps are UTC, decimals keep their scale."""
 
 from __future__ import annotations
 
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -38,24 +39,78 @@ class ResultFormat(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    MARKDOWN = "markdown"
+    PARQUET = "parquet"
+    XLSX = "xlsx"
 
 
 def write_result(result: Result, result_format: ResultFormat) -> None:
-    """Write a result, and nothing else, to stdout."""
+    """Write a result, and nothing else, to stdout; the format is one of text."""
     if result_format is ResultFormat.TABLE:
         print_table(result, output())
         return
-        # Not sys.stdout itself: the data is UTF-8 with its own line endings, whatever the terminal's encoding is.
+    # Not sys.stdout itself: the data is UTF-8 with its own line endings, whatever the terminal's encoding is.
     writer = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="", write_through=True)
     try:
-        if result_format is ResultFormat.CSV:
-            # CSV has no escapes: a file gets the values unchanged, a terminal gets them without control characters.
-            write_csv(result, writer, visible=sys.stdout.isatty())
-        else:
-            write_json(result, writer)
+        # CSV has no escapes: a file gets the values unchanged, a terminal gets them without control characters.
+        write_text(result, result_format, writer, visible=sys.stdout.isatty())
         writer.flush()
     finally:
         writer.detach()
+
+
+def write_text(result: Result, result_format: ResultFormat, file: TextIO, *, visible: bool = False) -> None:
+    """Write a result as CSV, JSON or Markdown; `visible` escapes control characters of CSV for a terminal."""
+    match result_format:
+        case ResultFormat.CSV:
+            write_csv(result, file, visible=visible)
+        case ResultFormat.JSON:
+            write_json(result, file)
+        case ResultFormat.MARKDOWN:
+            write_markdown(result, file)
+        case _:
+            raise ValueError(f"{result_format} is not written as text")
+
+
+def check_names(names: list[str]) -> None:
+    """Check that no two columns have the same name, which an object or a file cannot hold.
+
+    Raises:
+        QueryError: two have.
+    """
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise QueryError(f"column {twice[0]!r} is in the result twice: rename one with AS")
+
+
+def write_markdown(result: Result, file: TextIO) -> None:
+    """Write a table of GitHub's Markdown; numbers are aligned to the right, null is an empty cell.
+
+    Values are written as in JSON, as one line of visible characters; what Markdown or HTML would read as markup is
+    escaped.
+    """
+
+    def line(cells: list[str]) -> str:
+        return f"| {' | '.join(cells)} |\n"
+
+    file.write(line([_markdown_cell(name) for name in result.schema.names]))
+    file.write(line(["---:" if is_number(field.type) else "---" for field in result.schema]))
+    for row in plain_rows(result):
+        file.write(line(["" if value is None else _markdown_cell(as_text(value)) for value in row]))
+
+
+_MARKUP = re.compile(r"[\\`*_\[\]<>|~&]")
+
+
+def _markdown_cell(text: str) -> str:
+    # Between letters and digits an underscore is no markup for GitHub, and names of columns have many.
+    return _MARKUP.sub(
+        lambda found: "_" if found[0] == "_" and _within_word(found) else f"\\{found[0]}", printable(text)
+    )
+
+
+def _within_word(found: re.Match[str]) -> bool:
+    before, after = found.string[found.start() - 1 : found.start()], found.string[found.end() : found.end() + 1]
+    return before.isalnum() and after.isalnum()
 
 
 def write_json(result: Result, file: TextIO) -> None:
@@ -69,8 +124,7 @@ def write_json(result: Result, file: TextIO) -> None:
         QueryError: two columns have the same name, which an object cannot hold.
     """
     names = result.schema.names
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise QueryError(f"column {twice[0]!r} is in the result twice: rename one with AS")
+    check_names(names)
     separator = "["
     for row in plain_rows(result):
         text = json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)

@@ -16,7 +16,7 @@ import pytest
 from event_pipeline.engines.description import describe
 from event_pipeline.errors import QueryError
 from event_pipeline.reporting import results
-from event_pipeline.reporting.results import print_table, write_csv, write_json
+from event_pipeline.reporting.results import print_table, write_csv, write_json, write_markdown
 from event_pipeline.reporting.terminal import output
 from event_pipeline.rules.contract import SILVER_EVENTS
 
@@ -131,3 +131,10 @@ def test_a_table_says_on_stderr_how_many_rows_it_left_out(
 def test_control_characters_of_the_data_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(pa.table({"text": ["\x1b[31mred\x07"]}), output())
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_markdown_is_one_line_per_row_without_markup_from_data() -> None:
+    table = {"snake_case": pa.array([Decimal("1.50"), None], pa.decimal128(5, 2)), "text": ["a|b\n<i>*x*</i>", "_y_"]}
+    assert written(write_markdown, table) == (
+        "| snake_case | text |\n| ---: | --- |\n| 1.50 | a\\|b\\\\n\\<i\\>\\*x\\*\\</i\\> |\n|  | \\_y\\_ |\n"
+    )

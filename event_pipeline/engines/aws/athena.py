@@ -132,7 +132,8 @@ class Athena:
         pages = self._aws.pages("athena", "get_query_results", execution.id, QueryExecutionId=execution.id)
         first = next(pages)
         schema = _schema(first["ResultSet"]["ResultSetMetadata"]["ColumnInfo"])
-        yield ResultStream(schema, _batches(first, pages, schema, result_mb))
+        batches = _batches(first, pages, schema, result_mb)
+        yield ResultStream(schema, batches, lambda: execution.bytes_scanned)
 
     def _start(self, sql: str, token: str) -> str:
         # Athena requires 32 to 128 characters, and refuses a known token with another statement.

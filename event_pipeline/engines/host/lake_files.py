@@ -53,6 +53,18 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         """Why a file could not be read; DuckDB only passes on a text."""
         self.opened: dict[Path, None] = {}
         """Opened files, in order."""
+        self._bytes_read = 0
+        self._counting = threading.Lock()
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that were read from all files so far."""
+        return self._bytes_read
+
+    def count(self, size: int) -> None:
+        """Add bytes that were read; DuckDB reads from many threads."""
+        with self._counting:
+            self._bytes_read += size
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> _PositionedReader:
         """Open a file for reading.
@@ -174,6 +186,7 @@ class _PositionedReader:
                 os.close(handle)
         except OSError as error:
             self._files.refuse(self._path, error)
+        self._files.count(len(content))
         self.seek(position + len(content))
         return content
 

@@ -202,7 +202,7 @@ def streamed(
     """
     batches = _Batches(connection, statement.sql, lake, timeout_seconds, result_mb)
     try:
-        yield ResultStream(batches.schema(), iter(batches))
+        yield ResultStream(batches.schema(), iter(batches), lambda: lake.bytes_read)
     finally:
         batches.stop()
 

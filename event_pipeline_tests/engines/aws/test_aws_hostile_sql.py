@@ -52,7 +52,7 @@ DESCRIBE partials.user_activity
 DESCRIBE SELECT * FROM silver.events
 DESCRIBE silver.events; DROP TABLE silver.events
 DESCRIBE silver.nothing
-SHOW TABLES
+SHOW COLUMNS IN silver.events
 """.strip().splitlines()
 
 _PLACES = {
