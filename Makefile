@@ -50,7 +50,7 @@ check: $(VENV)/check.stamp ## Lint, format, type, SQL and spelling checks
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/sqlfluff lint --quiet event_pipeline/rules/gold docs/examples
+	@$(BIN)/sqlfluff lint --quiet event_pipeline/rules/gold event_pipeline/queries docs/examples
 	@$(BIN)/codespell
 
 audit: $(VENV)/test.stamp ## Ask an advisory source about every pinned version; 1: some are known, 3: nobody could be asked

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated
 
 import typer
@@ -13,6 +13,14 @@ from event_pipeline.rules.hour import Hour, HourRange
 
 class UsageError(ValueError):
     """Options that do not go together."""
+
+
+class ListFormat(StrEnum):
+    """Output formats of a list."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
 
 
 class ExitCode(IntEnum):

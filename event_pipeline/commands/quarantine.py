@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from event_pipeline.commands.options import ExitCode, FromOption, ToOption, UsageError, hour_range
+from event_pipeline.commands.options import ExitCode, FromOption, ListFormat, ToOption, UsageError, hour_range
 from event_pipeline.engines.open import open_engine
 from event_pipeline.errors import StorageError
 from event_pipeline.reporting.results import ResultFormat
@@ -23,7 +23,7 @@ commands = typer.Typer(
 ReasonOption = Annotated[
     str | None, typer.Option("--reason", metavar="REASON", help="Only records that were refused for this reason.")
 ]
-FormatOption = Annotated[ResultFormat, typer.Option("--format", help="table for people, csv or json for programs.")]
+FormatOption = Annotated[ListFormat, typer.Option("--format", help="table for people, csv or json for programs.")]
 
 
 def known_reason(reason: str | None) -> str | None:
@@ -42,7 +42,7 @@ def list_reasons(
     first: FromOption = None,
     end: ToOption = None,
     reason: ReasonOption = None,
-    result_format: FormatOption = ResultFormat.TABLE,
+    list_format: FormatOption = ListFormat.TABLE,
 ) -> None:
     """Count quarantined records by hour and reason, for a range or for everything, from the commit records."""
     from event_pipeline.reporting.quarantine import write_counts
@@ -51,7 +51,7 @@ def list_reasons(
     damaged = dict[Hour, StorageError]()
     commits = open_engine(load_settings()).hour_commits(hours, damaged)
     with quiet_when_reader_leaves():
-        write_counts(commits, reason, result_format)
+        write_counts(commits, reason, ResultFormat(list_format.value))
     _stop_at(damaged)
 
 
@@ -71,14 +71,14 @@ def show(
     hour: Annotated[str, typer.Option(metavar="HOUR", help="Landing hour, UTC, for example 2025-12-07T22.")],
     reason: ReasonOption = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number of records to show.")] = 10,
-    result_format: FormatOption = ResultFormat.TABLE,
+    list_format: FormatOption = ListFormat.TABLE,
 ) -> None:
     """Show an hour's quarantined records in file order. The table escapes and truncates them; csv and json do not."""
     from event_pipeline.reporting.quarantine import write_records
 
     reason, landing_hour = known_reason(reason), Hour.parse(hour)
     with quiet_when_reader_leaves():
-        write_records(open_engine(load_settings()), landing_hour, reason, limit, result_format)
+        write_records(open_engine(load_settings()), landing_hour, reason, limit, ResultFormat(list_format.value))
 
 
 @commands.command()

@@ -24,6 +24,7 @@ from event_pipeline.reporting.housekeeping import size_text
 from event_pipeline.reporting.results import ResultFormat
 from event_pipeline.reporting.terminal import QUIET, WARNING, messages, output, quiet_when_reader_leaves
 from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.rules.query_pack import load_questions
 from event_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ def query(
         str | None, typer.Option("--file", metavar="FILE", help="Read the SQL from a file; - is standard input.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="A Gold table, whole and in order, instead of SQL.")
+        str | None,
+        typer.Option(
+            "--name", help="A Gold table, whole and in order, or a question of event-pipeline queries, instead of SQL."
+        ),
     ] = None,
     day: Annotated[str | None, typer.Option("--day", metavar="YYYY-MM-DD", help="With --name: one event day.")] = None,
     first: Annotated[
@@ -117,11 +121,19 @@ def query(
     days = day_range(first, last, whole=whole)
     if days is not None and name is None:
         raise UsageError("--from, --to and --all go with --name: in SQL write WHERE event_date BETWEEN ... AND ...")
+    question = next((each for each in load_questions() if each.name == name), None)
+    if question is not None and (day is not None or days is not None):
+        raise UsageError(
+            f"--day, --from, --to and --all go with a Gold table, not with {name}: `event-pipeline queries {name}` "
+            "prints its SQL, to add a WHERE to"
+        )
     if days is not None and day is not None:
         raise UsageError("--day is one event day: omit it, or --from, --to and --all")
     settings = load_settings()
     pipeline = open_pipeline(settings)
-    if name is not None:
+    if question is not None:
+        statements = [question.sql]
+    elif name is not None:
         statements = [named_query(name, load_gold_tables(), event_day(day, "--day") if day is not None else None)]
     else:
         statements = statements_of(sql, file)
@@ -141,7 +153,7 @@ def query(
             for number, statement in enumerate(statements, start=1):
                 with of_several(number, statements):
                     out.measured(pipeline.engine.query_stream(statement))
-        if name is not None and result_format is ResultFormat.TABLE and target is None:
+        if name is not None and question is None and result_format is ResultFormat.TABLE and target is None:
             print_describe_command(name)
 
 

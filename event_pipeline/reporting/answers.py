@@ -36,7 +36,8 @@ def named_table(name: str, gold_tables: Sequence[GoldTable]) -> GoldTable:
     if table is None:
         others = ", ".join(each.full_name for each in HOUR_TABLES)
         raise QueryError(
-            f"no Gold table is named {name!r}: choose from {', '.join(tables)} (SQL can also query {others})"
+            f"no Gold table is named {name!r}: choose from {', '.join(tables)} (SQL can also query {others}), or a "
+            "question that `event-pipeline queries` lists"
         )
     return table
 

@@ -1,0 +1,125 @@
+"""The shipped questions: well-formed, answered alike by every engine, and shown on their page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from event_pipeline.commands.options import ExitCode
+from event_pipeline.engines.dialect import parse_query, render
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.reporting.results import plain_rows
+from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.rules.query_pack import COSTS, QUERIES, Question, load_questions
+from event_pipeline.settings import load_settings
+from event_pipeline_tests import query_pack
+from event_pipeline_tests.command import Run
+from event_pipeline_tests.pipeline import HOUR, build, event, write_object
+
+QUESTIONS = load_questions()
+each_question = pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
+    """The sample hours, built once."""
+    return query_pack.sample_lake(tmp_path_factory.mktemp("pack"))
+
+
+def test_every_question_of_the_file_is_loaded_and_named_once() -> None:
+    names = [question.name for question in QUESTIONS]
+    assert len(names) >= 30
+    assert len(set(names)) == len(names) == QUERIES.read_text(encoding="utf-8").count("-- name:")
+    assert not set(names) & {table.name for table in load_gold_tables()}
+    assert {question.cost for question in QUESTIONS} == set(COSTS)
+
+
+@each_question
+def test_a_question_has_rows_of_its_grain_in_a_total_order(lake: LocalEngine, question: Question) -> None:
+    found = lake.query(question.sql)
+    assert found.num_rows, "the sample data has nothing to answer"
+    grain = question.grain.split(", ")
+    assert set(grain) <= set(found.column_names)
+    values = [tuple(row[name] for name in grain) for row in found.to_pylist()]
+    assert len(set(values)) == len(values)
+    assert lake.query(question.sql) == found
+    reads = {f"{table.db}.{table.name}" for table in parse_query(question.sql).find_all(_table()) if table.db}
+    cost = "large" if "silver.events" in reads else "medium" if "silver.quarantine" in reads else "small"
+    assert question.cost == cost
+    assert render(question.sql, "athena")
+
+
+def _table() -> Any:
+    from sqlglot import exp
+
+    return exp.Table
+
+
+def test_the_page_shows_what_the_questions_answer(lake: LocalEngine) -> None:
+    assert query_pack.PAGE.read_text(encoding="utf-8") == query_pack.page(lake), (
+        "`python -m event_pipeline_tests.query_pack` writes it again"
+    )
+
+
+def test_some_answers_are_what_a_plain_count_gives(lake: LocalEngine) -> None:
+    events = lake.query("SELECT * FROM silver.events").to_pylist()
+    answers = {question.name: lake.query(question.sql).to_pylist() for question in QUESTIONS}
+    bought: dict[str, int] = {}
+    for row in events:
+        if row["event_type"] == "purchase":
+            bought[row["user_id"]] = bought.get(row["user_id"], 0) + 1
+    bands = [sum(min(count, 3) == times for count in bought.values()) for times in (1, 2, 3)]
+    assert [row["users"] for row in answers["repeat_buyers"]] == bands
+    weeks: dict[Any, set[str]] = {}
+    for row in events:
+        weeks.setdefault(row["event_date"].isocalendar()[:2], set()).add(row["user_id"])
+    assert [row["active_users"] for row in answers["weekly_active_users"]] == [len(weeks[key]) for key in sorted(weeks)]
+    late = sum(f"{row['year']}-{row['month']}-{row['day']}" > str(row["event_date"]) for row in events)
+    assert sum(row["late"] for row in answers["late_share"]) == late
+    last = {
+        row["session_id"]: row["event_ts"]
+        for row in sorted(events, key=lambda row: row["event_ts"])
+        if row["event_type"] == "purchase"
+    }
+    unbought = sum(
+        row["event_type"] == "search" and (row["session_id"] not in last or last[row["session_id"]] <= row["event_ts"])
+        for row in events
+    )
+    assert sum(row["without_purchase"] for row in answers["searches_without_purchase"]) == unbought
+
+
+def test_questions_are_listed_and_answered_by_name(run: Run, root: Path) -> None:
+    listed = json.loads(run("queries", "--format", "json").out)
+    names = [table.name for table in load_gold_tables()] + [question.name for question in QUESTIONS]
+    assert [row["name"] for row in listed] == names
+    shown = run("queries", "weekly_active_users")
+    assert (shown.code, shown.out.rstrip().endswith(";"), "DATE_TRUNC('week'" in shown.out) == (0, True, True)
+    write_object(root, HOUR, 0, [event(), event(second=1, user_id="u_2")])
+    build(LocalEngine(load_settings(root=root, workers=1)), [HOUR])
+    answer = run("query", "--name", "weekly_active_users", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(answer.out, newline="")))
+    assert rows == [{"week": "2025-12-01", "active_users": "2", "buyers": "0"}]
+    for arguments, said in (
+        (["query", "--name", "weekly_active_users", "--all"], "go with a Gold table, not with weekly_active_users"),
+        (["query", "--name", "nothing"], "or a question that `event-pipeline queries` lists"),
+        (["queries", "nothing"], "no question is named 'nothing'"),
+    ):
+        ended = run(*arguments)
+        assert (ended.code, ended.out) == (ExitCode.USAGE, "")
+        assert said in ended.err
+
+
+def assert_same_answers(one: pa.Table, other: pa.Table, name: str) -> None:
+    """Hold two answers to the same names and values; engines have other widths of whole numbers."""
+    assert one.schema.names == other.schema.names
+    for left, right in zip(plain_rows(one), plain_rows(other), strict=True):
+        for here, there in zip(left, right, strict=True):
+            same = math.isclose(here, there, rel_tol=1e-12) if isinstance(here, float) else here == there
+            assert same, (name, left, right)
