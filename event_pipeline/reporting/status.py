@@ -27,6 +27,9 @@ WIDE_GRID = 112
 
 UNMATCHED_IN_JSON = 100
 
+MOST_DAYS_ALIKE = 3
+"""More days in a row without anything to see are one row of the grid."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
@@ -109,9 +112,31 @@ def _grid(status: Status, console: Console) -> Table:
     table.add_column(_heading(wide), no_wrap=True)
     for name in ("ready", "objects", "records", "bad"):
         table.add_column(name, justify="right")
-    for day, statuses in groupby(status.hours, key=lambda each: each.hour.start.date()):
-        table.add_row(*_day_row(day, list(statuses), wide, console))
+    days = [(day, list(statuses)) for day, statuses in groupby(status.hours, key=lambda each: each.hour.start.date())]
+    for mark, alike in groupby(days, key=lambda each: _only_mark(each[1])):
+        some = list(alike)
+        if mark is not None and len(some) > MOST_DAYS_ALIKE:
+            table.add_row(*_folded_row(mark, [day for day, _ in some], sum(len(hours) for _, hours in some), console))
+        else:
+            for day, statuses in some:
+                table.add_row(*_day_row(day, statuses, wide, console))
     return table
+
+
+def _only_mark(statuses: Sequence[HourStatus]) -> _Mark | None:
+    """Return the mark of all hours of a day on which there is nothing to see; None for any other day."""
+    marks = list(map(_mark, statuses))
+    nothing = (_STATES[HourState.NO_RAW], _STATES[HourState.RETIRED], _GAP)
+    return marks[0] if marks[0] in nothing and all(mark is marks[0] for mark in marks) else None
+
+
+def _folded_row(mark: _Mark, days: Sequence[date], hours: int, console: Console) -> list[Text]:
+    done = hours if mark is _STATES[HourState.RETIRED] else 0
+    return [
+        Text(f"{days[0]} to\n{days[-1]}"),
+        Text(f"{len(days):,} days {_symbol(mark, console)} {mark.meaning}", style=mark.style),
+        Text(f"{done:,}/{hours:,}", style=GOOD if done else WARNING),
+    ]
 
 
 def _heading(wide: bool) -> str:

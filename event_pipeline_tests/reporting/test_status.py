@@ -170,3 +170,16 @@ def test_hours_are_named_as_ranges() -> None:
     assert hours_text(hours) == "3 hours (2025-12-07T22 to 2025-12-08T00, 2025-12-08T03)"
     assert hours_text([HOUR]) == "1 hour (2025-12-07T22)"
     assert hours_text([HOUR.plus(2 * n) for n in range(9)]).endswith("and 3 more)")
+
+
+def test_days_without_anything_are_one_row(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    write_object(settings.root, HOUR, 0, [event()])
+    build(LocalEngine(settings), [HOUR])
+    lines = printed(status_of(settings, HourRange(HOUR.plus(-22 - 5 * 24), HOUR.plus(2 + 2 * 24))), capsys).splitlines()
+    rows = [" ".join(line.split()) for line in lines[1:6]]
+    # A range without raw objects begins at the first partition; what is left of it is folded, two days are not.
+    assert rows[0] == "2025-12-02 to 5 days · nothing landed 0/120"
+    assert rows[1] == "2025-12-06"
+    assert rows[2].startswith("2025-12-07 ······ ······ ······ ····■· 1/24 1 1")
+    assert [row[:10] for row in rows[3:]] == ["2025-12-08", "2025-12-09"]
+    assert all("······" in row for row in rows[3:])
