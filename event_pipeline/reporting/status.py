@@ -133,8 +133,8 @@ def _only_mark(statuses: Sequence[HourStatus]) -> _Mark | None:
 def _folded_row(mark: _Mark, days: Sequence[date], hours: int, console: Console) -> list[Text]:
     done = hours if mark is _STATES[HourState.RETIRED] else 0
     return [
-        Text(f"{days[0]} to\n{days[-1]}"),
-        Text(f"{len(days):,} days {_symbol(mark, console)} {mark.meaning}", style=mark.style),
+        Text(str(days[0])),
+        Text(f"to {days[-1]}  {_symbol(mark, console)} {mark.meaning}", style=mark.style),
         Text(f"{done:,}/{hours:,}", style=GOOD if done else WARNING),
     ]
 
