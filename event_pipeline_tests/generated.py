@@ -1,7 +1,8 @@
 """Writes the tables that follow from the declarations into the contract page and the template: `make fix` runs it.
 
 A table of `docs/contract.md` follows a line `<!-- table: NAME -->`; columns of the template follow a line
-`Columns: # generated: NAME`. Tests compare both with what would be written.
+`Columns: # generated: NAME`, and the named queries of the query pack are between two comments. Tests compare both with
+what would be written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from event_pipeline.engines.dialect import parse_query, rename_databases, render
 from event_pipeline.rules.contract import (
     CARRIED_FIELDS,
     EVENT_TIME,
@@ -25,6 +27,7 @@ from event_pipeline.rules.contract import (
     Limits,
 )
 from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.rules.query_pack import load_questions
 
 PROJECT = Path(__file__).parents[1]
 CONTRACT_PAGE = PROJECT / "docs" / "contract.md"
@@ -33,6 +36,9 @@ LINE_WIDTH = 120
 
 _PAGE_TABLE = re.compile(r"(<!-- table: (.+) -->\n\n)(?:\|.*\n)*")
 _TEMPLATE_COLUMNS = re.compile(r"( +)(Columns: # generated: (.+)\n)(?:\1  +\S.*\n)*")
+_TEMPLATE_PACK = re.compile(
+    r"(  # generated: query pack\n)(?:.*\n)*?(  # end of the query pack\n)",
+)
 
 
 def main() -> None:
@@ -47,6 +53,7 @@ def generated() -> dict[Path, str]:
     """Return both files as they must be."""
     page = CONTRACT_PAGE.read_text(encoding="utf-8")
     template = TEMPLATE.read_text(encoding="utf-8")
+    template = _TEMPLATE_PACK.sub(lambda found: found[1] + query_pack_resources() + found[2], template)
     return {
         CONTRACT_PAGE: _PAGE_TABLE.sub(lambda found: found[1] + _markdown(PAGE_TABLES[found[2]]()), page),
         TEMPLATE: _TEMPLATE_COLUMNS.sub(
@@ -161,6 +168,27 @@ TEMPLATE_COLUMNS: dict[str, tuple[Column, ...]] = {
     "bronze.events": BRONZE_COLUMNS,
     **{table.full_name: table.columns for table in HOUR_TABLES},
 }
+
+
+def query_pack_resources() -> str:
+    """Return a named query for each question of the query pack, rendered for Athena."""
+    placeholder = "database_prefix_"
+    resources = []
+    for question in load_questions():
+        query = rename_databases(parse_query(question.sql), lambda database: placeholder + database)
+        lines = render(query, "athena").replace(placeholder, "${DatabasePrefix}").splitlines()
+        title = question.title.replace("'", "''")
+        resources.append(
+            f"  {''.join(word.capitalize() for word in question.name.split('_'))}Question:\n"
+            "    Type: AWS::Athena::NamedQuery\n"
+            "    Properties:\n"
+            f"      Name: {question.name}\n"
+            f"      Description: '{title}'\n"
+            "      Database: !Ref GoldDatabase\n"
+            "      WorkGroup: !Ref AnalystWorkgroup\n"
+            "      QueryString: !Sub |-\n" + "".join(f"        {line}\n" for line in lines)
+        )
+    return "\n".join(resources)
 
 
 def _yaml(columns: tuple[Column, ...], indent: str) -> str:

@@ -22,6 +22,7 @@ from event_pipeline.infrastructure.template import load_template
 from event_pipeline.inspection.doctor import examine
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.rules.query_pack import load_questions
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.emulator import EmulatedAws, Fault
 from event_pipeline_tests.emulator.deployed import put_stand_in_wheels
@@ -145,7 +146,7 @@ def test_a_stack_lives_from_its_first_deployment_to_its_last_resource(
     assert engine.query("SELECT count(*) AS n FROM silver.events").to_pylist() == [{"n": 400}]
     assert engine.query("SELECT sum(total_events) AS n FROM gold.user_activity").to_pylist() == [{"n": 400}]
     named = aws.client("athena").list_named_queries(WorkGroup=f"{settings.athena_workgroup}-analysts")["NamedQueryIds"]
-    assert len(named) == len(load_gold_tables())
+    assert len(named) == len(load_gold_tables()) + len(load_questions())
 
     # The doctor finds it as the code expects it.
     found = {each.subject: each for each in examine(settings, engine)}
@@ -303,7 +304,8 @@ def test_an_account_that_lets_nobody_make_roles_gives_its_own(
     # Away with it: the schedule and the function that write go before the buckets are emptied.
     gone = stack("destroy", "--yes", "--delete-data", "--really-delete-data")
     assert gone.code == 0, gone.err
-    events = cloudformation.describe_stack_events(StackName=described["StackId"])["StackEvents"][::-1]
+    pages = cloudformation.get_paginator("describe_stack_events").paginate(StackName=described["StackId"])
+    events = [each for page in pages for each in page["StackEvents"]][::-1]
     steps = [(each["LogicalResourceId"], each["ResourceStatus"]) for each in events]
     emptied = steps.index(("BucketCleaner", "DELETE_IN_PROGRESS"))
     assert steps.index(("GeneratorSchedule", "DELETE_COMPLETE")) < emptied

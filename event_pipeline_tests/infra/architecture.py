@@ -111,6 +111,7 @@ def _boxes(template: Template, deployed: Mapping[str, Mapping[str, Any]]) -> dic
     alarms = [
         re.sub(r"(?<!^)([A-Z])", r" \1", name[:-5]).lower() for name in template.of_type("AWS::CloudWatch::Alarm")
     ]
+    named_queries = len(template.of_type("AWS::Athena::NamedQuery"))
     job, function = deployed["SilverJob"], deployed["Generator"]
     scan = int(default("AthenaScanLimitBytes")) // 10**12
     tables = [each["TableInput"]["Name"] for each in deployed.values() if "TableInput" in each]
@@ -138,7 +139,7 @@ def _boxes(template: Template, deployed: Mapping[str, Mapping[str, Any]]) -> dic
         "LakeBucket": Box("Lake bucket, S3", ["runs/ every build apart", "commits/ the only truth", "costs/"], "s3"),
         "ArtifactsBucket": Box("Artifacts bucket, S3", ["artifacts/ by digest", *rules("ArtifactsBucket")], "s3"),
         "Workgroup": Box("Athena workgroup", [f"{scan} TB a query at most", "of the pipeline"], "compute"),
-        "AnalystWorkgroup": Box("Athena workgroup", ["of the analysts", "five named queries"], "compute"),
+        "AnalystWorkgroup": Box("Athena workgroup", ["of the analysts", f"{named_queries} named queries"], "compute"),
         "AnalystRole": Box("Analysts", ["read Silver, Gold, ledger", "change nothing"], "people"),
         "Alarms": Box(f"{len(alarms)} alarms", [", ".join(alarms[:2]), ", ".join(alarms[2:4]), *alarms[4:]], "alert"),
         "AlertTopic": Box("Topic, SNS", ["alarms, failed runs,", "the pipeline's alerts"], "alert"),

@@ -22,6 +22,7 @@ from event_pipeline.reporting.answers import named_query
 from event_pipeline.rules.contract import EVENT_FIELDS, HOUR_TABLES
 from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.rules.query_pack import load_questions
 from event_pipeline.settings import Settings, WorkerType
 from event_pipeline_tests.infra.template import ACCOUNT, EVERYTHING_ON, REGION, Template
 
@@ -106,7 +107,10 @@ SERDES = {
     "json": "org.openx.data.jsonserde.JsonSerDe",
 }
 DATABASES = ("bronze", "silver", "gold", "gold_partials", "ops")
-QUESTIONS = {"category_performance", "conversion_funnel", "hourly_revenue", "top_products", "user_activity"}
+QUESTIONS = {
+    *("category_performance", "conversion_funnel", "hourly_revenue", "top_products", "user_activity"),
+    *(question.name for question in load_questions()),
+}
 """The named queries; a further Gold table needs none."""
 LONGEST_LAMBDA_SECONDS = 900
 
@@ -637,12 +641,13 @@ def named_queries_are_those_of_the_code(template: Template) -> list[str]:
         if template.resources[name]["Type"] == "AWS::Athena::NamedQuery"
     }
     faults = [f"no named query {name}" for name in sorted(QUESTIONS - found.keys())]
-    by_name = {table.name: table for table in tables}
+    asked_by_name = {table.name: named_query(table.name, tables) for table in tables}
+    asked_by_name |= {question.name: question.sql for question in load_questions()}
     for name, asked in found.items():
-        if name not in by_name:
-            faults.append(f"{name}: there is no such Gold table")
+        if name not in asked_by_name:
+            faults.append(f"{name}: there is no such Gold table or question")
             continue
-        query = with_star_named(parse_query(named_query(name, tables)), columns)
+        query = with_star_named(parse_query(asked_by_name[name]), columns)
         rendered = " ".join(render(rename_databases(query, lambda database: f"two_{database}"), "athena").split())
         if asked != rendered:
             faults.append(f"{name}: its named query is not {rendered}")
