@@ -31,7 +31,7 @@ class WorkerPool:
 
     def __init__(self, workers: int, prepare: Callable[[], None] | None = None) -> None:
         """`prepare` is called once in each new process."""
-        self._workers = workers
+        self.workers = workers
         self._prepare = prepare
         self._pool: ProcessPoolExecutor | None = None
         self._processes: list[BaseProcess] = []
@@ -47,7 +47,7 @@ class WorkerPool:
         if not tasks:
             return
         if self._pool is None:
-            self._pool = self._started(self._workers)
+            self._pool = self._started(self.workers)
         done = 0
         try:
             before = active_children()

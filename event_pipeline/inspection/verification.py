@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import itertools
 import zlib
 from array import array
@@ -61,6 +62,12 @@ MOST_DIFFERING_ROWS = 5
 
 POOL_WORTH_BYTES = 4 << 20
 """Below this amount of raw data in an hour, starting worker processes costs more than it saves."""
+
+READ_BYTES = 1 << 20
+"""Decompressed bytes of an object that are read at once."""
+
+BATCHES_AT_ONCE = 4
+"""Batches of published rows for each worker process that are in memory at once."""
 
 _DIGEST_MODULUS = 1 << 128
 _HALF_DIGEST = (1 << 64) - 1
@@ -159,6 +166,10 @@ class _Rows:
         self.count += 1
         self.digest = (self.digest + digest) % _DIGEST_MODULUS
 
+    def put(self, more: _Rows) -> None:
+        self.count += more.count
+        self.digest = (self.digest + more.digest) % _DIGEST_MODULUS
+
     def take_back(self, other: _Rows) -> None:
         self.count -= other.count
         self.digest = (self.digest - other.digest) % _DIGEST_MODULUS
@@ -236,7 +247,7 @@ def verify(
 
     Do not build the same hours meanwhile: a change during the recount shows as a difference. The objects of a large
     hour are recounted by `workers` processes. Keeps in memory 20 bytes per accepted record of one hour, three times as
-    much while its duplicates are found, and one row group of the published files.
+    much while its duplicates are found, one row group of the published files, and BATCHES_AT_ONCE batches per process.
 
     Raises:
         StorageError: raw objects or published files cannot be read.
@@ -407,8 +418,12 @@ def _verify_hour(
     compared: list[_Compared] = [
         (f"{SILVER_EVENTS.full_name} rows that queries count", verdict.silver_rows, counted_rows)
     ]
-    compared += _compare_rows(engine, SILVER_EVENTS, hour, {key: each.silver for key, each in readable.items()})
-    compared += _compare_rows(engine, SILVER_QUARANTINE, hour, {key: each.quarantine for key, each in readable.items()})
+    if listing.raw_bytes < POOL_WORTH_BYTES:
+        pool = None
+    silver = {key: each.silver for key, each in readable.items()}
+    quarantine = {key: each.quarantine for key, each in readable.items()}
+    compared += _compare_rows(engine, SILVER_EVENTS, hour, silver, pool)
+    compared += _compare_rows(engine, SILVER_QUARANTINE, hour, quarantine, pool)
     if commit is None:
         compared.append(("commit record", "one that names the published build", "none"))
     else:
@@ -508,7 +523,7 @@ def _recount_lines(stored: BinaryIO, task: _Task) -> _ObjectRecount | None:
     if listed.size == 0:
         return None
     try:
-        with gzip.GzipFile(fileobj=stored, mode="rb") as content:
+        with io.BufferedReader(gzip.GzipFile(fileobj=stored, mode="rb"), READ_BYTES) as content:
             for line_number, (line, is_too_long) in enumerate(_lines(content, limits), start=1):
                 if task.only is not None and line_number not in task.only:
                     continue
@@ -530,7 +545,7 @@ class _TooLargeError(Exception):
     """An object decompresses to more bytes than the limit."""
 
 
-def _lines(content: gzip.GzipFile, limits: Limits) -> Iterator[tuple[bytes, bool]]:
+def _lines(content: BinaryIO, limits: Limits) -> Iterator[tuple[bytes, bool]]:
     """Yield each line without its newline, and whether it is too long; a too long line is cut, and skipped if blank.
 
     Raises:
@@ -626,9 +641,11 @@ def _digest(row: tuple[object, ...]) -> int:
 # -- what is published of it
 
 
-def _compare_rows(engine: Engine, table: Table, hour: Hour, expected: Mapping[str, _Rows]) -> Iterator[_Compared]:
+def _compare_rows(
+    engine: Engine, table: Table, hour: Hour, expected: Mapping[str, _Rows], pool: WorkerPool | None
+) -> Iterator[_Compared]:
     """Compare the rows that queries see with those in raw, object by object."""
-    published = _published_rows(engine, table, hour)
+    published = _published_rows(engine, table, hour, pool)
     for key in sorted(expected.keys() | published.keys()):
         want, have = expected.get(key, _Rows()), published.get(key, _Rows())
         place = f"{table.full_name} rows from {key}"
@@ -637,19 +654,49 @@ def _compare_rows(engine: Engine, table: Table, hour: Hour, expected: Mapping[st
             yield f"content of the {place}", f"digest {want.digest:032x}", f"digest {have.digest:032x}"
 
 
-def _published_rows(engine: Engine, table: Table, hour: Hour) -> dict[str, _Rows]:
-    published: defaultdict[str, _Rows] = defaultdict(_Rows)
-    for batch in engine.shown_rows(table, hour):
-        keys = map(str, _plain(batch[SOURCE_OBJECT.name]))
-        if table is SILVER_EVENTS:
-            rows = zip(*(_plain(batch[name]) for name in _CONTENT), strict=True)
-            for key, row, rescued in zip(keys, rows, _plain(batch[RESCUED.name]), strict=True):
-                digest = _digest(row)
-                published[key].add(digest if rescued is None else _digest((digest, rescued)))
-        else:
-            for key, row in zip(keys, zip(*map(_plain, batch.columns), strict=True), strict=True):
-                published[key].add(_digest(row))
-    return published
+def _published_rows(engine: Engine, table: Table, hour: Hour, pool: WorkerPool | None) -> dict[str, _Rows]:
+    """Return source object -> its rows in a published table."""
+    digest_batch = _silver_rows if table is SILVER_EVENTS else _quarantine_rows
+    batches = engine.shown_rows(table, hour)
+    if pool is None:
+        return _added_up(map(digest_batch, batches))
+
+    def killed(batch: pa.RecordBatch) -> str:
+        return (
+            f"{table.full_name} of {hour}: the process that digests {batch.num_rows:,} of its rows was killed, even "
+            "when it was the only one: the machine is most likely out of memory. Add memory; nothing was changed"
+        )
+
+    def digested(pool: WorkerPool) -> Iterator[dict[str, _Rows]]:
+        while gathered := list(itertools.islice(batches, BATCHES_AT_ONCE * pool.workers)):
+            yield from pool.map(digest_batch, gathered, killed)
+
+    return _added_up(digested(pool))
+
+
+def _added_up(found: Iterable[Mapping[str, _Rows]]) -> dict[str, _Rows]:
+    total: defaultdict[str, _Rows] = defaultdict(_Rows)
+    for rows in found:
+        for key, more in rows.items():
+            total[key].put(more)
+    return total
+
+
+def _silver_rows(batch: pa.RecordBatch) -> dict[str, _Rows]:
+    rows = zip(*(_plain(batch[name]) for name in _CONTENT), strict=True)
+    found: defaultdict[str, _Rows] = defaultdict(_Rows)
+    for key, row, rescued in zip(_plain(batch[SOURCE_OBJECT.name]), rows, _plain(batch[RESCUED.name]), strict=True):
+        digest = _digest(row)
+        found[str(key)].add(digest if rescued is None else _digest((digest, rescued)))
+    return found
+
+
+def _quarantine_rows(batch: pa.RecordBatch) -> dict[str, _Rows]:
+    rows = zip(*map(_plain, batch.columns), strict=True)
+    found: defaultdict[str, _Rows] = defaultdict(_Rows)
+    for key, row in zip(_plain(batch[SOURCE_OBJECT.name]), rows, strict=True):
+        found[str(key)].add(_digest(row))
+    return found
 
 
 def _plain(column: pa.Array) -> list[object]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
+from typing import NamedTuple
 
 from event_pipeline.rules.contract import (
     CARRIED_FIELDS,
@@ -20,6 +22,7 @@ from event_pipeline.rules.contract import (
     FIELDS,
     MAX_RESCUED_BYTES,
     OUT_OF_RANGE,
+    Field,
     Limits,
 )
 from event_pipeline.rules.hour import Hour
@@ -28,7 +31,19 @@ from event_pipeline.rules.json_object import (
     has_lone_surrogate,
     split_object,
 )
-from event_pipeline.rules.kinds import ASCII_WHITE_SPACE, EPOCH, MICROSECOND, BrokenRuleError, Value
+from event_pipeline.rules.kinds import (
+    ASCII_WHITE_SPACE,
+    EPOCH,
+    MICROSECOND,
+    BrokenRuleError,
+    Choice,
+    Label,
+    Value,
+    WholeNumber,
+)
+
+_Readers = list[tuple[Field, str, Callable[[str], Value | None]]]
+"""Fields to read, each with its name and the rule of its kind."""
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -52,8 +67,7 @@ class Rejection:
     """The first of contract.QUARANTINE_REASONS that applies."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The verdict on one record, and its fields outside the contract."""
 
     outcome: Event | Rejection
@@ -129,22 +143,48 @@ def _event(fields: Mapping[str, str], accepted: InstantRange) -> Event:
         _RejectedError: a rule is broken.
     """
     values: dict[str, Value | None] = dict.fromkeys(EVENT_FIELDS)
-    carried: tuple[str, ...] = ()
-    for field in FIELDS:
-        if not field.in_every_event and field.name not in carried:
-            continue
+    _read_fields(_READ_FIRST, fields, values, accepted)
+    _read_fields(_READ_NEXT[str(values[EVENT_TYPE.name])], fields, values, accepted)
+    return Event(values)
+
+
+def _read_fields(
+    to_read: _Readers, fields: Mapping[str, str], values: dict[str, Value | None], accepted: InstantRange
+) -> None:
+    for field, name, read in to_read:
         try:
-            value = field.kind.read(fields[field.name])
+            value = values[name] = read(fields[name])
         except BrokenRuleError:
             raise _RejectedError(field.fault) from None
         if value is None and not field.optional:
             raise _RejectedError(field.missing)
-        values[field.name] = value
         if field is EVENT_TIME and not accepted.first_us <= int(value or 0) < accepted.end_us:
             raise _RejectedError(OUT_OF_RANGE)
-        if field is EVENT_TYPE:
-            carried = CARRIED_FIELDS[str(value)]
-    return Event(values)
+
+
+def _reader(field: Field) -> Callable[[str], Value | None]:
+    """Return the rule of a field's kind; it is asked once for equal short texts of kinds with few values."""
+    read = field.kind.read
+    if not isinstance(field.kind, Choice | Label | WholeNumber):
+        return read
+    known = lru_cache(maxsize=1_024)(read)
+    # White space around a value can make its text as long as a line: such texts are not kept.
+    return lambda json_text: known(json_text) if len(json_text) <= _LONGEST_KEPT_CHARACTERS else read(json_text)
+
+
+def _readers(fields: Iterable[Field]) -> _Readers:
+    return [(field, field.name, _reader(field)) for field in fields]
+
+
+_LONGEST_KEPT_CHARACTERS = 100
+_TYPE_POSITION = FIELDS.index(EVENT_TYPE) + 1
+_READ_FIRST = _readers(each for each in FIELDS[:_TYPE_POSITION] if each.in_every_event)
+"""Fields up to the event type, in the contract's order."""
+_READ_NEXT = {
+    event_type: _readers(each for each in FIELDS[_TYPE_POSITION:] if each.in_every_event or each.name in carried)
+    for event_type, carried in CARRIED_FIELDS.items()
+}
+"""Event type -> the fields after it that such an event has, in the contract's order."""
 
 
 def _rescued(members: Mapping[str, str]) -> tuple[str | None, bool]:

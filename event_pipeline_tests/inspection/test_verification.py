@@ -484,6 +484,19 @@ def test_a_killed_process_names_its_object(dirty: Settings, monkeypatch: pytest.
     assert active_children() == []
 
 
+@pytest.mark.long
+def test_a_process_killed_over_published_rows_names_their_table(
+    dirty: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "POOL_WORTH_BYTES", 0)
+    monkeypatch.setattr(verification, "_silver_rows", be_killed)
+    with pytest.raises(
+        ExhaustedError, match=r"silver\.events of .*: the process that digests .* was killed, even when"
+    ):
+        verify_in_processes(dirty)
+    assert active_children() == []
+
+
 def be_killed(task: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -150,3 +150,46 @@ def test_mutated_objects_are_refused_exactly_when_the_standard_library_refuses_t
             text = text[:position] + chance.choice([*tokens, ""]) + text[position + cut :]
         accepted += assert_agrees_with_standard_library(text)
     assert 500 < accepted < 9_500
+
+
+TOKENS = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    " ",
+    "\t",
+    '"a"',
+    '"b"',
+    '"\\u0061"',
+    '""',
+    '"',
+    "\\",
+    "1",
+    "-",
+    "0.5",
+    "null",
+    ',"c":2',
+]
+
+
+def outcome(text: str) -> dict[str, str] | None:
+    try:
+        return split_object(text)
+    except NotAnObjectError:
+        return None
+
+
+@given(st.integers(0, 2**32))
+def test_a_text_is_judged_alike_at_once_and_member_by_member(seed: int) -> None:
+    chosen = random.Random(seed)
+    for _ in range(20):
+        pieces = ["{", '"a"', ":", "1", ",", '"b"', ":", '"x"', "}"]
+        for _ in range(chosen.randrange(3)):
+            place = chosen.randrange(len(pieces) + 1)
+            pieces[place : place + chosen.randrange(2)] = [chosen.choice(TOKENS)]
+        text = "".join(pieces)
+        # An object after white space is read member by member.
+        assert outcome(text) == outcome(f" {text}")
