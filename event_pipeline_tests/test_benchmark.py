@@ -147,7 +147,7 @@ def test_an_hour_is_measured_on_tiny_data_and_the_results_are_kept(tmp_path: Pat
     assert kept.results.ratio("silver", "bare_read") == pytest.approx(results.ratio("silver", "bare_read"), rel=0.1)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_every_group_measures_on_tiny_data(tmp_path: Path) -> None:
     docs = copied_pages(tmp_path)
     with closing(Bench(tmp_path, TINY)) as bench:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -123,12 +124,18 @@ def _partials(root: Path, hours: HourRange, kind: str) -> Timed:
     assert commit is not None
     files: tuple[DataFile, ...] = commit.files_of(SILVER_EVENTS.full_name)
     paths = ", ".join(f"'{root / 'lake' / file.path}'" for file in files)
+    tables = load_gold_tables()
+    words = set(re.findall(r"\w+", " ".join(table.partial for table in tables)))
+    columns = [column.name for column in SILVER_EVENTS.columns if column.name in words]
 
     def timed() -> None:
         with closing(duckdb.connect(config={"threads": settings.workers, "temp_directory": str(root)})) as connection:
             connection.execute(f"SET memory_limit = '{settings.duckdb_memory_mb}MB'")
-            connection.execute(f"CREATE {kind} silver_events AS FROM read_parquet([{paths}])")
-            for table in load_gold_tables():
+            # Only what a partial reads: with the other columns, an hour of full size does not fit into memory.
+            connection.execute(
+                f"CREATE {kind} silver_events AS SELECT {', '.join(columns)} FROM read_parquet([{paths}])"
+            )
+            for table in tables:
                 target = root / f"{table.name}.parquet"
                 connection.execute(f"COPY ({table.partial}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
 
