@@ -1,47 +1,43 @@
-"""Writes query results as an Excel workbook, one sheet per result, without an office library.
+"""Writes query results as an Excel workbook, one sheet per result.
 
-Values are exact: a number with more digits than Excel keeps is written as text. Text is never a formula.
+Values are exact: a number with more digits than Excel keeps is written as text. Text is never a formula or a link.
 """
 
 from __future__ import annotations
 
-import re
+import math
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from types import TracebackType
-from typing import IO, Any, Self
-from xml.sax.saxutils import escape
-from zipfile import ZIP_DEFLATED, ZipFile
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from event_pipeline.engines.base import ResultStream
 from event_pipeline.errors import LimitError
 from event_pipeline.reporting.results import as_text, plain_rows
+
+if TYPE_CHECKING:
+    from xlsxwriter.worksheet import Worksheet
 
 MOST_ROWS = 1_048_576
 """Rows of a sheet, with the one of the column names."""
 MOST_CHARACTERS = 32_767
 """Of a cell."""
 _EXACT_DIGITS = 15
-_DATE, _INSTANT, _HEAD = 1, 2, 3
-"""Positions in the list of cell styles."""
-
-_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-_RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
-_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-_TYPES = "application/vnd.openxmlformats-officedocument.spreadsheetml."
-_HEADER = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
-# Not allowed in XML 1.0, and what looks like Excel's own escape of such a character.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|_(?=x[0-9A-Fa-f]{4}_)")
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
-_DAY, _MILLISECONDS = re.compile(r"\d{4}-\d\d-\d\d"), re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,6}")
+_FIRST_DAY = date(1900, 3, 1)
+"""Before it, Excel has a day that never was."""
 
 
 class Workbook:
-    """A workbook that is written sheet by sheet; closing it makes it complete."""
+    """A workbook that is written sheet by sheet, row by row; closing it makes it complete."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._zip = ZipFile(file, "w", ZIP_DEFLATED)
-        self._sheets = 0
+        import xlsxwriter
+
+        self._book = xlsxwriter.Workbook(file, {"constant_memory": True, "strings_to_urls": False})
+        self._head = self._book.add_format({"bold": True})
+        self._day = self._book.add_format({"num_format": "yyyy\\-mm\\-dd"})
+        self._instant = self._book.add_format({"num_format": "yyyy\\-mm\\-dd hh:mm:ss.000"})
 
     def __enter__(self) -> Self:
         return self
@@ -50,8 +46,12 @@ class Workbook:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._write_parts()
-        self._zip.close()
+            self._book.close()
+        else:
+            # What is half done is not to be written; only its temporary files are closed.
+            self._book.fileclosed = True
+            for sheet in self._book.worksheets():
+                sheet.row_data_fh.close()
 
     def add(self, result: ResultStream) -> None:
         """Write a result as the next sheet.
@@ -59,109 +59,58 @@ class Workbook:
         Raises:
             LimitError: it has more rows or longer texts than a sheet can hold.
         """
-        self._sheets += 1
-        numeric = [_is_exact_kind(field.type) for field in result.schema]
-        with self._zip.open(f"xl/worksheets/sheet{self._sheets}.xml", "w", force_zip64=True) as sheet:
-            sheet.write(f'{_HEADER}<worksheet xmlns="{_MAIN}">'.encode())
-            sheet.write(b'<sheetViews><sheetView workbookViewId="0"><pane ySplit="1" topLeftCell="A2"')
-            sheet.write(b' activePane="bottomLeft" state="frozen"/></sheetView></sheetViews><sheetData>')
-            head = "".join(_text_cell(name, _HEAD) for name in result.schema.names)
-            sheet.write(f"<row>{head}</row>".encode())
-            for number, row in enumerate(plain_rows(result), start=2):
-                if number > MOST_ROWS:
-                    raise LimitError(
-                        f"the result has more than {MOST_ROWS - 1:,} rows, the most a sheet holds: use --format csv or "
-                        "parquet, or narrow the query"
-                    )
-                cells = "".join(_cell(value, kind) for value, kind in zip(row, numeric, strict=True))
-                sheet.write(f"<row>{cells}</row>".encode())
-            sheet.write(b"</sheetData></worksheet>")
+        sheet = self._book.add_worksheet(f"result {len(self._book.worksheets()) + 1}")
+        sheet.freeze_panes(1, 0)
+        for column, name in enumerate(result.schema.names):
+            _write_text(sheet, 0, column, name, self._head)
+        writers = [self._writer(sheet, field.type) for field in result.schema]
+        for number, row in enumerate(plain_rows(result), start=1):
+            if number >= MOST_ROWS:
+                raise LimitError(
+                    f"the result has more than {MOST_ROWS - 1:,} rows, the most a sheet holds: use --format csv or "
+                    "parquet, or narrow the query"
+                )
+            for column, (value, write) in enumerate(zip(row, writers, strict=True)):
+                if value is not None:
+                    write(number, column, value)
 
-    def _write_parts(self) -> None:
-        numbers = range(1, self._sheets + 1)
-        sheets = "".join(f'<sheet name="result {n}" sheetId="{n}" r:id="rId{n}"/>' for n in numbers)
-        relations = "".join(
-            f'<Relationship Id="rId{n}" Type="{_OFFICE}/worksheet" Target="worksheets/sheet{n}.xml"/>' for n in numbers
-        )
-        overrides = "".join(
-            f'<Override PartName="/xl/worksheets/sheet{n}.xml" ContentType="{_TYPES}worksheet+xml"/>' for n in numbers
-        )
-        style = f'<Relationship Id="rId0" Type="{_OFFICE}/styles" Target="styles.xml"/>'
-        parts = {
-            "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
-            '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-            f'<Override PartName="/xl/workbook.xml" ContentType="{_TYPES}sheet.main+xml"/>'
-            f'<Override PartName="/xl/styles.xml" ContentType="{_TYPES}styles+xml"/>{overrides}</Types>',
-            "_rels/.rels": f'<Relationships xmlns="{_RELATIONS}"><Relationship Id="rId1" '
-            f'Type="{_OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-            "xl/workbook.xml": f'<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}"><sheets>{sheets}</sheets></workbook>',
-            "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{_RELATIONS}">{style}{relations}</Relationships>',
-            "xl/styles.xml": f'<styleSheet xmlns="{_MAIN}"><numFmts count="2">'
-            '<numFmt numFmtId="164" formatCode="yyyy\\-mm\\-dd"/>'
-            '<numFmt numFmtId="165" formatCode="yyyy\\-mm\\-dd hh:mm:ss.000"/></numFmts>'
-            '<fonts count="2"><font><sz val="11"/><name val="Calibri"/></font>'
-            '<font><b/><sz val="11"/><name val="Calibri"/></font></fonts>'
-            '<fills count="2"><fill><patternFill patternType="none"/></fill>'
-            '<fill><patternFill patternType="gray125"/></fill></fills>'
-            '<borders count="1"><border><left/><right/><top/><bottom/><diagonal/></border></borders>'
-            '<cellStyleXfs count="1"><xf numFmtId="0" fontId="0" fillId="0" borderId="0"/></cellStyleXfs>'
-            '<cellXfs count="4"><xf numFmtId="0" fontId="0" fillId="0" borderId="0" xfId="0"/>'
-            '<xf numFmtId="164" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/>'
-            '<xf numFmtId="165" fontId="0" fillId="0" borderId="0" xfId="0" applyNumberFormat="1"/>'
-            '<xf numFmtId="0" fontId="1" fillId="0" borderId="0" xfId="0" applyFont="1"/></cellXfs>'
-            '<cellStyles count="1"><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles></styleSheet>',
-        }
-        for name, content in parts.items():
-            self._zip.writestr(name, _HEADER + content)
+    def _writer(self, sheet: Worksheet, arrow_type: Any) -> Callable[[int, int, Any], None]:
+        """Return how the plain values of a column are written: as numbers, days, instants or text."""
+        import pyarrow.types as pt
+
+        def number(row: int, column: int, value: Any) -> None:
+            if _keeps_digits(value):
+                sheet.write_number(row, column, float(value))
+            else:
+                _write_text(sheet, row, column, as_text(value))
+
+        def instant(row: int, column: int, value: Any) -> None:
+            moment = datetime.fromisoformat(value)
+            if moment.date() < _FIRST_DAY:
+                _write_text(sheet, row, column, as_text(value))
+            else:
+                sheet.write_datetime(row, column, moment, self._day if pt.is_date(arrow_type) else self._instant)
+
+        if pt.is_integer(arrow_type) or pt.is_floating(arrow_type) or pt.is_decimal(arrow_type):
+            return number
+        if pt.is_date(arrow_type) or (pt.is_timestamp(arrow_type) and arrow_type.tz is None):
+            return instant
+        if pt.is_boolean(arrow_type):
+            return lambda row, column, value: sheet.write_boolean(row, column, value)
+        return lambda row, column, value: _write_text(sheet, row, column, as_text(value))
 
 
-def _is_exact_kind(arrow_type: Any) -> str:
-    """Return how the plain value of a column is to be read: as a number, a date, an instant or text."""
-    import pyarrow as pa
-
-    types = pa.types
-    if types.is_integer(arrow_type) or types.is_floating(arrow_type) or types.is_decimal(arrow_type):
-        return "number"
-    if types.is_date(arrow_type):
-        return "date"
-    return "instant" if types.is_timestamp(arrow_type) else "text"
+def _keeps_digits(value: float | int | str) -> bool:
+    """Return whether Excel keeps every digit of a number; a double is one itself."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return len(Decimal(value).normalize().as_tuple().digits) <= _EXACT_DIGITS
 
 
-def _cell(value: Any, kind: str) -> str:
-    if value is None:
-        return "<c/>"
-    if isinstance(value, bool):
-        return f'<c t="b"><v>{int(value)}</v></c>'
-    text = as_text(value)
-    if kind == "number" and (isinstance(value, float) or _fits(text)):
-        return f"<c><v>{text}</v></c>"
-    if kind == "date" and _DAY.fullmatch(text) and (serial := _serial(text)) is not None:
-        return f'<c s="{_DATE}"><v>{serial}</v></c>'
-    if kind == "instant" and _MILLISECONDS.fullmatch(text) and (serial := _serial(text)) is not None:
-        return f'<c s="{_INSTANT}"><v>{serial}</v></c>'
-    return _text_cell(text)
-
-
-def _fits(text: str) -> bool:
-    """Return whether Excel keeps every digit of a number."""
-    return bool(_NUMBER.fullmatch(text)) and len(text.replace("-", "").replace(".", "").lstrip("0")) <= _EXACT_DIGITS
-
-
-def _serial(text: str) -> Decimal | None:
-    """Return a day or an instant as Excel counts it; None before March 1900, where Excel has a day too many."""
-    instant = datetime.fromisoformat(text)
-    passed = instant - datetime(1899, 12, 30)  # noqa: DTZ001 - days are counted, UTC without saying so
-    if instant.date() < date(1900, 3, 1):
-        return None
-    part = Decimal(passed.seconds * 1_000_000 + passed.microseconds) / 86_400_000_000
-    return passed.days + part.quantize(Decimal("1e-12")) if part else Decimal(passed.days)
-
-
-def _text_cell(text: str, style: int = 0) -> str:
+def _write_text(sheet: Worksheet, row: int, column: int, text: str, form: Any = None) -> None:
     if len(text) > MOST_CHARACTERS:
         raise LimitError(
             f"a text of {len(text):,} characters does not fit into a cell, which holds {MOST_CHARACTERS:,}: use "
             "--format csv or parquet, or shorten it with left(..., 1000)"
         )
-    shown = _NOT_XML.sub(lambda found: f"_x{ord(found[0]):04X}_", text)
-    return f'<c t="inlineStr" s="{style}"><is><t xml:space="preserve">{escape(shown)}</t></is></c>'
+    sheet.write_string(row, column, text, form)

@@ -46,23 +46,38 @@ def cells(book: ZipFile, sheet: int = 1) -> list[list[tuple[str, str, str]]]:
     ("values", "cell"),
     [
         (pa.array([7], pa.int64()), ("n", "0", "7")),
-        (pa.array([Decimal("19.90")], pa.decimal128(18, 2)), ("n", "0", "19.90")),
+        (pa.array([Decimal("19.90")], pa.decimal128(18, 2)), ("n", "0", "19.9")),
         (pa.array([Decimal("1234567890123456.78")], pa.decimal128(38, 2)), ("inlineStr", "0", "1234567890123456.78")),
         (pa.array([2**60], pa.int64()), ("inlineStr", "0", str(2**60))),
         (pa.array([0.25]), ("n", "0", "0.25")),
-        (pa.array([float("nan")]), ("n", "0", "")),
-        (pa.array([None], pa.string()), ("n", "0", "")),
         (pa.array([True]), ("b", "0", "1")),
-        (pa.array([date(2025, 12, 7)]), ("n", "1", "45998")),
+        (pa.array([date(2025, 12, 7)]), ("n", "2", "45998")),
         (pa.array([date(1850, 1, 1)]), ("inlineStr", "0", "1850-01-01")),
-        (pa.array([datetime(2025, 12, 7, 18)], pa.timestamp("us")), ("n", "2", "45998.750000000000")),  # noqa: DTZ001
+        (pa.array([datetime(2025, 12, 7, 18)], pa.timestamp("us")), ("n", "2", "45998.75")),  # noqa: DTZ001
         (pa.array(["=1+1"]), ("inlineStr", "0", "=1+1")),
         (pa.array(["0123"]), ("inlineStr", "0", "0123")),
         (pa.array(["<a>&\x00_x0000_"]), ("inlineStr", "0", "<a>&_x0000__x005F_x0000_")),
     ],
 )
 def test_a_value_is_a_cell_of_its_kind(values: pa.Array, cell: tuple[str, str, str]) -> None:
-    assert cells(written({"value": values})) == [[("inlineStr", "3", "value")], [cell]]
+    assert cells(written({"value": values})) == [[("inlineStr", "1", "value")], [cell]]
+
+
+def test_null_and_what_is_no_number_are_empty_cells() -> None:
+    book = written({"a": [None, float("nan"), float("inf"), 1.5], "b": ["x", "y", "z", None]})
+    assert [[cell[-1] for cell in row] for row in cells(book)] == [["a", "b"], ["x"], ["y"], ["z"], ["1.5"]]
+
+
+def test_days_and_instants_are_shown_as_such() -> None:
+    moment = datetime(2025, 12, 7, 18)  # noqa: DTZ001 - UTC without saying so
+    book = written({"day": pa.array([moment.date()]), "instant": pa.array([moment], pa.timestamp("us"))})
+    styles = ElementTree.fromstring(book.read("xl/styles.xml"))  # noqa: S314 - written here
+    formats = {each.get("numFmtId"): each.get("formatCode") for each in styles.findall(".//m:numFmt", _NAMES)}
+    used = [each.get("numFmtId") for each in styles.findall("m:cellXfs/m:xf", _NAMES)]
+    assert [formats[used[int(style)]] for _, style, _ in cells(book)[1]] == [
+        "yyyy\\-mm\\-dd",
+        "yyyy\\-mm\\-dd hh:mm:ss.000",
+    ]
 
 
 def test_every_result_is_a_sheet() -> None:
