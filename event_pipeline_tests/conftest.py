@@ -22,6 +22,9 @@ from event_pipeline.settings import PREFIX, Settings, load_settings
 from event_pipeline_tests.command import Run, run_command
 from event_pipeline_tests.emulator.service_models import share_service_models
 
+# Else numpy, which pyarrow imports where it is installed, starts a thread for each core in every process of the tests.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - pytest makes folders there that only their owner reads
 _ROOM_BYTES = 4 << 30
 _M_ARENA_MAX = -8
