@@ -15,12 +15,14 @@ import pytest
 from event_pipeline.commands.options import ExitCode
 from event_pipeline.engines.dialect import parse_query, render
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.generator import generate
 from event_pipeline.reporting.results import plain_rows
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.rules.query_pack import COSTS, QUERIES, Question, load_questions
 from event_pipeline.settings import load_settings
 from event_pipeline_tests import query_pack
 from event_pipeline_tests.command import Run
+from event_pipeline_tests.engines.aws.pipeline import World
 from event_pipeline_tests.pipeline import HOUR, build, event, write_object
 
 QUESTIONS = load_questions()
@@ -123,3 +125,12 @@ def assert_same_answers(one: pa.Table, other: pa.Table, name: str) -> None:
         for here, there in zip(left, right, strict=True):
             same = math.isclose(here, there, rel_tol=1e-12) if isinstance(here, float) else here == there
             assert same, (name, left, right)
+
+
+def assert_answered_as_by_duckdb(world: World, folder: Path) -> None:
+    """Build the sample hours there and in a data folder, and hold the answers to all questions together."""
+    generate(world.root / "raw", query_pack.HOURS, query_pack.OPTIONS)
+    world.build(query_pack.HOURS)
+    local = query_pack.sample_lake(folder)
+    for question in QUESTIONS:
+        assert_same_answers(world.engine.query(question.sql), local.query(question.sql), question.name)

@@ -20,6 +20,7 @@ from event_pipeline.errors import StorageError
 from event_pipeline.lake import rows_of
 from event_pipeline.reporting.terminal import messages, output
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, Table
+from event_pipeline.rules.query import quoted
 from event_pipeline.settings import load_settings
 
 _Write = Callable[[Table, ResultStream], int]
@@ -107,9 +108,9 @@ def _database(path: Path) -> Iterator[_Write]:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.database}")
         connection.execute(f"CREATE TABLE {table.full_name} AS SELECT * FROM exported")
         connection.unregister("exported")
-        connection.execute(f"COMMENT ON TABLE {table.full_name} IS {_quoted(table.description)}")
+        connection.execute(f"COMMENT ON TABLE {table.full_name} IS {quoted(table.description)}")
         for column in (*table.columns, *table.partition_columns):
-            meaning = _quoted(column.meaning)
+            meaning = quoted(column.meaning)
             connection.execute(f'COMMENT ON COLUMN {table.full_name}."{column.name}" IS {meaning}')
         (rows,) = connection.execute(f"SELECT count(*) FROM {table.full_name}").fetchall()[0]
         return int(rows)
@@ -119,10 +120,6 @@ def _database(path: Path) -> Iterator[_Write]:
             yield write
     except duckdb.Error as error:
         raise StorageError(f"{path}: cannot be written: {error}") from error
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 @contextmanager

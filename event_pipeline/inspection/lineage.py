@@ -14,7 +14,7 @@ from event_pipeline.errors import QueryError
 from event_pipeline.rules.accounting import ObjectAccount
 from event_pipeline.rules.contract import EVENT_DATE, SILVER_EVENTS, Column
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.query import GoldTable
+from event_pipeline.rules.query import GoldTable, quoted
 
 _LANDING_HOUR = "year || '-' || month || '-' || day || 'T' || hour"
 _SILVER = {column.name: column for column in SILVER_EVENTS.columns}
@@ -167,4 +167,4 @@ def _value(table: GoldTable, name: str, text: str) -> str | int:
 
 
 def _literal(value: str | int) -> str:
-    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+    return str(value) if isinstance(value, int) else quoted(value)

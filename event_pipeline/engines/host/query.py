@@ -21,11 +21,12 @@ import duckdb
 import pyarrow as pa
 
 from event_pipeline.engines.base import ResultStream
-from event_pipeline.engines.host.database import explained, quoted, relation
+from event_pipeline.engines.host.database import explained, relation
 from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile, address
 from event_pipeline.engines.statement import check_text
 from event_pipeline.errors import LimitError, QueryError
 from event_pipeline.rules.contract import Table
+from event_pipeline.rules.query import quoted
 
 _READ_NODES = frozenset(("SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE", "RECURSIVE_CTE_NODE"))
 _TABLE_REFERENCES = frozenset(
