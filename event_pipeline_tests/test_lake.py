@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import polars as pl
 import pytest
 
 from event_pipeline import open_lake
@@ -36,7 +35,10 @@ def lake(tmp_path: Path) -> Lake:
     return opened
 
 
+@pytest.mark.frames
 def test_frames_have_exact_money_nullable_integers_and_utc(lake: Lake) -> None:
+    import polars as pl
+
     events = lake.query("SELECT event_ts, quantity, price FROM silver.events ORDER BY event_ts")
     frame = events.pandas()
     assert list(map(str, frame.dtypes)) == ["datetime64[us, UTC]", "Int32", "object"]
@@ -99,6 +101,7 @@ def test_other_tools_read_rows_through_arrow(lake: Lake) -> None:
         assert connection.sql("SELECT sum(total_revenue) FROM rows").fetchall() == [(Decimal("0.80"),)]
 
 
+@pytest.mark.frames
 def test_the_notebook_runs_on_built_data(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib
 
@@ -117,6 +120,7 @@ def test_the_notebook_runs_on_built_data(lake: Lake, tmp_path: Path, monkeypatch
     names["plt"].close("all")
 
 
+@pytest.mark.frames
 def test_the_page_of_tools_shows_calls_that_work(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVENT_PIPELINE_ROOT", str(tmp_path))
     (shown,) = re.findall(r"```python\n(.*?)```", (DOCS / "bi.md").read_text(encoding="utf-8"), re.DOTALL)

@@ -73,6 +73,6 @@ class MemoryEngine(PortEngine[MemoryEntry]):
         }
         with connect(self._host.scratch, 1, 400, lake) as connection:
             statement = judge(connection, sql)
-            prepare(connection, tables, found)
+            prepare(connection, statement, tables, found)
             with streamed(connection, statement, lake, 60, 400) as result:
                 yield result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ _DUCKDB_TYPES = {"string": "VARCHAR", "int": "INTEGER"}
 REBUILD = (
     "`event-pipeline repair` finds what is missing, `event-pipeline run --force --from HOUR --to HOUR` rebuilds an hour"
 )
+_MOST_KEPT_BYTES = 64 << 20
 _FULL_DISK = re.compile(r"No space left|Disk quota|ENOSPC|EDQUOT", re.IGNORECASE)
 _FAILED_WRITE = re.compile(r"\b(?:write|writing|create|rename|move|flush|sync)\b", re.IGNORECASE)
 
@@ -41,24 +43,72 @@ def connect(
         PipelineError: raised by `faults_explained`.
         KeyboardInterrupt: a query was interrupted.
     """
+    with (
+        own_folder(scratch) as folder,
+        faults_explained(files),
+        closing(_database(threads, memory_mb)) as connection,
+    ):
+        _spill_into(connection, folder)
+        if spill_mb is not None:
+            connection.execute(f"SET max_temp_directory_size = '{spill_mb}MB'")
+        if files is not None:
+            connection.register_filesystem(files)
+        yield connection
+
+
+@contextmanager
+def reconnect(scratch: Path, threads: int, memory_mb: int, files: LakeFiles) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open as `connect` does, for SQL that changes no setting, a database that the next call of the process may reuse.
+
+    To open one takes 20 ms, and a run needs one for each table and check. One that has failed, spilled or read much
+    is closed.
+
+    Raises:
+        PipelineError: raised by `faults_explained`.
+        KeyboardInterrupt: a query was interrupted.
+    """
     with own_folder(scratch) as folder, faults_explained(files):
-        config: dict[str, str | bool | int | float | list[str]] = {
+        shape = (os.getpid(), threads, memory_mb)
+        database = _spare.pop(shape, None) or _database(threads, memory_mb)
+        reusable = False
+        try:
+            _spill_into(database, folder)
+            # Blocks of one session are not for the next: a file that was damaged since is to be noticed.
+            database.execute("SET enable_external_file_cache = false")
+            database.register_filesystem(files)
+            with closing(database.cursor()) as connection:
+                yield connection
+            database.unregister_filesystem(files.protocol)
+            # DuckDB cannot leave a folder into which it has spilled.
+            reusable = files.bytes_read < _MOST_KEPT_BYTES and not (folder and folder.exists())
+        finally:
+            if not reusable or _spare.setdefault(shape, database) is not database:
+                database.close()
+
+
+_spare: dict[tuple[int, int, int], duckdb.DuckDBPyConnection] = {}
+"""Process, threads and memory -> a database that nobody uses."""
+
+
+def _database(threads: int, memory_mb: int) -> duckdb.DuckDBPyConnection:
+    database = duckdb.connect(
+        config={
             "threads": threads,
             "memory_limit": f"{memory_mb}MB",
-            "temp_directory": str(folder) if folder else "",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             # Otherwise names in SQL could refer to Python variables.
             "python_enable_replacements": False,
         }
-        if spill_mb is not None:
-            config["max_temp_directory_size"] = f"{spill_mb}MB"
-        with closing(duckdb.connect(config=config)) as connection:
-            # now(), current_date and casts from and to TIMESTAMPTZ use this instead of the machine's zone.
-            connection.execute("SET TimeZone = 'UTC'")
-            if files is not None:
-                connection.register_filesystem(files)
-            yield connection
+    )
+    # now(), current_date and casts from and to TIMESTAMPTZ use this instead of the machine's zone.
+    database.execute("SET GLOBAL TimeZone = 'UTC'")
+    return database
+
+
+def _spill_into(database: duckdb.DuckDBPyConnection, folder: Path | None) -> None:
+    database.execute(f"SET temp_directory = {quoted(str(folder) if folder else '')}")
+    database.execute("RESET max_temp_directory_size")
 
 
 @contextmanager

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from event_pipeline.engines.base import Measure, ResultStream
 from event_pipeline.engines.commit import DataFile
 from event_pipeline.engines.host.database import (
-    connect,
     duckdb_type,
     faults_explained,
     own_folder,
     parquet,
+    reconnect,
     relation,
 )
 from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile
@@ -106,7 +106,7 @@ def over_copies(settings: Settings, lake: Store, scratch: Path, shown: Shown) ->
             # LakeFiles treats this folder as the lake.
             (folder / "runs").mkdir(parents=True)
         files = LakeFiles(folder)
-        with connect(scratch, settings.workers, settings.duckdb_memory_mb, files) as connection:
+        with reconnect(scratch, settings.workers, settings.duckdb_memory_mb, files) as connection:
             yield DuckDbSql(connection, files, Copies(lake, folder), lake, folder, shown, settings)
 
 

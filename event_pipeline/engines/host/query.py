@@ -54,6 +54,8 @@ class Statement:
     sql: str
     table_names: set[str] = field(default_factory=set)
     """Names of all its tables, without schema, in lower case."""
+    lists_tables: bool = False
+    """Whether it may describe tables that it does not name."""
 
 
 def judge(connection: duckdb.DuckDBPyConnection, sql: str) -> Statement:
@@ -107,6 +109,7 @@ def _judged(connection: duckdb.DuckDBPyConnection, select: str, before: str) -> 
             raise _refused(each["info_type"].removesuffix("_INFO"))
         if ("sample" in each and "select_list" not in each) and kind not in _TABLE_REFERENCES:
             raise _refused(kind or "such a table")
+        statement.lists_tables |= kind in ("TABLE_FUNCTION", "SHOW_REF")
         if kind == "TABLE_FUNCTION":
             function = each.get("function.function_name", "")
             if function.lower() not in _TABLE_FUNCTIONS:
@@ -178,11 +181,18 @@ def _unescaped(text: str) -> str:
 
 def prepare(
     connection: duckdb.DuckDBPyConnection,
+    statement: Statement,
     tables: Sequence[Table],
     files: Mapping[str, Sequence[RegisteredFile]],
 ) -> None:
-    """Create the views of the tables, and permanently deny the connection everything else."""
-    for table in tables:
+    """Create the views that a statement can see, and permanently deny the connection everything else.
+
+    A view takes a millisecond or two. A statement that names another table than these sees all: it may list them, or
+    have misspelt a name that DuckDB then suggests.
+    """
+    named = [table for table in tables if table.name in statement.table_names]
+    sees_all = statement.lists_tables or not statement.table_names <= {table.name for table in named}
+    for table in tables if sees_all else named:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.database}")
         connection.execute(f"CREATE VIEW {table.full_name} AS {relation(table, files.get(table.full_name, ()))}")
     readable = sorted({quoted(address(file)) for listed in files.values() for file in listed})

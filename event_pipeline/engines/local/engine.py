@@ -11,7 +11,7 @@ from event_pipeline.engines.base import PartitionChange, ResultStream
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.engine import PortEngine, Ports, ShownFile, utc_now
 from event_pipeline.engines.finding import Finding
-from event_pipeline.engines.host.database import connect
+from event_pipeline.engines.host.database import connect, reconnect
 from event_pipeline.engines.host.duckdb_sql import DuckDbSql, FilesInPlace
 from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile
 from event_pipeline.engines.host.layout import Layout, file_digest, storage_faults
@@ -85,7 +85,7 @@ class LocalEngine(PortEngine[SqliteEntry]):
     def sql(self, spending: Spending) -> Iterator[DuckDbSql]:
         """Open DuckDB over the lake's files."""
         files, scratch, settings = LakeFiles(self._layout.lake), self._layout.scratch, self._settings
-        with connect(scratch, settings.workers, settings.duckdb_memory_mb, files) as connection:
+        with reconnect(scratch, settings.workers, settings.duckdb_memory_mb, files) as connection:
             yield DuckDbSql(connection, files, FilesInPlace(), self._lake, scratch, self._shown_keys, settings)
 
     def _shown_keys(self, table: str, partitions: Sequence[str]) -> dict[str, list[str]]:
@@ -131,7 +131,7 @@ class LocalEngine(PortEngine[SqliteEntry]):
             statement = judge(connection, sql)
             # Listing the files of a table takes longer with more history.
             read = [table.full_name for table in tables if table.name in statement.table_names]
-            prepare(connection, tables, self._files.snapshot(read))
+            prepare(connection, statement, tables, self._files.snapshot(read))
             with streamed(
                 connection, statement, lake, settings.query_timeout_seconds, settings.query_result_mb
             ) as result:

@@ -6,6 +6,8 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.inspection.lineage import explain
 from event_pipeline.lake import Lake
@@ -17,6 +19,7 @@ from event_pipeline_tests.pipeline import HOUR, event, purchase, write_object
 DAY, NEXT_DAY = date(2025, 12, 7), date(2025, 12, 8)
 
 
+@pytest.mark.frames
 @everywhere
 def test_frames_are_equal_on_every_assembly(world: World) -> None:
     write_object(world.root, HOUR, 0, [event(), purchase(second=1, price=19.99, quantity=1)])
