@@ -16,8 +16,8 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample data when it is empty) and show the answers
-	@$(BIN)/event-pipeline generate --if-empty --shape realistic --start 2025-12-07T20 --hours 6 \
-		--events-per-file 5000 --seed 7 --bad-share 0.004 --duplicate-share 0.003 --late-share 0.01
+	@$(BIN)/event-pipeline generate --if-empty --recent --shape realistic \
+		--events-per-file 2000 --seed 7 --bad-share 0.004 --duplicate-share 0.003 --late-share 0.01
 	@$(BIN)/event-pipeline run
 
 test: $(VENV)/test.stamp ## Run the tests: both engines, the AWS path on its emulator with a real Spark

@@ -14,6 +14,7 @@ from event_pipeline.automation.schedules import hourly_schedule
 from event_pipeline.automation.sensors import new_raw_objects_sensor
 from event_pipeline.dagster_instance.resources import pipeline_resources
 from event_pipeline.engines.base import Engine
+from event_pipeline.engines.open import with_first_partition
 from event_pipeline.rules.query import GOLD_FOLDER, load_gold_tables
 from event_pipeline.settings import Settings, load_settings
 
@@ -29,8 +30,9 @@ def build_definitions(
     Raises:
         SettingsError: an environment variable is unknown or has a value that is not allowed.
         GoldFileError: a Gold table's file does not have the layout.
+        StorageError: the data folder cannot be read.
     """
-    settings = settings or load_settings()
+    settings = with_first_partition(settings or load_settings())
     gold_tables = load_gold_tables(gold_folder)
     assets = pipeline_assets(settings, gold_folder, engine.place.kinds if engine else None)
     hourly_pipeline = hourly_pipeline_job(assets)

@@ -113,7 +113,11 @@ class Settings(BaseSettings):
         description="Folder that holds raw objects, the lake, the catalog and Dagster's storage",
     )
     first_partition: HourSetting = Field(
-        default=Hour.parse("2025-11-01T00"), description="First landing hour that exists, UTC"
+        default=Hour.parse("2025-11-01T00"),
+        description=(
+            "First landing hour that is read, UTC. Without it, Dagster's partitions begin with the data folder's "
+            "earliest hour since then"
+        ),
     )
     workers: Annotated[int, Field(ge=1, le=64)] = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),

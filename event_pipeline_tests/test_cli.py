@@ -28,6 +28,7 @@ from event_pipeline.dagster_instance.prepare import DAGSTER_YAML
 from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import LockTimeoutError
+from event_pipeline.generator.options import recent_hours
 from event_pipeline.operations import runs
 from event_pipeline.rules.contract import HOUR_TABLES
 from event_pipeline.rules.hour import Hour
@@ -270,6 +271,39 @@ def test_generate_if_empty_does_nothing_where_there_are_raw_objects(run: Run, bu
     assert (ended.code, ended.out) == (0, "")
     assert "already holds raw objects" in ended.err
     assert sorted(path for path in (built / "raw").rglob("*")) == before
+
+
+def test_generate_if_empty_adds_nothing_beside_files_that_are_not_read(run: Run, root: Path) -> None:
+    stray = root / "raw" / "events" / "monday.jsonl.gz"
+    stray.parent.mkdir(parents=True)
+    stray.touch()
+    ended = run("generate", "--if-empty", "--recent")
+    assert (ended.code, ended.out) == (0, "")
+    assert "holds files that are not read: nothing generated beside them" in ended.err
+    assert "events/monday.jsonl.gz" in ended.err
+    assert list((root / "raw").rglob("*.gz")) == [stray]
+
+
+def test_recent_hours_end_with_the_last_closed_one_and_go_over_a_midnight(run: Run, root: Path) -> None:
+    before = recent_hours(datetime.now(UTC))
+    ended = run("generate", "--recent", "--files-per-hour", "1", "--events-per-file", "1")
+    assert ended.code == 0
+    written = {Hour.of_raw_key(path.relative_to(root / "raw").as_posix()) for path in (root / "raw").rglob("*.gz")}
+    # The hour may turn meanwhile.
+    assert written in (set(before), set(recent_hours(datetime.now(UTC))))
+
+    for now, first, last in (
+        ("2025-12-08T15:30", "2025-12-07T20", "2025-12-08T14"),
+        ("2025-12-08T01:00", "2025-12-07T20", "2025-12-08T00"),
+        ("2025-12-08T00:59", "2025-12-06T20", "2025-12-07T23"),
+    ):
+        hours = recent_hours(datetime.fromisoformat(now).replace(tzinfo=UTC))
+        assert (str(hours.first), str(hours.last)) == (first, last)
+
+
+def test_generate_is_told_once_which_hours(run: Run) -> None:
+    both = run("generate", "--recent", "--start", "2025-12-07T22")
+    assert (both.code, "give one of them" in both.err) == (ExitCode.USAGE, True)
 
 
 def test_generate_live_writes_objects_of_the_present(run: Run, root: Path) -> None:

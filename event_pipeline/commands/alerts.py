@@ -34,10 +34,10 @@ def alerts(
     from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, load_state, tell
     from event_pipeline.alerts.look import look
     from event_pipeline.dagster_instance.storage import instance_if_there
-    from event_pipeline.engines.open import open_document, open_pipeline
+    from event_pipeline.engines.open import open_document, open_pipeline, with_first_partition
     from event_pipeline.reporting.alerts import print_delivered, print_findings
 
-    loaded = load_settings()
+    loaded = with_first_partition(load_settings())
     document = open_document(loaded, ALERTS_DOCUMENT)
     # The user may just have moved a key: list all of them again.
     state, now = replace(load_state(document), keys_looked_at=None), datetime.now(UTC)

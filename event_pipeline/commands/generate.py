@@ -11,8 +11,9 @@ import typer
 from event_pipeline.commands.options import UsageError
 from event_pipeline.engines.open import open_engine
 from event_pipeline.engines.place import place_of
-from event_pipeline.generator.options import GeneratorOptions, Shape
+from event_pipeline.generator.options import GeneratorOptions, Shape, recent_hours
 from event_pipeline.reporting.terminal import messages, output, progress
+from event_pipeline.reporting.unmatched import unmatched_lines
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings, load_settings
 
@@ -33,6 +34,9 @@ def generate(
     duplicate_share: Annotated[float, typer.Option(help="Share of records that repeat an earlier one.")] = 0,
     late_share: Annotated[float, typer.Option(help="Share of records that belong to another hour.")] = 0,
     broken_objects: Annotated[int, typer.Option(help="How many of the written objects cannot be read.")] = 0,
+    recent: Annotated[
+        bool, typer.Option("--recent", help="Write the hours from 20:00 yesterday, UTC, to the last closed one.")
+    ] = False,
     live: Annotated[bool, typer.Option("--live", help="Write one object now and then one every few seconds.")] = False,
     every: Annotated[int, typer.Option(metavar="SECONDS", help="With --live: seconds between two objects.")] = 5,
     objects: Annotated[
@@ -47,31 +51,49 @@ def generate(
     options = GeneratorOptions(
         events_per_file, files_per_hour, seed, shape, bad_share, duplicate_share, late_share, broken_objects
     )
+    if sum((live, recent, start is not None)) > 1:
+        raise UsageError("--start, --recent and --live each say which hours to write: give one of them")
     settings = load_settings()
-    if if_empty and open_engine(settings).list_raw_hours():
-        messages().print(f"{place_of(settings).raw} already holds raw objects: nothing generated")
+    if if_empty and _holds_something(settings):
         return
     if live:
-        if start is not None:
-            raise UsageError("--live writes objects for the current time: omit --start")
         _generate_live(settings, options, every, objects)
+    elif recent:
+        _generate_hours(settings, options, recent_hours(datetime.now(UTC)))
     elif start is None:
-        raise UsageError("--start is missing: --start 2025-12-07T00 begins with that hour, --live writes now")
+        raise UsageError(
+            "--start is missing: --start 2025-12-07T00 begins with that hour, --recent with yesterday evening, --live "
+            "writes now"
+        )
     else:
-        _generate_hours(settings, options, Hour.parse(start), hours)
+        first = Hour.parse(start)
+        if first < settings.first_partition or first.start > datetime.now(UTC):
+            raise UsageError(
+                f"--start {first} must be between the first partition {settings.first_partition} "
+                f"(EVENT_PIPELINE_FIRST_PARTITION) and the current hour {Hour.containing(datetime.now(UTC))}"
+            )
+        _generate_hours(settings, options, HourRange(first, first.plus(hours)))
 
 
-def _generate_hours(settings: Settings, options: GeneratorOptions, first: Hour, hours: int) -> None:
+def _holds_something(settings: Settings) -> bool:
+    """Return whether there are raw objects, or files beside which sample data would only confuse; say which."""
+    engine, raw = open_engine(settings), place_of(settings).raw
+    if engine.list_raw_hours():
+        messages().print(f"{raw} already holds raw objects: nothing generated")
+        return True
+    if unmatched := engine.unmatched_raw_keys():
+        messages().print(f"{raw} holds files that are not read: nothing generated beside them")
+        for line in unmatched_lines(unmatched):
+            messages().print(line)
+        return True
+    return False
+
+
+def _generate_hours(settings: Settings, options: GeneratorOptions, landing_hours: HourRange) -> None:
     from event_pipeline.generator import generate
     from event_pipeline.reporting.generated import print_generated, print_not_read
 
-    if first < settings.first_partition or first.start > datetime.now(UTC):
-        raise UsageError(
-            f"--start {first} must be between the first partition {settings.first_partition} "
-            f"(EVENT_PIPELINE_FIRST_PARTITION) and the current hour {Hour.containing(datetime.now(UTC))}"
-        )
     folder = settings.raw_folder
-    landing_hours = HourRange(first, first.plus(hours))
     with progress(total=len(landing_hours) * options.files_per_hour) as view:
         written = count(1)
 

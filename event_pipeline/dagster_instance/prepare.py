@@ -9,6 +9,7 @@ from event_pipeline import shipped
 from event_pipeline.dagster_instance import sqlite_storage
 from event_pipeline.dagster_instance.concurrency import set_pool_limits
 from event_pipeline.dagster_instance.run_hours import close_abandoned_runs
+from event_pipeline.engines.open import remember_first_partition
 from event_pipeline.errors import StorageError
 from event_pipeline.settings import Settings
 from event_pipeline.shipped import shipped_file
@@ -31,11 +32,13 @@ def prepare_instance(settings: Settings) -> dg.DagsterInstance:
     """Open Dagster's storage in the data folder, creating and configuring it if needed; close it after use.
 
     Copies the shipped dagster.yaml there if it differs, sets the pool limits, and closes the runs of killed commands.
+    Everything that uses Dagster comes through here, so the first partition is kept here too.
 
     Raises:
         StorageError: the folder or the configuration cannot be read or written.
     """
     home = settings.dagster_home
+    remember_first_partition(settings)
     try:
         wanted = DAGSTER_YAML.read_text(encoding="utf-8")
         home.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from event_pipeline.engines.base import Engine
@@ -31,6 +32,38 @@ def open_pipeline(settings: Settings, gold_folder: Path = GOLD_FOLDER) -> Pipeli
         GoldFileError: a Gold table's file does not have the layout.
     """
     return Pipeline(open_engine(settings, gold_folder), load_gold_tables(gold_folder), settings)
+
+
+def with_first_partition(settings: Settings) -> Settings:
+    """Return the settings with the first partition of the data folder; one that is set stays, and so does AWS's.
+
+    Hours before it are then not read: for a process that offers partitions, and so may not change its mind.
+
+    Raises:
+        StorageError: the data folder cannot be read or is damaged.
+    """
+    if settings.env is not Environment.LOCAL or "first_partition" in settings.model_fields_set:
+        return settings
+    from event_pipeline.engines.host.first_partition import find_first_partition
+    from event_pipeline.engines.host.layout import Layout
+
+    layout = Layout(settings.root)
+    found = find_first_partition(layout, settings.raw_folder, settings.first_partition, datetime.now(UTC))
+    return settings if found is None else settings.model_copy(update={"first_partition": found})
+
+
+def remember_first_partition(settings: Settings) -> None:
+    """Keep the first partition in the data folder once it is known: raw objects may be removed later.
+
+    Raises:
+        StorageError: the data folder cannot be read or written, or is damaged.
+    """
+    if settings.env is not Environment.LOCAL or "first_partition" in settings.model_fields_set:
+        return
+    from event_pipeline.engines.host.first_partition import keep_first_partition
+    from event_pipeline.engines.host.layout import Layout
+
+    keep_first_partition(Layout(settings.root), settings.raw_folder, settings.first_partition, datetime.now(UTC))
 
 
 def open_document(settings: Settings, name: str) -> Document:

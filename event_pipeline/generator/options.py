@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+
+from event_pipeline.rules.hour import Hour, HourRange
 
 MAX_EVENTS_PER_FILE = 10_000_000
 MAX_FILES_PER_HOUR = 60
 SECONDS_PER_HOUR = 3600
+RECENT_HOURS_BEFORE_MIDNIGHT = 4
 
 
 class GeneratorOptionsError(ValueError):
@@ -23,6 +27,12 @@ class Shape(StrEnum):
     """The original generator: everything uniform and independent."""
     REALISTIC = "realistic"
     """User sessions, a daily traffic curve, prices and conversion rates per product."""
+
+
+def recent_hours(now: datetime) -> HourRange:
+    """Return the hours from 20:00 of the day before to the last closed one: 5 to 28, always over a midnight."""
+    closed = Hour.containing(now).plus(-1)
+    return HourRange(closed.plus(-closed.start.hour - RECENT_HOURS_BEFORE_MIDNIGHT), closed.plus(1))
 
 
 @dataclass(frozen=True, slots=True)

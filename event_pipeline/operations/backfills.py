@@ -31,6 +31,7 @@ from event_pipeline.dagster_instance.run_hours import (
     hours_under_way,
 )
 from event_pipeline.engines.base import SilverOutcome
+from event_pipeline.engines.open import with_first_partition
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.errors import BackfillError
@@ -166,7 +167,10 @@ def start_backfill(
     `resumed` is the id of the backfill that this one continues; `builder` builds Silver in its runs, instead of the one
     in the settings.
     """
-    wanted = landing_hours(settings).subset_with_partition_keys([hour.partition_key for hour in plan.to_build])
+    # The same partitions as in the code location, or its daemon would not know the hours.
+    wanted = landing_hours(with_first_partition(settings)).subset_with_partition_keys(
+        [hour.partition_key for hour in plan.to_build]
+    )
     dagster_id = make_new_backfill_id()
     backfill_id = resumed or dagster_id
     instance.add_backfill(

@@ -114,10 +114,19 @@ def _days_text(days: Sequence[date]) -> str:
 
 
 def newest_day(engine: Engine, gold_tables: Sequence[GoldTable]) -> date | None:
-    """Return the newest event day for which any Gold table has rows."""
-    days = " UNION ALL ".join(f"SELECT MAX(event_date) AS day FROM {table.table.full_name}" for table in gold_tables)
-    newest: date | None = engine.query(f"SELECT MAX(day) AS day FROM ({days}) AS days").to_pylist()[0]["day"]
-    return newest
+    """Return the newest event day for which any Gold table has rows.
+
+    A day after that of the newest landing hour has only events of its first minutes: it counts if no other day does.
+    """
+    landed = max(engine.registered_builds(), default=None)
+    until = f"DATE '{landed.start.date() if landed else date.max}'"
+    days = " UNION ALL ".join(
+        f"SELECT MAX(CASE WHEN event_date <= {until} THEN event_date END) AS begun, MAX(event_date) AS day "
+        f"FROM {table.table.full_name}"
+        for table in gold_tables
+    )
+    newest = engine.query(f"SELECT COALESCE(MAX(begun), MAX(day)) AS day FROM ({days}) AS days").to_pylist()[0]["day"]
+    return newest if isinstance(newest, date) else None
 
 
 def print_newest_answers(engine: Engine, gold_tables: Sequence[GoldTable], console: Console) -> None:

@@ -170,7 +170,9 @@ def test_the_round_of_the_readme_can_be_walked(run: Run, root: Path, monkeypatch
     for line in block.splitlines():
         words = shlex.split(line, comments=True)
         if words[0] == "export":
-            monkeypatch.setenv(*words[1].split("="))
+            variable, value = words[1].split("=")
+            # The folder of its own is the test's.
+            monkeypatch.setenv(variable, value if variable != "EVENT_PIPELINE_ROOT" else str(root))
             continue
         assert words[0] == ".venv/bin/event-pipeline"
         ended = run(*words[1:])
