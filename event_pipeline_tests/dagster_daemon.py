@@ -28,7 +28,8 @@ from pathlib import Path
 from event_pipeline.definitions import build_definitions
 from event_pipeline.settings import load_settings
 
-defs = build_definitions(load_settings(root={root!r}, workers=1, hours_per_run={hours_per_run}), Path({gold!r}))
+settings = load_settings(root={root!r}, workers=1, hours_per_run={hours_per_run}, first_partition={first!r})
+defs = build_definitions(settings, Path({gold!r}))
 """
 
 
@@ -62,7 +63,13 @@ def workspace(
     """What Dagster's daemons work with: an instance and the code location, loaded in this process."""
     file = folder / "code_location.py"
     file.write_text(
-        _CODE_LOCATION.format(root=str(settings.root), hours_per_run=settings.hours_per_run, gold=str(gold_folder))
+        _CODE_LOCATION.format(
+            root=str(settings.root),
+            hours_per_run=settings.hours_per_run,
+            # Set, so that a backfill may begin before the first object.
+            first=str(settings.first_partition),
+            gold=str(gold_folder),
+        )
     )
     origin = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file=str(file)), location_name="event_pipeline")
     with WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context:

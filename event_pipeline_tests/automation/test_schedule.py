@@ -33,7 +33,8 @@ def tick(
     settings: Settings, instance: dg.DagsterInstance, at: datetime = AFTER_THE_HOUR
 ) -> Sequence[dg.RunRequest] | str | None:
     """Evaluate the schedule at an instant: the run requests, or why there are none."""
-    definitions = build_definitions(settings)
+    # Set, so that it is not the hour of the first object.
+    definitions = build_definitions(settings.model_copy(update={"first_partition": settings.first_partition}))
     with dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=at,
