@@ -15,6 +15,7 @@ import typer
 from event_pipeline.commands import (
     alerts,
     backfill,
+    compare,
     cost,
     dev,
     doctor,
@@ -122,6 +123,7 @@ COMMANDS = (
     query.query,
     queries.queries,
     explain.explain,
+    compare.compare,
     export.export,
     repair.repair,
     cost.cost,

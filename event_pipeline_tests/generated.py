@@ -14,6 +14,7 @@ from pathlib import Path
 
 from event_pipeline.engines.dialect import parse_query, rename_databases, render
 from event_pipeline.rules.contract import (
+    BRONZE_EVENTS,
     CARRIED_FIELDS,
     EVENT_TIME,
     EVENT_TYPE,
@@ -159,10 +160,8 @@ def _markdown(rows: Rows) -> str:
 
 # -- the template
 
-BRONZE_COLUMNS = tuple(
-    Column(f"event_{field.name}" if field is EVENT_TIME else field.name, "string", "") for field in FIELDS
-)
-"""Columns of `bronze.events`, which shows every raw line; `timestamp` is a reserved word."""
+BRONZE_COLUMNS = tuple(Column(column.name, column.type, "") for column in BRONZE_EVENTS.columns)
+"""Columns of `bronze.events`, without comments in the catalog."""
 
 TEMPLATE_COLUMNS: dict[str, tuple[Column, ...]] = {
     "bronze.events": BRONZE_COLUMNS,

@@ -30,7 +30,7 @@ from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import LockTimeoutError
 from event_pipeline.generator.options import recent_hours
 from event_pipeline.operations import runs
-from event_pipeline.rules.contract import HOUR_TABLES
+from event_pipeline.rules.contract import BRONZE_EVENTS, HOUR_TABLES
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
@@ -429,7 +429,7 @@ def test_query_reads_statements_from_file_and_standard_input(
 
 def test_show_tables_lists_every_table_with_its_meaning(run: Run, root: Path) -> None:
     shown = json.loads(run("query", "-- all\nSHOW TABLES;", "--format", "json").out)
-    declared = [*HOUR_TABLES, *(gold.table for gold in load_gold_tables())]
+    declared = [BRONZE_EVENTS, *HOUR_TABLES, *(gold.table for gold in load_gold_tables())]
     assert [(row["table"], row["meaning"]) for row in shown] == [
         (each.full_name, each.description) for each in declared
     ]
@@ -496,12 +496,15 @@ def test_a_piped_table_is_complete(run: Run, built: Path) -> None:
     [
         (["SELEC 1"], "syntax error"),
         (["SELECT * FROM gold.nothing"], "nothing does not exist"),
-        (["DESCRIBE gold.nothing"], "no table is named gold.nothing: choose from gold.category_performance, "),
+        (
+            ["DESCRIBE gold.nothing"],
+            "no table is named gold.nothing: choose from bronze.events, gold.category_performance, ",
+        ),
         (["SELECT nothing FROM silver.events"], 'column "nothing" not found'),
         (["SELECT CAST(user_id AS INTEGER) FROM silver.events"], "Could not convert string"),
         (["DROP TABLE silver.events"], "write exactly one SELECT"),
         (["SELECT 1; SELECT 2", "--format", "csv"], "holds the result of one statement, not of 2"),
-        (["SHOW TABLES FROM nothing"], "no database is named nothing: choose from gold, ops, silver"),
+        (["SHOW TABLES FROM nothing"], "no database is named nothing: choose from bronze, gold, ops, silver"),
         (["--file", "/nowhere/at.sql"], "--file /nowhere/at.sql: cannot be read: No such file or directory"),
         (["--file", "/dev/null"], "--file /dev/null: has no SQL statement"),
         (["SELECT 1", "--format", "parquet"], "--format parquet is for files: add --output FILE"),

@@ -60,8 +60,8 @@ def query(
         str | None,
         typer.Argument(
             metavar="[SQL]",
-            help="SELECTs over silver.*, ops.hour_ledger and gold.*, SHOW TABLES, or DESCRIBE and a table; with a "
-            "semicolon after each if there are several. - reads them from standard input",
+            help="SELECTs over bronze.events, silver.*, ops.hour_ledger and gold.*, SHOW TABLES, or DESCRIBE and a "
+            "table; with a semicolon after each if there are several. - reads them from standard input",
         ),
     ] = None,
     file: Annotated[

@@ -233,6 +233,8 @@ class ResultStream:
     batches: Iterator[pa.RecordBatch]
     bytes_read: Callable[[], int] | None = None
     """Bytes of data files that were read for it so far; None if no engine was asked."""
+    usd: Decimal | None = None
+    """What the statement is billed; None if nobody bills it."""
 
     def read_all(self) -> pa.Table:
         """Read the remaining rows into memory."""
@@ -434,11 +436,13 @@ class Engine(Protocol):
             StorageError: it cannot be removed.
         """
 
-    def answer(self, table: GoldTable, first: date, last: date) -> AbstractContextManager[RangeAnswer]:
+    def answer(
+        self, table: GoldTable, first: date, last: date, landed: HourRange | None = None
+    ) -> AbstractContextManager[RangeAnswer]:
         """Fold the published event days of a range, both ends inclusive, into one answer; nothing is written.
 
         The table's own fold reads the partials of all days, so distinct counts and ranks are those of the whole range.
-        Leaving the context ends the statement.
+        `landed` leaves out what landed in other hours. Leaving the context ends the statement.
 
         Raises:
             StorageError: a partial of a published day is not in the catalog, or a file cannot be read.

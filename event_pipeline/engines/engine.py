@@ -59,7 +59,14 @@ from event_pipeline.engines.store import Store
 from event_pipeline.errors import NotBuildableError, PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals, RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.arrow import arrow_schema
-from event_pipeline.rules.contract import EVENT_TIME, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Table
+from event_pipeline.rules.contract import (
+    BRONZE_EVENTS,
+    EVENT_TIME,
+    HOUR_TABLES,
+    SILVER_EVENTS,
+    SILVER_QUARANTINE,
+    Table,
+)
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
 from event_pipeline.rules.silver_files import OtherColumnsError, read_rows
@@ -455,7 +462,7 @@ class PortEngine(ABC, Generic[AnyEntry]):
 
     def query_stream(self, sql: str) -> AbstractContextManager[ResultStream]:
         """Run one read-only statement and stream its rows; the declarations answer `SHOW TABLES` and `DESCRIBE`."""
-        tables = self._tables()
+        tables = (BRONZE_EVENTS, *self._tables())
         described = describe(sql, tables)
         if described is None:
             described = show_tables(sql, tables)
@@ -464,10 +471,12 @@ class PortEngine(ABC, Generic[AnyEntry]):
         return self.statement_stream(sql)
 
     @contextmanager
-    def answer(self, table: GoldTable, first: date, last: date) -> Iterator[RangeAnswer]:
+    def answer(
+        self, table: GoldTable, first: date, last: date, landed: HourRange | None = None
+    ) -> Iterator[RangeAnswer]:
         """Fold the published event days of a range into one answer."""
         self.prepare()
-        found = published_days(table, self._catalog, first, last)
+        found = published_days(table, self._catalog, first, last, landed)
         if not found.days:
             yield RangeAnswer(found, ResultStream(arrow_schema(table.table), iter(())))
             return

@@ -465,11 +465,14 @@ def hours_behind(table: GoldTable, catalog: Catalog[AnyEntry], limits: Limits, h
     return sorted(hour for hour in found if hours is None or hour in hours)
 
 
-def published_days(table: GoldTable, catalog: Catalog[AnyEntry], first: date, last: date) -> DayRange:
+def published_days(
+    table: GoldTable, catalog: Catalog[AnyEntry], first: date, last: date, landed: HourRange | None = None
+) -> DayRange:
     """Return the published days of a table from `first` to `last`, both inclusive, for one answer.
 
     The fold that makes a day from the partials of its landing hours makes several days from those of all their hours.
-    Only days whose fold is published count, so a day past its retention is not brought back.
+    Only days whose fold is published count, so a day past its retention is not brought back. `landed` takes only some
+    landing hours, and the days that have any of them.
 
     Raises:
         StorageError: a partial of one of the days is not in the catalog.
@@ -477,9 +480,11 @@ def published_days(table: GoldTable, catalog: Catalog[AnyEntry], first: date, la
     days, hours = set[date](), set[Hour]()
     for entry in catalog.entries(gold_table(table.name), days=(first, last)):
         day = day_of_partition(entry.partition)
-        if day is not None and entry.partials:
+        folded = {hour for path in entry.partials if (hour := hour_of_partition(path))}
+        folded = {hour for hour in folded if landed is None or hour in landed}
+        if day is not None and folded:
             days.add(day)
-            hours.update(hour for path in entry.partials if (hour := hour_of_partition(path)))
+            hours |= folded
     if hours:
         partials = catalog.entries(partial_table(table.name), HourRange.of(sorted(hours)))
         if lost := sorted({hour.hive_path for hour in hours} - {entry.partition for entry in partials}):

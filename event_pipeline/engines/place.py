@@ -13,7 +13,7 @@ from event_pipeline.rules.hour import RAW_ROOT
 from event_pipeline.settings import Environment, Settings, SilverBuilderKind, SqlKind
 
 DATABASES = ("bronze", "silver", "gold", "ops")
-"""Databases that a user's query may read; the embedded engine has no bronze."""
+"""Databases that a user's query may read."""
 
 
 @dataclass(frozen=True, slots=True)

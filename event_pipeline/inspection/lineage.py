@@ -14,7 +14,7 @@ from event_pipeline.errors import QueryError
 from event_pipeline.rules.accounting import ObjectAccount
 from event_pipeline.rules.contract import EVENT_DATE, SILVER_EVENTS, Column
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.query import GoldTable, quoted
+from event_pipeline.rules.query import GoldTable, from_silver, quoted
 
 _LANDING_HOUR = "year || '-' || month || '-' || day || 'T' || hour"
 _SILVER = {column.name: column for column in SILVER_EVENTS.columns}
@@ -112,9 +112,7 @@ def explain(engine: Engine, table: GoldTable, day: date, given: Mapping[str, str
     # A rank depends on the other rows of the day.
     is_ranked = any(column.name.endswith("_rank") for column in table.columns)
     recomputed = engine.query(
-        f"WITH silver_events AS (SELECT * FROM {SILVER_EVENTS.full_name} WHERE {on_day if is_ranked else of_silver}), "
-        f"partials AS ({table.partial}) "
-        f"SELECT {order} FROM ({table.fold}) AS folded WHERE 1 = 1{chosen} ORDER BY {order}"
+        f"{from_silver(table, on_day if is_ranked else of_silver)} WHERE 1 = 1{chosen} ORDER BY {order}"
     )
     found = engine.query(
         f"SELECT {_LANDING_HOUR} AS landing_hour, source_object, COUNT(*) AS silver_rows, "

@@ -252,6 +252,23 @@ LANDING_HOUR_COLUMNS = tuple(
     Column(name, "string", f"{name.capitalize()} of the landing hour, zero-padded, UTC") for name in PARTITION_COLUMNS
 )
 
+BRONZE_EVENTS = Table(
+    "bronze",
+    "events",
+    "One row per line of the raw objects, as it came. Always filter by year, month and day.",
+    tuple(
+        # `timestamp` is a reserved word of Athena's DDL.
+        Column(
+            "event_timestamp" if each is EVENT_TIME else each.name,
+            "string",
+            f"The field {each.name} as text, not judged; null without it, or if the line is no JSON object",
+        )
+        for each in FIELDS
+    ),
+    (*LANDING_HOUR_COLUMNS, Column("minute", "string", "Minute in the path of the raw object, zero-padded")),
+)
+"""The raw objects as a table that nobody writes: it has no builds and is in no commit record."""
+
 SILVER_EVENTS = Table(
     "silver",
     "events",

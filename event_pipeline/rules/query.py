@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from event_pipeline.rules.contract import EVENT_DATE, Column, Table
+from event_pipeline.rules.contract import EVENT_DATE, SILVER_EVENTS, Column, Table
+from event_pipeline.rules.hour import Hour
 
 GOLD_FOLDER = Path(__file__).parent / "gold"
 SECTIONS = ("partial", "fold", "reconcile")
@@ -99,9 +101,40 @@ def load_gold_table(path: Path) -> GoldTable:
     )
 
 
+def from_silver(table: GoldTable, where: str) -> str:
+    """Return the SELECT of a table's columns as its own SQL makes them from some rows of `silver.events`."""
+    columns = ", ".join(column.name for column in table.columns)
+    return (
+        f"WITH silver_events AS (SELECT * FROM {SILVER_EVENTS.full_name} WHERE {where}), "
+        f"partials AS ({table.partial}) SELECT {columns} FROM ({table.fold}) AS folded"
+    )
+
+
 def quoted(text: str) -> str:
     """Return a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def hour_values_of(hours: Iterable[Hour]) -> str:
+    """Return the SQL condition for the partitions of some landing hours; without hours it selects nothing."""
+    days_of = dict[tuple[str, str, tuple[str, ...]], list[str]]()
+    for (year, month, day), group in groupby(sorted(hours), key=lambda hour: hour.partition_values[:3]):
+        # Days of a month with the same hours are one condition: Athena takes 262,144 bytes of SQL, and a year has 8,760
+        # hours.
+        days_of.setdefault((year, month, tuple(hour.partition_values[3] for hour in group)), []).append(day)
+    conditions = [
+        f"(year = '{year}' AND month = '{month}' AND {_among('day', days)} AND hour IN ({_texts(of_day)}))"
+        for (year, month, of_day), days in days_of.items()
+    ]
+    return f"({' OR '.join(conditions)})" if conditions else "FALSE"
+
+
+def _among(name: str, values: Sequence[str]) -> str:
+    return f"{name} = '{values[0]}'" if len(values) == 1 else f"{name} IN ({_texts(values)})"
+
+
+def _texts(values: Iterable[str]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
 
 
 def _line(path: Path, header: str, name: str) -> str:

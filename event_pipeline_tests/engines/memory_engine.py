@@ -10,13 +10,15 @@ from event_pipeline.engines.base import Leftover, ResultStream
 from event_pipeline.engines.engine import PortEngine, Ports, ShownFile
 from event_pipeline.engines.host.database import connect
 from event_pipeline.engines.host.duckdb_sql import Copies, DuckDbSql, over_copies
-from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile
+from event_pipeline.engines.host.lake_files import LakeFiles, RawObjects, RegisteredFile
 from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.host.pool_builder import PoolBuilder
 from event_pipeline.engines.host.query import judge, prepare, streamed
+from event_pipeline.engines.host.raw_table import raw_table_files
 from event_pipeline.engines.local.raw import RawFiles
 from event_pipeline.engines.place import Place, local_place
 from event_pipeline.engines.silver import NoAccounts, Spending
+from event_pipeline.rules.contract import BRONZE_EVENTS
 from event_pipeline.settings import Settings
 from event_pipeline_tests.engines.memory_catalog import MemoryCatalog, MemoryEntry
 from event_pipeline_tests.engines.memory_store import MemoryStore
@@ -62,7 +64,8 @@ class MemoryEngine(PortEngine[MemoryEntry]):
     @contextmanager
     def statement_stream(self, sql: str) -> Iterator[ResultStream]:
         folder = self._host.root / "copies"
-        copies, lake, tables = Copies(self._lake, folder), LakeFiles(folder), self._tables()
+        raw = RawObjects(self._raw_files.folder, self._settings.event_time_limits)
+        copies, lake, tables = Copies(self._lake, folder), LakeFiles(folder, raw), self._tables()
         found = {
             table.full_name: [
                 RegisteredFile(entry.partition, copies.located(key))
@@ -73,6 +76,7 @@ class MemoryEngine(PortEngine[MemoryEntry]):
         }
         with connect(self._host.scratch, 1, 400, lake) as connection:
             statement = judge(connection, sql)
-            prepare(connection, statement, tables, found)
+            files = {**found, **raw_table_files(statement, self._raw)}
+            prepare(connection, statement, (*tables, BRONZE_EVENTS), files)
             with streamed(connection, statement, lake, 60, 400) as result:
                 yield result

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from event_pipeline.engines.aws.athena_failures import query_failure, shown, start_refusal
 from event_pipeline.engines.aws.clients import Aws, ExpectedError
-from event_pipeline.engines.aws.costs import Meter
+from event_pipeline.engines.aws.costs import Meter, athena_usd
 from event_pipeline.engines.aws.storage import Bucket, split_url
 from event_pipeline.engines.base import ResultStream
 from event_pipeline.errors import LimitError, TransientError
@@ -133,7 +133,8 @@ class Athena:
         first = next(pages)
         schema = _schema(first["ResultSet"]["ResultSetMetadata"]["ColumnInfo"])
         batches = _batches(first, pages, schema, result_mb)
-        yield ResultStream(schema, batches, lambda: execution.bytes_scanned)
+        usd = athena_usd(self._settings, [execution.bytes_scanned])
+        yield ResultStream(schema, batches, lambda: execution.bytes_scanned, usd)
 
     def _start(self, sql: str, token: str) -> str:
         # Athena requires 32 to 128 characters, and refuses a known token with another statement.

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from sqlglot import exp
 
 from event_pipeline.engines.aws.athena import Athena
-from event_pipeline.engines.aws.catalog import GlueCatalog, hour_values_of
+from event_pipeline.engines.aws.catalog import GlueCatalog
 from event_pipeline.engines.aws.costs import Meter
 from event_pipeline.engines.aws.partials import partials_table, sql_type
 from event_pipeline.engines.aws.storage import Bucket
@@ -35,7 +35,7 @@ from event_pipeline.errors import StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import SILVER_EVENTS, Column, Table
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.query import GoldTable
+from event_pipeline.rules.query import GoldTable, hour_values_of
 from event_pipeline.rules.silver_files import PARQUET_OPTIONS
 from event_pipeline.settings import Settings
 

@@ -532,28 +532,6 @@ def schema_faults(table: Table, present: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def hour_values_of(hours: Iterable[Hour]) -> str:
-    """Return the SQL condition for the partitions of some landing hours; without hours it selects nothing."""
-    days_of = dict[tuple[str, str, tuple[str, ...]], list[str]]()
-    for (year, month, day), group in groupby(sorted(hours), key=lambda hour: hour.partition_values[:3]):
-        # Days of a month with the same hours are one condition: Athena takes 262,144 bytes of SQL, and a year has 8,760
-        # hours.
-        days_of.setdefault((year, month, tuple(hour.partition_values[3] for hour in group)), []).append(day)
-    conditions = [
-        f"(year = '{year}' AND month = '{month}' AND {_among('day', days)} AND hour IN ({_texts(of_day)}))"
-        for (year, month, of_day), days in days_of.items()
-    ]
-    return f"({' OR '.join(conditions)})" if conditions else "FALSE"
-
-
-def _among(name: str, values: Sequence[str]) -> str:
-    return f"{name} = '{values[0]}'" if len(values) == 1 else f"{name} IN ({_texts(values)})"
-
-
-def _texts(values: Iterable[str]) -> str:
-    return ", ".join(f"'{value}'" for value in values)
-
-
 def _glue_column(column: Column) -> dict[str, str]:
     return {"Name": column.name, "Type": column.type, "Comment": _catalog_text(column.meaning, _COMMENT_UNITS)}
 

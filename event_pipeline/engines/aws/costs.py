@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from decimal import Decimal
@@ -72,11 +72,10 @@ class Meter:
     def cost(self) -> Cost:
         """Return the cost since the meter was created."""
         writes, reads = (now - then for now, then in zip(self._aws.s3_requests(), self._start, strict=True))
-        billed = sum(max(each, LEAST_BYTES_PER_QUERY) for each in self._scanned)
         settings = self._settings
         usd = (
             glue_usd(settings, self._dpu_seconds)
-            + Decimal(billed) / _TB * settings.price_athena_tb
+            + athena_usd(settings, self._scanned)
             + Decimal(writes) / 1000 * settings.price_s3_1000_writes
             + Decimal(reads) / 1000 * settings.price_s3_1000_reads
         )
@@ -87,6 +86,12 @@ def glue_usd(settings: Settings, dpu_seconds: Decimal) -> Decimal:
     """Return the price of Glue capacity in USD."""
     price = settings.price_glue_flex_dpu_hour if settings.glue_flex else settings.price_glue_dpu_hour
     return dpu_seconds / 3600 * price
+
+
+def athena_usd(settings: Settings, scanned: Iterable[int]) -> Decimal:
+    """Return the price of queries in USD, by the bytes that each of them scanned."""
+    billed = sum(max(each, LEAST_BYTES_PER_QUERY) for each in scanned)
+    return Decimal(billed) / _TB * settings.price_athena_tb
 
 
 def shared(cost: Cost, among: int) -> Cost:

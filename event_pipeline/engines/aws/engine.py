@@ -42,6 +42,7 @@ from event_pipeline.engines.place import DATABASES, Place, aws_place
 from event_pipeline.engines.silver import Spending
 from event_pipeline.engines.sql import Sql
 from event_pipeline.rules.accounting import RawListing
+from event_pipeline.rules.contract import BRONZE_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER
 from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind
@@ -185,6 +186,7 @@ class AwsEngine(PortEngine[GlueEntry]):
             if table.full_name in sql:
                 self._catalog.ensure(table)
             columns[table.full_name] = [column.name for column in columns_shown(table)]
+        columns[BRONZE_EVENTS.full_name] = [column.name for column in columns_shown(BRONZE_EVENTS)]
         catalog = self._glue_catalog
         named = rename_databases(with_star_named(query, columns), lambda database: catalog.database(f"{database}."))
         rendered = render(named, "athena")

@@ -14,9 +14,9 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile, address
+from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile, UnreadableRawError, address
 from event_pipeline.errors import LimitError, PipelineError, QueryError, StorageError
-from event_pipeline.rules.contract import Column, Table
+from event_pipeline.rules.contract import BRONZE_EVENTS, EVENT_FIELDS, Column, Table
 from event_pipeline.rules.query import quoted
 
 DUCKDB_SCRATCH = "duckdb"
@@ -139,6 +139,8 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
         return error
     if files is not None and files.fault is not None:
         fault, files.fault = files.fault, None
+        if isinstance(fault, UnreadableRawError):
+            return UnreadableRawError(f"{before}{fault}")
         return StorageError(f"{before}{fault}: {REBUILD}")
     # DuckDB catches Ctrl-C during a query; which of the two it raises depends on where it was.
     if isinstance(error, duckdb.InterruptException) or "Query interrupted" in text:
@@ -229,9 +231,22 @@ def _files(table: Table, files: Sequence[RegisteredFile]) -> str:
     nothing = f"SELECT {typed_nulls} WHERE FALSE"
     if not files:
         return f"({nothing}) AS nothing"
-    # From these addresses DuckDB can infer only what the catalog registered.
+    # From these addresses DuckDB can infer only what the catalog or, for raw objects, the layout says.
     types = ", ".join(f"{quoted(c.name)}: {duckdb_type(c.type)}" for c in table.partition_columns)
     addresses = ", ".join(quoted(address(file)) for file in files)
+    if table is BRONZE_EVENTS:
+        fields = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in EVENT_FIELDS)
+        renamed = ", ".join(
+            f'"{name}" AS "{column.name}"'
+            for name, column in zip(EVENT_FIELDS, table.columns, strict=True)
+            if name != column.name
+        )
+        # A line that is no JSON object is a row of nulls, as on Athena.
+        options = (
+            f"columns = {{{fields}}}, format = 'newline_delimited', ignore_errors = true, compression = 'gzip', "
+            f"hive_partitioning = true, hive_types = {{{types}}}"
+        )
+        return f"(SELECT * RENAME ({renamed}) FROM read_json([{addresses}], {options})) AS shown"
     # Files of another version may lack a column or have a narrower type. Without need, their footers are not read here.
     mixed = str(len({file.version for file in files}) > 1).lower()
     options = f"hive_partitioning = true, hive_types = {{{types}}}, union_by_name = {mixed}"

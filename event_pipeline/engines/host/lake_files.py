@@ -18,9 +18,13 @@ from typing import Any, NamedTuple, NoReturn
 from fsspec.spec import AbstractFileSystem
 
 from event_pipeline.errors import StorageError
+from event_pipeline.rules.contract import Limits
+from event_pipeline.rules.raw_object import LineReader, UnreadableObjectError
 
 _PROTOCOL = "lake"
-_ADDRESS = re.compile(rf"{_PROTOCOL}://[^\s'\"]*?([0-9a-f]+)\.parquet")
+_RAW_NAME = "jsonl.gz"
+_ADDRESS = re.compile(rf"{_PROTOCOL}://[^\s'\"]*?([0-9a-f]+)\.(parquet|{re.escape(_RAW_NAME)})")
+_CHUNK_BYTES = 1 << 20
 
 
 class RegisteredFile(NamedTuple):
@@ -32,12 +36,27 @@ class RegisteredFile(NamedTuple):
     """Path relative to the lake."""
     version: str = ""
     """Version of the rules or of the SQL that wrote it: files of one version have the same columns."""
+    raw: bool = False
+    """Whether it is a raw object; its path is its key then."""
+
+
+class RawObjects(NamedTuple):
+    """The raw objects that queries may read."""
+
+    folder: Path
+    """What their keys are relative to."""
+    limits: Limits
+
+
+class UnreadableRawError(StorageError):
+    """A query reads a raw object that cannot be read whole; no build of an hour mends it."""
 
 
 def address(file: RegisteredFile) -> str:
     """Return the address under which DuckDB reads a file; it contains the real path as hexadecimal digits."""
     name = file.path.encode(errors="surrogateescape").hex()
-    return f"{_PROTOCOL}://{file.partition}/{name}.parquet" if file.partition else f"{_PROTOCOL}://{name}.parquet"
+    name += f".{_RAW_NAME}" if file.raw else ".parquet"
+    return f"{_PROTOCOL}://{file.partition}/{name}" if file.partition else f"{_PROTOCOL}://{name}"
 
 
 class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -46,9 +65,10 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
     protocol = _PROTOCOL
     cachable = False
 
-    def __init__(self, lake: Path) -> None:
+    def __init__(self, lake: Path, raw: RawObjects | None = None) -> None:
         super().__init__()
         self._lake = lake.absolute()
+        self._raw = raw
         self.fault: StorageError | None = None
         """Why a file could not be read; DuckDB only passes on a text."""
         self.opened: dict[Path, None] = {}
@@ -77,8 +97,11 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
             raise PermissionError(f"{path}: the lake's files are read-only")
         file = self._path(path)
         try:
+            is_raw = path.endswith(_RAW_NAME)
+            if is_raw:
+                self._check_readable(file)
             self.opened[file] = None
-            return _PositionedReader(self, file)
+            return _PositionedReader(self, file, in_sequence=is_raw)
         except OSError as error:
             self.refuse(file, error)
 
@@ -119,7 +142,7 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
 
         def real(match: re.Match[str]) -> str:
             try:
-                return str(self._lake / bytes.fromhex(match[1]).decode(errors="surrogateescape"))
+                return str(self._place(match))
             except ValueError:
                 return match[0]
 
@@ -145,12 +168,36 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         match = _ADDRESS.fullmatch(path)
         if match is None:
             raise PermissionError(f"{path}: not an address of a file of the lake")
-        file = self._lake / bytes.fromhex(match[1]).decode(errors="surrogateescape")
+        file = self._place(match)
         # The folder of all builds may be a link to another disk, but nothing in it may lead outside.
-        if not file.resolve().is_relative_to((self._lake / "runs").resolve()):
+        top = self._raw.folder if self._raw and match[2] == _RAW_NAME else self._lake / "runs"
+        if not file.resolve().is_relative_to(top.resolve()):
             self.fault = StorageError(f"{file}: a data file that leads outside the lake is not read")
             raise self.fault
         return file
+
+    def _place(self, match: re.Match[str]) -> Path:
+        top = self._raw.folder if self._raw and match[2] == _RAW_NAME else self._lake
+        return top / bytes.fromhex(match[1]).decode(errors="surrogateescape")
+
+    def _check_readable(self, file: Path) -> None:
+        """Check a raw object as the builds do; DuckDB does not compare the checksums in it, and would make up rows.
+
+        Raises:
+            UnreadableRawError: it cannot be decompressed completely.
+        """
+        if self._raw is None or file in self.opened:
+            return
+        try:
+            with file.open("rb") as stored:
+                for _ in LineReader(stored, _CHUNK_BYTES, self._raw.limits).read():
+                    pass
+        except UnreadableObjectError as error:
+            self.fault = UnreadableRawError(
+                f"{file}: bronze.events cannot show this raw object ({error.reason}): leave it "
+                "out by its hour and minute; Silver has set it aside"
+            )
+            raise self.fault from error
 
 
 class _PositionedReader:
@@ -158,23 +205,25 @@ class _PositionedReader:
 
     DuckDB seeks and reads in two calls, from many threads with one handle: another thread could move a shared position
     in between. It also keeps handles open long after reading them, so each read opens the file: a query over thousands
-    of files has only a few of them open.
+    of files has only a few of them open. A compressed object it reads in sequence, one thread after the other: that
+    takes one position for all of them.
     """
 
-    def __init__(self, files: LakeFiles, path: Path) -> None:
+    def __init__(self, files: LakeFiles, path: Path, *, in_sequence: bool) -> None:
         self._files = files
         self._path = path
+        self._in_sequence = in_sequence
         self._positions: dict[int, int] = {}
         os.close(self._opened())
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence != os.SEEK_SET:
             raise ValueError(f"{self._path}: only positions from the start are supported")
-        self._positions[threading.get_ident()] = offset
+        self._positions[self._reader()] = offset
         return offset
 
     def tell(self) -> int:
-        return self._positions.get(threading.get_ident(), 0)
+        return self._positions.get(self._reader(), 0)
 
     def read(self, size: int) -> bytes:
         position = self.tell()
@@ -189,6 +238,9 @@ class _PositionedReader:
         self._files.count(len(content))
         self.seek(position + len(content))
         return content
+
+    def _reader(self) -> int:
+        return 0 if self._in_sequence else threading.get_ident()
 
     def seekable(self) -> bool:
         return True

@@ -54,6 +54,8 @@ class Statement:
     sql: str
     table_names: set[str] = field(default_factory=set)
     """Names of all its tables, without schema, in lower case."""
+    databases: set[str] = field(default_factory=set)
+    """Schemas that it names for its tables, in lower case."""
     lists_tables: bool = False
     """Whether it may describe tables that it does not name."""
 
@@ -119,6 +121,7 @@ def _judged(connection: duckdb.DuckDBPyConnection, select: str, before: str) -> 
                 )
         if "table_name" in each:
             statement.table_names.add(each["table_name"].lower())
+            statement.databases.add(each.get("schema_name", "").lower())
     if errors or not queries:
         raise QueryError(f"{errors or 'no SELECT was found'}: write exactly one SELECT (or EXPLAIN)")
     return statement

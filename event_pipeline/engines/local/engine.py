@@ -13,10 +13,11 @@ from event_pipeline.engines.engine import PortEngine, Ports, ShownFile, utc_now
 from event_pipeline.engines.finding import Finding
 from event_pipeline.engines.host.database import connect, reconnect
 from event_pipeline.engines.host.duckdb_sql import DuckDbSql, FilesInPlace
-from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile
+from event_pipeline.engines.host.lake_files import LakeFiles, RawObjects, RegisteredFile
 from event_pipeline.engines.host.layout import Layout, file_digest, storage_faults
 from event_pipeline.engines.host.pool_builder import PoolBuilder
 from event_pipeline.engines.host.query import judge, prepare, streamed
+from event_pipeline.engines.host.raw_table import raw_table_files
 from event_pipeline.engines.local.catalog import SqliteCatalog, SqliteEntry
 from event_pipeline.engines.local.catalog_file import CatalogFile
 from event_pipeline.engines.local.examination import examine
@@ -25,6 +26,7 @@ from event_pipeline.engines.local.passing import PassingFolders
 from event_pipeline.engines.local.raw import RawFiles
 from event_pipeline.engines.place import Place, local_place
 from event_pipeline.engines.silver import NoAccounts, Spending
+from event_pipeline.rules.contract import BRONZE_EVENTS
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import GOLD_FOLDER
 from event_pipeline.settings import Settings
@@ -123,7 +125,9 @@ class LocalEngine(PortEngine[SqliteEntry]):
     @contextmanager
     def statement_stream(self, sql: str) -> Iterator[ResultStream]:
         """Run one read-only statement over one snapshot of the registered partitions."""
-        settings, lake, tables = self._settings, LakeFiles(self._layout.lake), self._tables()
+        settings, tables = self._settings, self._tables()
+        raw = RawObjects(self._raw_files.folder, settings.event_time_limits)
+        lake = LakeFiles(self._layout.lake, raw)
         self.prepare()
         with connect(
             self._layout.scratch, settings.workers, settings.duckdb_memory_mb, lake, settings.query_spill_mb
@@ -131,7 +135,8 @@ class LocalEngine(PortEngine[SqliteEntry]):
             statement = judge(connection, sql)
             # Listing the files of a table takes longer with more history.
             read = [table.full_name for table in tables if table.name in statement.table_names]
-            prepare(connection, statement, tables, self._files.snapshot(read))
+            files = {**self._files.snapshot(read), **raw_table_files(statement, self._raw)}
+            prepare(connection, statement, (*tables, BRONZE_EVENTS), files)
             with streamed(
                 connection, statement, lake, settings.query_timeout_seconds, settings.query_result_mb
             ) as result:

@@ -37,6 +37,11 @@ class RawFiles:
         self._top = folder
         self._folder = folder / prefix
 
+    @property
+    def folder(self) -> Path:
+        """The folder that keys are relative to."""
+        return self._folder
+
     def check(self) -> None:
         """Check that the raw folder can be read."""
         if self._top.is_symlink() and not self._top.exists():

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
-from event_pipeline.engines.aws.catalog import hour_values_of
 from event_pipeline.engines.engine import PortEngine
 from event_pipeline.engines.names import gold_table, partial_table
 from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import Hour, HourRange
-from event_pipeline.rules.query import GoldTable, load_gold_tables
+from event_pipeline.rules.query import GoldTable, hour_values_of, load_gold_tables
 from event_pipeline_tests import oracle
 from event_pipeline_tests.engines.aws.conftest import AWS, AWS_BY_HOST, AWS_WITH_TWO_TABLES, MEMORY, everywhere
 from event_pipeline_tests.engines.aws.pipeline import World
