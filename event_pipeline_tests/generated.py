@@ -1,8 +1,8 @@
-"""Writes the tables that follow from the declarations into the contract page and the template: `make fix` runs it.
+"""Writes what follows from declarations into pages of `docs/` and into the template: `make fix` runs it.
 
 A table of `docs/contract.md` follows a line `<!-- table: NAME -->`; columns of the template follow a line
-`Columns: # generated: NAME`, and the named queries of the query pack are between two comments. Tests compare both with
-what would be written.
+`Columns: # generated: NAME`, and the named queries of the query pack are between two comments. The reference pages are
+written as a whole (`reference_pages.py`). Tests compare all of them with what would be written.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from event_pipeline.rules.contract import (
 )
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.rules.query_pack import load_questions
+from event_pipeline_tests.reference_pages import Rows, markdown_table, reference_pages
 
 PROJECT = Path(__file__).parents[1]
 CONTRACT_PAGE = PROJECT / "docs" / "contract.md"
@@ -43,20 +44,21 @@ _TEMPLATE_PACK = re.compile(
 
 
 def main() -> None:
-    """Write both files, and name the changed ones."""
+    """Write the files, and name the changed ones."""
     for path, text in generated().items():
-        if path.read_text(encoding="utf-8") != text:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
             print(f"{path.relative_to(PROJECT)} follows the declarations again")
 
 
 def generated() -> dict[Path, str]:
-    """Return both files as they must be."""
+    """Return the files as they must be."""
     page = CONTRACT_PAGE.read_text(encoding="utf-8")
     template = TEMPLATE.read_text(encoding="utf-8")
     template = _TEMPLATE_PACK.sub(lambda found: found[1] + query_pack_resources() + found[2], template)
     return {
-        CONTRACT_PAGE: _PAGE_TABLE.sub(lambda found: found[1] + _markdown(PAGE_TABLES[found[2]]()), page),
+        CONTRACT_PAGE: _PAGE_TABLE.sub(lambda found: found[1] + markdown_table(PAGE_TABLES[found[2]]()), page),
+        **reference_pages(),
         TEMPLATE: _TEMPLATE_COLUMNS.sub(
             lambda found: found[1] + found[2] + _yaml(TEMPLATE_COLUMNS[found[3]], found[1] + "  "), template
         ),
@@ -64,10 +66,6 @@ def generated() -> dict[Path, str]:
 
 
 # -- the contract page
-
-Rows = list[tuple[str, ...]]
-"""Cells of a table in Markdown; the first row is its head."""
-
 
 def field_rows() -> Rows:
     """Return the fields of a record."""
@@ -151,11 +149,6 @@ def _carriers(field: Field) -> str:
     if field.in_every_event:
         return "every event"
     return ", ".join(f"`{name}`" for name, carries in CARRIED_FIELDS.items() if field.name in carries)
-
-
-def _markdown(rows: Rows) -> str:
-    head, *body = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
-    return "\n".join((f"| {head} |", "|---" * len(rows[0]) + "|", *(f"| {row} |" for row in body), ""))
 
 
 # -- the template

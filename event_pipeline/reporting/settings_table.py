@@ -94,7 +94,8 @@ def _allowed(field: FieldInfo) -> str:
     kind = _KINDS[field.annotation]
     least, most = _bound(field, "ge"), _bound(field, "le")
     if most is not None:
-        return f"{kind}, {least} to {most}"
+        more_than = _bound(field, "gt")
+        return f"{kind}, {least} to {most}" if more_than is None else f"{kind}, more than {more_than}, up to {most}"
     return f"{kind}, {least} or more" if least is not None else kind
 
 

@@ -22,11 +22,15 @@ from event_pipeline.rules.kinds import Choice, Id, Instant, Kind, Label, Money, 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its name, Glue (Hive) type and meaning."""
+    """One column: its name, Glue (Hive) type and meaning, and for the data dictionary an example and a trap."""
 
     name: str
     type: str
     meaning: str
+    example: str = ""
+    """A value as `event-pipeline query` shows it."""
+    trap: str = ""
+    """The mistake that people make with it, and what to do instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,15 @@ class Field:
     """Whether a record that should carry it may leave it out; its column is null then."""
     column_name: str = ""
     """Name of its Silver column, if it is not the field's."""
+    example: str = ""
+    """A value of the column, for the data dictionary."""
+    trap: str = ""
+    """The mistake that people make with the column, and what to do instead."""
 
     @property
     def column(self) -> Column:
         """Its column in Silver."""
-        return Column(self.column_name or self.name, self.kind.glue_type, self.meaning)
+        return Column(self.column_name or self.name, self.kind.glue_type, self.meaning, self.example, self.trap)
 
     @property
     def missing(self) -> str:
@@ -86,6 +94,8 @@ EVENT_TIME = Field(
     "Instant of the event in UTC, truncated to the millisecond",
     in_every_event=True,
     column_name="event_ts",
+    example="2025-12-07T21:59:58.123",
+    trap="UTC, and not when the event landed: an hour's partition also holds events of the hours and days before it",
 )
 """The field that says when an event happened; it must be near the landing hour."""
 
@@ -94,33 +104,113 @@ EVENT_TYPE = Field(
     Choice(tuple(each.name for each in EVENT_TYPES)),
     f"Which of these it is: {', '.join(each.name for each in EVENT_TYPES)}",
     in_every_event=True,
+    example="purchase",
+    trap="Always in lower case, whatever the producer wrote",
 )
 """The field that says which other fields an event carries."""
 
 QUANTITY = Field(
-    "quantity", WholeNumber(1, 1_000_000), "Items added, removed or bought; null for page views and searches"
+    "quantity",
+    WholeNumber(1, 1_000_000),
+    "Items added, removed or bought; null for page views and searches",
+    example="2",
+    trap="A sum over all rows mixes items put into carts, taken out and bought: filter by `event_type`",
 )
-PRICE = Field("price", Money(9_999_999_999), "Unit price in USD; null for page views and searches")
+PRICE = Field(
+    "price",
+    Money(9_999_999_999),
+    "Unit price in USD; null for page views and searches",
+    example="29.99",
+    trap="Of one item, and carts have it as well: what was earned is `revenue`",
+)
 
-EVENT_DATE = Column("event_date", "date", "UTC day on which the events happened")
-EVENT_HOUR = Column("event_hour", "int", "UTC hour of event_ts, 0 to 23; the partition key hour is the landing hour")
-REVENUE = Column("revenue", "decimal(18,2)", "Price x quantity of a purchase in USD, exact; null otherwise")
-RESCUED = Column("rescued", "string", "Fields outside the contract as one JSON object; null if there are none")
-SOURCE_OBJECT = Column("source_object", "string", "Key of the raw object that held the record")
+EVENT_DATE = Column(
+    "event_date",
+    "date",
+    "UTC day on which the events happened",
+    "2025-12-07",
+    "Late events of a day are added up to a week after it: yesterday's row can still change",
+)
+EVENT_HOUR = Column(
+    "event_hour",
+    "int",
+    "UTC hour of event_ts, 0 to 23; the partition key hour is the landing hour",
+    "21",
+    "Not `hour`: filter by `hour` to read fewer files, by this one for when something happened",
+)
+REVENUE = Column(
+    "revenue",
+    "decimal(18,2)",
+    "Price x quantity of a purchase in USD, exact; null otherwise",
+    "59.98",
+    "Null, not 0, without a purchase: an average over all rows is the average over purchases",
+)
+RESCUED = Column(
+    "rescued",
+    "string",
+    "Fields outside the contract as one JSON object; null if there are none",
+    '{"referrer": "mail"}',
+    "JSON text; a field that was declared later is still in here for hours that are not rebuilt since",
+)
+SOURCE_OBJECT = Column(
+    "source_object",
+    "string",
+    "Key of the raw object that held the record",
+    "events/year=2025/month=12/day=07/hour=21/minute=55/events-20251207-215500.jsonl.gz",
+    "Without the prefix of `EVENT_PIPELINE_RAW_PREFIX`; its hour is the landing hour",
+)
 
 SILVER_ORDER: tuple[Field | Column, ...] = (
     EVENT_TIME,
-    Column(EVENT_DATE.name, EVENT_DATE.type, "UTC day of event_ts"),
+    Column(
+        EVENT_DATE.name,
+        EVENT_DATE.type,
+        "UTC day of event_ts",
+        EVENT_DATE.example,
+        "Not the landing day: late events of a day are in the partitions of the days after it",
+    ),
     EVENT_HOUR,
-    Field("user_id", Id(), "Who acted", in_every_event=True),
-    Field("session_id", Id(), "The visit in which it happened", in_every_event=True),
+    Field(
+        "user_id",
+        Id(),
+        "Who acted",
+        in_every_event=True,
+        example="u_89234",
+        trap="Text, even if it looks like a number; upper and lower case are different users",
+    ),
+    Field(
+        "session_id",
+        Id(),
+        "The visit in which it happened",
+        in_every_event=True,
+        example="s_29384",
+        trap="No rule ties it to one user, and it can go over midnight: it then counts in both days",
+    ),
     EVENT_TYPE,
-    Field("product_id", Id(), "The product; null for searches"),
-    Field("category", Label(64, reserved=("(none)",)), "The product's category in lower case; null for searches"),
+    Field(
+        "product_id",
+        Id(),
+        "The product; null for searches",
+        example="p_1001",
+        trap="`product_id <> 'p_1001'` also drops the searches, because null is not unequal: use `IS DISTINCT FROM`",
+    ),
+    Field(
+        "category",
+        Label(64, reserved=("(none)",)),
+        "The product's category in lower case; null for searches",
+        example="electronics",
+        trap="Of the event, not of the product: one product can be sent with two categories",
+    ),
     QUANTITY,
     PRICE,
     REVENUE,
-    Field("search_query", Text(1_000), "What was searched for; null for all other events"),
+    Field(
+        "search_query",
+        Text(1_000),
+        "What was searched for; null for all other events",
+        example="wireless headphones",
+        trap="As typed, without outer white space: fold case yourself before you group by it",
+    ),
     RESCUED,
     SOURCE_OBJECT,
 )
@@ -249,7 +339,14 @@ class Table:
 
 
 LANDING_HOUR_COLUMNS = tuple(
-    Column(name, "string", f"{name.capitalize()} of the landing hour, zero-padded, UTC") for name in PARTITION_COLUMNS
+    Column(
+        name,
+        "string",
+        f"{name.capitalize()} of the landing hour, zero-padded, UTC",
+        example,
+        f"Text, of the landing and not of the event: write `{name} = '{example}'`",
+    )
+    for name, example in zip(PARTITION_COLUMNS, ("2025", "12", "07", "09"), strict=True)
 )
 
 BRONZE_EVENTS = Table(
@@ -282,10 +379,29 @@ SILVER_QUARANTINE = Table(
     "quarantine",
     "One row per record that broke a rule, kept as it came.",
     (
-        Column("reason", "string", "The first rule that the record broke"),
+        Column(
+            "reason",
+            "string",
+            "The first rule that the record broke",
+            "invalid_price",
+            "The record may break further rules, which show once this one is mended",
+        ),
         SOURCE_OBJECT,
-        Column("line_number", "bigint", "Physical line in that object, from 1"),
-        Column("record", "string", "The line as UTF-8, undecodable bytes as U+FFFD"),
+        Column(
+            "line_number",
+            "bigint",
+            "Physical line in that object, from 1",
+            "1742",
+            "Blank lines count as lines, but not as records",
+        ),
+        Column(
+            "record",
+            "string",
+            "The line as UTF-8, undecodable bytes as U+FFFD",
+            '{"user_id": "u_89234", "price": 29.999}',
+            "As the producer sent it, with whatever personal data it has; of a line that is `too_long` only the "
+            f"first {LONG_LINE_HEAD_BYTES:,} bytes",
+        ),
     ),
     LANDING_HOUR_COLUMNS,
 )
@@ -295,18 +411,90 @@ HOUR_LEDGER = Table(
     "hour_ledger",
     "One row per landing hour: what came in and where every record went.",
     (
-        Column("objects", "bigint", "Raw objects of the hour, readable or not"),
-        Column("unreadable_objects", "bigint", "Objects set aside whole because they could not be inflated"),
-        Column("raw_bytes", "bigint", "Stored (compressed) bytes of all objects"),
-        Column("records", "bigint", "Non-blank lines of the readable objects"),
-        Column("silver_rows", "bigint", "Records accepted into silver.events"),
-        Column("quarantined", "bigint", "Records kept in silver.quarantine"),
-        Column("quarantined_by_reason", "map<string,bigint>", "Quarantined records per reason"),
-        Column("duplicates", "bigint", "Records equal to an earlier accepted one of the hour"),
-        Column("fingerprint", "string", "Digest of the keys, etags and sizes of the hour's objects"),
-        Column("rules_version", "string", "Version of the rules that judged the hour"),
-        Column("run_id", "string", "The build that is published"),
-        Column("committed_at", "timestamp", "When that build was committed, UTC"),
+        Column(
+            "objects",
+            "bigint",
+            "Raw objects of the hour, readable or not",
+            "12",
+            "Unreadable objects count as well: 12 of 12 does not mean that every record was read",
+        ),
+        Column(
+            "unreadable_objects",
+            "bigint",
+            "Objects set aside whole because they could not be inflated",
+            "0",
+            "Their records are in none of the other numbers",
+        ),
+        Column(
+            "raw_bytes",
+            "bigint",
+            "Stored (compressed) bytes of all objects",
+            "20971520",
+            "Compressed: the lines themselves are many times as large",
+        ),
+        Column(
+            "records",
+            "bigint",
+            "Non-blank lines of the readable objects",
+            "101469",
+            "More than Silver's rows: quarantined and duplicate records count as well",
+        ),
+        Column(
+            "silver_rows",
+            "bigint",
+            "Records accepted into silver.events",
+            "100758",
+            "By landing hour: the events of a day are spread over the hours in which they landed",
+        ),
+        Column(
+            "quarantined",
+            "bigint",
+            "Records kept in silver.quarantine",
+            "405",
+            "By the rules of `rules_version`: other rules may accept some of them",
+        ),
+        Column(
+            "quarantined_by_reason",
+            "map<string,bigint>",
+            "Quarantined records per reason",
+            "{not_json=12, invalid_price=393}",
+            "A reason without records is absent: its value is null, not 0",
+        ),
+        Column(
+            "duplicates",
+            "bigint",
+            "Records equal to an earlier accepted one of the hour",
+            "306",
+            "Within the landing hour only: a batch sent again in another hour is not in here",
+        ),
+        Column(
+            "fingerprint",
+            "string",
+            "Digest of the keys, etags and sizes of the hour's objects",
+            "4e1f0c9d2b7a8653",
+            "Says whether the input is the same, not whether it has the same records",
+        ),
+        Column(
+            "rules_version",
+            "string",
+            "Version of the rules that judged the hour",
+            "4c3e8af5720d:604800s:300s:1048576B:4294967296B:20000000",
+            "Compare for equality only: versions have no order",
+        ),
+        Column(
+            "run_id",
+            "string",
+            "The build that is published",
+            "7d3e2c1a",
+            "Another one after every rebuild, also when the rows are the same",
+        ),
+        Column(
+            "committed_at",
+            "timestamp",
+            "When that build was committed, UTC",
+            "2025-12-07T22:10:31.412",
+            "When the hour was built, not when it landed: rebuilds move it",
+        ),
     ),
     LANDING_HOUR_COLUMNS,
 )

@@ -6,6 +6,8 @@ The file completely defines a Gold table; asset, checks, catalog entry and docum
     -- grain: product_id, category            (columns that, with event_date, identify a row)
     -- columns:
     --   product_id   string   The product    (name, Glue type, meaning: the columns after event_date)
+    -- traps:                                (optional, for the data dictionary)
+    --   product_id   p_1001   Without an event it has no row    (name, example without spaces, trap)
 
     -- section: partial     one landing hour, from `silver_events`; its first column is event_date; must merge
     -- section: fold        one event day, from `partials` (rows of all partials of the day); the columns above
@@ -32,6 +34,7 @@ SECTIONS = ("partial", "fold", "reconcile")
 
 _SECTION = re.compile(r"^-- section: *(.*?) *$", re.MULTILINE)
 _COLUMN = re.compile(r"--   (\w+) +(\S+) +(\S.*)")
+"""A line of the columns, or of the traps."""
 _TYPE = re.compile(r"string|int|bigint|double|boolean|date|timestamp|decimal\((?:[1-9]|[12]\d|3[0-8]),\d{1,2}\)")
 
 
@@ -145,8 +148,16 @@ def _line(path: Path, header: str, name: str) -> str:
 
 
 def _columns(path: Path, header: str) -> tuple[Column, ...]:
-    _, marker, listed = header.partition("-- columns:\n")
-    columns = [Column(*match.groups()) for match in map(_COLUMN.fullmatch, listed.splitlines()) if match]
+    _, marker, below = header.partition("-- columns:\n")
+    listed, _, trapped = below.partition("-- traps:\n")
+    traps = {match[1]: match.groups()[1:] for match in map(_COLUMN.fullmatch, trapped.splitlines()) if match}
+    columns = [
+        Column(*match.groups(), *traps.pop(match[1], ()))
+        for match in map(_COLUMN.fullmatch, listed.splitlines())
+        if match
+    ]
+    if traps:
+        raise GoldFileError(f"{path}: traps are given for {sorted(traps)}, which are not among its columns")
     if not marker or not columns:
         raise GoldFileError(f"{path}: the header lists no columns; write `--   name type meaning` lines")
     for column in columns:

@@ -57,6 +57,9 @@ def test_a_section_may_end_with_a_semicolon(tmp_path: Path) -> None:
 def test_the_version_follows_the_sql_that_makes_rows_and_not_the_words_around_it(tmp_path: Path) -> None:
     first = load(tmp_path, SOUND)
     assert load(tmp_path, SOUND.replace("How often", "How many times")).version == first.version
+    trapped = load(tmp_path, SOUND.replace("How often\n", "How often\n-- traps:\n--   searches   3   As typed\n"))
+    assert trapped.columns[1] == Column("searches", "bigint", "How often", "3", "As typed")
+    assert trapped.version == first.version
     assert load(tmp_path, SOUND.replace("SELECT 3", "SELECT 4")).version == first.version
     for change in (("SELECT 1", "SELECT 7"), ("SELECT 2", "SELECT 7"), ("bigint", "int")):
         assert load(tmp_path, SOUND.replace(*change)).version != first.version
@@ -74,6 +77,7 @@ def test_the_version_follows_the_sql_that_makes_rows_and_not_the_words_around_it
         ("--   searches ", "--   event_date ", "do not list it"),
         ("--   searches ", "--   search_query ", "listed twice"),
         ("-- columns:", "-- column:", "lists no columns"),
+        ("often\n", "often\n-- traps:\n--   search   a   Not one\n", "traps are given for \\['search'\\]"),
     ],
 )
 def test_a_file_with_a_fault_is_named_with_it(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -9,6 +9,15 @@
 --   purchases            bigint         Purchases
 --   searches             bigint         Searches
 --   revenue              decimal(38,2)  Sum of price x quantity of the purchases, USD; 0.00 without any
+-- traps:
+--   category           electronics  (none) is the searches: leave it out of a list of categories
+--   total_events       16204        All event types together, which is mostly page views
+--   page_views         8102         Views, not visitors
+--   add_to_carts       3241         Times, not items
+--   remove_from_carts  1620         Not subtracted from add_to_carts
+--   purchases          1622         Purchase events, of one product each, not baskets
+--   searches           0            0 in every category but (none): a search carries no category
+--   revenue            748610.25    0.00 without a purchase, never null; decimal: a cast to double loses cents
 
 -- section: partial
 SELECT

@@ -11,6 +11,17 @@
 --   view_to_cart_rate      double         add_to_carts / views as a ratio; null without views
 --   cart_to_purchase_rate  double         purchases / add_to_carts as a ratio; null without carts
 --   view_to_purchase_rate  double         purchases / views as a ratio; null without views
+-- traps:
+--   product_id             p_1001       A product without an event on a day has no row on it, not a row of zeros
+--   category               electronics  A product sent with two categories has two rows: sum them for the product
+--   views                  4081         Views, not visitors: one person can view a product many times
+--   add_to_carts           501          Times, not items, and what was taken out again is not subtracted
+--   purchases              212          Purchase events, of one product each: a basket of three products is three
+--   items_sold             640          Items, not purchases: rates are by purchases
+--   revenue                19193.60     0.00 without a purchase, never null; decimal: a cast to double loses cents
+--   view_to_cart_rate      0.1228       A ratio, not per cent; over rows or days divide sums, never average rates
+--   cart_to_purchase_rate  0.4232       Can be above 1: carts of an earlier day are bought today; never average it
+--   view_to_purchase_rate  0.0519       Of events, not of people: the query pack has the funnel in users
 
 -- section: partial
 SELECT

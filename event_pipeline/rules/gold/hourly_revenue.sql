@@ -6,6 +6,12 @@
 --   purchase_count    bigint         Purchases
 --   items_sold        bigint         Items bought
 --   avg_order_value   decimal(18,2)  total_revenue / purchase_count, USD, rounded half up
+-- traps:
+--   event_hour       21        UTC, not local time; an average over rows leaves out hours without purchases
+--   total_revenue    66315.46  Of the hour in which people bought, not in which the events landed; no returns are in it
+--   purchase_count   212       Purchase events, of one product each, not baskets
+--   items_sold       640       Items, not purchases
+--   avg_order_value  312.81    Per purchase event; for a day divide its revenue by its purchases
 
 -- section: partial
 SELECT

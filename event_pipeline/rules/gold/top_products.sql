@@ -6,6 +6,12 @@
 --   product_id       string  The product
 --   category         string  Its category; a product listed under two categories counts under each
 --   view_count       bigint  Page views; products without any are not listed
+-- traps:
+--   view_rank      1            Of one day: ranks of several days cannot be added up, ask for the range
+--   category_rank  1            Starts anew in each category; it can be small where view_rank is beyond 100
+--   product_id     p_1001       Not every product: most are in neither list of the day
+--   category       electronics  A product under two categories has a row and a rank for each
+--   view_count     4081         A sum over days lacks the days on which the product was in no list: ask for the range
 
 -- section: partial
 SELECT event_date, product_id, category, CAST(COUNT(*) AS BIGINT) AS view_count

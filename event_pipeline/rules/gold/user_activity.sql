@@ -7,6 +7,13 @@
 --   events_per_user       double  total_events / unique_users
 --   events_per_session    double  total_events / unique_sessions
 --   sessions_per_user     double  unique_sessions / unique_users
+-- traps:
+--   unique_users        51234   Do not add up days: who came on three days is one user of the week; ask for the range
+--   unique_sessions     61802   Do not add up days: a session over midnight is in both
+--   total_events        180512  Accepted events: quarantined and duplicate records are not among them
+--   events_per_user     3.5233  For several days ask for the range: the mean of daily averages is another number
+--   events_per_session  2.9208  For several days ask for the range: the mean of daily averages is another number
+--   sessions_per_user   1.2063  Below 1 if users share session ids: nothing ties a session to one user
 
 -- section: partial
 -- Distinct counts do not add up over hours, so the partial keeps the ids; in order they compress to little.
