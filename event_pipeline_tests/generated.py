@@ -67,6 +67,7 @@ def generated() -> dict[Path, str]:
 
 # -- the contract page
 
+
 def field_rows() -> Rows:
     """Return the fields of a record."""
     return [

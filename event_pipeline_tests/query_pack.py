@@ -1,4 +1,4 @@
-"""Writes `docs/query-pack.md`, the page of the shipped questions: `python -m event_pipeline_tests.query_pack`.
+"""Writes `docs/query-pack.md`, the page of the shipped questions: `make fix` runs it.
 
 Its example results come from generated sample data, so that a test can compare the page with what the questions answer.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from event_pipeline.engines.base import Engine
@@ -49,22 +49,25 @@ The cost of a question depends on what it reads:
 
 {_COSTS}
 
-Examples are the first {ROWS_SHOWN} rows of an answer on a little sample data. This page is written by
-`python -m event_pipeline_tests.query_pack`; a test compares it.
+Examples are the first {ROWS_SHOWN} rows of an answer on a little sample data. This page is written by `make
+fix`; a test compares it.
 """
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page, and name it if it has changed."""
     with tempfile.TemporaryDirectory() as folder:
-        PAGE.write_text(page(sample_lake(Path(folder))), encoding="utf-8")
+        text = page(sample_lake(Path(folder)))
+    if PAGE.read_text(encoding="utf-8") != text:
+        PAGE.write_text(text, encoding="utf-8")
+        print(f"{PAGE.name} follows the questions again")
 
 
-def sample_lake(root: Path) -> LocalEngine:
+def sample_lake(root: Path, hours: Sequence[Hour] = HOURS) -> LocalEngine:
     """Build the sample hours in a data folder."""
-    generate(root / "raw", HOURS, OPTIONS)
+    generate(root / "raw", hours, OPTIONS)
     engine = LocalEngine(load_settings(root=root, workers=1))
-    build(engine, HOURS)
+    build(engine, hours)
     return engine
 
 

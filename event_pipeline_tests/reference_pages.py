@@ -22,6 +22,43 @@ from event_pipeline.settings import load_settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 
+COMMANDS_HEAD = """# Commands
+
+What `event-pipeline COMMAND --help` says, written from the same place (`make fix`). In a checkout, `make run` installs
+the command as `.venv/bin/event-pipeline`.
+"""
+SETTINGS_HEAD = """# Settings
+
+Settings are environment variables. `event-pipeline settings` shows the values in effect. A wrong value or a misspelt
+name is an error that lists what is allowed. This page is written from `event_pipeline/settings.py` (`make fix`).
+"""
+SETTINGS_GROUPS = {
+    "Everywhere": """What applies on one machine and on AWS alike.
+""",
+    "Alerts": """How they work is on the page [alerts](../alerts.md). The webhook's address is a secret: it is
+never shown, not even in errors.
+""",
+    "On AWS": """What the parts do is on the page [on AWS](../aws.md). `stack deploy` writes those that name resources
+of the stack. Credentials, profile and endpoint are configured as usual for boto3: `AWS_PROFILE`, `AWS_ENDPOINT_URL` and
+so on.
+""",
+}
+CHECKS_HEAD = """# Checks
+
+Dagster shows them at each asset, and every build records one result per hour. A **blocking** check stops what comes
+after it. The [runbook](../runbook.md) says what to do when one fails. This page is written from
+`event_pipeline/assets/checks.py` (`make fix`).
+"""
+DICTIONARY_HEAD = """# Data dictionary
+
+Every column with an example of a value, and the mistake that people make with it. `event-pipeline query "DESCRIBE
+silver.events"` shows types and meanings in a terminal; the Dagster UI and the Athena console show them at the table.
+What is promised about the tables as a whole is in the [contract](contract.md).
+
+This page is written from the declarations of the columns in `event_pipeline/rules/contract.py` and the headers of
+`event_pipeline/rules/gold/*.sql` (`make fix`).
+"""
+
 Rows = list[tuple[str, ...]]
 """Cells of a table in Markdown; the first row is its head."""
 
@@ -54,11 +91,7 @@ def plain(text: str) -> str:
 
 
 def _commands() -> Iterator[str]:
-    yield (
-        "# Commands\n\n"
-        "What `event-pipeline COMMAND --help` says, written from the same place (`make fix`). In a checkout, `make run`\n"
-        "installs the command as `.venv/bin/event-pipeline`.\n"
-    )
+    yield COMMANDS_HEAD
     yield "## Exit codes\n"
     codes = [(f"{code.value}", plain(meaning)) for code, meaning in EXIT_CODES.items()]
     yield markdown_table([("code", "meaning"), *codes])
@@ -99,7 +132,9 @@ def _option(parameter: Any) -> tuple[str, str, str]:
         return named, "", explained
     value = "" if parameter.is_flag else f" {parameter.metavar or _choices(parameter)}"
     default = parameter.default
-    shown = "" if default is None or parameter.is_flag or callable(default) else f"`{getattr(default, 'value', default)}`"
+    shown = (
+        "" if default is None or parameter.is_flag or callable(default) else f"`{getattr(default, 'value', default)}`"
+    )
     names = ", ".join((*parameter.opts, *parameter.secondary_opts))
     return f"`{names}{value}`", shown, plain(parameter.help or "")
 
@@ -116,29 +151,13 @@ def _choices(parameter: Any) -> str:
 
 
 def _settings() -> Iterator[str]:
-    yield (
-        "# Settings\n\n"
-        "Settings are environment variables. `event-pipeline settings` shows the values in effect. A wrong value or a\n"
-        "misspelt name is an error that lists what is allowed. This page is written from\n"
-        "`event_pipeline/settings.py` (`make fix`).\n"
-    )
-    groups: dict[str, list[SettingRow]] = {"Everywhere": [], "Alerts": [], "On AWS": []}
+    yield SETTINGS_HEAD
+    groups: dict[str, list[SettingRow]] = {group: [] for group in SETTINGS_GROUPS}
     for row in setting_rows(load_settings()):
         groups[_group(row)].append(row)
-    introductions = {
-        "Everywhere": "What applies on one machine and on AWS alike.",
-        "Alerts": "How they work is on the page [alerts](../alerts.md). The webhook's address is a secret: it is never\n"
-        "shown, not even in errors.",
-        "On AWS": "What the parts do is on the page [on AWS](../aws.md). `stack deploy` writes those that name resources\n"
-        "of the stack. Credentials, profile and endpoint are configured as usual for boto3: `AWS_PROFILE`,\n"
-        "`AWS_ENDPOINT_URL` and so on.",
-    }
     for group, rows in groups.items():
-        yield f"## {group}\n\n{introductions[group]}\n"
-        cells = [
-            (f"`{row.variable}`", _default(row), plain(row.allowed), plain(_meaning(row)))
-            for row in rows
-        ]
+        yield f"## {group}\n\n{SETTINGS_GROUPS[group]}"
+        cells = [(f"`{row.variable}`", _default(row), plain(row.allowed), plain(_meaning(row))) for row in rows]
         yield markdown_table([("variable", "default", "allowed", "meaning"), *cells])
 
 
@@ -164,12 +183,7 @@ def _default(row: SettingRow) -> str:
 
 
 def _checks() -> Iterator[str]:
-    yield (
-        "# Checks\n\n"
-        "Dagster shows them at each asset, and every build records one result per hour. A **blocking** check stops what\n"
-        "comes after it. The [runbook](../runbook.md) says what to do when one fails. This page is written from\n"
-        "`event_pipeline/assets/checks.py` (`make fix`).\n"
-    )
+    yield CHECKS_HEAD
     of_assets = {
         "raw_events": RAW_CHECKS,
         "silver_events": SILVER_CHECKS,
@@ -179,7 +193,8 @@ def _checks() -> Iterator[str]:
     for asset, checks in of_assets.items():
         yield f"## {asset}\n"
         rows = [
-            (f"`{name}`", "yes" if name in BLOCKING_CHECKS else "no", plain(meaning)) for name, meaning in checks.items()
+            (f"`{name}`", "yes" if name in BLOCKING_CHECKS else "no", plain(meaning))
+            for name, meaning in checks.items()
         ]
         yield markdown_table([("check", "blocking", "holds if"), *rows])
 
@@ -188,14 +203,7 @@ def _checks() -> Iterator[str]:
 
 
 def _dictionary() -> Iterator[str]:
-    yield (
-        "# Data dictionary\n\n"
-        "Every column with an example of a value, and the mistake that people make with it. `event-pipeline query\n"
-        '"DESCRIBE silver.events"` shows types and meanings in a terminal, the Dagster UI and the Athena console show them\n'
-        "at the table. What is promised about the tables as a whole is in the [contract](contract.md).\n\n"
-        "This page is written from the declarations of the columns, `event_pipeline/rules/contract.py` and the headers of\n"
-        "`event_pipeline/rules/gold/*.sql` (`make fix`).\n"
-    )
+    yield DICTIONARY_HEAD
     golds = load_gold_tables()
     yield markdown_table(
         [

@@ -65,9 +65,7 @@ def _table() -> Any:
 
 
 def test_the_page_shows_what_the_questions_answer(lake: LocalEngine) -> None:
-    assert query_pack.PAGE.read_text(encoding="utf-8") == query_pack.page(lake), (
-        "`python -m event_pipeline_tests.query_pack` writes it again"
-    )
+    assert query_pack.PAGE.read_text(encoding="utf-8") == query_pack.page(lake), "`make fix` writes it again"
 
 
 def test_some_answers_are_what_a_plain_count_gives(lake: LocalEngine) -> None:

@@ -110,6 +110,11 @@ def test_every_section_is_exercised_here_or_names_what_exercises_it() -> None:
         named = re.findall(r"Tested by: `([^`]+)`", section.text)
         assert all((PROJECT / path).exists() for path in named), section.title
         exercised = any(anchor in FAULTS for anchor in section.anchors)
+        run = [*section.commands("Check"), *section.commands("Fix")]
+        shown = [
+            line for block in re.findall(r"```bash\n(.*?)```", section.text, re.DOTALL) for line in block.splitlines()
+        ]
+        assert not exercised or run == [line for line in shown if line.strip()], section.title
         if any(anchor in THE_SAME_COMMANDS for anchor in section.anchors):
             exercised = all(
                 section.commands(heading) == SECTIONS["nothing-runs"].commands(heading) for heading in ("Check", "Fix")

@@ -11,7 +11,7 @@ import pytest
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, Column
+from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS
 from event_pipeline.rules.query import GOLD_FOLDER, GoldFileError, load_gold_tables
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.materializing import ASSETS, GOLD, evaluation, materialize, one
@@ -75,10 +75,10 @@ def test_tables_show_their_columns_with_types_and_meanings(specs: dict[str, dg.A
     tables |= {table.name: table.table for table in load_gold_tables()}
     for name, table in tables.items():
         shown = [
-            Column(each.name, each.type, (each.description or "").removesuffix(" (partition key)"))
+            (each.name, each.type, (each.description or "").removesuffix(" (partition key)"))
             for each in specs[name].metadata["dagster/column_schema"].columns
         ]
-        assert shown == [*table.columns, *table.partition_columns]
+        assert shown == [(each.name, each.type, each.meaning) for each in (*table.columns, *table.partition_columns)]
         assert specs[name].metadata["dagster/table_name"] == table.full_name
 
 
