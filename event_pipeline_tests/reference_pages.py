@@ -16,7 +16,7 @@ from event_pipeline.assets.checks import GOLD_CHECKS, PARTITION_CHECKS, RAW_CHEC
 from event_pipeline.assets.results import BLOCKING_CHECKS
 from event_pipeline.cli import EXIT_CODES, app
 from event_pipeline.reporting.settings_table import SettingRow, setting_rows
-from event_pipeline.rules.contract import HOUR_TABLES, Column, Table
+from event_pipeline.rules.contract import BRONZE_EVENTS, HOUR_TABLES, Column, Table
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
 
@@ -204,15 +204,15 @@ def _checks() -> Iterator[str]:
 
 def _dictionary() -> Iterator[str]:
     yield DICTIONARY_HEAD
-    golds = load_gold_tables()
+    by_hour, golds = (BRONZE_EVENTS, *HOUR_TABLES), load_gold_tables()
     yield markdown_table(
         [
             ("table", "one row per"),
-            *((f"[`{t.full_name}`](#{_anchor(t)})", plain(_grain(t.description))) for t in HOUR_TABLES),
+            *((f"[`{t.full_name}`](#{_anchor(t)})", plain(_grain(t.description))) for t in by_hour),
             *((f"[`{g.table.full_name}`](#{_anchor(g.table)})", ", ".join(("day", *g.grain))) for g in golds),
         ]
     )
-    for table in (*HOUR_TABLES, *(each.table for each in golds)):
+    for table in (*by_hour, *(each.table for each in golds)):
         yield f"## {table.full_name}\n"
         yield plain(table.description) + "\n"
         yield markdown_table([("column", "type", "meaning", "example", "trap"), *_columns(table)])

@@ -26,7 +26,7 @@ OURS = re.compile(r"(?:[.]venv/bin/)?event-pipeline ")
 REPORT = "-- A report, as people keep them in files.\nSELECT event_type, count(*) FROM silver.events GROUP BY 1;\n"
 """The file `report.sql` of the examples."""
 
-HOURS = [Hour.parse("2025-12-07T21"), Hour.parse("2025-12-08T02")]
+HOURS = [Hour.parse("2025-12-07T21"), Hour.parse("2025-12-07T22")]
 """Those that the pages ask about."""
 
 _BLOCK = re.compile(

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from event_pipeline.cli import app
-from event_pipeline.rules.contract import HOUR_TABLES, QUARANTINE_REASONS, UNREADABLE_REASONS, Table
+from event_pipeline.rules.contract import BRONZE_EVENTS, HOUR_TABLES, QUARANTINE_REASONS, UNREADABLE_REASONS, Table
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline_tests.generated import generated
 
@@ -60,7 +60,7 @@ def test_pages_and_template_follow_the_declarations() -> None:
 
 
 def test_every_column_has_an_example_of_its_type_and_a_trap() -> None:
-    for table in (*HOUR_TABLES, *(gold.table for gold in load_gold_tables())):
+    for table in (BRONZE_EVENTS, *HOUR_TABLES, *(gold.table for gold in load_gold_tables())):
         for column in (*table.columns, *table.partition_columns):
             assert column.example, f"{table.full_name}.{column.name}"
             assert column.trap, f"{table.full_name}.{column.name}"

@@ -359,10 +359,21 @@ BRONZE_EVENTS = Table(
             "event_timestamp" if each is EVENT_TIME else each.name,
             "string",
             f"The field {each.name} as text, not judged; null without it, or if the line is no JSON object",
+            each.example,
+            "As the producer spelled it; refused and repeated records are among them",
         )
         for each in FIELDS
     ),
-    (*LANDING_HOUR_COLUMNS, Column("minute", "string", "Minute in the path of the raw object, zero-padded")),
+    (
+        *LANDING_HOUR_COLUMNS,
+        Column(
+            "minute",
+            "string",
+            "Minute in the path of the raw object, zero-padded",
+            "55",
+            "Of the landing, and text: its events are some minutes older",
+        ),
+    ),
 )
 """The raw objects as a table that nobody writes: it has no builds and is in no commit record."""
 
