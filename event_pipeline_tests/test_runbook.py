@@ -321,7 +321,7 @@ FAULTS: dict[str, Fault] = {
     "sent_again": (resent_object, "Records of another hour were sent again in 1 hour"),
     "schema_drift": (new_field, 'referrer: 3 records, for example "mail"'),
     "few_objects": (few_objects, "Fewer than 2 raw objects in"),
-    "unmatched_keys": (unmatched_key, "1 key under events/ is not read"),
+    "unmatched_keys": (unmatched_key, "1 key is not read"),
     "run_failed": (failed_run, "Runs failed and are not retried"),
     "cannot_look": (damaged_catalog, "The pipeline's data cannot be read"),
     "daily_digest": (nothing, "ready"),

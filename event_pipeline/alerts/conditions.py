@@ -486,7 +486,7 @@ def _unmatched_keys(facts: Facts) -> AlertFinding | None:
     return AlertFinding(
         AlertKind.UNMATCHED_KEYS,
         Severity.WARNING,
-        f"{count:,} key{'s' if count > 1 else ''} under events/ {'are' if count > 1 else 'is'} not read",
+        f"{count:,} key{'s' if count > 1 else ''} {'are' if count > 1 else 'is'} not read",
         {reason: shortened(f"{len(keys):,}, first {keys[0]}") for reason, keys in by_reason.items()},
         "`event-pipeline status` lists them: move each object under the hour in which it landed, or out of events/",
         AlertKind.UNMATCHED_KEYS,

@@ -10,6 +10,8 @@ from typing import BinaryIO, Protocol
 from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, misplaced, plausible_part
 
+BESIDE = "not under events/"
+
 
 class RawPlace(Protocol):
     """The folder or bucket that producers write to, or a prefix in it; read-only."""
@@ -33,6 +35,9 @@ class RawPlace(Protocol):
 
     def whole(self) -> RawPlace:
         """Return the same place without a prefix."""
+
+    def beside(self) -> Iterator[str]:
+        """Yield what is beside `events/` in a place that belongs to the pipeline alone; nothing in a bucket."""
 
     def open(self, key: str) -> BinaryIO:
         """Open the stored bytes of one object; `Content-Encoding` is ignored.
@@ -103,6 +108,8 @@ class RawListings:
     def unmatched_keys(self) -> list[UnmatchedKey]:
         """List every key under `events/` that is not read, and why; with a prefix also those in the place's `events/`.
 
+        On disk, files beside `events/` are listed too: whoever put them there expects them to be read.
+
         Raises:
             StorageError: the place cannot be read.
         """
@@ -111,6 +118,7 @@ class RawListings:
         # A prefix such as `events/` is itself under the place's `events/`.
         if (prefix := self._place.prefix) and not prefix.startswith(RAW_ROOT):
             found += [UnmatchedKey(each.key, elsewhere(prefix)) for each in self._place.whole().walk(RAW_ROOT)]
+        found += [UnmatchedKey(key, BESIDE) for key in self._place.beside()]
         return sorted(found)
 
     def _judged(self, prefix: str) -> Iterator[RawObject | UnmatchedKey]:

@@ -16,13 +16,22 @@ from event_pipeline.engines.state import HourState
 from event_pipeline.errors import QueryError
 from event_pipeline.inspection.coverage import Coverage
 from event_pipeline.reporting.tables import lay_out
-from event_pipeline.reporting.terminal import QUIET, WARNING, messages
+from event_pipeline.reporting.terminal import QUIET, WARNING, messages, typed_command
 from event_pipeline.rules.contract import HOUR_TABLES, Column
 from event_pipeline.rules.hour import hours_text
 from event_pipeline.rules.query import GoldTable
 
 ROWS_SHOWN = 12
 """Rows shown per table; a line below says how to get the others."""
+
+NEXT_STEPS = (
+    ("query --name top_products --all", "an answer in full, for all days"),
+    ("queries", "questions with ready answers"),
+    ("status", "every hour at a glance"),
+    ("verify", "the proof that no record is lost or counted twice"),
+    ("dev", "the Dagster UI over the same data"),
+)
+_WIDEST_STEP = max(len(rest) for rest, _ in NEXT_STEPS)
 
 
 def named_table(name: str, gold_tables: Sequence[GoldTable]) -> GoldTable:
@@ -180,4 +189,11 @@ def print_places(place: Place, console: Console) -> None:
     console.print(f"The data is in {place.name}", style="bold")
     for part, meaning in place.parts:
         console.print(Text.assemble(f"  {part}", (f"  {meaning}", QUIET)), soft_wrap=True)
-    console.print('  event-pipeline query "SELECT * FROM ops.hour_ledger"   event-pipeline status', style=QUIET)
+
+
+def print_next_steps(console: Console) -> None:
+    """Print what people want after their data is built, as they can type it."""
+    command = typed_command()
+    console.print("Next", style="bold")
+    for rest, meaning in NEXT_STEPS:
+        console.print(Text.assemble(f"  {command} {rest:<{_WIDEST_STEP}}", (f"  {meaning}", QUIET)), soft_wrap=True)

@@ -12,7 +12,7 @@ from rich.text import Text
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.operations.building import BuildPlan
-from event_pipeline.reporting.answers import print_newest_answers, print_places
+from event_pipeline.reporting.answers import print_newest_answers, print_next_steps, print_places
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
 from event_pipeline.reporting.unmatched import unmatched_lines
@@ -20,12 +20,15 @@ from event_pipeline.rules.drift import DRIFT_ADVICE, drift_of, drift_text
 from event_pipeline.rules.hour import Hour, HourRange, hours_text
 
 if TYPE_CHECKING:
+    from event_pipeline.dagster_instance.outcomes import FailedCheck
     from event_pipeline.operations.runs import RangeOutcome
 
 HOURS_SHOWN = 48
 """Newest hours shown in the table of counts."""
 CHECKS_SHOWN = 30
 """Failed checks shown, errors before warnings."""
+ALIKE_SHOWN = 3
+"""Hours in which one check failed for different reasons, each of which gets its own line."""
 
 
 def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeOutcome]) -> None:
@@ -47,6 +50,8 @@ def print_summary(pipeline: Pipeline, plan: BuildPlan, outcomes: Sequence[RangeO
         # What kept the run from publishing often makes Gold unreadable too: the reason must not be lost.
         _print_left_hours(plan, settings.first_partition, messages())
         print_findings(outcomes, messages())
+    if all(is_sound(outcome) for outcome in outcomes):
+        print_next_steps(console)
 
 
 def _print_left_hours(plan: BuildPlan, first_partition: Hour, console: Console) -> None:
@@ -97,29 +102,48 @@ def print_findings(outcomes: Sequence[RangeOutcome], console: Console) -> None:
         (check for outcome in outcomes for check in outcome.failed_checks),
         key=lambda check: (check.severity == "ERROR", check.hour, check.asset, check.check),
     )
-    for check in checks[-CHECKS_SHOWN:]:
+    lines = _folded(checks)
+    for severity, line in lines[-CHECKS_SHOWN:]:
         console.print(
-            Text.assemble(
-                (f"{check.severity.lower():<5} ", FAULT if check.severity == "ERROR" else WARNING),
-                f"{check.hour} {check.asset}, {check.check}: {check.description}",
-            ),
+            Text.assemble((f"{severity.lower():<5} ", FAULT if severity == "ERROR" else WARNING), line), soft_wrap=True
         )
-    if len(checks) > CHECKS_SHOWN:
-        console.print(f"and {len(checks) - CHECKS_SHOWN:,} more: event-pipeline dev shows all", style=QUIET)
+    if len(lines) > CHECKS_SHOWN:
+        console.print(f"and {len(lines) - CHECKS_SHOWN:,} more: event-pipeline dev shows all", style=QUIET)
     failed = [outcome for outcome in outcomes if not outcome.succeeded]
     for outcome in failed:
         # Why single hours failed comes last.
         if not any(reason in (outcome.error or "") for reason in outcome.failed_hours.values()):
             console.print(f"failed {outcome.hours}: {outcome.error}", style=FAULT)
     by_itself = {hour: reason for outcome in failed for hour, reason in outcome.failed_hours.items()}
+    alike: dict[str, list[Hour]] = {}
     for hour, reason in sorted(by_itself.items()):
-        console.print(f"failed {hour}: {reason}", style=FAULT)
+        alike.setdefault(reason, []).append(hour)
+    for reason, hours in alike.items():
+        console.print(f"failed {hours_text(hours) if len(hours) > 1 else hours[0]}: {reason}", style=FAULT)
     if by_itself:
         console.print(
             f"{hours_text(sorted(by_itself))} failed without affecting other hours of the same runs. Once the cause is "
             "fixed, event-pipeline run builds what is missing.",
             style=FAULT,
         )
+
+
+def _folded(checks: Sequence[FailedCheck]) -> list[tuple[str, str]]:
+    """Return severity and text of each failed check; one that failed alike in several hours, or in many, is one."""
+    by_check: dict[tuple[str, str, str], list[FailedCheck]] = {}
+    for check in checks:
+        by_check.setdefault((check.severity, check.asset, check.check), []).append(check)
+    lines = []
+    for (severity, asset, name), some in by_check.items():
+        hours, said = hours_text([check.hour for check in some]), {check.description for check in some}
+        if len(some) > 1 and len(said) == 1:
+            lines.append((severity, f"{asset}, {name} in {hours}: {some[0].description}"))
+        elif len(some) > ALIKE_SHOWN:
+            newest = some[-1]
+            lines.append((severity, f"{asset}, {name} in {hours}; in {newest.hour}: {newest.description}"))
+        else:
+            lines += [(severity, f"{each.hour} {asset}, {name}: {each.description}") for each in some]
+    return lines
 
 
 def _print_hour_counts(

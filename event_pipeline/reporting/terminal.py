@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -28,6 +30,8 @@ from rich.segment import Segment
 from rich.text import Text
 
 from event_pipeline.rules.printable import printable
+
+PROGRAM = "event-pipeline"
 
 GOOD = "green"
 NOTE = "cyan"
@@ -90,6 +94,14 @@ def printable_text(text: Text) -> Text:
         style = part.spans[0].style if part.spans else ""
         shown.append(printable(part.plain), style=style)
     return shown
+
+
+def typed_command() -> str:
+    """Return how the user can type this program: by its name, or by its path if the shell would not find the name."""
+    path = Path(sys.argv[0])
+    if path.name != PROGRAM or shutil.which(PROGRAM):
+        return PROGRAM
+    return os.path.relpath(path)
 
 
 def print_error(message: str, console: Console) -> None:

@@ -249,7 +249,7 @@ def test_keys_that_are_not_read_are_told_by_reason_and_never_all_of_them() -> No
     unmatched = [UnmatchedKey(f"events/{number:05}.csv", "not named so") for number in range(12_345)]
     unmatched.append(UnmatchedKey("events/pipe", "a pipe, no regular file"))
     finding = found(facts(unmatched=unmatched))[AlertKind.UNMATCHED_KEYS]
-    assert finding.title == "12,346 keys under events/ are not read"
+    assert finding.title == "12,346 keys are not read"
     assert finding.subjects == {
         "not named so": "12,345, first events/00000.csv",
         "a pipe, no regular file": "1, first events/pipe",

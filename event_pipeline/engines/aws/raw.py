@@ -46,6 +46,10 @@ class RawBucket:
         """Return the same bucket without a prefix."""
         return RawBucket(self._bucket.whole(), self._settings)
 
+    def beside(self) -> Iterator[str]:
+        """Yield nothing: other things may be in the bucket, and listing it may be forbidden."""
+        return iter(())
+
     def open(self, key: str) -> BinaryIO:
         """Open the stored bytes of one object of about 10 MB."""
         found = self._bucket.read(key)

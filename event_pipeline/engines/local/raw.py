@@ -67,6 +67,17 @@ class RawFiles:
         """Return the same folder without a prefix."""
         return RawFiles(self._top)
 
+    def beside(self) -> Iterator[str]:
+        """Yield files and folders in raw/ itself, but for hidden ones, in which objects are prepared."""
+        own = (self.prefix or RAW_ROOT).split("/")[0]
+        try:
+            names = sorted(os.listdir(self._top))
+        except OSError:
+            return  # `check` has reported it
+        for name in names:
+            if name not in (own, RAW_ROOT.rstrip("/")) and not name.startswith("."):
+                yield f"{name}/" if (self._top / name).is_dir() else name
+
     def open(self, key: str) -> BinaryIO:
         """Open the stored bytes of one object.
 
