@@ -23,6 +23,7 @@ from event_pipeline.commands import (
     export,
     generate,
     housekeeping,
+    import_files,
     quarantine,
     queries,
     query,
@@ -117,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 COMMANDS = (
     generate.generate,
+    import_files.import_files,
     run.run,
     status.status,
     verify.verify,
@@ -136,7 +138,8 @@ GROUPS = (backfill.commands, quarantine.commands, alerts.commands, stack.command
 """Command groups; each names itself."""
 
 for command in COMMANDS:
-    app.command(cls=query.SqlCommand if command is query.query else None)(command)
+    name = "import" if command is import_files.import_files else None  # a word of Python's own
+    app.command(name, cls=query.SqlCommand if command is query.query else None)(command)
 for group in GROUPS:
     app.add_typer(group)
 

@@ -195,7 +195,7 @@ def test_run_names_files_beside_events_and_ends_with_what_to_type_next(run: Run,
     (root / "raw" / "events-20251207-220000.jsonl.gz").touch()
     ended = run("run")
     assert ended.code == 0
-    assert "Not read, 2 keys: not under events/\n" in ended.err
+    assert "Not read, 2 keys: not under events/: `event-pipeline import` places files by the time" in ended.err
     assert "  events-20251207-220000.jsonl.gz\n  monday/\n" in ended.err
     last = ended.out.split("\nNext\n")[1].splitlines()
     assert [line.split()[:2] for line in last][-1] == ["event-pipeline", "dev"]

@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
 from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, misplaced, plausible_part
 
-BESIDE = "not under events/"
+BESIDE = "not under events/: `event-pipeline import` places files by the time in their names"
 
 
 class RawPlace(Protocol):
