@@ -69,7 +69,18 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         if (PROJECT / target).exists():
             there = posixpath.relpath(_on_site(target), here or ".")
             markdown = markdown.replace(link[0], f"{link[1]}{there}{link[3]}")
-    return markdown
+    return _with_one_title(markdown)
+
+
+def _with_one_title(markdown: str) -> str:
+    """Lower the headings of a page with several of the first level: the theme lists none of them otherwise."""
+    parts = re.split(r"^(```.*?^```)", markdown, flags=re.MULTILINE | re.DOTALL)
+    first, *others = re.findall(r"^# .*$", "".join(parts[::2]), re.MULTILINE)
+    if not others:
+        return markdown
+    lowered = (re.sub(r"^(?=#+ )", "#", part, flags=re.MULTILINE) for part in parts[::2])
+    parts[::2] = [part.replace(f"#{first}", first, 1) for part in lowered]
+    return "".join(parts)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> None:

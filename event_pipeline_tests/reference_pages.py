@@ -21,6 +21,7 @@ from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
 
 DOCS = Path(__file__).parents[1] / "docs"
+DATA_DICTIONARY = DOCS / "data-dictionary.md"
 
 COMMANDS_HEAD = """# Commands
 
@@ -69,7 +70,7 @@ def reference_pages() -> dict[Path, str]:
         DOCS / "reference" / "commands.md": "\n".join(_commands()),
         DOCS / "reference" / "settings.md": "\n".join(_settings()),
         DOCS / "reference" / "checks.md": "\n".join(_checks()),
-        DOCS / "data-dictionary.md": "\n".join(_dictionary()),
+        DATA_DICTIONARY: "\n".join(_dictionary()),
     }
 
 

@@ -18,8 +18,9 @@ from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.engines.aws.pipeline import World
-from event_pipeline_tests.generated import generated
+from event_pipeline_tests.generated import CONTRACT_PAGE, TEMPLATE, generated
 from event_pipeline_tests.pipeline import HOUR, event, purchase, rows, write_object
+from event_pipeline_tests.reference_pages import DATA_DICTIONARY
 from event_pipeline_tests.rules.test_validation import Mutator, clean_lines, reference_verdicts, validated, verdicts_of
 
 LINES = [
@@ -88,11 +89,13 @@ def test_aws_builds_them_into_a_table_with_the_column(aws: EmulatedAws, settings
     assert columns == {column.name: column.type for column in SILVER_EVENTS.columns}
 
 
-def test_page_and_template_have_them() -> None:
-    for path, text in generated().items():
+def test_pages_and_template_have_them() -> None:
+    follow = generated()
+    for path, text in follow.items():
         assert path.read_text(encoding="utf-8") == text
-        assert "device" in text
-    page = next(text for path, text in generated().items() if path.suffix == ".md")
+    for path in (CONTRACT_PAGE, DATA_DICTIONARY, TEMPLATE):
+        assert "device" in follow[path]
+    page = follow[CONTRACT_PAGE]
     assert "| `device` | string, optional | every event | Null if unknown |" in page
     assert "| `unknown_device` | not `desktop` or `mobile` |" in page
     assert "| `wishlist_add` | `product_id`, `category` |" in page
