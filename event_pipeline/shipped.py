@@ -25,6 +25,12 @@ def shipped_file(name: str) -> Path:
     return folder / name
 
 
+def documentation(page: str) -> Path | None:
+    """Return the path of a page below docs/ in the checkout; None if the package was installed without it."""
+    path = _PACKAGE.parent / "docs" / page
+    return path if path.is_file() else None
+
+
 def missing_files() -> list[Path]:
     """Return the shipped files that are missing from the installation."""
     return [path for path in map(shipped_file, SHIPPED_FILES) if not path.is_file()]

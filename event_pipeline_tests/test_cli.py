@@ -99,7 +99,7 @@ def test_from_nothing_to_the_answers_and_their_proof(run: Run, root: Path) -> No
     write_object(root, HOUR, 59, [event(second=3_500)])
     third = run("run")
     assert (third.code, "2025-12-07T22 to 2025-12-07T23 (1 hour" in third.err) == (0, True)
-    assert "expected_objects: 4 objects, 12 expected" in third.err
+    assert "expected_objects: The hour has 4 raw objects instead of the expected 12" in third.err
 
     proven = run("verify")
     assert proven.code == 0

@@ -1,5 +1,15 @@
 -- description: What people did in their sessions, and how many filled carts were left behind.
 -- grain: -
+-- lineage:
+--   sessions: session_id
+--   sessions_with_view: session_id, event_type
+--   sessions_with_cart: session_id, event_type
+--   sessions_with_purchase: session_id, event_type
+--   abandoned_carts: session_id, event_type
+--   conversion_rate: session_id, event_type
+--   abandonment_rate: session_id, event_type
+--   revenue: revenue
+--   revenue_per_session: session_id, revenue
 -- columns:
 --   sessions                bigint         Distinct sessions of the whole day, exact
 --   sessions_with_view      bigint         Those with a page view

@@ -93,9 +93,11 @@ def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict
     """Check the listing of one hour."""
     found, expected, unmatched = len(listing.objects), settings.expected_objects, listing.unmatched
     if not listing.hour.is_closed(now):
-        described = f"{found} objects so far, the hour is not over"
+        described = f"The hour has {found} raw objects so far and is not over"
+    elif found == expected:
+        described = f"The hour has all {expected} expected raw objects"
     else:
-        described = f"{found} objects" if found == expected else f"{found} objects, {expected} expected"
+        described = f"The hour has {found} raw objects instead of the expected {expected}"
     return {
         "expected_objects": CheckVerdict(
             found == expected or not listing.hour.is_closed(now),
@@ -105,7 +107,9 @@ def raw_verdicts(listing: RawListing, settings: Settings, now: datetime) -> dict
         ),
         "unmatched_keys": CheckVerdict(
             not unmatched,
-            f"{len(unmatched):,} keys under the hour are not read" if unmatched else "All keys match",
+            f"{len(unmatched):,} keys under the hour are not read"
+            if unmatched
+            else "Every key under the hour is a raw object",
             {
                 "unmatched": len(unmatched),
                 **_listed("keys", ("key", "why not read"), [(each.key, each.reason) for each in unmatched]),
@@ -167,7 +171,9 @@ def partition_verdicts(engine: Engine, hour: Hour) -> dict[str, CheckVerdict]:
         return {"partition_readable": CheckVerdict(False, quoted(str(fault)))}
     return {
         "partition_readable": CheckVerdict(
-            not faults, "; ".join(map(quoted, faults)) or "Registered and readable", {"faults": len(faults)}
+            not faults,
+            "; ".join(map(quoted, faults)) or "The catalog shows the committed build, and it can be read",
+            {"faults": len(faults)},
         )
     }
 
@@ -207,14 +213,16 @@ def joined(verdicts: Sequence[CheckVerdict]) -> CheckVerdict:
     if failed:
         description = "; ".join(verdict.description for verdict in failed)
         return CheckVerdict(False, description, failed[0].metadata, failed[0].severity)
-    return verdicts[0] if verdicts else CheckVerdict(True, "The hour holds no events")
+    return verdicts[0] if verdicts else CheckVerdict(True, "The hour has no events")
 
 
 def _conservation_law(engine: Engine, commit: HourCommit) -> CheckVerdict:
     account = commit.account
     lost = [each for each in account.objects if each.unaccounted]
     if commit.retired_at is not None:
-        left = f"Past its retention since {commit.retired_at:%Y-%m-%d}: the ledger of {account.records} records is left"
+        left = (
+            f"Past its retention since {commit.retired_at:%Y-%m-%d}: the ledger of {account.records:,} records is left"
+        )
         return CheckVerdict(
             not lost, left, {"records": account.records, "unaccounted": sum(e.unaccounted for e in lost)}
         )
@@ -242,8 +250,8 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> CheckVerdict:
         not faults,
         _joined(faults)
         or (
-            f"{account.records} records = {rows.silver_rows} Silver rows + {rows.quarantined} quarantined "
-            f"+ {account.duplicates} duplicates"
+            f"All {account.records:,} records are accounted for: {rows.silver_rows:,} Silver rows + "
+            f"{rows.quarantined:,} quarantined + {account.duplicates:,} duplicates"
         ),
         {
             "records": account.records,
@@ -258,7 +266,7 @@ def _unreadable_objects(account: HourAccount) -> CheckVerdict:
     return CheckVerdict(
         not unreadable,
         _joined(f"{quoted(each.key)}: {quoted(each.unreadable or '')}" for each in unreadable)
-        or f"All {len(account.objects)} objects were read",
+        or f"All {len(account.objects)} raw objects were decompressed completely",
         {
             "unreadable": len(unreadable),
             **_listed("objects", ("object", "reason", "bytes"), [(e.key, e.unreadable, e.size) for e in unreadable]),
@@ -272,7 +280,7 @@ def _object_framing(commit: HourCommit, neighbours: Neighbours) -> CheckVerdict:
         not found,
         f"{objects_text(found, _OBJECTS_DESCRIBED)}. What to do: {remedies(found)}"
         if found
-        else f"All {len(commit.account.objects)} objects are framed as one record per line",
+        else f"All {len(commit.account.objects)} raw objects have one record per line",
         {
             "wrongly_framed": len(found),
             **_listed("objects", ("object", "what it is", "what to do"), [(e.key, e.reason, e.remedy) for e in found]),
@@ -284,7 +292,7 @@ def _quarantine_share(account: HourAccount, settings: Settings) -> CheckVerdict:
     share = account.quarantined / account.records if account.records else 0.0
     warn, error = settings.quarantine_warn_share, settings.quarantine_error_share
     reasons = sorted(account.quarantined_by_reason.items(), key=lambda each: (-each[1], each[0]))
-    description = f"{account.quarantined} of {account.records} records are quarantined ({share:.2%})"
+    description = f"{account.quarantined:,} of {account.records:,} records are quarantined ({share:.2%})"
     if share > warn:
         description += f", above {error if share > error else warn:.2%}; most of them {reasons[0][0]}"
     return CheckVerdict(
@@ -304,7 +312,7 @@ def _unknown_fields(account: HourAccount) -> CheckVerdict:
     fields = drift_of([account])
     return CheckVerdict(
         not fields,
-        _joined(map(_unknown_field, fields), ", ") or "No unknown fields",
+        _joined(map(_unknown_field, fields), ", ") or "No record has a field outside the contract",
         {
             "unknown": len(fields),
             **_listed(
@@ -357,7 +365,7 @@ def _sent_again(commit: HourCommit, neighbours: Neighbours) -> CheckVerdict:
 def _grain_unique(faults: Sequence[Mapping[str, Any]]) -> CheckVerdict:
     return CheckVerdict(
         not faults,
-        f"{len(faults)} grain values occur more than once" if faults else "The grain of every row is unique",
+        f"{len(faults)} grain values occur more than once" if faults else "No two rows of a day have the same grain",
         {
             "doubled": len(faults),
             **(_listed("rows", tuple(faults[0]), [tuple(fault.values()) for fault in faults]) if faults else {}),
@@ -370,7 +378,7 @@ def _equals_silver(measures: Sequence[Measure]) -> CheckVerdict:
     return CheckVerdict(
         not unequal,
         "; ".join(f"{each.day} {each.name}: {each.gold} in Gold, {each.silver} in Silver" for each in unequal)
-        or ("Adds up to Silver" if measures else MOVED),
+        or ("Gold adds up to Silver, revenue to the cent" if measures else MOVED),
         {
             "unequal": len(unequal),
             "measures": markdown_table(

@@ -12,20 +12,32 @@ from event_pipeline.assets.checks import GOLD_CHECKS, check_specs, gold_verdicts
 from event_pipeline.assets.cost_metadata import cost_metadata
 from event_pipeline.assets.faults import faults_explained
 from event_pipeline.assets.partitions import backfill_policy, failures_among, hours_left, landing_hours
-from event_pipeline.assets.presentation import OWNERS, file_reference, markdown_table, quoted, table_metadata
+from event_pipeline.assets.presentation import (
+    OWNERS,
+    bars,
+    column_lineage,
+    file_references,
+    markdown_table,
+    quoted,
+    seconds_text,
+    sql_block,
+    table_metadata,
+)
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
-from event_pipeline.assets.silver import PARTITIONS
+from event_pipeline.assets.silver import PARTITIONS, SILVER
 from event_pipeline.engines.base import Engine, GoldRefresh
 from event_pipeline.engines.isolation import isolated
 from event_pipeline.engines.place import AssetKinds
 from event_pipeline.errors import PipelineError, TransientError
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.printable import printable
+from event_pipeline.rules.printable import printable, size_text
 from event_pipeline.rules.query import GoldTable, load_gold_tables
 from event_pipeline.settings import Settings
+from event_pipeline.shipped import documentation
 
-PREVIEW_ROWS = 10
+PREVIEW_ROWS = 24
+"""Rows of the newest day shown with each materialization: all hours of a day, the first products."""
 
 
 def gold_pool(table: str) -> str:
@@ -67,7 +79,14 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings, kinds: AssetKi
         backfill_policy=backfill_policy(settings),
         code_version=table.version,
         check_specs=check_specs(table.name, GOLD_CHECKS, partitions),
-        metadata={**table_metadata(table.table), "grain": grain, **file_reference(path)},
+        metadata={
+            **table_metadata(table.table),
+            **(column_lineage(SILVER, dict(table.lineage)) if table.lineage else {}),
+            "grain": grain,
+            "SQL of a landing hour": sql_block(table.partial),
+            "SQL of an event day": sql_block(table.fold),
+            **file_references(path, documentation("contract.md"), documentation("queries.md")),
+        },
     )
     def gold(
         context: dg.AssetExecutionContext,
@@ -108,7 +127,8 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings, kinds: AssetKi
             last = max(days, default=None)
             if last and days[last]:
                 preview = {f"preview_{days[last][-1]}": _preview(engine, table, days[last][-1])}
-                results[last] = HourResult({**results[last].metadata, **preview}, results[last].verdicts)
+                summary = {"summary": results[last].metadata["summary"]}
+                results[last] = HourResult({**summary, **preview, **results[last].metadata}, results[last].verdicts)
             yield from hour_events(context, results, failures, earlier)
 
     return gold
@@ -116,13 +136,22 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings, kinds: AssetKi
 
 def _metadata(refresh: GoldRefresh, hour: Hour, days: Sequence[date], hours_together: int) -> dict[str, Any]:
     """Return the metadata of one hour; bytes and seconds are the refresh's, divided by its number of hours."""
+    outcome = "unchanged" if hour in refresh.unchanged_hours else "built"
     folded = [(day, refresh.day_rows.get(day), "folded" if day in refresh.day_rows else "unchanged") for day in days]
+    days_text = "1 event day" if len(days) == 1 else f"{len(days)} event days"
     return {
+        "summary": (
+            f"{outcome.capitalize()}: the hour touches {days_text}, of which "
+            f"{sum(day in refresh.day_rows for day in days)} folded again; "
+            f"{size_text(refresh.bytes_in // hours_together)} read and "
+            f"{size_text(refresh.bytes_out // hours_together)} written "
+            f"in {seconds_text(refresh.seconds / hours_together)}"
+        ),
         "dagster/partition_row_count": refresh.partial_rows.get(hour, 0),
         "days": markdown_table(("event day", "rows published", "fold"), folded),
         "days_folded": sum(day in refresh.day_rows for day in days),
         "rows_published": sum(refresh.day_rows.get(day, 0) for day in days),
-        "outcome": "unchanged" if hour in refresh.unchanged_hours else "built",
+        "outcome": outcome,
         "hours_in_refresh": hours_together,
         "bytes_in": refresh.bytes_in // hours_together,
         "bytes_out": refresh.bytes_out // hours_together,
@@ -132,7 +161,7 @@ def _metadata(refresh: GoldRefresh, hour: Hour, days: Sequence[date], hours_toge
 
 
 def _preview(engine: Engine, table: GoldTable, day: date) -> dg.MarkdownMetadataValue:
-    """Return the first published rows of one event day, ordered by the columns."""
+    """Return the first published rows of one event day, ordered by the columns, with a bar for their measure."""
     columns = ", ".join(column.name for column in table.columns)
     try:
         rows = engine.query(
@@ -141,4 +170,11 @@ def _preview(engine: Engine, table: GoldTable, day: date) -> dg.MarkdownMetadata
         )
     except (PipelineError, OSError) as fault:  # the checks fail for the same reason; the preview only repeats it
         return dg.MetadataValue.md(quoted(str(fault)))
-    return markdown_table(rows.column_names, [tuple(row.values()) for row in rows.to_pylist()])
+    found = rows.to_pylist()
+    if table.measure is None or len(found) < 2:
+        return markdown_table(rows.column_names, [tuple(row.values()) for row in found])
+    chart = bars([row[table.measure] for row in found])
+    return markdown_table(
+        [*rows.column_names, f"{table.measure} as a bar"],
+        [(*row.values(), bar) for row, bar in zip(found, chart, strict=True)],
+    )

@@ -50,10 +50,50 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def file_reference(path: Path) -> dict[str, Any]:
-    """Return the link to a file that defines an asset, next to the link to its function."""
-    reference = dg.LocalFileCodeReference(file_path=str(path.absolute()), line_number=1, label=path.name)
-    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
+def column_lineage(asset: str, sources: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return the metadata that says from which columns of another asset each column is made."""
+    return {
+        "dagster/column_lineage": dg.TableColumnLineage(
+            {
+                column: [dg.TableColumnDep(asset_key=dg.AssetKey(asset), column_name=name) for name in of_column]
+                for column, of_column in sources.items()
+            }
+        )
+    }
+
+
+def file_references(*paths: Path | None) -> dict[str, Any]:
+    """Return the links to files that define or explain an asset, next to the link to its function."""
+    references: list[dg.LocalFileCodeReference | dg.UrlCodeReference] = [
+        dg.LocalFileCodeReference(file_path=str(path.absolute()), line_number=1, label=path.name)
+        for path in paths
+        if path is not None
+    ]
+    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=references)}
+
+
+def sql_block(sql: str) -> dg.MarkdownMetadataValue:
+    """Return a statement of the project's own files, which Dagster highlights."""
+    return dg.MetadataValue.md(f"```sql\n{sql.strip()}\n```")
+
+
+def seconds_text(seconds: float) -> str:
+    """Format a duration with its unit: `0.84 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes} min {left:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+_BAR_CELLS = 20
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def bars(values: Sequence[Any]) -> list[str]:
+    """Return a bar for each number, the largest twenty characters long; Dagster's pages show no pictures from data."""
+    largest = max((float(value or 0) for value in values), default=0)
+    eighths = [round(float(value or 0) / largest * 8 * _BAR_CELLS) if largest > 0 else 0 for value in values]
+    return ["█" * (each // 8) + _EIGHTHS[each % 8].strip() for each in eighths]
 
 
 def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

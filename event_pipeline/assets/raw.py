@@ -9,7 +9,7 @@ import dagster as dg
 from event_pipeline.assets.checks import RAW_CHECKS, check_specs, raw_verdicts
 from event_pipeline.assets.faults import faults_explained
 from event_pipeline.assets.partitions import backfill_policy, hours_of_run, landing_hours
-from event_pipeline.assets.presentation import OWNERS
+from event_pipeline.assets.presentation import OWNERS, file_references, table_metadata
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
 from event_pipeline.engines.base import Engine
@@ -18,9 +18,11 @@ from event_pipeline.engines.place import AssetKinds
 from event_pipeline.engines.state import as_built
 from event_pipeline.errors import PipelineError
 from event_pipeline.rules.accounting import RawListing
-from event_pipeline.rules.contract import EVENT_FIELDS
+from event_pipeline.rules.contract import BRONZE_EVENTS
 from event_pipeline.rules.hour import RAW_ROOT, Hour
+from event_pipeline.rules.printable import size_text
 from event_pipeline.settings import Settings
+from event_pipeline.shipped import documentation
 
 RAW_EVENTS = "raw_events"
 
@@ -37,7 +39,11 @@ def raw_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefiniti
         partitions_def=partitions,
         backfill_policy=backfill_policy(settings),
         check_specs=check_specs(RAW_EVENTS, RAW_CHECKS, partitions),
-        metadata={"fields": ", ".join(EVENT_FIELDS), "layout": f"{RAW_ROOT}year=/month=/day=/hour=/minute=/"},
+        metadata={
+            **table_metadata(BRONZE_EVENTS),
+            "layout": f"{RAW_ROOT}year=/month=/day=/hour=/minute=/",
+            **file_references(documentation("contract.md")),
+        },
     )
     def raw_events(
         context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], progress: dg.ResourceParam[HourProgress]
@@ -71,11 +77,16 @@ def raw_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefiniti
 
 def _metadata(listing: RawListing) -> dict[str, Any]:
     newest: datetime | None = max((each.modified for each in listing.objects), default=None)
+    count, unread = len(listing.objects), len(listing.unmatched)
+    last = f"; the newest landed at {newest:%H:%M:%S} UTC" if newest else ""
     return {
-        "objects": len(listing.objects),
+        "summary": (
+            f"{count:,} raw object{'' if count == 1 else 's'}, {size_text(listing.raw_bytes)} compressed{last}"
+            + (f"; {unread:,} other keys are not read" if unread else "")
+        ),
+        "objects": count,
         "bytes": listing.raw_bytes,
-        "unmatched_keys": len(listing.unmatched),
-        "fingerprint": listing.fingerprint,
+        "unmatched_keys": unread,
         **(
             {
                 "newest_object": dg.MetadataValue.timestamp(newest),
@@ -84,4 +95,5 @@ def _metadata(listing: RawListing) -> dict[str, Any]:
             if newest
             else {}
         ),
+        "fingerprint": listing.fingerprint,
     }

@@ -20,7 +20,16 @@ from event_pipeline.assets.cost_metadata import cost_metadata, details_metadata
 from event_pipeline.assets.faults import faults_explained
 from event_pipeline.assets.glue_messages import glue_runs_followed
 from event_pipeline.assets.partitions import backfill_policy, failures_among, hours_left, landing_hours
-from event_pipeline.assets.presentation import OWNERS, column_schema, markdown_table, table_metadata
+from event_pipeline.assets.presentation import (
+    OWNERS,
+    bars,
+    column_lineage,
+    column_schema,
+    file_references,
+    markdown_table,
+    seconds_text,
+    table_metadata,
+)
 from event_pipeline.assets.progress import HourProgress
 from event_pipeline.assets.raw import RAW_EVENTS
 from event_pipeline.assets.results import HourEvent, HourResult, hour_events
@@ -29,10 +38,11 @@ from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.isolation import isolated
 from event_pipeline.engines.place import AssetKinds
 from event_pipeline.errors import PipelineError
-from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
+from event_pipeline.rules.contract import COLUMN_SOURCES, HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE, raw_column
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.printable import printable
+from event_pipeline.rules.printable import printable, size_text
 from event_pipeline.settings import Settings
+from event_pipeline.shipped import documentation
 
 SILVER = "silver_events"
 PARTITIONS = "silver_partitions"
@@ -66,8 +76,10 @@ def silver_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefin
         check_specs=check_specs(SILVER, SILVER_CHECKS, partitions),
         metadata={
             **table_metadata(SILVER_EVENTS),
+            **column_lineage(RAW_EVENTS, {name: list(map(raw_column, of)) for name, of in COLUMN_SOURCES.items()}),
             SILVER_QUARANTINE.full_name: column_schema(SILVER_QUARANTINE),
             HOUR_LEDGER.full_name: column_schema(HOUR_LEDGER),
+            **file_references(documentation("contract.md")),
         },
     )
     def silver_events(
@@ -131,7 +143,7 @@ def silver_partitions_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsD
         partitions_def=partitions,
         backfill_policy=backfill_policy(settings),
         check_specs=check_specs(PARTITIONS, PARTITION_CHECKS, partitions),
-        metadata=table_metadata(HOUR_LEDGER),
+        metadata={**table_metadata(HOUR_LEDGER), **file_references(documentation("queries.md"))},
     )
     def silver_partitions(
         context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], progress: dg.ResourceParam[HourProgress]
@@ -184,32 +196,17 @@ def _version(commit: HourCommit) -> str:
 
 
 def _silver_metadata(build: SilverBuild) -> dict[str, Any]:
+    """Return the metadata of one hour in reading order: what happened, tables, numbers that Dagster plots, digests."""
     commit, account = build.commit, build.commit.account
     built = build.outcome is SilverOutcome.BUILT
-    metadata: dict[str, Any] = {
-        "outcome": build.outcome.value,
-        "reason": build.reason,
-        "dagster/partition_row_count": account.silver_rows,
-        "records": account.records,
-        "quarantined": account.quarantined,
-        "duplicates": account.duplicates,
-        "objects": len(account.objects),
-        "unreadable_objects": len(account.unreadable),
-        "bytes_in": account.raw_bytes,
-        "bytes_out": sum(file.size for file in commit.files),
-        "seconds": round(build.seconds, 3),
-        "build_id": commit.build_id,
-        "fingerprint": commit.fingerprint,
-        "rules_version": commit.rules_version,
-        "committed_at": dg.MetadataValue.timestamp(commit.committed_at),
-        **cost_metadata(build.cost),
-        **details_metadata(build.details),
-    }
-    if built and build.seconds > 0:
-        metadata["records_per_second"] = round(account.records / build.seconds)
+    written = sum(file.size for file in commit.files)
+    metadata: dict[str, Any] = {"summary": _summary(build, written)}
     if account.quarantined:
         reasons = sorted(account.quarantined_by_reason.items(), key=lambda each: (-each[1], each[0]))
-        metadata["quarantined_by_reason"] = markdown_table(("reason", "records"), reasons)
+        chart = bars([records for _, records in reasons])
+        metadata["quarantined_by_reason"] = markdown_table(
+            ("reason", "records", "as a bar"), [(*each, bar) for each, bar in zip(reasons, chart, strict=True)]
+        )
     if account.unreadable:
         shown = [(each.key, each.unreadable, each.size) for each in account.unreadable[:ROWS_LISTED]]
         more = len(account.unreadable) - len(shown)
@@ -220,13 +217,46 @@ def _silver_metadata(build: SilverBuild) -> dict[str, Any]:
             ("event day", "events", "revenue"),
             [(day, totals.events, totals.revenue) for day, totals in sorted(account.days.items())],
         )
+    metadata |= {
+        "outcome": build.outcome.value,
+        "reason": build.reason,
+        "dagster/partition_row_count": account.silver_rows,
+        "records": account.records,
+        "quarantined": account.quarantined,
+        "duplicates": account.duplicates,
+        "objects": len(account.objects),
+        "unreadable_objects": len(account.unreadable),
+        "bytes_in": account.raw_bytes,
+        "bytes_out": written,
+        "seconds": round(build.seconds, 3),
+        **({"records_per_second": round(account.records / build.seconds)} if built and build.seconds > 0 else {}),
+        **cost_metadata(build.cost),
+        "committed_at": dg.MetadataValue.timestamp(commit.committed_at),
+        "build_id": commit.build_id,
+        "fingerprint": commit.fingerprint,
+        "rules_version": commit.rules_version,
+        **details_metadata(build.details),
+    }
     return metadata
+
+
+def _summary(build: SilverBuild, written: int) -> str:
+    account = build.commit.account
+    took = f" in {seconds_text(build.seconds)}" if build.outcome is SilverOutcome.BUILT else ""
+    return (
+        f"{build.outcome.value.capitalize()}: {account.records:,} records = {account.silver_rows:,} Silver rows + "
+        f"{account.quarantined:,} quarantined + {account.duplicates:,} duplicates, from {len(account.objects):,} raw "
+        f"objects; {size_text(account.raw_bytes)} read and {size_text(written)} written{took}"
+    )
 
 
 def _partition_metadata(hour: Hour, commit: HourCommit | None, changes: list[PartitionChange]) -> dict[str, Any]:
     own = [change for change in changes if change.partition == hour.hive_path]
+    changed = sum(change.action != "unchanged" for change in own)
+    seen = f"the {commit.account.silver_rows:,} Silver rows of the committed build" if commit else "nothing"
     return {
-        "changed_entries": sum(change.action != "unchanged" for change in own),
+        "summary": f"Queries see {seen}; {changed} of {len(own)} catalog entries changed",
+        "changed_entries": changed,
         "changes": markdown_table(
             ("table", "action", "reason"), [(change.table, change.action, change.reason) for change in own]
         ),

@@ -20,9 +20,9 @@ from event_pipeline.engines.open import open_pipeline
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.statement import split_statements
 from event_pipeline.errors import QueryError
-from event_pipeline.reporting.housekeeping import size_text
 from event_pipeline.reporting.results import ResultFormat
 from event_pipeline.reporting.terminal import QUIET, WARNING, messages, output, quiet_when_reader_leaves
+from event_pipeline.rules.printable import size_text
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.rules.query_pack import load_questions
 from event_pipeline.settings import load_settings

@@ -8,11 +8,11 @@ from decimal import Decimal
 from rich.text import Text
 
 from event_pipeline.inspection.comparison import Comparison, Layer, TableQuestion
-from event_pipeline.reporting.housekeeping import size_text
 from event_pipeline.reporting.results import ResultFormat, write_result
 from event_pipeline.reporting.tables import Cell, lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
 from event_pipeline.rules.hour import hours_text
+from event_pipeline.rules.printable import size_text
 
 _SAME = "same rows as gold"
 _OTHER = "other rows"

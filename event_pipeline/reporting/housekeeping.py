@@ -7,8 +7,7 @@ from rich.console import Console
 from event_pipeline.operations.housekeeping import OLD_RUN, Housework, summarize
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import QUIET
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+from event_pipeline.rules.printable import size_text
 
 
 def print_housework(work: Housework, console: Console, *, removed: bool, named: bool) -> None:
@@ -32,11 +31,3 @@ def print_housework(work: Housework, console: Console, *, removed: bool, named: 
     )
     if not removed:
         console.print("Nothing was removed: --delete removes it, --list shows every item.", style=QUIET)
-
-
-def size_text(size: int) -> str:
-    """Format a number of bytes in the unit that leaves at most four digits."""
-    number, unit = float(size), 0
-    while number >= 1024 and unit < len(_UNITS) - 1:
-        number, unit = number / 1024, unit + 1
-    return f"{number:,.1f} {_UNITS[unit]}" if unit else f"{size} B"

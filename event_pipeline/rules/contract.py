@@ -224,6 +224,14 @@ FIELDS = tuple(each for each in SILVER_ORDER if isinstance(each, Field))
 
 EVENT_FIELDS = tuple(field.name for field in FIELDS)
 
+COLUMN_SOURCES = {
+    **{each.column.name: (each.name,) for each in FIELDS},
+    EVENT_DATE.name: (EVENT_TIME.name,),
+    EVENT_HOUR.name: (EVENT_TIME.name,),
+    REVENUE.name: (EVENT_TYPE.name, PRICE.name, QUANTITY.name),
+}
+"""Column of `silver.events` -> the fields that its value is made from; a column without any is missing."""
+
 COMMON_IDS = tuple(field.name for field in FIELDS if field.in_every_event and isinstance(field.kind, Id))
 """The ids that every event has: different events of one instant differ in them."""
 
@@ -349,14 +357,19 @@ LANDING_HOUR_COLUMNS = tuple(
     for name, example in zip(PARTITION_COLUMNS, ("2025", "12", "07", "09"), strict=True)
 )
 
+
+def raw_column(field: str) -> str:
+    """Return the column of `bronze.events` that shows a field: `timestamp` is a reserved word of Athena's DDL."""
+    return "event_timestamp" if field == EVENT_TIME.name else field
+
+
 BRONZE_EVENTS = Table(
     "bronze",
     "events",
     "One row per line of the raw objects, as it came. Always filter by year, month and day.",
     tuple(
-        # `timestamp` is a reserved word of Athena's DDL.
         Column(
-            "event_timestamp" if each is EVENT_TIME else each.name,
+            raw_column(each.name),
             "string",
             f"The field {each.name} as text, not judged; null without it, or if the line is no JSON object",
             each.example,

@@ -49,3 +49,14 @@ def _escaped(found: re.Match[str]) -> str:
         return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[character]
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def size_text(size: int) -> str:
+    """Format a number of bytes in the unit that leaves at most four digits."""
+    number, unit = float(size), 0
+    while number >= 1024 and unit < len(_UNITS) - 1:
+        number, unit = number / 1024, unit + 1
+    return f"{number:,.1f} {_UNITS[unit]}" if unit else f"{size} B"

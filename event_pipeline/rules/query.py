@@ -4,6 +4,8 @@ The file completely defines a Gold table; asset, checks, catalog entry and docum
 
     -- description: one sentence, shown to people
     -- grain: product_id, category            (columns that, with event_date, identify a row)
+    -- lineage:                               (optional; shown by Dagster, no part of the version)
+    --   product_id: product_id               (column: the columns of silver.events that its values depend on)
     -- columns:
     --   product_id   string   The product    (name, Glue type, meaning: the columns after event_date)
     -- traps:                                (optional, for the data dictionary)
@@ -35,6 +37,7 @@ SECTIONS = ("partial", "fold", "reconcile")
 _SECTION = re.compile(r"^-- section: *(.*?) *$", re.MULTILINE)
 _COLUMN = re.compile(r"--   (\w+) +(\S+) +(\S.*)")
 """A line of the columns, or of the traps."""
+_DEPENDS = re.compile(r"^--   (\w+): +(\S.*?) *$", re.MULTILINE)
 _TYPE = re.compile(r"string|int|bigint|double|boolean|date|timestamp|decimal\((?:[1-9]|[12]\d|3[0-8]),\d{1,2}\)")
 
 
@@ -55,8 +58,16 @@ class GoldTable:
     partial: str
     fold: str
     reconcile: str
+    lineage: tuple[tuple[str, tuple[str, ...]], ...]
+    """Column, and the columns of `silver.events` that its values depend on; empty if the file does not say."""
     version: str
     """Digest of the SQL that produces rows; with another version, partials and days are rebuilt."""
+
+    @property
+    def measure(self) -> str | None:
+        """The first column that counts or sums something, which a chart of a day shows; None for a table of one row."""
+        numbers = (column for column in self.columns if column.type == "bigint" or column.type.startswith("decimal"))
+        return next((column.name for column in numbers if column.name not in self.grain), None) if self.grain else None
 
     @property
     def table(self) -> Table:
@@ -99,6 +110,7 @@ def load_gold_table(path: Path) -> GoldTable:
         description=_line(path, header, "description"),
         grain=grain,
         columns=columns,
+        lineage=_lineage(path, header, columns),
         version=hashlib.sha256(made_by.encode()).hexdigest()[:16],
         **sections,
     )
@@ -145,6 +157,18 @@ def _line(path: Path, header: str, name: str) -> str:
     if len(found) != 1:
         raise GoldFileError(f"{path}: the header needs one line `-- {name}: ...`, found {len(found)}")
     return str(found[0])
+
+
+def _lineage(path: Path, header: str, columns: Sequence[Column]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    listed = header.partition("-- lineage:\n")[2].partition("-- columns:\n")[0]
+    found = tuple((name, tuple(re.split(r"[,\s]+", of))) for name, of in _DEPENDS.findall(listed))
+    declared, of_silver = {column.name for column in columns}, {column.name for column in SILVER_EVENTS.columns}
+    for name, sources in found:
+        if name not in declared:
+            raise GoldFileError(f"{path}: lineage names {name}, which is not among its columns")
+        if unknown := set(sources) - of_silver:
+            raise GoldFileError(f"{path}: lineage of {name} names {sorted(unknown)}, which silver.events does not have")
+    return found
 
 
 def _columns(path: Path, header: str) -> tuple[Column, ...]:

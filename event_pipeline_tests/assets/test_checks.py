@@ -53,7 +53,7 @@ def test_a_sound_hour_passes_every_check(settings: Settings, instance: dg.Dagste
         )
     }
     law = evaluation(result, "conservation_law")
-    assert law.description == "4 records = 3 Silver rows + 0 quarantined + 1 duplicates"
+    assert law.description == "All 4 records are accounted for: 3 Silver rows + 0 quarantined + 1 duplicates"
 
 
 @pytest.mark.long
@@ -99,7 +99,11 @@ def test_another_number_of_objects_than_expected_is_a_warning(
     result = materialize(settings, instance, one(HOUR), assets=SILVER)
 
     found = evaluation(result, "expected_objects")
-    assert (found.passed, found.severity, found.description) == (False, WARN, f"{objects} objects, 1 expected")
+    assert (found.passed, found.severity, found.description) == (
+        False,
+        WARN,
+        f"The hour has {objects} raw objects instead of the expected 1",
+    )
     assert executed(result) == list(SILVER)
 
 
@@ -162,7 +166,8 @@ def test_an_unknown_field_is_a_warning_and_rejects_nothing(
     assert found.description == 'colour in 2 records (for example `"red"`), size in 1 record (for example `3`)'
     assert '| colour | 2 | `"red"` |' in str(found.metadata["fields"].value)
     assert (
-        evaluation(result, "conservation_law").description == "3 records = 3 Silver rows + 0 quarantined + 0 duplicates"
+        evaluation(result, "conservation_law").description
+        == "All 3 records are accounted for: 3 Silver rows + 0 quarantined + 0 duplicates"
     )
 
 

@@ -241,6 +241,7 @@ def test_an_hour_that_lost_objects_is_replaced_only_when_the_run_config_allows_i
 
 def test_an_empty_hour_shows_no_times_of_objects(ranged: Ran) -> None:
     assert metadata(ranged.instance, "raw_events", QUIET_HOUR) == {
+        "summary": "0 raw objects, 0 B compressed",
         "objects": 0,
         "bytes": 0,
         "unmatched_keys": 0,

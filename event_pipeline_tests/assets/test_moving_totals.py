@@ -44,11 +44,14 @@ def verdict(engine: LocalEngine, table: GoldTable) -> CheckVerdict:
 def test_a_run_beside_does_not_fail_the_check_at_any_of_its_steps(
     engine: LocalEngine, root: Path, table: GoldTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert verdict(engine, table).description == "Adds up to Silver"
+    assert verdict(engine, table).description == "Gold adds up to Silver, revenue to the cent"
 
     write_object(root, BESIDE, 0, [purchase(BESIDE), event(BESIDE, 1)])
     silver(engine, BESIDE)  # an hour that Gold does not show yet: the day is what it was
-    assert (verdict(engine, table).passed, verdict(engine, table).description) == (True, "Adds up to Silver")
+    assert (verdict(engine, table).passed, verdict(engine, table).description) == (
+        True,
+        "Gold adds up to Silver, revenue to the cent",
+    )
 
     write_object(root, HOUR, 5, [purchase(second=301)])
     silver(engine, HOUR)  # other Silver than the day was folded from
@@ -60,7 +63,10 @@ def test_a_run_beside_does_not_fail_the_check_at_any_of_its_steps(
     assert (verdict(engine, table).passed, verdict(engine, table).description) == (True, MOVED)
 
     engine.refresh_gold(table, [HOUR, BESIDE], progress=lambda _: None)
-    assert (verdict(engine, table).passed, verdict(engine, table).description) == (True, "Adds up to Silver")
+    assert (verdict(engine, table).passed, verdict(engine, table).description) == (
+        True,
+        "Gold adds up to Silver, revenue to the cent",
+    )
     assert all(each.gold == each.silver for each in engine.reconcile(table, [DAY]))
 
 

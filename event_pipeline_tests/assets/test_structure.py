@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from sqlglot import exp
+from sqlglot.lineage import lineage
 
 from event_pipeline.assets.pipeline import pipeline_assets
+from event_pipeline.assets.presentation import bars
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS
+from event_pipeline.rules.contract import BRONZE_EVENTS, HOUR_LEDGER, SILVER_EVENTS
 from event_pipeline.rules.query import GOLD_FOLDER, GoldFileError, load_gold_tables
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.materializing import ASSETS, GOLD, evaluation, materialize, one
@@ -71,7 +75,7 @@ def test_every_asset_tells_people_what_it_is(specs: dict[str, dg.AssetSpec]) -> 
 
 
 def test_tables_show_their_columns_with_types_and_meanings(specs: dict[str, dg.AssetSpec]) -> None:
-    tables = {"silver_events": SILVER_EVENTS, "silver_partitions": HOUR_LEDGER}
+    tables = {"raw_events": BRONZE_EVENTS, "silver_events": SILVER_EVENTS, "silver_partitions": HOUR_LEDGER}
     tables |= {table.name: table.table for table in load_gold_tables()}
     for name, table in tables.items():
         shown = [
@@ -80,6 +84,33 @@ def test_tables_show_their_columns_with_types_and_meanings(specs: dict[str, dg.A
         ]
         assert shown == [(each.name, each.type, each.meaning) for each in (*table.columns, *table.partition_columns)]
         assert specs[name].metadata["dagster/table_name"] == table.full_name
+
+
+def test_columns_of_gold_lead_back_to_columns_of_the_raw_lines(specs: dict[str, dg.AssetSpec]) -> None:
+    of_silver = specs["silver_events"].metadata["dagster/column_lineage"].deps_by_column
+    raw = {each.name for each in specs["raw_events"].metadata["dagster/column_schema"].columns}
+    assert {dep.column_name for deps in of_silver.values() for dep in deps} <= raw
+    assert [dep.column_name for dep in of_silver["revenue"]] == ["event_type", "price", "quantity"]
+    for table in load_gold_tables():
+        of_gold = specs[table.name].metadata["dagster/column_lineage"].deps_by_column
+        assert list(of_gold) == [column.name for column in table.columns]
+        assert {dep.asset_key.to_user_string() for deps in of_gold.values() for dep in deps} == {"silver_events"}
+        assert {dep.column_name for deps in of_gold.values() for dep in deps} <= of_silver.keys()
+
+
+def test_the_declared_lineage_has_every_column_that_the_sql_reads_for_it() -> None:
+    silver = {"silver_events": {column.name: "text" for column in SILVER_EVENTS.columns}}
+    for table in load_gold_tables():
+        sql = f"WITH partials AS ({table.partial}) SELECT * FROM ({table.fold}) AS folded"
+        for name, declared in table.lineage:
+            found = lineage(name, sql, silver, dialect="duckdb")
+            read = {node.name.rpartition(".")[2] for node in found.walk() if isinstance(node.source, exp.Table)}
+            assert read <= set(declared), (table.name, name)
+
+
+def test_bars_are_as_long_as_their_numbers() -> None:
+    assert bars([Decimal(0), 1, None, 2.0, 0.125]) == ["", "█" * 10, "", "█" * 20, "█▎"]
+    assert bars([]) == []
 
 
 def test_every_asset_links_to_its_source(specs: dict[str, dg.AssetSpec]) -> None:

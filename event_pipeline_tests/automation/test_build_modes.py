@@ -81,8 +81,8 @@ def test_an_hour_that_is_not_over_is_not_blamed_for_objects_that_are_still_to_co
         found = raw_verdicts(RawListing(CURRENT, ()), settings, now)["expected_objects"]
         return found.passed, found.description
 
-    assert verdict(NOW) == (True, "0 objects so far, the hour is not over")
-    assert verdict(CURRENT.end) == (False, "0 objects, 3 expected")
+    assert verdict(NOW) == (True, "The hour has 0 raw objects so far and is not over")
+    assert verdict(CURRENT.end) == (False, "The hour has 0 raw objects instead of the expected 3")
 
 
 def test_the_open_hour_goes_the_whole_way_through_dagster(

@@ -78,6 +78,8 @@ def test_the_version_follows_the_sql_that_makes_rows_and_not_the_words_around_it
         ("--   searches ", "--   search_query ", "listed twice"),
         ("-- columns:", "-- column:", "lists no columns"),
         ("often\n", "often\n-- traps:\n--   search   a   Not one\n", "traps are given for \\['search'\\]"),
+        ("-- columns:", "-- lineage:\n--   people: user_id\n-- columns:", "lineage names people"),
+        ("-- columns:", "-- lineage:\n--   searches: user\n-- columns:", "lineage of searches names \\['user'\\]"),
     ],
 )
 def test_a_file_with_a_fault_is_named_with_it(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -1,5 +1,14 @@
 -- description: What happened in each category, and what it earned.
 -- grain: category
+-- lineage:
+--   category: category
+--   total_events: category
+--   page_views: event_type
+--   add_to_carts: event_type
+--   remove_from_carts: event_type
+--   purchases: event_type
+--   searches: event_type
+--   revenue: revenue
 -- columns:
 --   category             string         The category; (none) for searches, which carry none
 --   total_events         bigint         All events

@@ -1,5 +1,16 @@
 -- description: How the views of each product turn into carts and purchases.
 -- grain: product_id, category
+-- lineage:
+--   product_id: product_id
+--   category: category
+--   views: event_type
+--   add_to_carts: event_type
+--   purchases: event_type
+--   items_sold: event_type, quantity
+--   revenue: revenue
+--   view_to_cart_rate: event_type
+--   cart_to_purchase_rate: event_type
+--   view_to_purchase_rate: event_type
 -- columns:
 --   product_id             string         The product; every product with an event of the day that carries one
 --   category               string         Its category; a product listed under two categories has two rows

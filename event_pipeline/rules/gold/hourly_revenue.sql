@@ -1,5 +1,11 @@
 -- description: Revenue of each hour of the day: what was bought and for how much.
 -- grain: event_hour
+-- lineage:
+--   event_hour: event_ts
+--   total_revenue: event_type, revenue
+--   purchase_count: event_type
+--   items_sold: event_type, quantity
+--   avg_order_value: event_type, revenue
 -- columns:
 --   event_hour        int            Hour of the day in UTC, 0 to 23; hours without purchases have no row
 --   total_revenue     decimal(38,2)  Sum of price x quantity of the purchases, USD

@@ -1,5 +1,11 @@
 -- description: The most viewed products: the first 100 of the day and the first 10 of each category.
 -- grain: product_id, category
+-- lineage:
+--   view_rank: event_type, product_id, category
+--   category_rank: event_type, product_id, category
+--   product_id: product_id
+--   category: category
+--   view_count: event_type
 -- columns:
 --   view_rank        int     1 = most viewed of the day; ties go by product_id, then category
 --   category_rank    int     1 = most viewed of its category; ties go by product_id

@@ -1,5 +1,12 @@
 -- description: How many people came, in how many sessions, and how much they did.
 -- grain: -
+-- lineage:
+--   unique_users: user_id
+--   unique_sessions: session_id
+--   total_events: user_id
+--   events_per_user: user_id
+--   events_per_session: user_id, session_id
+--   sessions_per_user: user_id, session_id
 -- columns:
 --   unique_users          bigint  Distinct users of the whole day, exact
 --   unique_sessions       bigint  Distinct sessions of the whole day, exact
