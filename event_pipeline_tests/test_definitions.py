@@ -99,13 +99,18 @@ def test_what_the_code_location_holds(settings: Settings) -> None:
     definitions = build_definitions(settings)
     repository = definitions.get_repository_def()
 
-    assert {key.to_user_string() for key in repository.assets_defs_by_key} == set(ASSETS)
+    assert {key.to_user_string() for key in repository.assets_defs_by_key} == {*ASSETS, "report"}
     assert {job.name for job in repository.get_all_jobs() if not job.name.startswith("__")} == {
         "hourly_pipeline",
         "repair_partitions",
         "housekeeping",
+        "refresh_report",
     }
-    assert {each.name for each in repository.schedule_defs} == {"hourly_schedule", "housekeeping_schedule"}
+    assert {each.name for each in repository.schedule_defs} == {
+        "hourly_schedule",
+        "housekeeping_schedule",
+        "report_schedule",
+    }
     assert sorted(each.name for each in repository.sensor_defs) == ["alerts", "new_raw_objects"]
     assert set(definitions.resolve_job_def("hourly_pipeline").asset_layer.executable_asset_keys) == {
         dg.AssetKey(asset) for asset in ASSETS

@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"assets"}), frozenset({"infrastructure"})),
     (frozenset({"dagster_instance"}),),
     (frozenset({"operations"}), frozenset({"inspection"}), frozenset({"alerts"}), frozenset({"lake"})),
+    (frozenset({"report"}),),
     (frozenset({"automation"}), frozenset({"reporting"}), frozenset({"webserver"})),
     (frozenset({"definitions"}), frozenset({"commands"})),
     (frozenset({"cli"}),),
@@ -37,6 +38,7 @@ THIRD_PARTY = {
     "operations": {"dagster"},
     "inspection": {"pyarrow"},
     "alerts": {"dagster", "pydantic"},
+    "report": set(),
     "automation": {"dagster", "pydantic"},
     "definitions": {"dagster"},
     "webserver": {"dagster", "dagster_webserver", "graphql"},
@@ -145,8 +147,9 @@ def test_a_room_says_what_does_not_belong_there(room: str) -> None:
     assert "Not here: " in said
 
 
-BESIDE_THE_ROOMS = {"emulator", "glue_scripts", "infra", "trino"}
-"""Folders of tests of what is outside the package: the emulated account, the Glue job, the template, a real Trino."""
+BESIDE_THE_ROOMS = {"browser", "emulator", "glue_scripts", "infra", "trino"}
+"""Folders of tests of what is outside the package: the emulated account, the Glue job, the template, a real Trino, a
+real browser."""
 
 
 def misplaced_tests(paths: Iterable[str]) -> list[str]:

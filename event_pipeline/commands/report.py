@@ -1,0 +1,46 @@
+"""`event-pipeline report`: the five answers and the health of the pipeline as one HTML page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from event_pipeline.commands.memory import memory_bounded
+from event_pipeline.commands.options import UsageError
+from event_pipeline.engines.open import open_pipeline
+from event_pipeline.reporting.terminal import messages, output
+from event_pipeline.settings import load_settings
+
+
+def report(
+    target: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write the page here instead of report.html in the data folder."),
+    ] = None,
+) -> None:
+    """Write one HTML page with the five answers and the pipeline's health, and print where it is.
+
+    The page needs no server and no network: open it in a browser, mail it, print it. Range and categories can be chosen
+    in it. It has the newest 366 event days and 28 days of landing hours.
+
+    For example: event-pipeline report --output week.html
+    """
+    from event_pipeline.dagster_instance.storage import latest_run_states
+    from event_pipeline.report.page import report_path, write_report
+
+    if target is not None and target.is_dir():
+        raise UsageError(f"--output {target} is a folder: name a file")
+    settings = load_settings()
+    with memory_bounded(settings.duckdb_memory_mb):
+        written = write_report(
+            open_pipeline(settings),
+            datetime.now(UTC),
+            latest_run_states(settings.dagster_home),
+            target or report_path(settings),
+        )
+    days = f"{written.first_day} to {written.last_day}" if written.first_day else "no day is published yet"
+    messages().print(f"{days}, {written.size / 1000:,.0f} kB", soft_wrap=True)
+    output().print(str(written.path), soft_wrap=True, highlight=False)
