@@ -17,6 +17,7 @@ from event_pipeline.commands import (
     backfill,
     compare,
     cost,
+    demo,
     dev,
     doctor,
     explain,
@@ -134,6 +135,7 @@ COMMANDS = (
     settings.settings,
     doctor.doctor,
     dev.dev,
+    demo.demo,
     housekeeping.housekeeping,
 )
 GROUPS = (backfill.commands, quarantine.commands, alerts.commands, stack.commands)
