@@ -12,7 +12,7 @@ from rich.text import Text
 
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.inspection.verification import Verification
-from event_pipeline.operations.demo import Killed, Landed, AnswersSeen
+from event_pipeline.operations.demo import AnswersSeen, Killed, Landed
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, typed_command
 from event_pipeline.rules.accounting import HourAccount

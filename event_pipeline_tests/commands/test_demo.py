@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from event_pipeline.commands.options import ExitCode
-from event_pipeline.operations.demo import Killed, AnswersSeen
+from event_pipeline.operations.demo import AnswersSeen, Killed
 from event_pipeline.reporting.demo import Narrator
 from event_pipeline_tests.command import Run
 
