@@ -1,8 +1,8 @@
 """Writes what follows from declarations into pages of `docs/` and into the template: `make fix` runs it.
 
-A table of `docs/contract.md` follows a line `<!-- table: NAME -->`; columns of the template follow a line
-`Columns: # generated: NAME`, and the named queries of the query pack are between two comments. The reference pages are
-written as a whole (`reference_pages.py`). Tests compare all of them with what would be written.
+A table of the contract page or the alerts page follows a line `<!-- table: NAME -->`; columns of the template follow a
+line `Columns: # generated: NAME`, and the named queries of the query pack are between two comments. The reference pages
+are written as a whole (`reference_pages.py`). Tests compare all of them with what would be written.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from event_pipeline.alerts.conditions import ALERT_RULES
 from event_pipeline.engines.dialect import parse_query, rename_databases, render
 from event_pipeline.rules.contract import (
     BRONZE_EVENTS,
@@ -33,6 +34,7 @@ from event_pipeline_tests.reference_pages import Rows, markdown_table, reference
 
 PROJECT = Path(__file__).parents[1]
 CONTRACT_PAGE = PROJECT / "docs" / "contract.md"
+ALERTS_PAGE = PROJECT / "docs" / "alerts.md"
 TEMPLATE = PROJECT / "infra" / "cloudformation" / "event_pipeline.yaml"
 LINE_WIDTH = 120
 
@@ -53,11 +55,10 @@ def main() -> None:
 
 def generated() -> dict[Path, str]:
     """Return the files as they must be."""
-    page = CONTRACT_PAGE.read_text(encoding="utf-8")
     template = TEMPLATE.read_text(encoding="utf-8")
     template = _TEMPLATE_PACK.sub(lambda found: found[1] + query_pack_resources() + found[2], template)
     return {
-        CONTRACT_PAGE: _PAGE_TABLE.sub(lambda found: found[1] + markdown_table(PAGE_TABLES[found[2]]()), page),
+        **{page: _with_tables(page.read_text(encoding="utf-8")) for page in (CONTRACT_PAGE, ALERTS_PAGE)},
         **reference_pages(),
         TEMPLATE: _TEMPLATE_COLUMNS.sub(
             lambda found: found[1] + found[2] + _yaml(TEMPLATE_COLUMNS[found[3]], found[1] + "  "), template
@@ -65,7 +66,11 @@ def generated() -> dict[Path, str]:
     }
 
 
-# -- the contract page
+# -- the tables of pages
+
+
+def _with_tables(page: str) -> str:
+    return _PAGE_TABLE.sub(lambda found: found[1] + markdown_table(PAGE_TABLES[found[2]]()), page)
 
 
 def field_rows() -> Rows:
@@ -117,10 +122,19 @@ def _tables() -> Iterator[tuple[str, tuple[Column, ...]]]:
         yield table.full_name, table.columns
 
 
+def alert_rows() -> Rows:
+    """Return the kinds of alerts and reports."""
+    return [
+        ("kind", "severity", "open while", "threshold"),
+        *((f"`{kind}`", rule.severity, rule.open_while, rule.threshold) for kind, rule in ALERT_RULES.items()),
+    ]
+
+
 PAGE_TABLES: dict[str, Callable[[], Rows]] = {
     "fields": field_rows,
     "event types": event_type_rows,
     "quarantine reasons": reason_rows,
+    "alerts": alert_rows,
     **{name: partial(column_rows, columns) for name, columns in _tables()},
 }
 

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 import typer
 
+from event_pipeline.alerts.conditions import ALERT_RULES, AlertKind
 from event_pipeline.cli import app
 from event_pipeline.rules.contract import BRONZE_EVENTS, HOUR_TABLES, QUARANTINE_REASONS, UNREADABLE_REASONS, Table
 from event_pipeline.rules.query import load_gold_tables
@@ -57,6 +58,7 @@ def test_the_contract_lists_every_column_with_its_type(table: Table) -> None:
 def test_pages_and_template_follow_the_declarations() -> None:
     for path, text in generated().items():
         assert path.read_text(encoding="utf-8") == text, f"`make fix` writes {path.relative_to(PROJECT)} again"
+    assert ALERT_RULES.keys() == set(AlertKind)
 
 
 def test_every_column_has_an_example_of_its_type_and_a_trap() -> None:

@@ -20,6 +20,16 @@
 --   abandonment_rate        double         abandoned_carts / sessions_with_cart as a ratio; null without carts
 --   revenue                 decimal(38,2)  Sum of price x quantity of the purchases, USD; 0.00 without any
 --   revenue_per_session     decimal(18,2)  revenue / sessions, USD, rounded half up
+-- traps:
+--   sessions                61802      Do not add up days: a session over midnight is in both
+--   sessions_with_view      50120      Sessions, not views
+--   sessions_with_cart      21044      On that day: what was put into the cart the day before is not seen
+--   sessions_with_purchase  9821       Sessions, not purchases: one can have many
+--   abandoned_carts         14210      A purchase after midnight is not seen; what was taken out again counts
+--   conversion_rate         0.1589     A ratio, not per cent; over days divide sums, never average rates
+--   abandonment_rate        0.6753     A ratio, not per cent; over days divide sums, never average rates
+--   revenue                 748610.25  0.00 without a purchase, never null; decimal: a cast to double loses cents
+--   revenue_per_session     12.11      Over all sessions, not only those with a purchase
 
 -- section: partial
 -- A session may reach over hours and days, so the partial keeps the ids; in order they compress to little.

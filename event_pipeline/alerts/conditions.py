@@ -60,6 +60,87 @@ class Severity(StrEnum):
     """For information, nothing to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class AlertRule:
+    """What people are told about one kind of alert: docs/alerts.md is written from it."""
+
+    severity: Severity
+    open_while: str
+    """When it is open, or what a report reports."""
+    threshold: str = "none"
+    """The settings that decide, without their prefix, or the fixed limit."""
+
+
+ALERT_RULES: Mapping[AlertKind, AlertRule] = {
+    AlertKind.FRESHNESS: AlertRule(
+        Severity.CRITICAL,
+        "the newest published hour with raw objects ended too long ago; says whether hours wait or nothing landed",
+        "`ALERT_FRESHNESS_MINUTES`",
+    ),
+    AlertKind.VOLUME: AlertRule(
+        Severity.WARNING,
+        "an hour's record count is outside the band for the same hour of recent days",
+        "`ALERT_VOLUME_...`",
+    ),
+    AlertKind.QUARANTINE_SHARE: AlertRule(
+        Severity.CRITICAL, "a larger share of an hour's records is quarantined", "`QUARANTINE_ERROR_SHARE`"
+    ),
+    AlertKind.UNREADABLE_OBJECTS: AlertRule(
+        Severity.WARNING, "raw objects of an hour could not be read", "`ALERT_UNREADABLE_OBJECTS`"
+    ),
+    AlertKind.DAMAGED_COMMIT_RECORD: AlertRule(
+        Severity.CRITICAL,
+        "the commit record of an hour cannot be read: names the file; the other hours are still monitored",
+    ),
+    AlertKind.OBJECT_FRAMING: AlertRule(
+        Severity.CRITICAL,
+        "a raw object is not one JSON object per line, so its records are lost: names the key, what it is, what to do",
+        "half of its records, or a fifth of its bytes",
+    ),
+    AlertKind.CONSERVATION_LAW: AlertRule(
+        Severity.CRITICAL,
+        "records in and out of an hour do not add up: its commit record shows it, or a build failed because of it",
+    ),
+    AlertKind.LOST_OBJECTS: AlertRule(Severity.WARNING, "a published hour lost some of its raw objects"),
+    AlertKind.SENT_AGAIN: AlertRule(
+        Severity.WARNING,
+        "an hour contains records that an earlier hour (of the last `ALERT_HOURS`) also contains",
+        "0.1 % of the smaller hour",
+    ),
+    AlertKind.SCHEMA_DRIFT: AlertRule(
+        Severity.WARNING,
+        "records have fields outside the contract: names them, with the number of records and one value; only further "
+        "names are reported again",
+    ),
+    AlertKind.FEW_OBJECTS: AlertRule(
+        Severity.WARNING,
+        "a closed hour has fewer raw objects than expected, after the hour's grace period",
+        "`EXPECTED_OBJECTS`, `GRACE_MINUTES`",
+    ),
+    AlertKind.UNMATCHED_KEYS: AlertRule(
+        Severity.WARNING,
+        "keys below `events/` are not read: a different name, an impossible hour, a link or a pipe; gives the number "
+        "for each reason",
+    ),
+    AlertKind.RUN_FAILED: AlertRule(
+        Severity.CRITICAL, "a run failed, Dagster does not retry it, and no later run of its hours succeeded"
+    ),
+    AlertKind.CANNOT_LOOK: AlertRule(
+        Severity.CRITICAL,
+        "data folder, buckets or Dagster cannot be read, so nothing else is known",
+        "transient errors: as `freshness`",
+    ),
+    AlertKind.BACKFILL_FINISHED: AlertRule(
+        Severity.INFO, "report: a backfill finished, with hours done and failed; a warning if hours failed"
+    ),
+    AlertKind.DAILY_DIGEST: AlertRule(
+        Severity.INFO,
+        "report: hours, records, quarantine, revenue, cost and open alerts of yesterday",
+        "`ALERT_DIGEST_HOUR`",
+    ),
+}
+
+
 PUBLISHED_STATES = frozenset(
     (HourState.READY, HourState.CHANGED, HourState.LOST_OBJECTS, HourState.OUTDATED, HourState.RETIRED)
 )
@@ -190,9 +271,8 @@ def find(facts: Facts, settings: Settings) -> list[AlertFinding]:
 
 def cannot_look(error: Exception) -> AlertFinding:
     """Return the finding that monitoring is blind, because data folder, buckets or Dagster cannot be read."""
-    return AlertFinding(
+    return _found(
         AlertKind.CANNOT_LOOK,
-        Severity.CRITICAL,
         "The pipeline's data cannot be read, so it is not monitored",
         {"error": shortened(str(error))},
         "`event-pipeline doctor` shows what is broken and how to fix it",
@@ -254,9 +334,8 @@ def _freshness(facts: Facts, settings: Settings) -> AlertFinding | None:
         cause = "no raw objects have landed since"
         advice = "ask the producer: the pipeline has built everything it was given"
     said = f"the newest is {newest}, which ended {age} ago" if newest else f"nothing is published, for {age}"
-    return AlertFinding(
+    return _found(
         AlertKind.FRESHNESS,
-        Severity.CRITICAL,
         f"No hour published for {age} (limit {_span(limit.total_seconds())})",
         {"newest hour": said, "cause": cause},
         advice,
@@ -289,9 +368,8 @@ def _volume(facts: Facts, settings: Settings) -> AlertFinding | None:
     told = [hour for hour in odd if hour in row or facts.records_before.get(hour) != counts[hour]]
     if not told:
         return None
-    return AlertFinding(
+    return _found(
         AlertKind.VOLUME,
-        Severity.WARNING,
         f"Unusual number of records in {hours_text(told)}",
         {str(hour): numbers[hour] for hour in told},
         "compare raw objects and records in `event-pipeline status`, then ask the producer",
@@ -323,7 +401,6 @@ def _quarantine_share(facts: Facts, settings: Settings) -> AlertFinding | None:
             )
     return _about_hours(
         AlertKind.QUARANTINE_SHARE,
-        Severity.CRITICAL,
         f"More than {limit:.2%} of the records quarantined in",
         details,
         "look at `silver.quarantine` by reason and object: a producer's change, or a rule that no longer fits",
@@ -341,7 +418,6 @@ def _unreadable_objects(facts: Facts, settings: Settings) -> AlertFinding | None
             )
     return _about_hours(
         AlertKind.UNREADABLE_OBJECTS,
-        Severity.WARNING,
         "Raw objects cannot be read in",
         details,
         "ask the producer to write the objects again: replaced objects are picked up automatically",
@@ -351,7 +427,6 @@ def _unreadable_objects(facts: Facts, settings: Settings) -> AlertFinding | None
 def _damaged_commit_record(facts: Facts) -> AlertFinding | None:
     return _about_hours(
         AlertKind.DAMAGED_COMMIT_RECORD,
-        Severity.CRITICAL,
         "Commit records cannot be read, so alerts do not cover",
         {hour: shortened(error) for hour, error in facts.damaged.items()},
         "move the file away and rebuild the hour: `event-pipeline run`; queries still see what was published",
@@ -367,7 +442,6 @@ def _object_framing(facts: Facts) -> AlertFinding | None:
             found += framed
     return _about_hours(
         AlertKind.OBJECT_FRAMING,
-        Severity.CRITICAL,
         "Raw objects are not one JSON object per line, so their records are lost, in",
         details,
         f"ask the producer: {remedies(found)}; replaced objects are picked up automatically",
@@ -394,7 +468,6 @@ def _conservation_law(facts: Facts) -> AlertFinding | None:
             )
     return _about_hours(
         AlertKind.CONSERVATION_LAW,
-        Severity.CRITICAL,
         "Records in and out do not add up in",
         details,
         "a bug in the pipeline, not bad data: keep raw as it is, run `event-pipeline verify`, call its maintainers",
@@ -406,7 +479,6 @@ def _lost_objects(facts: Facts) -> AlertFinding | None:
     lost = [hour for hour, state in facts.states.items() if state is HourState.LOST_OBJECTS and facts.objects.get(hour)]
     return _about_hours(
         AlertKind.LOST_OBJECTS,
-        Severity.WARNING,
         "Raw objects of published hours are lost in",
         {
             hour: f"{facts.objects[hour]} objects now, built from {len(facts.commits[hour].account.objects)}"
@@ -425,7 +497,6 @@ def _sent_again(facts: Facts) -> AlertFinding | None:
             details[hour] = described(earlier)
     return _about_hours(
         AlertKind.SENT_AGAIN,
-        Severity.WARNING,
         "Records of another hour were sent again in",
         details,
         "revenue and counts include them twice: ask the producer, remove the object that was sent again from raw",
@@ -446,9 +517,8 @@ def _schema_drift(facts: Facts) -> AlertFinding | None:
         subjects = {each.shown_name: each.details for each in reversed(fields)}
     names = sum(not each.explanation for each in fields)
     count = f"{names:,} field{'' if names == 1 else 's'}"
-    return AlertFinding(
+    return _found(
         AlertKind.SCHEMA_DRIFT,
-        Severity.WARNING,
         f"Schema drift: {count} outside the contract in {hours_text(hours)}",
         subjects,
         "nothing is lost, silver.events keeps them in the column rescued: ask the producer what they mean, then "
@@ -468,7 +538,6 @@ def _few_objects(facts: Facts, settings: Settings) -> AlertFinding | None:
             details[hour] = f"{found} of {expected} expected objects"
     return _about_hours(
         AlertKind.FEW_OBJECTS,
-        Severity.WARNING,
         f"Fewer than {expected} raw objects in",
         details,
         "ask the producer whether objects are missing: late ones are picked up automatically. "
@@ -483,9 +552,8 @@ def _unmatched_keys(facts: Facts) -> AlertFinding | None:
     if not by_reason:
         return None
     count = len(facts.unmatched)
-    return AlertFinding(
+    return _found(
         AlertKind.UNMATCHED_KEYS,
-        Severity.WARNING,
         f"{count:,} key{'s' if count > 1 else ''} {'are' if count > 1 else 'is'} not read",
         {reason: shortened(f"{len(keys):,}, first {keys[0]}") for reason, keys in by_reason.items()},
         "`event-pipeline status` lists them: move each object under the hour in which it landed, or out of events/",
@@ -505,9 +573,8 @@ def _run_failed(facts: Facts) -> AlertFinding | None:
         # By hours, not by run: the same hours failing again are not a new subject.
         about = hours_text(run.hours) if run.hours else f"job {run.job}"
         details.setdefault(about, f"run {run.run_id[:8]}: {shortened(run.error)}")
-    return AlertFinding(
+    return _found(
         AlertKind.RUN_FAILED,
-        Severity.CRITICAL,
         f"Runs failed and are not retried: {where}",
         details,
         "read the error below; once its cause is fixed, `event-pipeline run` builds what is due",
@@ -517,9 +584,20 @@ def _run_failed(facts: Facts) -> AlertFinding | None:
     )
 
 
+def _found(
+    kind: AlertKind,
+    title: str,
+    subjects: Mapping[str, str],
+    advice: str,
+    section: str,
+    hour: str | None = None,
+    run_id: str | None = None,
+) -> AlertFinding:
+    return AlertFinding(kind, ALERT_RULES[kind].severity, title, subjects, advice, section, hour, run_id)
+
+
 def _about_hours(
     kind: AlertKind,
-    severity: Severity,
     what: str,
     details: Mapping[Hour, str],
     advice: str,
@@ -529,7 +607,7 @@ def _about_hours(
         return None
     hours = sorted(details)
     subjects = {str(hour): details[hour] for hour in hours}
-    return AlertFinding(kind, severity, f"{what} {hours_text(hours)}", subjects, advice, kind, str(hours[-1]), run_id)
+    return _found(kind, f"{what} {hours_text(hours)}", subjects, advice, kind, str(hours[-1]), run_id)
 
 
 def _span(seconds: float) -> str:
