@@ -93,7 +93,6 @@ app = typer.Typer(
     help="From raw e-commerce events to Silver and five Gold tables, on this machine or on AWS.",
     epilog="Exit codes:\n" + "\n".join(f"{code.value:>5}  {meaning}" for code, meaning in EXIT_CODES.items()),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

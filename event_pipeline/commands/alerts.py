@@ -27,6 +27,11 @@ def alerts(
     """Show what is wrong now: freshness, volume, quarantine, failed runs. Exits with 1 when anything is.
 
     The `alerts` sensor does the same on its own once it is switched on; `--send` is for a machine that only has cron.
+
+    Examples:
+      event-pipeline alerts
+
+      event-pipeline alerts --send
     """
     if context.invoked_subcommand is not None:
         return
@@ -53,7 +58,11 @@ def alerts(
 
 @commands.command()
 def test() -> None:
-    """Send a test message through each configured channel and report which accepted it. Exits with 1 if one did not."""
+    """Send a test message through each configured channel and report which accepted it. Exits with 1 if one did not.
+
+    Examples:
+      event-pipeline alerts test
+    """
     from event_pipeline.alerts.channels import channels_of
     from event_pipeline.alerts.delivery import Delivered
     from event_pipeline.alerts.messages import trial_message

@@ -46,6 +46,11 @@ def backfill(
 
     New, changed and outdated hours are built. Hours that are up to date, already in another run, without raw objects or
     with lost ones are skipped. The runs start when a Dagster daemon is running (`event-pipeline dev`).
+
+    Examples:
+      event-pipeline backfill --from 2025-12-01T00 --to 2025-12-31T00 --plan
+
+      event-pipeline backfill --from 2025-12-01T00 --to 2025-12-31T00 --yes
     """
     if context.invoked_subcommand is not None:
         return
@@ -69,7 +74,13 @@ def backfill(
 def status(
     backfill_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="One backfill; without it, all.")] = None,
 ) -> None:
-    """Show the progress of backfills: hours left, and runs by status."""
+    """Show the progress of backfills: hours left, and runs by status.
+
+    Examples:
+      event-pipeline backfill status
+
+      event-pipeline backfill status abcdefgh
+    """
     from event_pipeline.operations.backfills import backfill_statuses
     from event_pipeline.reporting.backfills import print_backfills
 
@@ -81,7 +92,11 @@ def status(
 
 @commands.command()
 def pause(backfill_id: IdArgument) -> None:
-    """Cancel queued runs; running ones finish."""
+    """Cancel queued runs; running ones finish.
+
+    Examples:
+      event-pipeline backfill pause abcdefgh
+    """
     from event_pipeline.operations.backfills import pause_backfill
 
     with _storage(load_settings()) as instance:
@@ -94,7 +109,11 @@ def pause(backfill_id: IdArgument) -> None:
 
 @commands.command()
 def resume(backfill_id: IdArgument, builder: BuilderOption = None) -> None:
-    """Resume a paused, cancelled or failed backfill: exactly the hours still due, with the same builder."""
+    """Resume a paused, cancelled or failed backfill: exactly the hours still due, with the same builder.
+
+    Examples:
+      event-pipeline backfill resume abcdefgh
+    """
     from event_pipeline.operations.backfills import builder_to_resume, hours_to_resume
 
     settings = load_settings()
@@ -108,7 +127,11 @@ def resume(backfill_id: IdArgument, builder: BuilderOption = None) -> None:
 
 @commands.command()
 def cancel(backfill_id: IdArgument) -> None:
-    """Cancel queued runs and stop running ones; committed hours stay."""
+    """Cancel queued runs and stop running ones; committed hours stay.
+
+    Examples:
+      event-pipeline backfill cancel abcdefgh
+    """
     from event_pipeline.operations.backfills import cancel_backfill
 
     with _storage(load_settings()) as instance:

@@ -19,7 +19,13 @@ def cost(
         bool, typer.Option("--dry-run", help="Estimate what building the range would start and cost; start nothing.")
     ] = False,
 ) -> None:
-    """Sum what the steps of a range of hours cost on AWS, or estimate the cost of building it."""
+    """Sum what the steps of a range of hours cost on AWS, or estimate the cost of building it.
+
+    Examples:
+      event-pipeline cost --from 2025-12-07T00 --to 2025-12-08T00
+
+      event-pipeline cost --from 2025-12-07T00 --to 2025-12-08T00 --dry-run
+    """
     hours, loaded = hour_range(first, end), load_settings()
     if hours is None:
         raise UsageError("--from and --to are missing: say which landing hours")

@@ -27,6 +27,11 @@ def demo(
     Three hours of sample data go through the pipeline in a folder of their own; your data folder is not touched, and
     your settings do not apply. One build is really killed. At the end everything is recounted from the raw objects.
     Exits with 1 if anything is not as it must be.
+
+    Examples:
+      event-pipeline demo
+
+      event-pipeline demo --folder data-demo
     """
     from event_pipeline.inspection.verification import verify
     from event_pipeline.operations import demo as steps

@@ -21,7 +21,13 @@ def dev(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address that the Dagster UI listens at.")] = "127.0.0.1",
 ) -> None:
-    """Start the Dagster UI and daemon over the same data; Ctrl-C ends both."""
+    """Start the Dagster UI and daemon over the same data; Ctrl-C ends both.
+
+    Examples:
+      event-pipeline dev
+
+      event-pipeline dev --port 3001
+    """
     from event_pipeline.dagster_instance.prepare import prepare_instance
     from event_pipeline.dagster_instance.storage import storage_faults
     from event_pipeline.engines.place import place_of

@@ -11,7 +11,11 @@ from event_pipeline.settings import load_settings
 
 
 def doctor() -> None:
-    """Check program, data folder, catalog, commit records and Dagster's storage, and say how to fix what is wrong."""
+    """Check program, data folder, catalog, commit records and Dagster's storage, and say how to fix what is wrong.
+
+    Examples:
+      event-pipeline doctor
+    """
     from event_pipeline.engines.finding import Level
     from event_pipeline.inspection.doctor import examine
     from event_pipeline.reporting.findings import print_findings

@@ -27,8 +27,12 @@ def explain(
 ) -> None:
     """Walk a number back: fold, landing hours, Silver rows, raw objects, and the records refused beside them.
 
-    For example: event-pipeline explain gold.hourly_revenue --day 2025-12-07 --hour 22. The rows are computed again from
-    Silver by the table's own SQL. Exits with 1 if a step does not add up.
+    The rows are computed again from Silver by the table's own SQL. Exits with 1 if a step does not add up.
+
+    Examples:
+      event-pipeline explain gold.hourly_revenue --day 2025-12-07 --hour 22
+
+      event-pipeline explain top_products --day 2025-12-07 --where product_id=p_1001
     """
     from event_pipeline.inspection.lineage import explain as walk_back
     from event_pipeline.reporting.answers import named_table

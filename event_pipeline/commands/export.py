@@ -49,7 +49,12 @@ def export(
 ) -> None:
     """Write the Gold tables and the ledger of hours to a file or folder of your own. Timestamps are UTC.
 
-    For example: event-pipeline export --duckdb lake.duckdb --from 2025-12-01. The snapshot appears whole or not at all.
+    The snapshot appears whole or not at all.
+
+    Examples:
+      event-pipeline export --duckdb lake.duckdb --from 2025-12-01
+
+      event-pipeline export --parquet snapshot/ --with-silver
     """
     if (duckdb_file is None) == (parquet_folder is None):
         raise UsageError("say where to: --duckdb with a file, or --parquet with a folder")

@@ -47,7 +47,15 @@ def generate(
     ] = None,
     if_empty: Annotated[bool, typer.Option("--if-empty", help="Do nothing when there are raw objects.")] = False,
 ) -> None:
-    """Write synthetic raw objects under <root>/raw, byte-identical for equal arguments."""
+    """Write synthetic raw objects under <root>/raw, byte-identical for equal arguments.
+
+    Examples:
+      event-pipeline generate --recent --shape realistic
+
+      event-pipeline generate --start 2025-12-07T20 --hours 6 --bad-share 0.004 --late-share 0.01
+
+      event-pipeline generate --live --every 5 --count 12
+    """
     options = GeneratorOptions(
         events_per_file, files_per_hour, seed, shape, bad_share, duplicate_share, late_share, broken_objects
     )

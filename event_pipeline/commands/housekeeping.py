@@ -21,6 +21,11 @@ def housekeeping(
     """Show what is no longer needed: replaced and abandoned builds, expired data, scratch files, old Dagster runs.
 
     Safe during builds and queries: replaced builds are kept for EVENT_PIPELINE_BUILD_GRACE_DAYS for their readers.
+
+    Examples:
+      event-pipeline housekeeping
+
+      event-pipeline housekeeping --delete
     """
     from event_pipeline.dagster_instance.storage import storage_faults
     from event_pipeline.operations.housekeeping import find_housework, remove_housework

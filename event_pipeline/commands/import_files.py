@@ -26,6 +26,11 @@ def import_files(
     A name has year, month, day and hour, as in events-20251119-174454.jsonl.gz or clicks_2025-11-19T17.gz. Files that
     are there already are left alone, and none is replaced. Exits with 2 if a file has no place, and with 4 if another
     one is there.
+
+    Examples:
+      event-pipeline import --plan downloads/
+
+      event-pipeline import downloads/events-20251119-*.jsonl.gz
     """
     from event_pipeline.operations.importing import Placing, plan_import
     from event_pipeline.operations.importing import import_files as copy_files

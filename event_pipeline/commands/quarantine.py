@@ -17,7 +17,10 @@ from event_pipeline.rules.hour import Hour, hours_text
 from event_pipeline.settings import load_settings
 
 commands = typer.Typer(
-    name="quarantine", help="Records that broke a rule: how many and why, examples, and replay.", no_args_is_help=True
+    name="quarantine",
+    help="Records that broke a rule: how many and why, examples, and replay."
+    "\n\nExamples:\n  event-pipeline quarantine list\n\n  event-pipeline quarantine replay --plan",
+    no_args_is_help=True,
 )
 
 ReasonOption = Annotated[
@@ -44,7 +47,13 @@ def list_reasons(
     reason: ReasonOption = None,
     list_format: FormatOption = ListFormat.TABLE,
 ) -> None:
-    """Count quarantined records by hour and reason, for a range or for everything, from the commit records."""
+    """Count quarantined records by hour and reason, for a range or for everything, from the commit records.
+
+    Examples:
+      event-pipeline quarantine list
+
+      event-pipeline quarantine list --from 2025-12-07T20 --to 2025-12-08T02 --format csv
+    """
     from event_pipeline.reporting.quarantine import write_counts
 
     reason, hours = known_reason(reason), hour_range(first, end)
@@ -73,7 +82,11 @@ def show(
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Maximum number of records to show.")] = 10,
     list_format: FormatOption = ListFormat.TABLE,
 ) -> None:
-    """Show an hour's quarantined records in file order. The table escapes and truncates them; csv and json do not."""
+    """Show an hour's quarantined records in file order. The table escapes and truncates them; csv and json do not.
+
+    Examples:
+      event-pipeline quarantine show --hour 2025-12-07T22 --reason timestamp_out_of_range --limit 3
+    """
     from event_pipeline.reporting.quarantine import write_records
 
     reason, landing_hour = known_reason(reason), Hour.parse(hour)
@@ -94,6 +107,11 @@ def replay(
     """Rebuild hours with quarantined records whose rules or raw objects have changed since.
 
     Only hours that hold such records are touched. Reports how many records left quarantine, and where they went.
+
+    Examples:
+      event-pipeline quarantine replay --plan
+
+      event-pipeline quarantine replay --from 2025-12-09T10 --to 2025-12-09T11 --reason timestamp_out_of_range
     """
     from event_pipeline.operations.replaying import compare_builds, plan_replay
     from event_pipeline.operations.replaying import replay as build_again

@@ -26,7 +26,8 @@ def report(
     The page needs no server and no network: open it in a browser, mail it, print it. Range and categories can be chosen
     in it. It has the newest 366 event days and 28 days of landing hours.
 
-    For example: event-pipeline report --output week.html
+    Examples:
+      event-pipeline report --output week.html
     """
     from event_pipeline.dagster_instance.storage import latest_run_states
     from event_pipeline.report.page import report_path, write_report

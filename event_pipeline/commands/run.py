@@ -27,7 +27,15 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Build hours through Dagster, raw to Gold, and print the answers. Without a range: every hour that is due."""
+    """Build hours through Dagster, raw to Gold, and print the answers. Without a range: every hour that is due.
+
+    Examples:
+      event-pipeline run
+
+      event-pipeline run --from 2025-12-07T20 --to 2025-12-08T02
+
+      event-pipeline run --from 2025-12-07T22 --to 2025-12-07T23 --force
+    """
     from event_pipeline.operations.building import build, plan_build
     from event_pipeline.reporting.build_summary import is_sound, outcome_line, print_summary
 

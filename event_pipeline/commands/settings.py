@@ -7,7 +7,11 @@ from event_pipeline.settings import load_settings
 
 
 def settings() -> None:
-    """List every EVENT_PIPELINE_* variable: value, default, allowed values, meaning."""
+    """List every EVENT_PIPELINE_* variable: value, default, allowed values, meaning.
+
+    Examples:
+      event-pipeline settings
+    """
     from event_pipeline.reporting.settings_table import print_settings
 
     print_settings(load_settings(), output())

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(
     name="stack",
-    help="Create, update, inspect and remove what the pipeline needs on AWS: one CloudFormation stack.",
+    help="Create, update, inspect and remove what the pipeline needs on AWS: one CloudFormation stack."
+    "\n\nExamples:\n  event-pipeline stack deploy\n\n  event-pipeline stack status",
     no_args_is_help=True,
 )
 
@@ -78,6 +79,11 @@ def deploy(
     """Create or update the stack: show the change, ask, upload, wait, and print the environment to use.
 
     Idempotent: resumes wherever an earlier attempt failed or was interrupted.
+
+    Examples:
+      event-pipeline stack deploy
+
+      event-pipeline stack deploy --region eu-central-1 --yes
     """
     from event_pipeline.infrastructure.deployment import deploy as deploy_stack
     from event_pipeline.infrastructure.environment import environment
@@ -108,7 +114,11 @@ def diff(
     parameter: ParameterOption = None,
     generator: GeneratorOption = None,
 ) -> None:
-    """Show what `deploy` would change, without changing anything."""
+    """Show what `deploy` would change, without changing anything.
+
+    Examples:
+      event-pipeline stack diff
+    """
     from event_pipeline.infrastructure.deployment import compare
     from event_pipeline.infrastructure.template import load_template
     from event_pipeline.reporting.stack import print_change_set
@@ -125,7 +135,11 @@ def diff(
 
 @commands.command()
 def status(name: NameOption = DEFAULT_NAME, region: RegionOption = None) -> None:
-    """Show the stack's status, its outputs, and whether it runs the code of this checkout."""
+    """Show the stack's status, its outputs, and whether it runs the code of this checkout.
+
+    Examples:
+      event-pipeline stack status
+    """
     from event_pipeline.infrastructure.shipment import stale_keys
     from event_pipeline.reporting.stack import print_state
 
@@ -156,7 +170,11 @@ def destroy(
     ] = False,
     wait_minutes: WaitOption = 60,
 ) -> None:
-    """Delete the stack but keep its data, unless deleting it is confirmed twice; list what is left behind."""
+    """Delete the stack but keep its data, unless deleting it is confirmed twice; list what is left behind.
+
+    Examples:
+      event-pipeline stack destroy
+    """
     from event_pipeline.infrastructure.deployment import destroy as destroy_stack
     from event_pipeline.reporting.stack import print_left_behind
 

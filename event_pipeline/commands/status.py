@@ -30,7 +30,13 @@ def status(
         StatusFormat.GRID
     ),
 ) -> None:
-    """Show the state of every landing hour: raw objects, commit record, catalog, Gold and Dagster's last run."""
+    """Show the state of every landing hour: raw objects, commit record, catalog, Gold and Dagster's last run.
+
+    Examples:
+      event-pipeline status
+
+      event-pipeline status --from 2025-12-07T00 --to 2025-12-08T00 --format json
+    """
     from event_pipeline.dagster_instance.storage import latest_run_states
     from event_pipeline.inspection.status import read_status
     from event_pipeline.reporting.status import print_status, status_as_json

@@ -20,6 +20,11 @@ def verify(first: FromOption = None, end: ToOption = None) -> None:
     full-size hour. Hours that lost raw objects cannot be recounted: they are listed, but do not count as differences.
     Exits with 1 when something differs, or when records are lost because raw objects are not framed as one JSON object
     per line.
+
+    Examples:
+      event-pipeline verify
+
+      event-pipeline verify --from 2025-12-07T20 --to 2025-12-08T02
     """
     from event_pipeline.inspection.verification import verify as recount
     from event_pipeline.reporting.verification_table import print_verification
