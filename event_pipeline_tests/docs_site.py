@@ -18,7 +18,8 @@ from mkdocs.structure.files import File, Files
 
 PROJECT = Path(__file__).parents[1]
 DOCS = "docs"
-PAGES_OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
+HOME = "index.md"
+PAGES_OUTSIDE = {"README.md": HOME, "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 """Page of the repository -> page of the site."""
 COPIES = "repository"
 """Folder of the site with linked files that are neither pages nor below `docs/`."""
@@ -63,13 +64,21 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Have the links of a page lead to pages of the site."""
+    """Have the links of a page lead to pages of the site, and say what the repository's viewer reads otherwise."""
+    if page.file.src_uri == HOME:
+        page.meta.setdefault("hide", ["navigation"])
     here = posixpath.dirname(page.file.src_uri)
     for link, target in _targets(_source(page.file.src_uri), markdown):
         if (PROJECT / target).exists():
             there = posixpath.relpath(_on_site(target), here or ".")
             markdown = markdown.replace(link[0], f"{link[1]}{there}{link[3]}")
+    # In a table, the repository's viewer needs a backslash before a pipe in code, which is shown here.
+    markdown = re.sub(r"^\|.*$", lambda row: re.sub(r"`[^`]+`", _without_escapes, row[0]), markdown, flags=re.MULTILINE)
     return _with_one_title(markdown)
+
+
+def _without_escapes(code: re.Match[str]) -> str:
+    return code[0].replace("\\|", "|")
 
 
 def _with_one_title(markdown: str) -> str:
