@@ -39,7 +39,7 @@ test-long: $(VENV)/test.stamp ## Run the longer proofs: kills at every step, eve
 	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "long and not slow and not trino and not frames and not browser"
 
 test-slow: $(VENV)/test.stamp ## Rehearse it: webserver and daemon as processes, kills, the Glue job in a clean runtime (4 minutes)
-	@$(BIN)/python -m pytest --quiet -m slow
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m slow
 
 test-trino: $(VENV)/test.stamp $(TRINO)/server.stamp ## Let a real Trino, the engine inside Athena, judge SQL and files (needs Maven)
 	@$(BIN)/python -m pytest --quiet -m trino event_pipeline_tests/trino

@@ -57,6 +57,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModulesThatS
     return ModulesThatShare(config, log) if config.getvalue("dist") == "load" else None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Have a worker more than there are cores: tests wait for services, polls and processes a part of their time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def _work_in_memory() -> None:
     """Keep what tests write in memory, where there is room for it: most of what they wait for is a disk's fsync."""
     try:
