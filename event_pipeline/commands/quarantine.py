@@ -45,22 +45,27 @@ def list_reasons(
     first: FromOption = None,
     end: ToOption = None,
     reason: ReasonOption = None,
+    by_hour: Annotated[bool, typer.Option("--by-hour", help="Also count each hour by itself, as csv and json do.")] = (
+        False
+    ),
     list_format: FormatOption = ListFormat.TABLE,
 ) -> None:
-    """Count quarantined records by hour and reason, for a range or for everything, from the commit records.
+    """Count quarantined records by reason, with an example and the hours of each, for a range or for everything.
 
     Examples:
       event-pipeline quarantine list
+
+      event-pipeline quarantine list --reason timestamp_out_of_range --by-hour
 
       event-pipeline quarantine list --from 2025-12-07T20 --to 2025-12-08T02 --format csv
     """
     from event_pipeline.reporting.quarantine import write_counts
 
     reason, hours = known_reason(reason), hour_range(first, end)
-    damaged = dict[Hour, StorageError]()
-    commits = open_engine(load_settings()).hour_commits(hours, damaged)
+    damaged, engine = dict[Hour, StorageError](), open_engine(load_settings())
+    commits = engine.hour_commits(hours, damaged)
     with quiet_when_reader_leaves():
-        write_counts(commits, reason, ResultFormat(list_format.value))
+        write_counts(engine, commits, reason, ResultFormat(list_format.value), by_hour=by_hour)
     _stop_at(damaged)
 
 

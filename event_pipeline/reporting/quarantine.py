@@ -11,9 +11,10 @@ from rich.text import Text
 
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.commit import HourCommit
+from event_pipeline.errors import PipelineError
 from event_pipeline.reporting.results import ResultFormat, write_result
 from event_pipeline.reporting.tables import lay_out
-from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING, messages, output
+from event_pipeline.reporting.terminal import FAULT, GOOD, PROGRAM, QUIET, WARNING, messages, output
 from event_pipeline.rules.contract import QUARANTINE_REASONS, SILVER_QUARANTINE
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, hours_text
 from event_pipeline.rules.printable import printable
@@ -28,11 +29,21 @@ MOST_CHARACTERS_SHOWN = 400
 HOURS_SHOWN = 48
 
 
-def write_counts(commits: Mapping[Hour, HourCommit], reason: str | None, result_format: ResultFormat) -> None:
-    """Write one row per hour and reason to stdout; the table format also prints the sums."""
+def write_counts(
+    engine: Engine,
+    commits: Mapping[Hour, HourCommit],
+    reason: str | None,
+    result_format: ResultFormat,
+    *,
+    by_hour: bool = False,
+) -> None:
+    """Write the counts to stdout: by reason as a table, otherwise one row per hour and reason."""
     rows = list(_counts(commits, reason))
     if result_format is ResultFormat.TABLE:
-        _print_counts(commits, rows, output())
+        if by_hour:
+            _print_hours(rows, output())
+        _print_reasons(commits, rows, output())
+        _print_examples(engine, commits, rows, output())
         return
     import pyarrow as pa
 
@@ -58,13 +69,10 @@ def _counts(commits: Mapping[Hour, HourCommit], reason: str | None) -> Iterator[
                 yield str(hour), each, found[each], account.records, found[each] / account.records
 
 
-def _print_counts(
-    commits: Mapping[Hour, HourCommit], rows: list[tuple[str, str, int, int, float]], console: Console
-) -> None:
-    if not rows:
-        console.print(f"No quarantined records in {len(commits):,} published hours.")
-        return
+def _print_hours(rows: list[tuple[str, str, int, int, float]], console: Console) -> None:
     shown = rows[-MOST_ROWS_SHOWN:]
+    if not shown:
+        return
     console.print(
         lay_out(
             ("hour", "reason", "quarantined", "records", "share"),
@@ -74,30 +82,77 @@ def _print_counts(
     )
     if len(rows) > len(shown):
         console.print(f"and {len(rows) - len(shown):,} earlier rows: --format csv or json writes all", style=QUIET)
+
+
+def _print_reasons(
+    commits: Mapping[Hour, HourCommit], rows: list[tuple[str, str, int, int, float]], console: Console
+) -> None:
+    """Print one row per reason, the most frequent first."""
+    if not rows:
+        console.print(f"No quarantined records in {len(commits):,} published hours.")
+        return
     records = sum(commit.account.records for commit in commits.values())
-    totals, hours = Counter[str](), Counter[str]()
-    for _, name, count, _, _ in rows:
+    totals, hours = Counter[str](), dict[str, list[str]]()
+    for hour, name, count, _, _ in rows:
         totals[name] += count
-        hours[name] += 1
-    sums = [(name, f"{hours[name]:,}", f"{count:,}", f"{count / records:.3%}") for name, count in totals.items()]
-    in_all = totals.total()
-    sums.append(("in all", f"{len({row[0] for row in rows}):,}", f"{in_all:,}", f"{in_all / records:.3%}"))
+        hours.setdefault(name, []).append(hour)
+    sums = [
+        (name, f"{len(hours[name]):,}", f"{count:,}", f"{count / records:.3%}", hours[name][0], hours[name][-1])
+        for name, count in totals.most_common()
+    ]
+    in_all, every = totals.total(), sorted({row[0] for row in rows})
+    sums.append(("in all", f"{len(every):,}", f"{in_all:,}", f"{in_all / records:.3%}", every[0], every[-1]))
     console.print(f"{len(commits):,} published hours, {records:,} records", style="bold")
     console.print(
-        lay_out(
-            ("reason", "hours", "quarantined", "share of all"),
-            sums,
-            left=("reason",),
-        )
+        lay_out(("reason", "hours", "quarantined", "share of all", "first hour", "newest hour"), sums, left=("reason",))
     )
+
+
+def _print_examples(
+    engine: Engine,
+    commits: Mapping[Hour, HourCommit],
+    rows: list[tuple[str, str, int, int, float]],
+    console: Console,
+) -> None:
+    """Print one record per reason, from the newest hour that still has some, and how to see more."""
+    newest = {name: Hour.parse(hour) for hour, name, *_ in rows if commits[Hour.parse(hour)].retired_at is None}
+    if not newest:
+        return
+    conditions = " OR ".join(f"({_condition(hour, name)})" for name, hour in newest.items())
+    try:
+        found = engine.query(
+            f"SELECT reason, MIN(record) AS record FROM {SILVER_QUARANTINE.full_name} WHERE {conditions} "
+            "GROUP BY reason"
+        )
+    except PipelineError as error:
+        messages().print(f"Without examples: {error}", style=WARNING)
+        return
+    examples = {row["reason"]: row["record"] for row in found.to_pylist()}
+    console.print("Examples", style="bold")
+    widest = max(map(len, examples), default=0)
+    totals = Counter[str]()
+    for _, name, count, *_ in rows:
+        totals[name] += count
+    for name, _ in totals.most_common():
+        if name in examples:
+            shown = printable(examples[name][:MOST_CHARACTERS_SHOWN])
+            line = Text.assemble((f"  {name:<{widest}}  ", FAULT), shown)
+            line.append(" ..." if len(examples[name]) > MOST_CHARACTERS_SHOWN else "", style=QUIET)
+            console.print(line, soft_wrap=True)
+    name = next(name for name, _ in totals.most_common() if name in newest)
+    hour = newest[name]
+    console.print(f"`{PROGRAM} quarantine show --hour {hour} --reason {name}` shows whole records", style=QUIET)
+
+
+def _condition(hour: Hour, reason: str | None) -> str:
+    pairs = zip(PARTITION_COLUMNS, hour.partition_values, strict=True)
+    condition = " AND ".join(f"{name} = '{value}'" for name, value in pairs)
+    return f"{condition} AND reason = '{reason}'" if reason is not None else condition
 
 
 def write_records(engine: Engine, hour: Hour, reason: str | None, limit: int, result_format: ResultFormat) -> None:
     """Write quarantined records of an hour to stdout, ordered by object and line."""
-    pairs = zip(PARTITION_COLUMNS, hour.partition_values, strict=True)
-    condition = " AND ".join(f"{name} = '{value}'" for name, value in pairs)
-    if reason is not None:
-        condition += f" AND reason = '{reason}'"
+    condition = _condition(hour, reason)
     result = engine.query(
         f"SELECT reason, source_object, line_number, record FROM {SILVER_QUARANTINE.full_name} WHERE {condition}"
         f" ORDER BY source_object, line_number LIMIT {limit}"

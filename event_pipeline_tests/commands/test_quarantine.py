@@ -42,8 +42,14 @@ def _two_hours(root: Path, engine: LocalEngine) -> None:
 
 
 @pytest.mark.usefixtures("_two_hours")
-def test_reasons_are_counted_by_hour(run: Run) -> None:
+def test_reasons_are_counted_with_an_example_and_by_hour(run: Run) -> None:
     listed = run("quarantine", "list")
+    assert re.search(rf"timestamp_out_of_range +1 +2 +33[.]333% +{HOUR} +{HOUR}\n not_json +1 +1 ", listed.out)
+    examples = listed.out.split("Examples\n")[1]
+    assert re.search(r"^  timestamp_out_of_range  [{].*u_old", examples)
+    assert re.search(r"\n  not_json +no json\n  invalid_price +[{].*-1", examples)
+    assert f"quarantine show --hour {HOUR} --reason timestamp_out_of_range" in examples
+    listed = run("quarantine", "list", "--by-hour")
     assert re.search(rf"{HOUR} +timestamp_out_of_range +2 +4 +50\.000%", listed.out)
     assert re.search(rf"{NEXT_HOUR} +invalid_price +1 +2 +50\.000%", listed.out)
     assert re.search(r"in all +2 +4 +66\.667%", listed.out)
