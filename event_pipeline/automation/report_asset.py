@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from event_pipeline.assets.faults import faults_explained
-from event_pipeline.assets.presentation import OWNERS
+from event_pipeline.assets.presentation import OWNERS, seconds_text
 from event_pipeline.dagster_instance.storage import latest_run_states
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.rules.printable import size_text
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.settings import Settings
 
@@ -47,12 +48,14 @@ def report_asset(gold_tables: tuple[GoldTable, ...], settings: Settings) -> dg.A
             runs = latest_run_states(settings.dagster_home)
             pipeline = Pipeline(engine, gold_tables, settings)
             written = write_report(pipeline, datetime.now(UTC), runs, report_path(settings))
+        seconds = monotonic() - started
+        days = f"{written.first_day} to {written.last_day}" if written.first_day else "No day is published"
         return dg.MaterializeResult(
             metadata={
+                "summary": f"{days}, {size_text(written.size)}, in {seconds_text(seconds)}",
                 "file": dg.MetadataValue.path(written.path),
-                "event days": f"{written.first_day} to {written.last_day}" if written.first_day else "none published",
                 "bytes": written.size,
-                "seconds": round(monotonic() - started, 2),
+                "seconds": round(seconds, 3),
             }
         )
 

@@ -82,6 +82,7 @@ def rendered(content: dict[str, Any]) -> str:
 def _newer_half(answers: dict[str, Any]) -> dict[str, Any]:
     cut = (len(answers["days"]) + 1) // 2
     return answers | {
+        "opens": min(answers["opens"], len(answers["days"]) - cut),
         "daysCut": answers["daysCut"] + cut,
         **{name: answers[name][cut:] for name in _OF_DAYS},
         "distinct": [

@@ -26,6 +26,7 @@ ROWS_SHOWN = 12
 
 NEXT_STEPS = (
     ("query --name top_products --all", "an answer in full, for all days"),
+    ("report", "one page with charts and health, to open in a browser"),
     ("queries", "questions with ready answers"),
     ("status", "every hour at a glance"),
     ("verify", "the proof that no record is lost or counted twice"),

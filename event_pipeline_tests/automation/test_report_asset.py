@@ -30,7 +30,7 @@ def test_the_report_follows_gold_and_is_replaced_each_hour(
         (materialization,) = result.asset_materializations_for_node("report")
         metadata = {name: value.value for name, value in materialization.metadata.items()}
         assert metadata["file"] == str(root / "report.html")
-        assert metadata["event days"] == "2025-12-07 to 2025-12-07"
+        assert str(metadata["summary"]).startswith("2025-12-07 to 2025-12-07, ")
         assert metadata["bytes"] == (root / "report.html").stat().st_size
         assert read_report(root / "report.html")["answers"]["days"] == ["2025-12-07"]
     assert not list(root.glob(".*.draft"))

@@ -235,7 +235,7 @@ def test_a_page_that_would_be_too_large_leaves_out_its_oldest_days(settings: Any
     page = rendered(
         {
             "generated": datetime.now(UTC).isoformat(),
-            "answers": {**answers, "days": days, "daysCut": 7, "distinct": distinct},
+            "answers": {**answers, "days": days, "opens": 7, "daysCut": 7, "distinct": distinct},
             "health": None,
         }
     )

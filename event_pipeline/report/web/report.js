@@ -8,6 +8,7 @@
   const HOURLY_DAYS = 14;
   const PRINTED_WIDTH = 660;
   const LONG_NAME = 28;
+  const MOST_GROWTH = 10;
   const byId = (id) => document.getElementById(id);
 
   // -- text
@@ -288,10 +289,12 @@
     return first === last ? namedDay(instant(first)) : `${namedDay(instant(first))} to ${namedDay(instant(last))}`;
   };
 
-  /** Return how a sum differs from that of as many days before; nothing if they are not in the page. */
+  /** Return how a sum differs from that of as many days before; nothing if they, or a day that is not over, decide. */
   function change(now, before) {
-    if (chosen.first < days() || !before) return "";
+    const over = health?.newest && Date.parse(health.newest.end) / 1000 >= instant(answers.days[chosen.last]) + DAY;
+    if (chosen.first < days() || !before || !over) return "";
     const share = Number(now) / Number(before) - 1;
+    if (share > MOST_GROWTH) return "";
     const text = SHARE.format(Math.abs(share));
     return `${share < 0 ? "▼" : "▲"} ${text} on the ${days() === 1 ? "day" : `${days()} days`} before`;
   }
@@ -504,7 +507,7 @@
 
   function startFilters() {
     const all = answers.days.length;
-    const lengths = [...new Set([1, 7, 28, all].filter((length) => length <= all))];
+    const lengths = [...new Set([1, answers.opens, 7, 28, all])].filter((length) => length <= all).sort((one, other) => one - other);
     const text = (length) => (length === all ? (all === 1 ? "1 day" : `All ${all} days`) : length === 1 ? "Last day" : `${length} days`);
     byId("presets").append(...lengths.map((length) => {
       const button = el("button", { type: "button", value: String(length) }, text(length));
@@ -565,12 +568,13 @@
     const sum = (name) => hours.reduce((whole, each) => whole + (each[name] ?? 0), 0);
     const [records, quarantined, duplicates] = [sum("records"), sum("quarantined"), sum("duplicates")];
     const looked = (look) => hours.filter((each) => each.look === look).length;
+    const due = hours.filter((each) => each.look !== "none" && each.state !== "open").length;
     const [first, last] = [hours[0].start, hours[hours.length - 1].start];
     byId("health-note").textContent = `Landing hours of ${namedDay(first)} to ${namedDay(last)}, whatever range is chosen above.`;
     const lag = health.newest ? (Date.parse(generated) - Date.parse(health.newest.end)) / 1000 : 0;
     byId("health-tiles").replaceChildren(
       tile("Published up to", health.newest ? namedHour(Date.parse(health.newest.end) / 1000) : "–", health.newest ? `${duration(lag)} before this page was written` : "nothing is published"),
-      tile("Hours in order", `${count(looked("good"))} of ${count(hours.length - looked("none"))}`, "published as they are now"),
+      tile("Hours in order", `${count(looked("good"))} of ${count(due)}`, "published as they are now"),
       tile("Hours to look at", count(looked("warn") + looked("bad")), "event-pipeline status names them", looked("bad") ? "bad" : ""),
       tile("Records", count(records), plural(sum("objects"), "raw object")),
       tile("Quarantined", ratio(quarantined, records, FINE_SHARE), plural(quarantined, "record")),
@@ -669,9 +673,10 @@
         (answers.daysCut ? `; ${plural(answers.daysCut, "earlier day")} left out of this page` : "");
       byId("answers").hidden = false;
       startFilters();
-      choose(Math.max(0, answers.days.length - 7), answers.days.length - 1);
+      choose(answers.days.length - answers.opens, answers.days.length - 1);
     } else {
       byId("empty").hidden = false;
+      for (const link of document.querySelectorAll("nav a")) link.hidden = !health || link.hash !== "#health";
     }
     if (health) showHealth();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
