@@ -72,6 +72,14 @@ def test_every_column_has_an_example_of_its_type_and_a_trap() -> None:
             duckdb.execute(f"SELECT CAST(? AS {duckdb_type})", [column.example])
 
 
+def test_the_tests_that_prove_reliability_exist() -> None:
+    page = (PROJECT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    proofs = re.findall(r"`([\w/]+\.py)::(\w+)`", page)
+    assert len(proofs) > 10
+    for path, name in proofs:
+        assert f"def {name}(" in (PROJECT / "event_pipeline_tests" / path).read_text(encoding="utf-8"), name
+
+
 def test_the_readme_lists_every_gold_table() -> None:
     assert {names(row[0])[0] for row in table_after(README, "## The five tables")} == {
         table.table.full_name for table in load_gold_tables()
