@@ -90,8 +90,8 @@ bench: $(VENV)/test.stamp ## Measure everything at full size beside its rulers (
 bench-quick: $(VENV)/test.stamp ## Measure the same over small objects (some minutes), without the growth of a year
 	@$(BIN)/python -m event_pipeline_tests.benchmark --size quick $(ARGUMENTS)
 
-clean: ## Remove the virtual environment and Trino; the data folder stays
-	rm -rf $(VENV) $(TRINO) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+clean: ## Remove the virtual environment, Trino and the built site; the data folder stays
+	rm -rf $(VENV) $(TRINO) site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed, this is " + sys.version'
