@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 from event_pipeline.generator import GeneratorOptions, Shape
@@ -45,7 +46,13 @@ def main() -> int:
         os.environ.update(aws.environment())
         print("Deploying infra/cloudformation/event_pipeline.yaml ...", flush=True)
         deployed = deploy_template(aws.region, ROOT / "wheels")
-        environment = aws.environment() | deployed | {"EVENT_PIPELINE_ROOT": str(ROOT.absolute())}
+        options.start = options.start or Hour.containing(datetime.now(UTC)).plus(-max(options.hours, 1))
+        environment = aws.environment() | deployed
+        environment |= {
+            "EVENT_PIPELINE_ROOT": str(ROOT.absolute()),
+            # Else the UI shows a year of missing partitions before the sample hours.
+            "EVENT_PIPELINE_FIRST_PARTITION": str(options.start),
+        }
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
         ENVIRONMENT_FILE.write_text(f"unset AWS_PROFILE\n{exports}", encoding="utf-8")
         _feed(aws, deployed["EVENT_PIPELINE_RAW_BUCKET"], options)
@@ -59,8 +66,8 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m event_pipeline_tests.emulator", description=__doc__)
     parser.add_argument("--port", type=int, default=5566, help="port of the endpoint on 127.0.0.1 (5566)")
-    parser.add_argument("--start", type=Hour.parse, default=Hour.parse("2025-12-07T20"), help="first sample hour")
-    parser.add_argument("--hours", type=int, default=6, help="sample hours; 0 for none (6, as `make run`)")
+    parser.add_argument("--start", type=Hour.parse, help="first sample hour (the last one is then the last closed)")
+    parser.add_argument("--hours", type=int, default=6, help="sample hours; 0 for none (6)")
     parser.add_argument("--events-per-file", type=int, default=5000, help="mean events of an object (5000)")
     parser.add_argument("--live", type=int, default=300, help="seconds between two new objects; 0 for none (300)")
     parser.add_argument("command", nargs="*", help="what to run in it, after `--`")
@@ -68,7 +75,7 @@ def _options() -> argparse.Namespace:
 
 
 def _feed(aws: EmulatedAws, bucket: str, options: argparse.Namespace) -> None:
-    # The same as the Makefile's `run`: both environments then give the same answers.
+    # The same kind as the Makefile's `run`.
     kind = GeneratorOptions(
         events_per_file=options.events_per_file,
         seed=7,

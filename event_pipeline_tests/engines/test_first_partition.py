@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.definitions import build_definitions
-from event_pipeline.engines.open import remember_first_partition, with_first_partition
+from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.open import open_pipeline, remember_first_partition, with_first_partition
 from event_pipeline.errors import StorageError
+from event_pipeline.operations.building import plan_build
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.pipeline import HOUR, event, write_object
@@ -54,6 +56,19 @@ def test_a_folder_of_an_earlier_version_begins_with_its_earliest_commit_record(r
     record.touch()
     write_object(root, HOUR.plus(1), 0, [event()])
     assert first(root) == HOUR
+
+
+def test_an_object_that_lands_before_what_dagster_offers_is_named_there_and_built_by_run(
+    root: Path, settings: Settings
+) -> None:
+    write_object(root, HOUR, 0, [event()])
+    offered = with_first_partition(settings)
+    key = write_object(root, HOUR.plus(-1), 0, [event(HOUR.plus(-1))])
+    assert [(each.key, each.reason) for each in LocalEngine(offered).unmatched_raw_keys()] == [
+        (key, f"before the first partition {HOUR} (EVENT_PIPELINE_FIRST_PARTITION)")
+    ]
+    plan = plan_build(open_pipeline(settings), HOUR.plus(1).start, None)
+    assert (plan.hours, plan.unmatched) == ((HOUR.plus(-1), HOUR), ())
 
 
 def test_the_setting_wins(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
