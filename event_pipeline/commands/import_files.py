@@ -24,8 +24,8 @@ def import_files(
     """Copy flat files into the raw folder, into the hours of the UTC times in their names.
 
     A name has year, month, day and hour, as in events-20251119-174454.jsonl.gz or clicks_2025-11-19T17.gz. Files that
-    are there already are left alone, and none is replaced. Exits with 2 if a file has no place, and with 4 if another
-    one is there.
+    are there already are left alone, and none is replaced. A file that is in the raw folder itself is moved. Exits with
+    2 if a file has no place, and with 4 if another one is there.
 
     Examples:
       event-pipeline import --plan downloads/

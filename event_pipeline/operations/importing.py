@@ -1,6 +1,7 @@
 """Places flat files of raw events into the hours of the raw folder, by the UTC time in their names.
 
-A file is never changed, and an object that exists is never replaced. Not here: reading what is in the files.
+A file is never changed, only moved if it is in the raw folder itself, and an object that exists is never replaced. Not
+here: reading what is in the files.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ def plan_import(paths: Iterable[Path], raw_folder: Path, first_partition: Hour, 
 def import_files(planned: Sequence[PlacedFile], raw_folder: Path, progress: Callable[[str, int], None]) -> None:
     """Copy the new files of a plan to where they belong, each by an atomic rename.
 
+    A file in the raw folder itself, where it is not read, is removed from there once it is placed.
+
     Raises:
         OSError: a file cannot be read or written; those copied so far stay.
     """
@@ -90,6 +93,8 @@ def import_files(planned: Sequence[PlacedFile], raw_folder: Path, progress: Call
             copy.replace(target)
         finally:
             copy.unlink(missing_ok=True)
+        if raw_folder in each.file.absolute().parents:
+            each.file.unlink()
 
 
 def landing_time(name: str) -> datetime | str:
