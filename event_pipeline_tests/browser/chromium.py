@@ -85,6 +85,40 @@ class Page:
         self.call("Page.navigate", url=path.as_uri())
         self.wait_for("document.readyState === 'complete' && location.protocol === 'file:'")
 
+    def visit(self, address: str, shows: str) -> None:
+        """Open an address and wait until the page shows a text."""
+        self.value("window.isLeft = true")
+        self.call("Page.navigate", url=address)
+        # The page may write its own address anew, but it does not know this mark.
+        self.wait_for("!window.isLeft && document.readyState === 'complete'")
+        self.wait_for_text(shows)
+
+    def wait_for_text(self, text: str) -> None:
+        """Wait until the page shows a text."""
+        self.wait_for(f"document.body.innerText.includes({json.dumps(text)})")
+
+    def text(self) -> str:
+        """Return what the page shows."""
+        return str(self.value("document.body.innerText"))
+
+    def click(self, label: str) -> None:
+        """Wait for the button or link with this text, and click it."""
+        wanted = json.dumps(label)
+        self.wait_for(
+            "(() => { const found = [...document.querySelectorAll('button, a')]"
+            f".filter((each) => each.innerText.trim() === {wanted} && each.offsetParent && !each.disabled);"
+            "found.at(-1)?.click(); return found.length > 0 })()"
+        )
+
+    def type_into(self, placeholder: str, text: str) -> None:
+        """Replace the content of the field with this placeholder, and press Enter."""
+        self.wait_for(
+            f"(() => {{ const field = document.querySelector('input[placeholder={json.dumps(placeholder)}]');"
+            "field?.focus(); field?.select(); return !!field })()"
+        )
+        self.call("Input.insertText", text=text)
+        self.press("Enter")
+
     def value(self, expression: str) -> Any:
         """Return the value of an expression of the page.
 
