@@ -113,7 +113,10 @@ def test_an_hour_a_range_and_a_backfill_are_built_by_clicking_and_shown(
     page.value(
         "[...document.querySelectorAll('h2, div')].findLast((each) => each.innerText === 'Metadata')?.scrollIntoView()"
     )
+    # As wide as the bars need.
+    page.look(width=1600, height=900)
     picture(page, "gold-table", tmp_path)
+    page.look(width=1280, height=900)
 
     page.visit(f"{address}/assets/silver_events?view=checks", "are accounted for")
     picture(page, "checks", tmp_path)
