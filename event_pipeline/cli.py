@@ -20,6 +20,7 @@ from event_pipeline.commands import (
     demo,
     dev,
     doctor,
+    erase,
     explain,
     export,
     generate,
@@ -136,6 +137,7 @@ COMMANDS = (
     dev.dev,
     demo.demo,
     housekeeping.housekeeping,
+    erase.erase,
 )
 GROUPS = (backfill.commands, quarantine.commands, alerts.commands, stack.commands)
 """Command groups; each names itself."""

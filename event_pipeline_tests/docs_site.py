@@ -24,7 +24,7 @@ PAGES_OUTSIDE = {"README.md": HOME, "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANG
 COPIES = "repository"
 """Folder of the site with linked files that are neither pages nor below `docs/`."""
 DECISIONS = "adr"
-TO_COME = {"erasure.md"}
+TO_COME = set[str]()
 """Pages that the navigation may name before they are there."""
 
 _LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)((?:#[^)\s]*)?\))")

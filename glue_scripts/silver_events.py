@@ -69,12 +69,13 @@ from event_pipeline.rules.duplicates import (
     later_equals,
     without_lines,
 )
+from event_pipeline.rules.erasure import NOBODY, Erasures
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.resent import bounded
 from event_pipeline.rules.silver_files import FILE_BYTES, EventsFile, gathered, groups_by_size, write_quarantine
 from event_pipeline.rules.validation import day_totals, judge_stored_object, silver_rows
 
-PLAN_FORMAT = 4
+PLAN_FORMAT = 5
 DECODED_FORMAT = 2
 """Format of the decoded objects of open hours: the report, and events and quarantine as Arrow streams."""
 REPORT = "report.json"
@@ -138,6 +139,8 @@ class PlannedHour:
     """Prefix in the lake bucket for decoded objects of later builds, with a trailing slash; None: none are kept."""
     raw_prefix: str = ""
     """Prefix of the objects' keys in the raw bucket; empty or with a trailing slash."""
+    erasures: Erasures = NOBODY
+    """People whose records are left out."""
 
     @property
     def fingerprint(self) -> str:
@@ -172,7 +175,8 @@ def scratch_key(planned: PlannedHour, kind: str, number: int) -> str:
 def decoded_prefix(planned: PlannedHour, number: int) -> str:
     """Return the prefix of everything that is kept for one object of an open hour."""
     listed = planned.objects[number]
-    name = decoded_name(planned.hour, planned.limits.rules_version, listed.key, listed.etag, listed.size)
+    rules, erased = planned.limits.rules_version, planned.erasures.version
+    name = decoded_name(planned.hour, rules, erased, listed.key, listed.etag, listed.size)
     return f"{planned.decoded}{name}/"
 
 
@@ -338,6 +342,7 @@ def read_object(
                 size=listed.size,
                 hour=planned.hour,
                 limits=planned.limits,
+                erasures=planned.erasures,
             )
         except ClientError as error:
             if error.response["Error"]["Code"] in ("PreconditionFailed", "412", "NoSuchKey", "404"):
@@ -693,6 +698,7 @@ class Report:
             "silver_rows": account.silver_rows,
             "quarantined": account.quarantined,
             "duplicates": account.duplicates,
+            "erased": account.erased,
         }
         how = f"built in {seconds:.1f} s" if built else "was already built, its manifest exists"
         counts = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in numbers.items())
@@ -774,7 +780,11 @@ def read_plan(s3: Any, uri: str, token: str, region: str | None) -> list[Planned
             document["limits"]["max_object_records"],
         )
         hours = [planned_hour(each, limits, document["raw_bucket"], region) for each in document["hours"]]
-        return [replace(each, raw_prefix=document.get("raw_prefix", "")) for each in hours]
+        erasures = Erasures(
+            bytes.fromhex(document["erasures"]["key"]),
+            frozenset(map(bytes.fromhex, document["erasures"]["digests"])),
+        )
+        return [replace(each, raw_prefix=document.get("raw_prefix", ""), erasures=erasures) for each in hours]
     except (KeyError, TypeError, ValueError) as error:
         raise SilverJobError(f"plan {uri}: damaged: {error!r}") from error
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from event_pipeline.alerts.volume import volume_band
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.state import HourState
-from event_pipeline.rules.accounting import UnmatchedKey
+from event_pipeline.rules.accounting import UnmatchedKey, and_erased
 from event_pipeline.rules.contract import MAX_UNKNOWN_FIELDS, SILVER_EVENTS, SILVER_QUARANTINE
 from event_pipeline.rules.drift import drift_of, drift_text
 from event_pipeline.rules.framing import WronglyFramed, objects_text, remedies, wrongly_framed
@@ -459,12 +459,12 @@ def _conservation_law(facts: Facts) -> AlertFinding | None:
         account = commit.account
         files = [commit.files_of(table.full_name) for table in (SILVER_EVENTS, SILVER_QUARANTINE)]
         written = tuple(sum(file.rows for file in each) for each in files)
-        lost = account.records - account.silver_rows - account.quarantined - account.duplicates
+        lost = sum(each.unaccounted for each in account.objects)
         # An hour past its retention has no such files left, but its account still has to add up.
         if lost or (any(files) and written != (account.silver_rows, account.quarantined)):
             details[hour] = (
                 f"{account.records:,} records, but {written[0]:,} Silver rows, {written[1]:,} quarantined, "
-                f"{account.duplicates:,} duplicates"
+                f"{account.duplicates:,} duplicates{and_erased(account.erased)}"
             )
     return _about_hours(
         AlertKind.CONSERVATION_LAW,

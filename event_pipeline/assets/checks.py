@@ -18,7 +18,7 @@ from event_pipeline.assets.results import BLOCKING_CHECKS, CheckVerdict
 from event_pipeline.engines.base import Engine, Measure, RowCounts
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.errors import PipelineError, StorageError, TransientError
-from event_pipeline.rules.accounting import HourAccount, RawListing
+from event_pipeline.rules.accounting import HourAccount, RawListing, and_erased
 from event_pipeline.rules.drift import UnknownField, drift_of
 from event_pipeline.rules.framing import objects_text, remedies, wrongly_framed
 from event_pipeline.rules.hour import Hour, HourRange
@@ -35,8 +35,8 @@ RAW_CHECKS = {
 }
 SILVER_CHECKS = {
     "conservation_law": (
-        "Records = Silver rows + quarantined + duplicates, for every object, and the published files hold exactly "
-        "that many rows. Blocking: an hour that violates it is never published."
+        "Records = Silver rows + quarantined + duplicates + erased, for every object, and the published files hold "
+        "exactly that many rows. Blocking: an hour that violates it is never published."
     ),
     "unreadable_objects": (
         "Every raw object could be decompressed completely. An error lists each object that was left out as a whole; "
@@ -251,7 +251,7 @@ def _conservation_law(engine: Engine, commit: HourCommit) -> CheckVerdict:
         _joined(faults)
         or (
             f"All {account.records:,} records are accounted for: {rows.silver_rows:,} Silver rows + "
-            f"{rows.quarantined:,} quarantined + {account.duplicates:,} duplicates"
+            f"{rows.quarantined:,} quarantined + {account.duplicates:,} duplicates{and_erased(account.erased)}"
         ),
         {
             "records": account.records,

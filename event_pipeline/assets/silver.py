@@ -38,6 +38,7 @@ from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.isolation import isolated
 from event_pipeline.engines.place import AssetKinds
 from event_pipeline.errors import PipelineError
+from event_pipeline.rules.accounting import and_erased
 from event_pipeline.rules.contract import COLUMN_SOURCES, HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE, raw_column
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable, size_text
@@ -224,6 +225,7 @@ def _silver_metadata(build: SilverBuild) -> dict[str, Any]:
         "records": account.records,
         "quarantined": account.quarantined,
         "duplicates": account.duplicates,
+        **({"erased": account.erased} if account.erased else {}),
         "objects": len(account.objects),
         "unreadable_objects": len(account.unreadable),
         "bytes_in": account.raw_bytes,
@@ -245,8 +247,8 @@ def _summary(build: SilverBuild, written: int) -> str:
     took = f" in {seconds_text(build.seconds)}" if build.outcome is SilverOutcome.BUILT else ""
     return (
         f"{build.outcome.value.capitalize()}: {account.records:,} records = {account.silver_rows:,} Silver rows + "
-        f"{account.quarantined:,} quarantined + {account.duplicates:,} duplicates, from {len(account.objects):,} raw "
-        f"objects; {size_text(account.raw_bytes)} read and {size_text(written)} written{took}"
+        f"{account.quarantined:,} quarantined + {account.duplicates:,} duplicates{and_erased(account.erased)}, "
+        f"from {len(account.objects):,} raw objects; {size_text(account.raw_bytes)} read and {size_text(written)} written{took}"
     )
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.commit import HourCommit, PartialCommit
 from event_pipeline.engines.finding import Finding
 from event_pipeline.engines.place import Place
 from event_pipeline.errors import PipelineError, StorageError
@@ -22,6 +22,9 @@ from event_pipeline.settings import SilverBuilderKind
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from event_pipeline.engines.eraser import Eraser
+    from event_pipeline.rules.erasure import Erasures
 
 
 Progress = Callable[[str], None]
@@ -351,6 +354,32 @@ class Engine(Protocol):
             BrokenLawError: records in and out do not add up.
             PipelineError: any other kind in `event_pipeline.errors`.
             HoursFailedError: some of several hours failed, for the reasons above.
+        """
+
+    def erasures(self) -> Erasures:
+        """Return the people whose records are left out of every build.
+
+        Raises:
+            StorageError: the list is damaged.
+        """
+
+    def eraser(self) -> Eraser:
+        """Return what takes people out of the lake."""
+
+    def partials_of(self, hours: HourRange | None) -> list[PartialCommit]:
+        """Return the published partials of landing hours, all of them or those of a range."""
+
+    def fold_again(self, table: GoldTable, days: Sequence[date], progress: Progress) -> None:
+        """Fold published event days of a Gold table whose partials have changed; days past their retention stay.
+
+        Raises:
+            PipelineError: a day cannot be folded.
+        """
+
+    def replaced_builds(self, hours: Sequence[Hour], now: datetime) -> list[Leftover]:
+        """List the replaced builds of landing hours and of the Gold days that they may touch, whatever their age.
+
+        Includes the files of hours past their retention; changes nothing.
         """
 
     def register_hours(self, hours: Sequence[Hour]) -> list[PartitionChange]:

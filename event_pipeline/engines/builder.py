@@ -13,6 +13,7 @@ from event_pipeline.engines.base import Progress
 from event_pipeline.engines.commit import HourCommit
 from event_pipeline.errors import PipelineError
 from event_pipeline.rules.accounting import RawListing, RawObject
+from event_pipeline.rules.erasure import NOBODY, Erasures
 from event_pipeline.rules.hour import Hour
 
 
@@ -23,6 +24,8 @@ class HourInput:
     listing: RawListing
     open_at: datetime | None
     """A time at which the hour was not over yet, for its commit record; None if it is over."""
+    erasures: Erasures = NOBODY
+    """People whose records are left out."""
 
 
 class RawSource(Protocol):

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, Self
 
@@ -33,10 +33,12 @@ from event_pipeline.engines.base import (
 )
 from event_pipeline.engines.builder import Builder
 from event_pipeline.engines.catalog import AnyEntry, Catalog
-from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.commit import HourCommit, PartialCommit
 from event_pipeline.engines.commits import CommitStore
 from event_pipeline.engines.description import describe, show_tables
 from event_pipeline.engines.digests import RawDigests
+from event_pipeline.engines.eraser import Eraser
+from event_pipeline.engines.erasures import ErasureList
 from event_pipeline.engines.finding import Finding, guarded
 from event_pipeline.engines.gold import (
     GoldRefresher,
@@ -67,6 +69,7 @@ from event_pipeline.rules.contract import (
     SILVER_QUARANTINE,
     Table,
 )
+from event_pipeline.rules.erasure import Erasures
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
 from event_pipeline.rules.silver_files import OtherColumnsError, read_rows
@@ -148,6 +151,11 @@ class PortEngine(ABC, Generic[AnyEntry]):
     @abstractmethod
     def sql(self, spending: Spending) -> AbstractContextManager[Sql]:
         """Open the SQL port of Gold for one step."""
+
+    @property
+    @abstractmethod
+    def scratch(self) -> Path:
+        """Return the folder on this machine for files that are not part of the lake yet."""
 
     @abstractmethod
     def shown_files(self, table: str, partition: str) -> list[ShownFile]:
@@ -259,6 +267,38 @@ class PortEngine(ABC, Generic[AnyEntry]):
             self._clock,
         )
         return steps.build(hours, force, allow_lost_objects, progress)
+
+    # -- erasure
+
+    def erasures(self) -> Erasures:
+        """Return the people whose records are left out of every build."""
+        return ErasureList(self._lake).read()
+
+    def eraser(self) -> Eraser:
+        """Return what takes people out of the lake."""
+        self.prepare()
+        return Eraser(self._lake, self._commits, self._raw_place, self.builder(), self.scratch)
+
+    def partials_of(self, hours: HourRange | None) -> list[PartialCommit]:
+        """Return the published partials of landing hours."""
+        return list(self._commits.partials(hours))
+
+    def fold_again(self, table: GoldTable, days: Sequence[date], progress: Progress) -> None:
+        """Fold published days of a Gold table whose partials have changed."""
+        self.prepare()
+        published = [day for day in days if (commit := self._commits.day(table.name, day).commit) and commit.files]
+        with self.sql(self._accounts.spending()) as sql:
+            limits = self._settings.event_time_limits
+            GoldRefresher(table, limits, self._lake, self._catalog, self._commits, sql).fold(published, progress)
+
+    def replaced_builds(self, hours: Sequence[Hour], now: datetime) -> list[Leftover]:
+        """List the replaced builds of landing hours and of the Gold days that they may touch, whatever their age."""
+        limits = self._settings.event_time_limits
+        days = set[date]()
+        for hour in hours:
+            first, last = (hour.start - limits.max_age).date(), (hour.end + limits.max_lead).date()
+            days.update(first + timedelta(days=offset) for offset in range((last - first).days + 1))
+        return self._housekeeper().replaced(hours, days, now)
 
     # -- partition repair
 

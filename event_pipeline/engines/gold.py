@@ -173,6 +173,18 @@ class GoldRefresher(Generic[AnyEntry]):
             time.monotonic() - started,
         )
 
+    def fold(self, days: Sequence[date], progress: Progress) -> None:
+        """Fold days whose partials were replaced; those that are up to date are left alone.
+
+        Raises:
+            PipelineError: a day cannot be folded.
+        """
+        self._catalog.ensure_gold(self._table)
+        for day, rows in self._fold_days(days, False):
+            if isinstance(rows, Exception):
+                raise rows
+            progress(f"{self._table.name}: {day} folded again")
+
     def _refresh(self, hours: Sequence[Hour], force: bool, progress: Progress) -> _Refreshed:
         """Build the partials of the hours, then fold every day they touch now or touched before.
 

@@ -6,13 +6,13 @@ are deleted last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from datetime import UTC, date, datetime, timedelta
 from typing import Generic, Protocol
 
 from event_pipeline.engines import layout
 from event_pipeline.engines.base import Leftover, LeftoverKind
-from event_pipeline.engines.catalog import AnyEntry, Catalog
+from event_pipeline.engines.catalog import AnyEntry, Catalog, Partition
 from event_pipeline.engines.commit import Commit, HourCommit
 from event_pipeline.engines.commits import CommitStore
 from event_pipeline.engines.layout import day_lock
@@ -27,7 +27,13 @@ from event_pipeline.engines.leftovers import (
     retired,
     retired_day,
 )
-from event_pipeline.engines.names import day_of_partition, gold_table, hour_of_partition, partial_table
+from event_pipeline.engines.names import (
+    day_of_partition,
+    day_partition,
+    gold_table,
+    hour_of_partition,
+    partial_table,
+)
 from event_pipeline.engines.repair import PartitionRepair
 from event_pipeline.engines.store import Store
 from event_pipeline.errors import TransientError
@@ -76,14 +82,40 @@ class Housekeeper(Generic[AnyEntry]):
         """List what may be removed; `behind` are the hours that Gold does not show yet."""
         return list(self._leftovers(behind, now))
 
+    def replaced(self, hours: Collection[Hour], days: Collection[date], now: datetime) -> list[Leftover]:
+        """List, whatever their age, the replaced builds of some hours and Gold days, and Silver past its retention."""
+        commits: list[Commit] = [*self._commits.hours(None), *self._commits.partials(), *self._commits.days()]
+        # Clocks differ: what is newer than the published build is no replaced build anyway.
+        later = now + timedelta(days=1)
+        partitions = (*(hour.hive_path for hour in hours), *(day_partition(day) for day in days))
+        places = tuple(f"/{partition}" for partition in partitions)
+        return [
+            each
+            for each in self._old_builds(commits, self._entries(), later, timedelta(0))
+            if each.kind is LeftoverKind.RETIRED_FILES
+            or (each.kind is LeftoverKind.REPLACED and each.place.rpartition("/")[0].endswith(places))
+        ]
+
+    def _entries(self) -> Mapping[Partition, AnyEntry]:
+        tables = [table.full_name for table in HOUR_TABLES]
+        for gold in self._gold_tables:
+            tables += [partial_table(gold.name), gold_table(gold.name)]
+        return self._catalog.everything(tables, None)
+
+    def _old_builds(
+        self, commits: Sequence[Commit], entries: Mapping[Partition, AnyEntry], now: datetime, grace: timedelta
+    ) -> Iterator[Leftover]:
+        # The catalog may still show the previous build: it is needed until its entry is repointed.
+        needed = {_needed_prefix(commit) for commit in commits}
+        needed.update(*(self._catalog.needed(entry) for entry in entries.values()))
+        listed = (StoredFile(each.key, each.size, each.modified) for each in self._lake.list(layout.RUNS))
+        return old_builds(listed, needed, commits, now, grace)
+
     def _leftovers(self, behind: Set[Hour], now: datetime) -> Iterator[Leftover]:
         settings = self._settings
         hours = {commit.hour: commit for commit in self._commits.hours(None)}
         partials, days = list(self._commits.partials()), list(self._commits.days())
-        tables = [table.full_name for table in HOUR_TABLES]
-        for gold in self._gold_tables:
-            tables += [partial_table(gold.name), gold_table(gold.name)]
-        entries = self._catalog.everything(tables, None)
+        entries = self._entries()
         silver, shown = dict[Hour, str](), dict[tuple[str, date], str]()
         for (table, partition), entry in entries.items():
             if table == SILVER_EVENTS.full_name and (hour := hour_of_partition(partition)):
@@ -95,11 +127,7 @@ class Housekeeper(Generic[AnyEntry]):
         own_days = [commit for commit in days if commit.table in known]
         yield from days_to_retire(own_days, hours, shown, settings.gold_retention_days, now)
         commits: list[Commit] = [*hours.values(), *partials, *days]
-        # The catalog may still show the previous build: it is needed until its entry is repointed.
-        needed = {_needed_prefix(commit) for commit in commits}
-        needed.update(*(self._catalog.needed(entry) for entry in entries.values()))
-        listed = (StoredFile(each.key, each.size, each.modified) for each in self._lake.list(layout.RUNS))
-        yield from old_builds(listed, needed, commits, now, timedelta(days=settings.build_grace_days))
+        yield from self._old_builds(commits, entries, now, timedelta(days=settings.build_grace_days))
         yield from self._passing.leftovers(now - PASSING_GRACE)
 
     def remove(self, leftover: Leftover) -> None:

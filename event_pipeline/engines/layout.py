@@ -4,6 +4,8 @@ runs/hours/<hour>/<run>/events|quarantine|ledger/    Parquet files of one build 
 runs/partials/<table>/<hour>/<run>/                  Gold partials
 runs/days/<table>/event_date=.../<run>/              Gold days
 commits/hours|partials|days/...json                  commit records: the only source of truth about what is published
+commits/erasures.json                                keyed digests of the people who were erased
+commits/erasures/<digest>.json                       what was done to erase one of them
 commits/digests/<hour>.json                          digests of raw objects that were copied since they were built
 decoded/<hour>/<digest>/                             decoded raw objects of hours that are not over (Glue)
 costs/<hour>/<step>-<run>.json                       what each step used (AWS)
@@ -27,6 +29,7 @@ FAILURE = "failure.txt"
 
 RUNS = "runs/"
 COMMITS = "commits/"
+ERASED = f"{COMMITS}erasures.json"
 COSTS = "costs/"
 DECODED = "decoded/"
 
@@ -98,6 +101,11 @@ def decoded(hour: Hour) -> str:
 def digests(hour: Hour) -> str:
     """Return the key of the digests of an hour's raw objects whose ETags have changed since it was built."""
     return f"{COMMITS}digests/{hour.hive_path}.json"
+
+
+def erasure_receipt(digest: str) -> str:
+    """Return the key of the receipt for the erasure of one person."""
+    return f"{COMMITS}erasures/{digest}.json"
 
 
 def cost_prefix(hour: Hour) -> str:

@@ -14,7 +14,7 @@ BESIDE = "not under events/: `event-pipeline import` places files by the time in
 
 
 class RawPlace(Protocol):
-    """The folder or bucket that producers write to, or a prefix in it; read-only."""
+    """The folder or bucket that producers write to, or a prefix in it."""
 
     prefix: str
     """Ends with a slash, or is empty. Keys do not include it."""
@@ -48,6 +48,15 @@ class RawPlace(Protocol):
 
     def opener(self) -> Callable[[str], BinaryIO]:
         """Return a function that does what `open` does; picklable, for the process that reads."""
+
+    def rewrite(self, listed: RawObject, content: bytes) -> bool:
+        """Replace the stored bytes of an object, the only write there is, and only on request.
+
+        Returns False, without changing anything, if it differs from the listing.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
 
     def digest(self, listed: RawObject) -> str | None:
         """Return the SHA-256 of an object's stored bytes; None if it differs from the listing or cannot be read."""

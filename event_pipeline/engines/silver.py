@@ -22,6 +22,7 @@ from event_pipeline.engines.builder import Builder, Built, HourInput
 from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.commits import CommitStore, Published
 from event_pipeline.engines.digests import RawDigests
+from event_pipeline.engines.erasures import ErasureList
 from event_pipeline.engines.isolation import failure_of, raise_failures
 from event_pipeline.engines.names import commit_time, new_build_id
 from event_pipeline.engines.raw import RawListings
@@ -35,8 +36,9 @@ from event_pipeline.errors import (
     StorageError,
     TransientError,
 )
-from event_pipeline.rules.accounting import HourAccount, RawListing
+from event_pipeline.rules.accounting import HourAccount, RawListing, and_erased
 from event_pipeline.rules.contract import HOUR_LEDGER, SILVER_EVENTS, SILVER_QUARANTINE
+from event_pipeline.rules.erasure import Erasures
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.silver_files import write_ledger
 from event_pipeline.settings import Settings
@@ -88,7 +90,8 @@ def check_law(hour: Hour, account: HourAccount, silver_rows: int, quarantine_row
     if broken or (silver_rows, quarantine_rows) != (account.silver_rows, account.quarantined):
         raise BrokenLawError(
             f"{hour}: {account.records:,} records, but {account.silver_rows:,} Silver rows + {account.quarantined:,} "
-            f"quarantined + {account.duplicates:,} duplicates (written: {silver_rows:,} and {quarantine_rows:,}); "
+            f"quarantined + {account.duplicates:,} duplicates{and_erased(account.erased)} "
+            f"(written: {silver_rows:,} and {quarantine_rows:,}); "
             f"objects that do not add up: {[each.key for each in broken]}; nothing was published"
         )
 
@@ -185,6 +188,7 @@ class SilverSteps:
         self._digests = digests
         self._lake = lake
         self._commits = commits
+        self._erasures = ErasureList(lake)
         self._builder = builder
         self._accounts = accounts
         self._clock = clock
@@ -223,11 +227,12 @@ class SilverSteps:
     ) -> Iterator[SilverBuild]:
         started, spending = time.monotonic(), self._accounts.spending()
         kept, due = list[SilverBuild](), list[_Due]()
+        erasures = self._erasures.read()
         with ExitStack() as locks:
             for hour in hours:
                 try:
                     locks.enter_context(self._lake.exclusive(f"hours/{hour}"))
-                    decided = self._decide(hour, force, allow_lost_objects)
+                    decided = self._decide(hour, erasures, force, allow_lost_objects)
                 except Exception as error:
                     failures[hour] = failure_of(error)
                     continue
@@ -261,7 +266,7 @@ class SilverSteps:
         seconds = (time.monotonic() - started) / max(1, len(due))
         yield from (replace(build, seconds=seconds, cost=cost, details=built.details) for build in builds)
 
-    def _decide(self, hour: Hour, force: bool, allow_lost_objects: bool) -> SilverBuild | _Due:
+    def _decide(self, hour: Hour, erasures: Erasures, force: bool, allow_lost_objects: bool) -> SilverBuild | _Due:
         started, now = time.monotonic(), self._clock()
         # Read the record first: an object that lands between the two reads causes a rebuild and is never missed.
         published = self._commits.hour(hour)
@@ -276,7 +281,7 @@ class SilverSteps:
         if present and lost_objects(listing, present) and not allow_lost_objects:
             raise lost_objects_refusal(listing, present)
         open_at = None if hour.is_closed(now) else commit_time(now)
-        return _Due(HourInput(listing, open_at), published, build_reason(state, force))
+        return _Due(HourInput(listing, open_at, erasures), published, build_reason(state, force))
 
     def _empty(self, empty: HourInput) -> HourCommit:
         """Return the build of an hour without raw objects, which needs no builder."""
@@ -290,6 +295,7 @@ class SilverSteps:
         Raises:
             BrokenLawError: records in and out do not add up.
             StorageError: the files do not match the manifest, or the manifest has other input.
+            TransientError: someone was erased meanwhile.
             OvertakenError: another process published a build of other input meanwhile.
         """
         hour, rules_version = due.hour, self._settings.event_time_limits.rules_version
@@ -299,10 +305,12 @@ class SilverSteps:
                 f"{manifest.rules_version}) than was planned ({due.listing.fingerprint}, {rules_version}): deploy the "
                 "Glue job's packages of this version; nothing was published"
             )
+        if self._erasures.read().version != due.input.erasures.version:
+            raise TransientError(f"{hour}: someone was erased while it was built, so it may hold them: run again")
         silver, quarantine = (manifest.files_of(table.full_name) for table in (SILVER_EVENTS, SILVER_QUARANTINE))
         check_law(hour, manifest.account, _rows(silver), _rows(quarantine))
         # Keep the job's own time: two processes that publish one manifest then write the same ledger and record.
-        commit = replace(manifest, files=(*manifest.files, self._write_ledger(manifest)))
+        commit = replace(manifest, files=(*manifest.files, put_ledger(self._lake, manifest)))
         if strays := self._commits.stray_files(commit):
             raise StorageError(
                 f"{hour}: {len(strays)} files are among those of the build but not part of it (first: {strays[0]}): "
@@ -324,19 +332,21 @@ class SilverSteps:
         progress(f"{hour}: committed {commit.account.silver_rows:,} Silver rows ({due.reason})")
         return SilverBuild(SilverOutcome.BUILT, due.reason, commit, 0)
 
-    def _write_ledger(self, commit: HourCommit) -> DataFile:
-        content = io.BytesIO()
-        write_ledger(
-            content,
-            commit.account,
-            rules_version=commit.rules_version,
-            run_id=commit.build_id,
-            committed_at=commit.committed_at,
-        )
-        table = HOUR_LEDGER.full_name
-        key = f"{layout.build_prefix(commit)}{layout.HOUR_FOLDERS[table]}ledger.parquet"
-        self._lake.write(key, content.getvalue())
-        return DataFile(table, key, 1, content.tell(), hashlib.sha256(content.getvalue()).hexdigest())
+
+def put_ledger(lake: Store, commit: HourCommit) -> DataFile:
+    """Write the ledger of a build of an hour and return its entry for the commit record."""
+    content = io.BytesIO()
+    write_ledger(
+        content,
+        commit.account,
+        rules_version=commit.rules_version,
+        run_id=commit.build_id,
+        committed_at=commit.committed_at,
+    )
+    table = HOUR_LEDGER.full_name
+    key = f"{layout.build_prefix(commit)}{layout.HOUR_FOLDERS[table]}ledger.parquet"
+    lake.write(key, content.getvalue())
+    return DataFile(table, key, 1, content.tell(), hashlib.sha256(content.getvalue()).hexdigest())
 
 
 def _rows(files: Sequence[DataFile]) -> int:

@@ -118,6 +118,11 @@ class Comparison:
         return sum(each.duplicates for commit in self.commits.values() for each in commit.account.objects)
 
     @property
+    def erased(self) -> int:
+        """Records of these hours whose people were erased."""
+        return sum(commit.account.erased for commit in self.commits.values())
+
+    @property
     def records(self) -> int:
         """All records of these hours."""
         return sum(commit.account.records for commit in self.commits.values())

@@ -122,13 +122,14 @@ class Verdicts:
     records: int = 0
     silver_rows: int = 0
     duplicates: int = 0
+    erased: int = 0
     quarantined: Counter[str] = field(default_factory=Counter)
     """Reason -> records."""
 
     @property
     def adds_up(self) -> bool:
         """Return whether every record has exactly one verdict."""
-        return self.records == self.silver_rows + self.duplicates + self.quarantined.total()
+        return self.records == self.silver_rows + self.duplicates + self.erased + self.quarantined.total()
 
 
 def sum_verdicts(accounts: Sequence[HourAccount]) -> Verdicts:
@@ -138,6 +139,7 @@ def sum_verdicts(accounts: Sequence[HourAccount]) -> Verdicts:
         total.records += account.records
         total.silver_rows += account.silver_rows
         total.duplicates += account.duplicates
+        total.erased += account.erased
         total.quarantined.update(account.quarantined_by_reason)
     return total
 

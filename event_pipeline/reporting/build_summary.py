@@ -151,7 +151,8 @@ def _print_hour_counts(
 ) -> None:
     """Print where the records of each hour went; column `silver` has what was done to the hour."""
     shown = hours[-HOURS_SHOWN:]
-    rows = [_hour_row(hour, silver.get(hour), commits.get(hour)) for hour in shown]
+    erased = any(commit.account.erased for hour, commit in commits.items() if hour in shown)
+    rows = [_hour_row(hour, silver.get(hour), commits.get(hour), erased) for hour in shown]
     headings = (
         "hour",
         "silver",
@@ -161,6 +162,7 @@ def _print_hour_counts(
         "=rows",
         "+bad",
         "+dup",
+        *(["+erased"] if erased else []),
         "bad share",
     )
     console.print(lay_out(headings, rows, left=("hour", "silver"), title="Landing hours"))
@@ -175,11 +177,12 @@ def _print_drift(commits: Sequence[HourCommit], console: Console) -> None:
         console.print(DRIFT_ADVICE, style=QUIET, soft_wrap=True)
 
 
-def _hour_row(hour: Hour, silver: str | None, commit: HourCommit | None) -> list[Text | str]:
+def _hour_row(hour: Hour, silver: str | None, commit: HourCommit | None, erased: bool) -> list[Text | str]:
     if commit is None or silver is None:
-        return [str(hour), Text("not built", style=FAULT), *[""] * 7]
+        return [str(hour), Text("not built", style=FAULT), *[""] * (8 if erased else 7)]
     account = commit.account
     broken = Text(f"{len(account.unreadable):,}", style=FAULT if account.unreadable else "")
     share = f"{account.quarantined / account.records:.2%}" if account.records else ""
-    counts = (account.records, account.silver_rows, account.quarantined, account.duplicates)
+    counts = [account.records, account.silver_rows, account.quarantined, account.duplicates]
+    counts += [account.erased] if erased else []
     return [str(hour), silver, f"{len(account.objects):,}", broken, *(f"{count:,}" for count in counts), share]

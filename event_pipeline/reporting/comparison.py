@@ -100,11 +100,12 @@ def _print_bronze(found: Comparison) -> None:
         _say(f"So does Bronze, the raw lines, to {_questions(asked)}.", GOOD)
     elif differing:
         refused, duplicates = found.refused, found.duplicates
+        erased = f" and {found.erased:,} records of people who were erased" if found.erased else ""
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in refused.most_common(3))
         reasons += f" and {len(refused) - 3} more reasons" if len(refused) > 3 else ""
         _say(
             f"Bronze gives other rows to {_questions(differing)}: of {found.records:,} records, Silver refused "
-            f"{refused.total():,}{f' ({reasons})' if reasons else ''} and left out {duplicates:,} duplicates; the raw "
+            f"{refused.total():,}{f' ({reasons})' if reasons else ''} and left out {duplicates:,} duplicates{erased}; the raw "
             "lines still have them, and every value as it was spelled.",
             WARNING,
         )

@@ -68,11 +68,10 @@ def _print_hours(lineage: Lineage, console: Console) -> None:
 
 
 def _print_objects(lineage: Lineage, console: Console) -> None:
-    _heading(
-        "Raw objects", "records = Silver rows + quarantined + duplicates; of the Silver rows, those behind it", console
-    )
+    terms = "records = Silver rows + quarantined + duplicates + erased; of the Silver rows, those behind it"
+    _heading("Raw objects", terms, console)
     rows = [[each.key, *_account(each), f"{each.rows:,}", f"{each.revenue:,}"] for each in lineage.sources[:MOST_SHOWN]]
-    headings = ["raw object", "records", "Silver rows", "quarantined", "duplicates", "behind it", "revenue"]
+    headings = ["raw object", "records", "Silver rows", "quarantined", "duplicates", "erased", "behind it", "revenue"]
     console.print(lay_out(headings, rows, left=headings[:1]))
     _print_more(len(lineage.sources) - len(rows), "raw object", console)
 
@@ -80,8 +79,9 @@ def _print_objects(lineage: Lineage, console: Console) -> None:
 def _account(source: Source) -> list[str]:
     account = source.account
     if account is None:
-        return ["?"] * 4
-    return [f"{each:,}" for each in (account.records, account.silver_rows, account.quarantined, account.duplicates)]
+        return ["?"] * 5
+    left_out = (account.quarantined, account.duplicates, account.erased)
+    return [f"{each:,}" for each in (account.records, account.silver_rows, *left_out)]
 
 
 def _print_refused(lineage: Lineage, console: Console) -> None:

@@ -219,6 +219,7 @@ def print_replay_result(result: ReplayResult, console: Console) -> None:
     counts = [
         ("Silver", before.silver_rows, after.silver_rows),
         ("duplicate", before.duplicates, after.duplicates),
+        *([("erased", before.erased, after.erased)] if before.erased or after.erased else []),
         *(
             (name, before.quarantined[name], after.quarantined[name])
             for name in QUARANTINE_REASONS

@@ -52,8 +52,10 @@ def print_verification(
 
 def _hours_table(verdicts: tuple[HourVerdict, ...]) -> Table:
     rows: list[list[Text | str]] = []
+    erased = any(each.erased for each in verdicts)
     for each in verdicts:
-        counts = (each.objects, each.unreadable, each.records, each.silver_rows, each.quarantined, each.duplicates)
+        counts = [each.objects, each.unreadable, each.records, each.silver_rows, each.quarantined, each.duplicates]
+        counts += [each.erased] if erased else []
         rows.append([str(each.hour), *(f"{count:,}" for count in counts), _seal(each.differences)])
     headings = (
         "hour",
@@ -63,6 +65,7 @@ def _hours_table(verdicts: tuple[HourVerdict, ...]) -> Table:
         "=rows",
         "+bad",
         "+dup",
+        *(["+erased"] if erased else []),
         "Silver",
     )
     return lay_out(headings, rows, left=("hour",), title="Raw, recounted, against what queries see")

@@ -68,9 +68,17 @@ def fingerprint(objects: Iterable[tuple[str, str, int]]) -> str:
     return digest.hexdigest()[:32]
 
 
-def decoded_name(hour: Hour, rules_version: str, key: str, etag: str, size: int) -> str:
-    """Return the digest of everything that determines an object's decoded rows, as 32 hexadecimal digits."""
-    return hashlib.sha256(f"{hour}\0{rules_version}\0{key}\0{etag}\0{size}".encode()).hexdigest()[:32]
+def and_erased(records: int) -> str:
+    """Return the last term of the conservation law as text; nothing where nobody was erased."""
+    return f" + {records:,} erased" if records else ""
+
+
+def decoded_name(hour: Hour, rules_version: str, erased: str, key: str, etag: str, size: int) -> str:
+    """Return the digest of everything that determines an object's decoded rows, as 32 hexadecimal digits.
+
+    `erased` is the version of the list of erased people.
+    """
+    return hashlib.sha256(f"{hour}\0{rules_version}\0{erased}\0{key}\0{etag}\0{size}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,8 @@ class ObjectAccount:
     and in older records."""
     sample: str | None = None
     """Sample of its accepted records, from `rules/resent.py`; None for an unreadable object, or in older records."""
+    erased: int = 0
+    """Records of people who were erased."""
 
     @property
     def quarantined(self) -> int:
@@ -113,7 +123,7 @@ class ObjectAccount:
     @property
     def unaccounted(self) -> int:
         """Records with no verdict (positive) or with more than one (negative): 0 by the conservation law."""
-        return self.records - self.silver_rows - self.quarantined - self.duplicates
+        return self.records - self.silver_rows - self.quarantined - self.duplicates - self.erased
 
 
 _MONEY = Context(prec=38, traps=[Rounded])
@@ -246,6 +256,11 @@ class HourAccount:
     def duplicates(self) -> int:
         """Records equal to an earlier accepted one of the hour."""
         return sum(each.duplicates for each in self.objects)
+
+    @property
+    def erased(self) -> int:
+        """Records of people who were erased."""
+        return sum(each.erased for each in self.objects)
 
     @property
     def quarantined_by_reason(self) -> dict[str, int]:

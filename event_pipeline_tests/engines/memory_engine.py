@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from pathlib import Path
 
 from event_pipeline.engines.base import Leftover, ResultStream
 from event_pipeline.engines.engine import PortEngine, Ports, ShownFile
@@ -49,6 +50,10 @@ class MemoryEngine(PortEngine[MemoryEntry]):
     def builder(self) -> PoolBuilder:
         limits = self._settings.event_time_limits
         return PoolBuilder(self._host, self._lake, self._raw_files.source, limits, 1, 400, 10)
+
+    @property
+    def scratch(self) -> Path:
+        return self._host.scratch
 
     def sql(self, spending: Spending) -> AbstractContextManager[DuckDbSql]:
         return over_copies(self._settings, self._lake, self._host.scratch, self._shown_keys)

@@ -140,6 +140,11 @@ class AwsEngine(PortEngine[GlueEntry]):
                     settings.lock_timeout_seconds,
                 )
 
+    @property
+    def scratch(self) -> Path:
+        """Return the scratch folder of this host."""
+        return Layout(self._settings.root / HOST_FOLDER).scratch
+
     @contextmanager
     def sql(self, spending: Spending) -> Iterator[Sql]:
         """Open Athena, or DuckDB over copies of the lake's files."""
@@ -149,8 +154,7 @@ class AwsEngine(PortEngine[GlueEntry]):
                 assert isinstance(spending, AwsSpending)
                 yield AthenaSql(self._athena, spending, self._glue_catalog, self._bucket, settings)
             case SqlKind.DUCKDB:
-                scratch = Layout(settings.root / HOST_FOLDER).scratch
-                with over_copies(settings, self._lake, scratch, self._shown_keys) as sql:
+                with over_copies(settings, self._lake, self.scratch, self._shown_keys) as sql:
                     yield sql
 
     def _shown_keys(self, table: str, partitions: Sequence[str]) -> dict[str, list[str]]:

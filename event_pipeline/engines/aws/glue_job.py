@@ -27,10 +27,11 @@ from event_pipeline.engines.names import new_build_id
 from event_pipeline.errors import PipelineError, TransientError
 from event_pipeline.rules.accounting import RawListing, fingerprint
 from event_pipeline.rules.contract import Limits
+from event_pipeline.rules.erasure import NOBODY, Erasures
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import PREFIX, Settings
 
-PLAN_FORMAT = 4
+PLAN_FORMAT = 5
 PLANS = "plans/"
 
 ACTIVE = frozenset(("STARTING", "RUNNING", "WAITING", "STOPPING"))
@@ -122,6 +123,7 @@ class GlueJob:
             "open": [str(each.listing.hour) for each in inputs if each.open_at],
             "rules": self._settings.event_time_limits.rules_version,
             "lake": self._settings.lake_bucket,
+            "erased": _erasures(inputs).version,
         }
         return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:40]
 
@@ -342,6 +344,7 @@ class GlueJob:
             "limits": planned_limits(self._settings.event_time_limits),
             "raw_bucket": self._settings.raw_bucket,
             "raw_prefix": self._settings.raw_prefix,
+            "erasures": planned_erasures(_erasures([each.input for each in planned])),
             "hours": [self._planned_hour(each.input.listing, each.input.open_at, each.build_id) for each in planned],
         }
 
@@ -392,6 +395,16 @@ def _console(region: str) -> str:
     if region.startswith("cn-"):
         return "console.amazonaws.cn"
     return "console.amazonaws-us-gov.com" if region.startswith("us-gov-") else "console.aws.amazon.com"
+
+
+def _erasures(inputs: Sequence[HourInput]) -> Erasures:
+    """Return the people whose records are left out: the same for all hours of one run."""
+    return inputs[0].erasures if inputs else NOBODY
+
+
+def planned_erasures(erasures: Erasures) -> dict[str, Any]:
+    """Return the erased people as the plan of a run has them."""
+    return {"key": erasures.key.hex(), "digests": sorted(each.hex() for each in erasures.digests)}
 
 
 def planned_limits(limits: Limits) -> dict[str, int]:

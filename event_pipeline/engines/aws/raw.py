@@ -61,6 +61,10 @@ class RawBucket:
         """Return a function that opens objects with the clients of its own process."""
         return partial(_open, self._settings, self.prefix)
 
+    def rewrite(self, listed: RawObject, content: bytes) -> bool:
+        """Replace an object that still has its ETag; versions of a versioned bucket stay."""
+        return self._bucket.replace(listed.key, content, listed.etag)
+
     def digest(self, listed: RawObject) -> str | None:
         """Return the digest of an object that still has its ETag.
 

@@ -1,8 +1,8 @@
 """Cache of decoded raw objects of an open hour, so that only a new object must be decoded.
 
 An entry is identified by everything that determines its content: key, etag and size of the object, the rules with
-their limits, and the landing hour. It also has the digest of the object's bytes, which is checked before it is used.
-So an entry is either right or absent; losing the cache only costs decoding again.
+their limits, the landing hour, and the people whose records are left out. It also has the digest of the object's bytes,
+which is checked before it is used. So an entry is either right or absent; losing the cache only costs decoding again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from event_pipeline.engines.host.layout import Layout, make_folder, sync_file, s
 from event_pipeline.rules.accounting import DayTotals, ObjectAccount, RawObject, decoded_name
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.duplicates import InstantOrder
+from event_pipeline.rules.erasure import NOBODY, Erasures
 from event_pipeline.rules.hour import Hour
 
 _ROWS = "rows.arrow"
@@ -38,6 +39,8 @@ class ObjectTask:
     """SCRATCH_SCHEMA."""
     quarantine: Path
     """QUARANTINE_SCHEMA; the file is missing if there are no such records."""
+    erasures: Erasures = NOBODY
+    """People whose records are left out."""
 
     @property
     def listed(self) -> RawObject:
@@ -67,7 +70,7 @@ class DecodedObjects:
 
     def find(self, task: ObjectTask) -> ObjectReport | None:
         """Return the report of an object that is already decoded; None if there is no complete entry."""
-        entry = self._entry(task.hour, task.listed)
+        entry = self._entry(task.hour, task.listed, task.erasures)
         try:
             fields = json.loads((entry / _REPORT).read_text(encoding="utf-8"))
             if any((entry / name).stat().st_size != size for name, size in fields["sizes"].items()):
@@ -81,7 +84,7 @@ class DecodedObjects:
     def keep(self, report: ObjectReport) -> ObjectReport:
         """Store the files of a report atomically for later builds, and return the report with their new paths."""
         task = report.task
-        entry = self._entry(task.hour, task.listed)
+        entry = self._entry(task.hour, task.listed, task.erasures)
         draft = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}")
         make_folder(draft)
         moved = {name: path for name, path in ((_ROWS, task.rows), (_QUARANTINE, task.quarantine)) if path.exists()}
@@ -96,20 +99,20 @@ class DecodedObjects:
         sync_folder(entry.parent)
         return replace(report, task=replace(task, rows=entry / _ROWS, quarantine=entry / _QUARANTINE), kept=True)
 
-    def keep_only(self, hour: Hour, objects: Iterable[RawObject]) -> None:
+    def keep_only(self, hour: Hour, objects: Iterable[RawObject], erasures: Erasures = NOBODY) -> None:
         """Drop the entries of an hour except for some objects, and what a killed build left."""
         folder = self._layout.decoded(hour)
         if not folder.exists():
             return
-        needed = {self._entry(hour, each).name for each in objects}
+        needed = {self._entry(hour, each, erasures).name for each in objects}
         for entry in list(folder.iterdir()):
             if entry.name not in needed:
                 shutil.rmtree(entry)
         if not needed:
             folder.rmdir()
 
-    def _entry(self, hour: Hour, listed: RawObject) -> Path:
-        name = decoded_name(hour, self._rules_version, listed.key, listed.etag, listed.size)
+    def _entry(self, hour: Hour, listed: RawObject, erasures: Erasures) -> Path:
+        name = decoded_name(hour, self._rules_version, erasures.version, listed.key, listed.etag, listed.size)
         return self._layout.decoded(hour) / name
 
 

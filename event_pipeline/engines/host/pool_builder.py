@@ -143,7 +143,7 @@ class PoolBuilder:
             for left in self._host.scratch.glob(f"{listing.hour}-*"):
                 shutil.rmtree(left, ignore_errors=True)
             if hour_input.open_at:
-                self._decoded.keep_only(listing.hour, listing.objects)
+                self._decoded.keep_only(listing.hour, listing.objects, hour_input.erasures)
             try:
                 scratch.mkdir(parents=True)
                 made = self._written(hour_input, scratch, progress)
@@ -163,7 +163,8 @@ class PoolBuilder:
                 self._limits,
                 scratch / f"rows-{number}.arrow",
                 scratch / f"quarantine-{number}.arrow",
-            )  # fmt: skip
+                hour_input.erasures,
+            )
             for number, each in enumerate(listing.objects)
         ]
         prefix = layout.hour_build(hour, build_id)
@@ -272,7 +273,14 @@ def validate_to_scratch(task: ObjectTask) -> ObjectReport:
     try:
         with task.source.reading() as stored, _ScratchFiles(task) as scratch:
             account = judge_stored_object(
-                stored, scratch, key=listed.key, etag=listed.etag, size=listed.size, hour=task.hour, limits=task.limits
+                stored,
+                scratch,
+                key=listed.key,
+                etag=listed.etag,
+                size=listed.size,
+                hour=task.hour,
+                limits=task.limits,
+                erasures=task.erasures,
             )
     except _ScratchError as fault:
         raise fault.error from fault

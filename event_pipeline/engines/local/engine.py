@@ -83,6 +83,11 @@ class LocalEngine(PortEngine[SqliteEntry]):
             settings.lock_timeout_seconds,
         )
 
+    @property
+    def scratch(self) -> Path:
+        """Return the scratch folder of the data folder."""
+        return self._layout.scratch
+
     @contextmanager
     def sql(self, spending: Spending) -> Iterator[DuckDbSql]:
         """Open DuckDB over the lake's files."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from event_pipeline.engines.host.layout import file_digest, storage_faults
+from event_pipeline.engines.host.layout import file_digest, publish, storage_faults
 from event_pipeline.engines.isolation import PASSING_ERRNOS
 from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import RawObject, UnmatchedKey
@@ -91,6 +91,17 @@ class RawFiles:
     def opener(self) -> Callable[[str], BinaryIO]:
         """Return `open`: this class holds only paths."""
         return self.open
+
+    def rewrite(self, listed: RawObject, content: bytes) -> bool:
+        """Replace the file of an object that still has its listed size and time."""
+        path = self._folder / listed.key
+        with storage_faults(path):
+            if describe(listed.key, path.lstat()) != listed:
+                return False
+            mode = stat.S_IMODE(path.lstat().st_mode)
+            publish(path, content)
+            path.chmod(mode)
+        return True
 
     def digest(self, listed: RawObject) -> str | None:
         """Return the digest of an object that still has its listed size and time."""

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.rules.accounting import DayTotals, HourAccount
 from event_pipeline.rules.contract import SILVER_EVENTS, SILVER_QUARANTINE, Limits
+from event_pipeline.rules.erasure import Erasures
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.resent import bounded
 from event_pipeline.rules.silver_files import EventsFile, write_quarantine
@@ -45,10 +46,12 @@ def main() -> None:
     age, lead = (timedelta(seconds=plan["limits"][f"max_{name}_seconds"]) for name in ("age", "lead"))
     sizes = {name: plan["limits"][name] for name in ("max_line_bytes", "max_object_bytes", "max_object_records")}
     limits = Limits(age, lead, **sizes)
+    erased = plan["erasures"]
+    erasures = Erasures(bytes.fromhex(erased["key"]), frozenset(map(bytes.fromhex, erased["digests"])))
     failures = []
     for hour in plan["hours"]:
         try:
-            build(s3, hour, (plan["raw_bucket"], plan["raw_prefix"]), limits)
+            build(s3, hour, (plan["raw_bucket"], plan["raw_prefix"]), limits, erasures)
         except (ClientError, JobError) as error:
             failures.append(f"{hour['hour']}: {error}")
             lake, prefix = split(hour["target"])
@@ -57,11 +60,12 @@ def main() -> None:
         raise JobError("; ".join(failures))
 
 
-def build(s3: Any, planned: dict[str, Any], raw: tuple[str, str], limits: Limits) -> None:
+def build(s3: Any, planned: dict[str, Any], raw: tuple[str, str], limits: Limits, erasures: Erasures) -> None:
     """Build one hour up to its manifest."""
     hour = Hour.parse(planned["hour"])
     lake, prefix = split(planned["target"])
-    objects = [read(s3, raw, each, hour, limits) for each in sorted(planned["objects"], key=lambda o: o["key"])]
+    listed = sorted(planned["objects"], key=lambda each: each["key"])
+    objects = [read(s3, raw, each, hour, limits, erasures) for each in listed]
     seen: set[tuple[Any, ...]] = set()
     accounts, days, content = [], dict[str, DayTotals](), io.BytesIO()
     with EventsFile(content) as file:
@@ -92,7 +96,9 @@ def build(s3: Any, planned: dict[str, Any], raw: tuple[str, str], limits: Limits
     s3.put_object(Bucket=lake, Key=f"{prefix}manifest.json", Body=manifest.to_json().encode())
 
 
-def read(s3: Any, raw: tuple[str, str], listed: dict[str, Any], hour: Hour, limits: Limits) -> ValidatedObject:
+def read(
+    s3: Any, raw: tuple[str, str], listed: dict[str, Any], hour: Hour, limits: Limits, erasures: Erasures
+) -> ValidatedObject:
     """Validate one object, as it was listed below a prefix of a bucket."""
     bucket, prefix = raw
     try:
@@ -101,7 +107,7 @@ def read(s3: Any, raw: tuple[str, str], listed: dict[str, Any], hour: Hour, limi
         if error.response["Error"]["Code"] not in ("PreconditionFailed", "412", "NoSuchKey", "404"):
             raise JobError(f"s3://{bucket}/{listed['key']}: {error}") from error
         raise JobError(f"{listed['key']} was replaced or removed while it was read: list the hour again") from error
-    return validate_object(io.BytesIO(stored), **listed, hour=hour, limits=limits)
+    return validate_object(io.BytesIO(stored), **listed, hour=hour, limits=limits, erasures=erasures)
 
 
 def first_of_equals(events: pa.Table, seen: set[tuple[Any, ...]]) -> pa.Table:
