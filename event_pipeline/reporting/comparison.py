@@ -105,8 +105,8 @@ def _print_bronze(found: Comparison) -> None:
         reasons += f" and {len(refused) - 3} more reasons" if len(refused) > 3 else ""
         _say(
             f"Bronze gives other rows to {_questions(differing)}: of {found.records:,} records, Silver refused "
-            f"{refused.total():,}{f' ({reasons})' if reasons else ''} and left out {duplicates:,} duplicates{erased}; the raw "
-            "lines still have them, and every value as it was spelled.",
+            f"{refused.total():,}{f' ({reasons})' if reasons else ''} and left out "
+            f"{duplicates:,} duplicates{erased}; the raw lines still have them, and every value as it was spelled.",
             WARNING,
         )
     if found.unreadable and asked:
