@@ -248,7 +248,8 @@ def _summary(build: SilverBuild, written: int) -> str:
     return (
         f"{build.outcome.value.capitalize()}: {account.records:,} records = {account.silver_rows:,} Silver rows + "
         f"{account.quarantined:,} quarantined + {account.duplicates:,} duplicates{and_erased(account.erased)}, "
-        f"from {len(account.objects):,} raw objects; {size_text(account.raw_bytes)} read and {size_text(written)} written{took}"
+        f"from {len(account.objects):,} raw objects; {size_text(account.raw_bytes)} read and "
+        f"{size_text(written)} written{took}"
     )
 
 
