@@ -68,20 +68,23 @@ def _print_hours(lineage: Lineage, console: Console) -> None:
 
 
 def _print_objects(lineage: Lineage, console: Console) -> None:
-    terms = "records = Silver rows + quarantined + duplicates + erased; of the Silver rows, those behind it"
-    _heading("Raw objects", terms, console)
-    rows = [[each.key, *_account(each), f"{each.rows:,}", f"{each.revenue:,}"] for each in lineage.sources[:MOST_SHOWN]]
-    headings = ["raw object", "records", "Silver rows", "quarantined", "duplicates", "erased", "behind it", "revenue"]
+    shown = lineage.sources[:MOST_SHOWN]
+    erased = any(each.account and each.account.erased for each in shown)
+    terms = f"Silver rows + quarantined + duplicates{' + erased' if erased else ''}"
+    _heading("Raw objects", f"records = {terms}; of the Silver rows, those behind it", console)
+    rows = [[each.key, *_account(each, erased), f"{each.rows:,}", f"{each.revenue:,}"] for each in shown]
+    counted = ["records", "Silver rows", "quarantined", "duplicates", *(["erased"] if erased else [])]
+    headings = ["raw object", *counted, "behind it", "revenue"]
     console.print(lay_out(headings, rows, left=headings[:1]))
     _print_more(len(lineage.sources) - len(rows), "raw object", console)
 
 
-def _account(source: Source) -> list[str]:
+def _account(source: Source, erased: bool) -> list[str]:
     account = source.account
     if account is None:
-        return ["?"] * 5
-    left_out = (account.quarantined, account.duplicates, account.erased)
-    return [f"{each:,}" for each in (account.records, account.silver_rows, *left_out)]
+        return ["?"] * (5 if erased else 4)
+    counts = [account.records, account.silver_rows, account.quarantined, account.duplicates]
+    return [f"{each:,}" for each in (*counts, *([account.erased] if erased else []))]
 
 
 def _print_refused(lineage: Lineage, console: Console) -> None:
