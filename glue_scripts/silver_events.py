@@ -60,7 +60,7 @@ from event_pipeline.rules.accounting import (
     decoded_name,
     fingerprint,
 )
-from event_pipeline.rules.contract import COMMON_IDS, EVENT_TIME, SILVER_EVENTS, SILVER_QUARANTINE, Limits
+from event_pipeline.rules.contract import COMMON_IDS, EVENT_TIME, SILVER_EVENTS, SILVER_QUARANTINE, Limits, rules_digest
 from event_pipeline.rules.duplicates import (
     InstantOrder,
     doubtful_objects,
@@ -822,6 +822,7 @@ def build_hours(context: SparkContext, s3: Any, hours: Sequence[PlannedHour], re
         started[str(planned.hour)] = time.monotonic()
         return builder.build(planned)
 
+    rules_digest()  # before there are threads: Python 3.11 cannot parse code in several of them at once
     with ThreadPoolExecutor(at_once) as pool:
         waited_for = {pool.submit(build, planned): planned for planned in hours}
         waiting = set(waited_for)

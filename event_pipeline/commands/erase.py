@@ -31,6 +31,11 @@ def erase(
 
     Later builds leave the person out too. Raw objects that still hold records are listed, or rewritten on request. Run
     it again after an interruption: it completes. Exits with 1 when something cannot be read that may hold the person.
+
+    Examples:
+      event-pipeline erase --user u_12345 --plan
+
+      event-pipeline erase --user u_12345
     """
     from event_pipeline.operations.erasing import erase_person, find_person
     from event_pipeline.reporting.erasure import print_erased, print_found
