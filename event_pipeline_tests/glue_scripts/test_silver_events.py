@@ -649,7 +649,7 @@ HOUR_MANIFEST = json.dumps(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 1}, "format 1: this job reads format 4"),
+        ({"format": 1}, "format 1: this job reads format 5"),
         ({"token": "other"}, "its token is 'other', the job was started for 'wrong'"),
         ({"hours": [{"hour": "yesterday", "target": f"s3://{LAKE}/x/", "objects": []}]}, "'yesterday' is not an hour"),
         ({"hours": [{"hour": "2026-01-01T00", "target": "/elsewhere/x", "objects": []}]}, "is not of the form s3://"),
