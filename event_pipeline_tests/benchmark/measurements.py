@@ -124,7 +124,8 @@ def _on_fresh_root(step: str, source: Path, hours: HourRange) -> Measured:
 
 
 def imports_of_run(bench: Bench) -> Measured:
-    """Imports of `run` alone, also of the modules that it imports where it first needs them."""
+    """Imports of `run` alone."""
+    # Also of the modules that it imports where it first needs them.
     modules = (
         "event_pipeline.cli, event_pipeline.definitions, event_pipeline.dagster_instance.prepare, "
         "event_pipeline.operations.runs, event_pipeline.engines.local, event_pipeline.reporting.build_summary"

@@ -9,6 +9,7 @@ on the page are said here. A test holds the picture in docs/images/ to what this
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -194,9 +195,11 @@ def _orchestrator() -> list[str]:
     for key in keys:
         parents = [columns[parent.to_user_string()] for parent in graph.get(key).parent_keys]
         columns[key.to_user_string()] = 1 + max(parents, default=-1)
-    last = max(columns.values())
-    chain = [name for name, column in columns.items() if column < last]
-    ends = sorted(name for name, column in columns.items() if column == last)
+    in_column = Counter(columns.values())
+    gold = max(in_column, key=lambda column: in_column[column])
+    chain = [name for name, column in columns.items() if column < gold]
+    tables = sorted(name for name, column in columns.items() if column == gold)
+    (after,) = (name for name, column in columns.items() if column > gold)
     parts = [
         f'<rect x="{_LEFT}" y="16" width="{WIDTH - 2 * _LEFT}" height="132" rx="10" fill="#f6f8fb" stroke="{_LINE}"/>',
         f'<text x="{_LEFT + 16}" y="42" font-size="15" font-weight="bold">Dagster, in the orchestrator\'s role</text>',
@@ -208,13 +211,14 @@ def _orchestrator() -> list[str]:
         parts += _chip(x, 76, width, name)
         parts.append(_line(x + width, 92, x + width + 30, 92))
         x += width + (30 if number < len(chain) else 0)
-    parts.append(
-        f'<rect x="{x}" y="56" width="{WIDTH - _LEFT - 16 - x}" height="80" rx="8" fill="none" stroke="{_LINE}"/>'
-    )
+    right = WIDTH - _LEFT - 16 - 96
+    parts.append(f'<rect x="{x}" y="56" width="{right - x}" height="80" rx="8" fill="none" stroke="{_LINE}"/>')
     parts.append(f'<text x="{x + 10}" y="72" font-size="11" fill="{_SOFT}">Gold, one file each in rules/gold/</text>')
-    chip = (WIDTH - _LEFT - 26 - x) // len(ends)
-    for number, name in enumerate(ends):
+    chip = (right - 10 - x) // len(tables)
+    for number, name in enumerate(tables):
         parts += _chip(x + 8 + number * chip, 88, chip - 6, name)
+    parts.append(_line(right, 92, right + 30, 92))
+    parts += _chip(right + 30, 76, 66, after)
     for name, label in (
         ("RawQueue", "takes hints"),
         ("SilverJob", "starts runs"),
@@ -247,7 +251,7 @@ def _drawn(place: tuple[int, int], box: Box) -> list[str]:
     ]
     for number, line in enumerate(box.lines):
         parts.append(
-            f'<text x="{x + 12}" y="{y + 43 + 15 * number}" font-size="11" fill="{_SOFT}">{escape(line)}</text>'
+            f'<text x="{x + 12}" y="{y + 43 + 13 * number}" font-size="11" fill="{_SOFT}">{escape(line)}</text>'
         )
     return parts
 
