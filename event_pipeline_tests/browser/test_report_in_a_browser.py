@@ -11,6 +11,7 @@ import pytest
 
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.state import HourState
 from event_pipeline.generator import GeneratorOptions, Shape, generate
 from event_pipeline.lake import Lake
 from event_pipeline.report.page import rendered, write_report
@@ -18,7 +19,7 @@ from event_pipeline.rules.hour import HourRange
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.browser.chromium import Page, browser
 from event_pipeline_tests.pipeline import ALL_GOLD, HOUR, build, event, purchase, write_object
-from event_pipeline_tests.report_page import HOSTILE_CATEGORY
+from event_pipeline_tests.report_page import HOSTILE_CATEGORY, read_report
 
 pytestmark = pytest.mark.browser
 
@@ -199,6 +200,23 @@ def test_health_shows_every_hour_and_what_was_refused(page: Page) -> None:
     assert tiles(page, "health-tiles")["Hours in order"] == "5 of 6"
     assert sum(reasons.values()) > 50
     assert page.value("document.getElementById('cost').textContent") == "Nothing is billed where this pipeline runs."
+
+
+def test_costs_and_every_state_are_shown(page: Page, lake: Lake, tmp_path: Path) -> None:
+    content = read_report(lake._pipeline.settings.root / "report.html")
+    states = sorted(content["health"]["looks"])
+    hours = HourRange(HOUR, HOUR.plus(len(states)))
+    content["health"]["hours"] = [
+        [str(hour), state, 12, 1_000, 4, 3] for hour, state in zip(hours, states, strict=True)
+    ]
+    content["health"]["cost"] = [["2025-12-07", 4_310_000], ["2025-12-08", 987_654]]
+    (tmp_path / "states.html").write_text(rendered(content), encoding="utf-8")
+    page.open(tmp_path / "states.html")
+    open_tables(page, "#cost details")
+    assert cells(page, "cost") == [["7 Dec 2025", "$4.31"], ["8 Dec 2025", "$0.9877"]]
+    legend = "[...document.querySelectorAll('#strip .legend li')].map((each) => each.textContent.slice(-4))"
+    assert page.value(legend) == [f"{state[-1]} (1)"[-4:] for state in states]
+    assert len(states) == len(HourState) + 3
 
 
 def test_the_keyboard_reaches_everything_and_nothing_is_unnamed(page: Page) -> None:

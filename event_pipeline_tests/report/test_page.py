@@ -17,7 +17,7 @@ from event_pipeline.commands.options import ExitCode
 from event_pipeline.engines.base import DayRange, RangeAnswer, ResultStream
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.report.answers import MOST_CATEGORIES, in_cents, read_answers
-from event_pipeline.report.page import MOST_BYTES, rendered, safe_json, write_report
+from event_pipeline.report.page import MOST_BYTES, WEB, rendered, safe_json, write_report
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.command import Run
 from event_pipeline_tests.pipeline import ALL_GOLD, HOUR, build, event, purchase, write_object
@@ -53,6 +53,11 @@ def test_nothing_from_data_becomes_markup_and_the_law_of_the_page_is_strict(run:
     assert "unsafe" not in policy
     assert not re.search(r"""(?:src|href)="(?!#|data:,)|url\(|@import|https?://(?!github\.com/leeoniya)""", page)
     assert [path.name for path in root.glob("*.draft")] == []
+
+
+def test_the_page_names_the_version_of_its_library() -> None:
+    (version,) = re.findall(r"leeoniya/uPlot [(]v([\d.]+)[)]", (WEB / "uplot.js").read_text(encoding="utf-8"))
+    assert f"uPlot {version}, MIT License" in (WEB / "report.html").read_text(encoding="utf-8")
 
 
 def test_escaped_json_reads_as_it_was() -> None:
