@@ -6,12 +6,14 @@ the data, and the catalog can be rebuilt from the records alone. Both engines wr
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount
@@ -26,6 +28,12 @@ _USUAL = {
 
 _NAME = re.compile(r"(?!\.)[A-Za-z0-9_.=+-]+")
 """Name of a run, a folder or a file: no separator, no parent folder, not hidden."""
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, as commit records have it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class CommitRecordError(ValueError):
@@ -44,6 +52,11 @@ class DataFile:
     size: int
     """Bytes."""
     sha256: str
+
+    @classmethod
+    def of_file(cls, table: str, key: str, rows: int, path: Path) -> DataFile:
+        """Describe a finished file of this machine that is to be stored under a key."""
+        return cls(table, key, rows, path.stat().st_size, file_digest(path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ the hour that began before has lost that race, and cannot bring the person back.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import uuid
 from collections import Counter
@@ -163,7 +162,7 @@ class Eraser:
                     pq.write_table(rows, path, **PARQUET_OPTIONS)
                     name = PurePosixPath(file.path).name
                     key = f"{layout.partial_build(commit.table, commit.hour, build_id)}{name}"
-                    files.append(_entry(file.table, key, path, file.rows))
+                    files.append(DataFile.of_file(file.table, key, file.rows, path))
                 if not replaced:
                     return 0
                 for number, made in enumerate(files):
@@ -199,7 +198,7 @@ class Eraser:
             return []
         folder = layout.HOUR_FOLDERS[file.table]
         key = f"{layout.hour_build(hour, build_id)}{folder}{PurePosixPath(file.path).name}"
-        made = _entry(file.table, key, path, rows)
+        made = DataFile.of_file(file.table, key, rows, path)
         self._lake.take(key, path)
         return [made]
 
@@ -284,9 +283,3 @@ def _without_ids(rows: pa.Table, erasures: Erasures) -> tuple[pa.Table, int]:
             values = pc.if_else(is_theirs, f"erased-{erasures.digest_of(each).hex()}", values)
         rows = rows.set_column(position, column, values)
     return rows, replaced
-
-
-def _entry(table: str, key: str, path: Path, rows: int) -> DataFile:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return DataFile(table, key, rows, path.stat().st_size, digest)

@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from event_pipeline.rules.hour import RAW_ROOT, Hour, implausible
+from event_pipeline.rules.raw_object import GZIP_MAGIC
 
 INCOMING = ".incoming"
 """Folder in raw/ in which copies are made: nothing reads it."""
@@ -27,7 +28,6 @@ _TIME = re.compile(
     r"(?P<hour>\d\d)(?:[-_.:h]?(?P<minute>\d\d)(?:[-_.:m]?(?P<second>\d\d))?)?(?!\d)",
     re.ASCII,
 )
-_GZIP = b"\x1f\x8b"
 
 
 class Placing(StrEnum):
@@ -130,7 +130,7 @@ def _judged(file: Path, raw_folder: Path, first_partition: Hour, now: datetime) 
         if not file.is_file():
             return replace(refused, reason="no regular file")
         with file.open("rb") as stored:
-            start = stored.read(len(_GZIP))
+            start = stored.read(len(GZIP_MAGIC))
     except OSError as error:
         return replace(refused, reason=f"cannot be read: {error.strerror}")
     key = _key_in(file)
@@ -144,7 +144,7 @@ def _judged(file: Path, raw_folder: Path, first_partition: Hour, now: datetime) 
     refused = replace(refused, hour=hour, key=key, size=file.stat().st_size)
     if reason := implausible(hour, first_partition, now):
         return replace(refused, reason=reason)
-    if start != _GZIP:
+    if start != GZIP_MAGIC:
         return replace(refused, reason="not gzip: raw objects are gzipped JSON Lines (gzip FILE)")
     target = raw_folder / key
     if not target.exists():

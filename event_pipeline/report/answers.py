@@ -153,13 +153,15 @@ def _days(pipeline: Pipeline) -> Days | None:
 def _rows(pipeline: Pipeline, name: str, days: Days) -> Iterator[dict[str, Any]]:
     products = min(MOST_PRODUCTS, MOST_PRODUCT_DAYS // len(days))
     recent = days.last - timedelta(days=RECENT_DAYS - 1)
-    statement = _sql(name).format(
-        first=days.first,
-        last=days.last,
-        recent=recent,
-        most_products=products,
-        most_categories=MOST_CATEGORIES,
-    )
+    places = {
+        "first": days.first,
+        "last": days.last,
+        "recent": recent,
+        "most_products": products,
+        "most_categories": MOST_CATEGORIES,
+    }
+    # Both statements about categories name the same ones.
+    statement = _sql(name).format(kept_categories=_sql("kept_categories").format(**places), **places)
     with pipeline.engine.query_stream(statement) as result:
         for batch in result.batches:
             yield from batch.to_pylist()

@@ -20,7 +20,7 @@ try:
 except ImportError:  # the Glue runtime may not have it
     inflater = zlib
 
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_FLAGS_POSITION = 3
 _GZIP_RESERVED_FLAGS = 0xE0
 _GZIP_FORMAT = 16 + zlib.MAX_WBITS
@@ -176,10 +176,10 @@ def _inflate(stored: BinaryIO, block_bytes: int) -> Iterator[bytes]:
             data = (data + more) if first_member else (data + more).lstrip(b"\0")
         if not data:
             return
-        if not data.startswith(_GZIP_MAGIC):
+        if not data.startswith(GZIP_MAGIC):
             if first_member:
                 raise UnreadableObjectError("not_gzip")
-            raise UnreadableObjectError("truncated_gzip" if data == _GZIP_MAGIC[:1] else "corrupt_gzip")
+            raise UnreadableObjectError("truncated_gzip" if data == GZIP_MAGIC[:1] else "corrupt_gzip")
         if len(data) > _GZIP_FLAGS_POSITION and data[_GZIP_FLAGS_POSITION] & _GZIP_RESERVED_FLAGS:
             raise UnreadableObjectError("corrupt_gzip")  # zlib refuses them too, isal does not check
         member = inflater.decompressobj(wbits=_GZIP_FORMAT)

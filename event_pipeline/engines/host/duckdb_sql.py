@@ -13,7 +13,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from event_pipeline.engines.base import Measure, ResultStream
-from event_pipeline.engines.commit import DataFile
+from event_pipeline.engines.commit import DataFile, file_digest
 from event_pipeline.engines.host.database import (
     duckdb_type,
     faults_explained,
@@ -23,7 +23,7 @@ from event_pipeline.engines.host.database import (
     relation,
 )
 from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile
-from event_pipeline.engines.host.layout import file_digest, make_folder, storage_faults
+from event_pipeline.engines.host.layout import make_folder, storage_faults
 from event_pipeline.engines.host.query import Statement, streamed
 from event_pipeline.engines.names import day_partition, gold_table, new_build_id, partial_table
 from event_pipeline.engines.sql import (
@@ -236,7 +236,7 @@ class DuckDbSql:
                 dated = ["event_date"] if "event_date" in schema.names else []
                 days = days_of([pq.read_table(path, columns=dated)])
                 key = f"{prefix_of(build_id)}{ROWS_NAME}"
-                file = DataFile(table, key, rows, path.stat().st_size, file_digest(path))
+                file = DataFile.of_file(table, key, rows, path)
                 self._lake.take(key, path)
                 return Written(build_id, (file,), days)
             finally:

@@ -25,7 +25,7 @@ from event_pipeline.engines.builder import Built, HourInput, RawSource
 from event_pipeline.engines.commit import DataFile, HourCommit
 from event_pipeline.engines.host.database import connect
 from event_pipeline.engines.host.decoded import DecodedObjects, ObjectReport, ObjectTask
-from event_pipeline.engines.host.layout import Layout, file_digest, storage_faults
+from event_pipeline.engines.host.layout import Layout, storage_faults
 from event_pipeline.engines.isolation import failure_of
 from event_pipeline.engines.names import commit_time, new_build_id
 from event_pipeline.engines.processes import WorkerPool
@@ -453,4 +453,4 @@ def _write_quarantine(reports: Sequence[ObjectReport], folder: Path, prefix: str
 def _data_file(table: str, path: Path, prefix: str, rows: int) -> DataFile:
     """Return the commit record's entry for a finished file of a build."""
     key = f"{prefix}{layout.HOUR_FOLDERS[table]}{path.name}"
-    return DataFile(table, key, rows, path.stat().st_size, file_digest(path))
+    return DataFile.of_file(table, key, rows, path)

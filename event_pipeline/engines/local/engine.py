@@ -8,13 +8,13 @@ from datetime import datetime
 from pathlib import Path
 
 from event_pipeline.engines.base import PartitionChange, ResultStream
-from event_pipeline.engines.commit import HourCommit
+from event_pipeline.engines.commit import HourCommit, file_digest
 from event_pipeline.engines.engine import PortEngine, Ports, ShownFile, utc_now
 from event_pipeline.engines.finding import Finding
 from event_pipeline.engines.host.database import connect, reconnect
 from event_pipeline.engines.host.duckdb_sql import DuckDbSql, FilesInPlace
 from event_pipeline.engines.host.lake_files import LakeFiles, RawObjects, RegisteredFile
-from event_pipeline.engines.host.layout import Layout, file_digest, storage_faults
+from event_pipeline.engines.host.layout import Layout, storage_faults
 from event_pipeline.engines.host.pool_builder import PoolBuilder
 from event_pipeline.engines.host.query import judge, prepare, streamed
 from event_pipeline.engines.host.raw_table import raw_table_files

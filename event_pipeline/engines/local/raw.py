@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from event_pipeline.engines.host.layout import file_digest, publish, storage_faults
+from event_pipeline.engines.commit import file_digest
+from event_pipeline.engines.host.layout import publish, storage_faults
 from event_pipeline.engines.isolation import PASSING_ERRNOS
 from event_pipeline.errors import PipelineError, StorageError, TransientError
 from event_pipeline.rules.accounting import RawObject, UnmatchedKey

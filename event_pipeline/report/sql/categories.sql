@@ -1,13 +1,6 @@
 -- One row per day and category. Beyond the {most_categories} categories with most events, a day has one row, with null.
 WITH kept AS (
-    SELECT category
-    FROM (
-        SELECT category, ROW_NUMBER() OVER (ORDER BY SUM(total_events) DESC, category) AS place
-        FROM gold.category_performance
-        WHERE event_date BETWEEN DATE '{first}' AND DATE '{last}'
-        GROUP BY category
-    ) AS placed
-    WHERE place <= CAST('{most_categories}' AS INTEGER)
+    {kept_categories}
 )
 
 SELECT

@@ -1,16 +1,9 @@
 -- One row per day and product of the {most_products} most viewed ones: of the whole range, of its newest days, and of
 -- their categories (where the first of a category is worth a tenth place). The other products have one row per day and
--- category, without a product: their sums, and the views of the most viewed of them. Categories are those of
--- categories.sql; products of the others are never among the kept ones.
+-- category, without a product: their sums, and the views of the most viewed of them. Products of the others are never
+-- among the kept ones.
 WITH kept_categories AS (
-    SELECT category
-    FROM (
-        SELECT category, ROW_NUMBER() OVER (ORDER BY SUM(total_events) DESC, category) AS place
-        FROM gold.category_performance
-        WHERE event_date BETWEEN DATE '{first}' AND DATE '{last}'
-        GROUP BY category
-    ) AS placed
-    WHERE place <= CAST('{most_categories}' AS INTEGER)
+    {kept_categories}
 ),
 
 products AS (
