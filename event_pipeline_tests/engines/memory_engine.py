@@ -20,6 +20,7 @@ from event_pipeline.engines.local.raw import RawFiles
 from event_pipeline.engines.place import Place, local_place
 from event_pipeline.engines.silver import NoAccounts, Spending
 from event_pipeline.rules.contract import BRONZE_EVENTS
+from event_pipeline.rules.query import GOLD_FOLDER
 from event_pipeline.settings import Settings
 from event_pipeline_tests.engines.memory_catalog import MemoryCatalog, MemoryEntry
 from event_pipeline_tests.engines.memory_store import MemoryStore
@@ -37,11 +38,20 @@ class NothingPassing:
 class MemoryEngine(PortEngine[MemoryEntry]):
     """Raw objects of a folder, everything else in dictionaries; its folder holds what is passing."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        gold_folder: Path = GOLD_FOLDER,
+        lake: MemoryStore | None = None,
+        catalog: MemoryCatalog | None = None,
+    ) -> None:
+        """`lake` and `catalog` are those that another engine has filled."""
         self._host = Layout(settings.root / "host")
         self._raw_files = RawFiles(settings.root / "raw")
-        ports = Ports(MemoryStore(), self._raw_files, MemoryCatalog(), NoAccounts(), NothingPassing())
-        super().__init__(settings, ports)
+        ports = Ports(
+            lake or MemoryStore(), self._raw_files, catalog or MemoryCatalog(), NoAccounts(), NothingPassing()
+        )
+        super().__init__(settings, ports, gold_folder)
 
     @property
     def place(self) -> Place:
