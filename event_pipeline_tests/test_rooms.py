@@ -147,7 +147,7 @@ def test_a_room_says_what_does_not_belong_there(room: str) -> None:
     assert "Not here: " in said
 
 
-BESIDE_THE_ROOMS = {"browser", "emulator", "glue_scripts", "infra", "trino"}
+BESIDE_THE_ROOMS = {"browser", "emulator", "glue_scripts", "infra", "reliability", "trino"}
 """Folders of tests of what is outside the package: the emulated account, the Glue job, the template, a real Trino, a
 real browser."""
 

@@ -12,6 +12,7 @@ from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.duplicates import (
     doubtful_objects,
     instant_order,
+    joined_order,
     later_equals,
     proves_no_duplicates,
     repeated_instants,
@@ -64,6 +65,12 @@ def test_an_object_is_in_doubt_when_it_stands_still_or_its_span_touches_another(
         if any(later <= earlier for earlier, later in pairwise(each))
         or any(touches(each, other) for position, other in enumerate(objects) if position != number)
     ]
+
+
+@given(st.lists(st.integers(-2, 3), max_size=5), st.integers(0, 5))
+def test_the_parts_of_an_object_are_ordered_as_the_whole_is(instants: list[int], cut: int) -> None:
+    before, after, whole = map(instant_order, arrays([instants[:cut], instants[cut:], instants]))
+    assert joined_order(before, after) == whole
 
 
 FEW_VALUES = st.tuples(

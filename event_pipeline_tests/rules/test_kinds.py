@@ -132,6 +132,8 @@ def test_the_usual_values_are_certain(kind: Kind) -> None:
         (Label(reserved=("(none)",)), '"(None) x"', "(none) x"),
         (WholeNumber(0, 3), '"3.0"', 3),
         (Text(3), '"\\ud83d\\ude00ab"', "😀ab"),
+        (Text(3), '" \\u2003a\\u00a0 "', "\u2003a\u00a0"),
+        (Label(), '"A\\u212a"', "a\u212a"),
         (Instant(), '"1970-01-01T01:00:00+0100"', 0),
         *((kind, empty, None) for kind in (Money(), Id(), Text(), Instant()) for empty in ("null", '""', '" \\t"')),
     ],

@@ -421,6 +421,19 @@ def test_the_account_of_an_object_says_where_every_record_went() -> None:
     assert result.quarantine.schema.equals(QUARANTINE_SCHEMA)
 
 
+@pytest.mark.parametrize("chunk_bytes", [1, 400, 1 << 20])
+def test_rows_are_in_the_order_of_their_lines_and_numbered_by_them(chunk_bytes: int) -> None:
+    good = clean_lines(4)
+    slow = good[1].replace(b'"user_id"', b'"user\\u005fid"')  # the fast path takes no escaped key
+    assert slow != good[1]
+    result = validated(b"\n".join([b"", b" ", good[0], slow, b"{", b"", good[2], b"[]", good[3]]), chunk_bytes)
+    assert result.events["line_number"].to_pylist() == [3, 4, 7, 9]
+    assert result.events["timestamp"].to_pylist() == validated(b"\n".join(good)).events["timestamp"].to_pylist()
+    rows = [(row["reason"], row["line_number"], row["record"]) for row in result.quarantine.to_pylist()]
+    assert rows == [("not_json", 5, "{"), ("not_json", 8, "[]")]
+    assert result.account.unaccounted == 0
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n \t\n\x0b\x0c"])
 def test_an_object_without_records_is_readable_and_empty(content: bytes) -> None:
     result = validated(content)
@@ -503,9 +516,14 @@ def test_names_with_lone_surrogates_are_counted_in_a_form_that_can_be_written() 
 )
 def test_limits_of_zero_accept_the_landing_hour_alone(timestamp: str, accepted: bool) -> None:
     record = json.dumps(json.loads(clean_lines(1)[0]) | {"timestamp": timestamp}).encode()
-    outcome = validate_record(record, HOUR, Limits(timedelta(0), timedelta(0))).outcome
+    limits = Limits(timedelta(0), timedelta(0))
+    outcome = validate_record(record, HOUR, limits).outcome
     assert isinstance(outcome, Event) is accepted
     assert accepted or outcome == Rejection("timestamp_out_of_range")
+    # Without the digits that the fast path does not take, it is the one that judges.
+    stored = io.BytesIO(gzip.compress(record.replace(b".999999999Z", b".999999Z")))
+    account = validate_object(stored, key=KEY, etag="e", size=1, hour=HOUR, limits=limits).account
+    assert (account.records, account.silver_rows) == (1, int(accepted))
 
 
 @pytest.mark.parametrize("hour", ["0001-01-01T00", "9999-12-31T23"])
