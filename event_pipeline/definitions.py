@@ -13,6 +13,7 @@ from event_pipeline.automation.jobs import repair_partitions_job
 from event_pipeline.automation.report_asset import report_asset, report_job, report_schedule
 from event_pipeline.automation.schedules import hourly_schedule
 from event_pipeline.automation.sensors import new_raw_objects_sensor
+from event_pipeline.dagster_instance.executor import in_process_executor
 from event_pipeline.dagster_instance.resources import pipeline_resources
 from event_pipeline.engines.base import Engine
 from event_pipeline.engines.open import with_first_partition
@@ -53,7 +54,7 @@ def build_definitions(
             alerts_sensor(gold_tables, settings),
         ],
         resources=pipeline_resources(settings, gold_folder, engine),
-        executor=dg.in_process_executor,
+        executor=in_process_executor,
     )
 
 

@@ -149,7 +149,7 @@ def test_a_room_says_what_does_not_belong_there(room: str) -> None:
 
 BESIDE_THE_ROOMS = {"browser", "emulator", "glue_scripts", "infra", "reliability", "trino"}
 """Folders of tests of what is outside the package: the emulated account, the Glue job, the template, a real Trino, a
-real browser."""
+real browser; and of what every room takes part in, reliability."""
 
 
 def misplaced_tests(paths: Iterable[str]) -> list[str]:

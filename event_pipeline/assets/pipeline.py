@@ -52,5 +52,4 @@ def hourly_pipeline_job(assets: Sequence[dg.AssetsDefinition]) -> UnresolvedAsse
         description=(
             "Takes a landing hour, or a range of them in one run, from raw objects through Silver to all Gold tables."
         ),
-        executor_def=dg.in_process_executor,
     )

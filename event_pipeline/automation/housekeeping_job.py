@@ -48,7 +48,6 @@ def housekeeping_job(settings: Settings) -> dg.JobDefinition:
             "past their retention, scratch files of killed steps, old Dagster runs. Safe during builds and queries. "
             "Launched manually it only lists; the schedule removes."
         ),
-        executor_def=dg.in_process_executor,
     )
     def housekeeping() -> None:
         keep_house()

@@ -70,7 +70,6 @@ def repair_partitions_job() -> dg.JobDefinition:
             "Makes the catalog match the commit records, for a range of landing hours or for everything. Safe at any "
             "time; rebuilds a lost catalog. Every change is logged."
         ),
-        executor_def=dg.in_process_executor,
     )
     def repair_partitions() -> None:
         repair_catalog()

@@ -68,7 +68,6 @@ def report_job(asset: dg.AssetsDefinition) -> "UnresolvedAssetJobDefinition":
         REFRESH_REPORT,
         selection=dg.AssetSelection.assets(asset),
         description="Writes the report again from what is published now. Builds nothing; safe at any time.",
-        executor_def=dg.in_process_executor,
     )
 
 

@@ -1,7 +1,7 @@
-"""Dagster's SQLite storage for a process that executes runs itself: connections are kept, and commits are not synced.
+"""Dagster's SQLite storage for a process that executes runs: connections are kept, and commits are not synced.
 
 Dagster opens and closes a connection for every event, and each commit waits for the disk: two thirds of the time of a
-run over a tiny hour. The files are Dagster's own; daemon and web server use them with Dagster's own classes.
+run over tiny hours. The files are Dagster's own; daemon and web server use them with Dagster's own classes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import dagster as dg
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.sql import create_engine
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
@@ -62,6 +63,15 @@ class KeptSqliteStorage(DagsterSqliteStorage):
     def from_config_value(cls, inst_data: Any, config_value: Any) -> KeptSqliteStorage:
         """Make it as Dagster makes its own."""
         return cls.from_local(inst_data=inst_data, **config_value)
+
+
+def keep_connections(instance: dg.DagsterInstance) -> None:
+    """Let an instance that serves one run use the kept event log, if its event log is Dagster's own in SQLite."""
+    own = instance.event_log_storage
+    if type(own) is SqliteEventLogStorage:
+        kept = KeptEventLogStorage(own._base_dir)
+        kept.register_instance(instance)
+        instance._event_storage = kept
 
 
 def _sync_less(connection: Any, _: Any) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from event_pipeline.dagster_instance import sqlite_storage
+from event_pipeline.dagster_instance.executor import in_process_executor
 from event_pipeline.dagster_instance.prepare import prepare_instance
 from event_pipeline.dagster_instance.sqlite_storage import KeptEventLogStorage
 from event_pipeline.settings import Settings, load_settings
@@ -84,6 +86,27 @@ def test_a_commit_does_not_wait_for_the_disk_and_the_log_is_written_ahead(instan
         full = 2
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() < full
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+@dg.job(executor_def=in_process_executor)
+def noting_apart() -> None:
+    """As a run process of the daemon executes it."""
+    noted()
+
+
+def test_a_run_that_the_daemon_starts_keeps_its_connections_until_it_ends(
+    settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    monkeypatch.setattr(sqlite_storage, "_sync_less", lambda connection, record: opened.append(connection))
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as own:
+        run = dg.execute_job(dg.reconstructable(noting_apart), instance=own)
+        assert run.success
+        assert len(opened) == len(["the run", "all runs"])
+    assert [entry.message for entry in instance.all_logs(run.run_id)][-1].startswith("Finished execution")
+    newest = instance.get_latest_materialization_event(dg.AssetKey("thing"))
+    assert newest
+    assert newest.run_id == run.run_id
 
 
 def test_nothing_stays_open_after_a_command(settings: Settings) -> None:
