@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -176,61 +173,7 @@ def test_gold_may_not_be_given_up_before_the_hours_that_still_change_it(root: Pa
     assert load_settings(root=root, silver_retention_days=30, gold_retention_days=38).gold_retention_days == 38
 
 
-# -- killed, beside others, and after any history
-
-
-KILLED_AT = """
-import os, signal, sys
-from datetime import UTC, datetime
-from pathlib import Path
-from event_pipeline.engines.commits import CommitStore
-from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.local.catalog import SqliteCatalog
-from event_pipeline.settings import load_settings
-from event_pipeline_tests.engines.test_local_housekeeping import keep_house
-
-def dying(owner, name, calls):
-    real = getattr(owner, name)
-    def call(*args, **named):
-        global calls_left
-        calls_left -= 1
-        if calls_left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*args, **named)
-    global calls_left
-    calls_left = calls
-    setattr(owner, name, call)
-
-owners = {"Path": Path, "SqliteCatalog": SqliteCatalog, "CommitStore": CommitStore}
-owner, _, name = sys.argv[2].partition(".")
-dying(owners[owner], name, int(sys.argv[3]))
-keep_house(LocalEngine(load_settings(root=Path(sys.argv[1]), workers=1, silver_retention_days=10)))
-"""
-
-
-@pytest.mark.parametrize(
-    ("place", "calls"), [("CommitStore.publish", 1), ("SqliteCatalog.change", 0), ("Path.unlink", 4)]
-)
-def test_housekeeping_killed_anywhere_is_completed_by_the_next_round(root: Path, place: str, calls: int) -> None:
-    keeping = load_settings(root=root, workers=1, silver_retention_days=10)
-    engine = LocalEngine(keeping)
-    two_hours(root, engine)
-    build(engine, [HOUR, NEXT_HOUR], force=True)
-    age(root, 30)
-    kept = answers(engine, KEPT_OF_RETIRED)
-    killed = subprocess.run([sys.executable, "-c", KILLED_AT, str(root), place, str(calls)], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert answers(engine, KEPT_OF_RETIRED) == kept
-    keep_house(engine)
-    assert engine.registered_builds() == {}
-    assert set(states(engine, keeping).values()) == {HourState.RETIRED}
-    assert answers(engine, KEPT_OF_RETIRED) == kept
-    verified(engine, keeping)
-    age(root, 8)
-    keep_house(engine)
-    assert keep_house(engine) == {}
-    left = [path.name for path in (root / "lake" / "runs" / "hours").rglob("*.parquet")]
-    assert left == ["ledger.parquet"] * 2
+# -- beside others, and after any history
 
 
 def test_housekeeping_beside_builds_and_queries_disturbs_neither(

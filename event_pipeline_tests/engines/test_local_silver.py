@@ -165,60 +165,6 @@ def test_waiting_for_another_process_ends_with_a_clear_error(root: Path, setting
     assert_agrees_with_oracle(impatient, root)
 
 
-KILLED_AT = """
-import os, signal, sys
-from pathlib import Path
-from event_pipeline.engines import gold, silver
-from event_pipeline.engines.commits import CommitStore
-from event_pipeline.engines.host import duckdb_sql, pool_builder
-from event_pipeline.engines.local import catalog
-from event_pipeline.engines.local.files import FileStore
-from event_pipeline_tests.engines.test_local_silver import build_in_process
-
-module, name = sys.argv[2].rsplit(".", 1)
-owner = {
-    "silver": silver, "gold": gold, "pool_builder": pool_builder, "duckdb_sql": duckdb_sql,
-    "CommitStore": CommitStore, "FileStore": FileStore,
-}.get(module) or getattr(catalog, module)
-
-def die(*args, **named):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-setattr(owner, name, die)
-build_in_process(Path(sys.argv[1]), [sys.argv[3]])
-"""
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        pytest.param("pool_builder.instant_order", marks=pytest.mark.long),
-        pytest.param("pool_builder.day_totals", marks=pytest.mark.long),
-        pytest.param("FileStore.take", marks=pytest.mark.long),
-        pytest.param("silver.write_ledger", marks=pytest.mark.long),
-        "CommitStore.publish",
-        pytest.param("FileStore._put", marks=pytest.mark.long),
-        pytest.param("SqliteCatalog.change", marks=pytest.mark.long),
-        pytest.param("gold.PartialCommit", marks=pytest.mark.long),
-        pytest.param("duckdb_sql.relation", marks=pytest.mark.long),
-        "gold.DayCommit",
-    ],
-)
-def test_a_build_killed_anywhere_shows_the_old_hour_and_the_next_run_heals_it(
-    engine: LocalEngine, root: Path, place: str
-) -> None:
-    write_object(root, HOUR, 0, [event(), purchase(second=1)])
-    build(engine, [HOUR])
-    before = rows(engine, "FROM silver.events")
-    write_object(root, HOUR, 5, [purchase(second=300), event(second=-86_400)])
-    killed = subprocess.run([sys.executable, "-c", KILLED_AT, str(root), place, str(HOUR)], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    shown = rows(engine, "FROM silver.events")
-    assert shown == before or len(shown) == 4
-    build(engine, [HOUR])
-    assert_agrees_with_oracle(engine, root)
-
-
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
