@@ -6,6 +6,7 @@ run over tiny hours. The files are Dagster's own; daemon and web server use them
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,6 +44,14 @@ class KeptEventLogStorage(SqliteEventLogStorage):
                 self._initialized_dbs.add(shard)
             with engine.connect() as connection, connection.begin():
                 yield connection
+
+    def store_event(self, event: dg.EventLogEntry) -> None:
+        """Store an event, and show web servers that watch the run that there is one.
+
+        They watch the database's file, which a kept connection changes only when it checkpoints.
+        """
+        super().store_event(event)
+        os.utime(self.path_for_shard(event.run_id))
 
     def dispose(self) -> None:
         """Close the connections."""

@@ -1,6 +1,7 @@
 """The storage of a command: the same files as Dagster's own, read and written beside it, and closed in the end."""
 
 import os
+import queue
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -107,6 +108,17 @@ def test_a_run_that_the_daemon_starts_keeps_its_connections_until_it_ends(
     newest = instance.get_latest_materialization_event(dg.AssetKey("thing"))
     assert newest
     assert newest.run_id == run.run_id
+
+
+def test_a_web_server_sees_each_event_while_the_run_goes_on(settings: Settings, instance: dg.DagsterInstance) -> None:
+    run = instance.get_run_by_id(noting.execute_in_process(instance=instance).run_id)
+    assert run
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as own:
+        seen, cursor = queue.Queue[str](), own.get_records_for_run(run.run_id).cursor
+        own.watch_event_logs(run.run_id, cursor, lambda entry, _: seen.put(entry.message))
+        for number in range(3):
+            instance.report_engine_event(f"event {number}", run)
+            assert seen.get(timeout=60) == f"event {number}"
 
 
 def test_nothing_stays_open_after_a_command(settings: Settings) -> None:
