@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from event_pipeline.engines.durability import make_folder, sync_folder
 from event_pipeline.rules.hour import RAW_ROOT, Hour, implausible
 from event_pipeline.rules.raw_object import GZIP_MAGIC
 
@@ -89,8 +90,10 @@ def import_files(planned: Sequence[PlacedFile], raw_folder: Path, progress: Call
             shutil.copyfile(each.file, copy)
             with copy.open("rb") as written:
                 os.fsync(written.fileno())
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             copy.replace(target)
+            # Before the only other copy may go: a power cut must leave one of them.
+            sync_folder(target.parent)
         finally:
             copy.unlink(missing_ok=True)
         if raw_folder in each.file.absolute().parents:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import stat
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from event_pipeline.alerts.channels import WebhookChannel, channels_of
 from event_pipeline.alerts.conditions import AlertFinding, AlertKind, Severity
 from event_pipeline.alerts.delivery import ALERTS_DOCUMENT, Told, load_state, tell
 from event_pipeline.alerts.messages import AlertEvent, alert_message, as_slack, as_text
-from event_pipeline.alerts.state import Seen
+from event_pipeline.alerts.state import AlertState, Seen
 from event_pipeline.engines.open import open_document
 from event_pipeline.errors import DeliveryError, PipelineError
 from event_pipeline.rules.hour import Hour
@@ -165,6 +166,23 @@ def test_the_log_does_not_wait_for_a_webhook_that_is_down(
     receiver.answers.append(500)
     with caplog.at_level(logging.INFO, LOG.name):
         assert desk.look(FINDING).delivered.sent == (("log", "quarantine_share-20251208T023000Z/1"),)
+
+
+def test_an_alert_that_another_process_raised_meanwhile_is_kept(desk: Desk, root: Path, receiver: Receiver) -> None:
+    other, waiting = Desk(root, receiver), [True]
+    drift = replace(FINDING, kind=AlertKind.SCHEMA_DRIFT, title="Schema drift")
+
+    def learn(state: AlertState) -> AlertState:
+        # The state is read by now, and not yet written.
+        if waiting:
+            waiting.clear()
+            other.look(drift)
+        return replace(state, records={str(HOUR): 7})
+
+    tell(desk.document, learn, Seen(NOW, [FINDING, drift]), desk.settings, channels_of(desk.settings, LOG), lambda: NOW)
+    state = load_state(desk.document)
+    assert (set(state.alerts), state.records) == ({FINDING.kind, drift.kind}, {str(HOUR): 7})
+    assert sorted(receiver.ids) == [f"{kind}-20251208T023000Z/1" for kind in sorted((FINDING.kind, drift.kind))]
 
 
 def test_two_processes_do_not_tell_the_same_twice(desk: Desk, root: Path, receiver: Receiver) -> None:

@@ -108,6 +108,21 @@ def test_a_broken_object_is_told_once_and_resolved_once_it_is_replaced(
     assert headlines(receiver)[1:] == [f"[info, resolved] Raw objects cannot be read in 1 hour ({CLOSED})"]
 
 
+def test_keys_that_are_not_read_stay_told_until_they_are_gone(watch: Watch, receiver: Receiver, root: Path) -> None:
+    write_object(root, CLOSED, 0, [event(CLOSED)])
+    build(watch.engine, [CLOSED])
+    odd = root / "raw" / "events" / "odd.txt"
+    odd.write_text("?")
+    # The hour must not end between the looks.
+    watch.now = Hour.containing(NOW).start
+    for after in (0, 10, 10, 20):
+        assert "unmatched_keys" in watch.look(timedelta(minutes=after))
+    odd.unlink()
+    watch.look(timedelta(minutes=1))
+    watch.look(timedelta(minutes=10))
+    assert headlines(receiver) == ["[warning, raised] 1 key is not read", "[info, resolved] 1 key is not read"]
+
+
 def test_the_digest_of_yesterday_comes_once(watch: Watch, receiver: Receiver, root: Path) -> None:
     midnight = Hour.containing(NOW.replace(hour=0))
     yesterday = midnight.plus(-3)

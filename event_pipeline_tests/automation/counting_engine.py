@@ -32,6 +32,8 @@ class CountingEngine:
         """The listing (1 is the next one) that fails."""
         self.told: list[Hour] = []
         """Hours that the queue tells of at the next look."""
+        self.done_with: list[str] = []
+        """Receipts of the notices that the sensor has stored, in order."""
         self._rules_version = rules_version
         self._objects = dict(objects)
         self._commits: dict[Hour, HourCommit] = {}
@@ -63,6 +65,7 @@ class CountingEngine:
     def take_notices(self, done_with: Sequence[str]) -> RawNotices:
         """Return the hours that a test announced since the last call."""
         self.calls["take_notices"] += 1
+        self.done_with += done_with
         told, self.told = self.told, []
         return RawNotices(frozenset(told), tuple(f"receipt of {hour}" for hour in told))
 

@@ -152,6 +152,19 @@ def test_each_copied_object_is_digested_once(copied: Settings, opened: list[str]
     assert opened[3:] == ["22/minute=05"]
 
 
+def test_a_digest_that_was_noted_is_of_that_version_of_the_object_alone(built: Settings, root: Path) -> None:
+    path = write_plain(root, "page_view")
+    build(LocalEngine(built), [HOUR])
+    later(path)
+    assert states(built)[HOUR] is HourState.READY
+    before = path.stat()
+    write_plain(root, "purchase_")
+    assert path.stat().st_size == before.st_size
+    later(path)
+
+    assert states(built)[HOUR] is HourState.CHANGED
+
+
 def test_nothing_is_digested_where_times_are_those_that_were_built(built: Settings, opened: list[str]) -> None:
     states(built)
     assert opened == []

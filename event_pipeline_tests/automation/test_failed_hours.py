@@ -16,7 +16,7 @@ from event_pipeline.automation.schedules import hourly_schedule
 from event_pipeline.automation.sensors import new_raw_objects_sensor
 from event_pipeline.dagster_instance.attempts import attempts
 from event_pipeline.dagster_instance.prepare import prepare_instance
-from event_pipeline.dagster_instance.run_hours import hours_of_tags
+from event_pipeline.dagster_instance.run_hours import PARTITION_TAG, hours_of_tags
 from event_pipeline.dagster_instance.storage import RunState, latest_run_states
 from event_pipeline.engines.host import pool_builder
 from event_pipeline.engines.host.decoded import ObjectReport, ObjectTask
@@ -120,6 +120,15 @@ def machine(root: Path, tmp_path: Path, hours: HourRange) -> Iterator[Machine]:
         yield Machine(settings, instance, one_gold_table(tmp_path / "gold"))
 
 
+def test_a_run_that_was_cancelled_says_nothing_of_the_hours_that_failed_before(instance: dg.DagsterInstance) -> None:
+    hour, job = Hour.parse("2025-12-07T22"), dg.GraphDefinition(name="nothing").to_job()
+    for status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED):
+        instance.create_run_for_job(job, tags={PARTITION_TAG: hour.partition_key}, status=status)
+    assert attempts(instance, [hour])[hour].failed == 2
+    instance.create_run_for_job(job, tags={PARTITION_TAG: hour.partition_key}, status=dg.DagsterRunStatus.SUCCESS)
+    assert attempts(instance, [hour])[hour].failed == 0
+
+
 @pytest.mark.long
 def test_the_sensor_asks_for_the_failed_hour_by_itself_after_waits_that_double(
     machine: Machine, bad: Hour, hours: HourRange
@@ -148,8 +157,9 @@ def test_an_hour_that_failed_is_not_asked_for_together_with_new_ones(
     machine: Machine, bad: Hour, hours: HourRange
 ) -> None:
     machine.runs(machine.look())
-    fresh = bad.plus(3)
-    write_object(machine.settings.root, fresh, 0, [event(fresh)])
+    # Its neighbour, or the two would not be joined in any case.
+    fresh = bad.plus(1)
+    write_object(machine.settings.root, fresh, 5, [event(fresh, 301)])
     requests = machine.look(timedelta(minutes=31))
 
     assert sorted(str(hours_of(each)) for each in requests) == sorted(

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.hour import Hour, HourRange
-from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.rules.query import GoldTable, load_gold_tables
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.materializing import materialize
 from event_pipeline_tests.pipeline import HOUR, build, event, write_object
@@ -40,9 +41,12 @@ class Watch:
         self.now = NOW
         self.cursor: str | None = None
         self.run_keys: set[str] = set()
-        self.sensor = new_raw_objects_sensor(
-            hourly_pipeline_job(pipeline_assets(settings)), load_gold_tables(), settings, lambda: self.now
-        )
+        self.restart(load_gold_tables())
+
+    def restart(self, tables: tuple[GoldTable, ...]) -> None:
+        """Start Dagster again, perhaps with other SQL; the cursor stays."""
+        job = hourly_pipeline_job(pipeline_assets(self.settings))
+        self.sensor = new_raw_objects_sensor(job, tables, self.settings, lambda: self.now)
 
     def look(self, after: timedelta = timedelta(seconds=30)) -> dg.SensorResult:
         """Evaluate one tick some time after the last one and keep the cursor, as the daemon does."""
@@ -172,13 +176,14 @@ def test_a_replaced_object_makes_a_built_hour_due_again(watch: Watch, root: Path
 
 def test_an_object_that_is_replaced_and_put_back_is_requested_each_time(watch: Watch, root: Path) -> None:
     asked = []
-    for user in ("u_1", "u_2", "u_1"):
+    # Not three: the first request is that of a new hour, all later ones are those of a changed one.
+    for user in ("u_1", "u_2", "u_1", "u_2"):
         path = root / "raw" / write_object(root, HOUR, 0, [event(user_id=user)])
         os.utime(path, ((NOW - timedelta(minutes=30)).timestamp() + int(user[-1]),) * 2)
         asked += watch.asks_for()
         build(watch.engine, [HOUR])
 
-    assert asked == ["2025-12-07T22 x 1"] * 3
+    assert asked == ["2025-12-07T22 x 1"] * 4
 
 
 def test_new_input_is_requested_at_once_although_the_old_was_requested_a_moment_ago(watch: Watch, root: Path) -> None:
@@ -304,6 +309,37 @@ def test_new_rules_alone_do_not_rebuild_history(settings: Settings, instance: dg
     build(LocalEngine(settings), [HOUR])
     watch = Watch(settings.model_copy(update={"event_max_age_days": 3}), instance)
 
+    assert watch.asks_for() == []
+
+
+def with_new_sql() -> tuple[GoldTable, ...]:
+    first, *others = load_gold_tables()
+    return (replace(first, version="of other SQL"), *others)
+
+
+def test_new_sql_is_noticed_although_the_days_are_settled(watch: Watch, root: Path) -> None:
+    land(root, [HOUR])
+    build(watch.engine, [HOUR])
+    for _ in range(3):
+        assert watch.asks_for() == []
+    assert HOUR.start.date() in Cursor.from_json(watch.cursor).settled
+    watch.restart(with_new_sql())
+
+    assert watch.asks_for() == ["2025-12-07T22 x 1"]
+
+
+def test_new_sql_is_asked_for_at_once_and_under_another_key(watch: Watch, root: Path) -> None:
+    land(root, [HOUR])
+    list(watch.engine.build_silver([HOUR], progress=print))
+    watch.engine.register_hours([HOUR])
+    assert watch.asks_for() == ["2025-12-07T22 x 1"]
+    assert watch.asks_for() == []
+    watch.restart(with_new_sql())
+
+    assert watch.asks_for() == ["2025-12-07T22 x 1"]
+    # Nor may a lost cursor lead to a key that Dagster has taken.
+    watch.restart(load_gold_tables())
+    watch.cursor = None
     assert watch.asks_for() == []
 
 

@@ -244,6 +244,22 @@ def test_a_notice_makes_an_old_hour_looked_at_now(year: Year) -> None:
     assert year.asked_in(1) == [late]
 
 
+def test_a_notice_is_done_with_once_the_cursor_that_holds_it_comes_back(year: Year) -> None:
+    late = YEAR.first.plus(100)
+    year.engine.told = [late]
+    before = year.cursor
+    year.look()
+    assert year.engine.done_with == []
+    # The daemon died before it stored the cursor: the queue shows the notice again.
+    year.cursor, year.engine.told = before, [late]
+    year.look()
+    assert year.engine.done_with == []
+    for _ in range(2):
+        year.look()
+
+    assert year.engine.done_with == [f"receipt of {late}"]
+
+
 def test_notices_that_come_doubled_and_in_any_order_ask_once(year: Year) -> None:
     late = [YEAR.first.plus(offset) for offset in (100, 101, 500)]
     year.engine.told = [late[2], late[0]]  # the notice is there before the objects

@@ -15,8 +15,8 @@ import pytest
 from event_pipeline.engines.finding import Level
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.pipeline import Pipeline
-from event_pipeline.engines.state import DUE_STATES
 from event_pipeline.inspection.doctor import examine
+from event_pipeline.operations.building import plan_build
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import load_settings
@@ -66,8 +66,7 @@ def run(engine: LocalEngine, folder: Path, hours: list[Hour]) -> None:
 def plain_run(engine: LocalEngine, root: Path) -> list[Hour]:
     """Build what `event-pipeline run` without a range would, and return it."""
     pipeline = Pipeline(engine, load_gold_tables(root.parent / "gold"), load_settings(root=root))
-    states = pipeline.states(datetime.now(UTC), thorough=True)
-    due = [hour for hour, state in states.items() if state in DUE_STATES]
+    due = list(plan_build(pipeline, datetime.now(UTC), None).hours)
     if due:
         run(engine, root.parent / "gold", due)
     return due

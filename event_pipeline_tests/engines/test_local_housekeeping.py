@@ -24,7 +24,7 @@ from event_pipeline.engines.host.layout import Layout
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
-from event_pipeline.errors import LockTimeoutError
+from event_pipeline.errors import LockTimeoutError, StorageError
 from event_pipeline.inspection.verification import Verification, verify
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
@@ -307,3 +307,28 @@ def test_after_any_history_housekeeping_changes_no_answer(
     assert len(found.retired) == (2 if retention else 0)
     # Ageing moved the times in the commit records, as nothing in the pipeline does.
     assert {change.reason for change in engine.repair()} <= {"", "version or time differed from the commit record"}
+
+
+def test_a_file_that_cannot_be_removed_is_named(
+    engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_object(root, HOUR, 0, [event()])
+    (first, *_) = build(engine, [HOUR])
+    build(engine, [HOUR], force=True)
+    (file,) = first.commit.files_of("silver.events")
+    later = datetime.now(UTC) + timedelta(days=30)
+    (replaced,) = [each for each in engine.leftovers(later) if file.path in each.paths]
+    unlink = Path.unlink
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        if path == root / "lake" / file.path:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refused)
+        with pytest.raises(StorageError, match=Path(file.path).name):
+            engine.remove(replaced)
+    assert [each.place for each in engine.leftovers(later) if file.path in each.paths] == [replaced.place]
+    engine.remove(replaced)
+    assert not (root / "lake" / file.path).exists()

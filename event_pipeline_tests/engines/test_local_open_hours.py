@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,6 +21,7 @@ from event_pipeline.engines.state import HourState
 from event_pipeline.errors import NotBuildableError
 from event_pipeline.inspection.verification import verify
 from event_pipeline.operations.building import plan_build
+from event_pipeline.rules.accounting import decoded_name
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import BuildMode, Settings, load_settings
@@ -321,3 +323,35 @@ def test_rules_and_accounts_of_a_kept_object_come_back_as_they_were(engine: Loca
 
     assert first.commit.account == second.commit.account
     assert replace(first.commit, build_id="", files=()) == replace(second.commit, build_id="", files=())
+
+
+def test_what_is_kept_is_on_the_disk_before_it_gets_its_name(
+    engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, faults, kept = dict[int, int](), list[str](), list[str]()
+    fsync, rename = os.fsync, Path.rename
+
+    def watched_fsync(handle: int) -> None:
+        synced[os.fstat(handle).st_ino] = os.fstat(handle).st_size
+        fsync(handle)
+
+    def watched_rename(source: Path, target: Path) -> Path:
+        if source.is_dir():
+            for path in source.iterdir():
+                kept.append(path.name)
+                if synced.get(path.stat().st_ino) != path.stat().st_size:
+                    faults.append(path.name)
+        return rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "rename", watched_rename)
+    land(root, 0)
+    silver(engine)
+    assert (sorted(kept), faults) == (["quarantine.arrow", "report.json", "rows.arrow"], [])
+
+
+def test_the_name_of_a_decoded_object_follows_all_that_it_depends_on() -> None:
+    of: tuple[Any, ...] = (HOUR, "rules", "nobody", "events/a.gz", "etag", 7)
+    others: tuple[Any, ...] = (HOUR.plus(1), "other", "somebody", "events/b.gz", "e", 8)
+    changed = [(*of[:number], other, *of[number + 1 :]) for number, other in enumerate(others)]
+    assert len({decoded_name(*each) for each in (of, *changed)}) == 1 + len(others)

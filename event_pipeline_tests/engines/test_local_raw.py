@@ -162,3 +162,20 @@ def test_objects_of_hours_that_cannot_be_are_unmatched(hour: str, reason: str, s
     listed = engine.list_raw_hours()
     assert [each.key for listing in listed.values() for each in listing.objects] == [good, ahead]
     assert engine.list_raw(odd).objects == ()
+
+
+def test_an_object_that_was_replaced_since_it_was_listed_has_no_digest_and_is_not_rewritten(
+    engine: LocalEngine, root: Path
+) -> None:
+    path = root / "raw" / write_object(root, HOUR, 0, [event()])
+    (listed,) = engine.list_raw(HOUR).objects
+    assert list(engine.raw_digests(HOUR, [listed])) == [listed.key]
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(0, int(listed.etag, 16) + 1))
+    newer = path.read_bytes()
+    assert engine._raw_files.digest(listed) is None
+    assert not engine._raw_files.rewrite(listed, b"older")
+    assert path.read_bytes() == newer
+    (listed,) = engine.list_raw(HOUR).objects
+    assert engine._raw_files.rewrite(listed, b"blank")
+    assert path.read_bytes() == b"blank"

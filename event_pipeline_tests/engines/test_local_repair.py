@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -11,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from event_pipeline.engines import durability
 from event_pipeline.engines.base import LeftoverKind, PartitionChange
-from event_pipeline.engines.host import layout
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import StorageError
-from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, write_object
+from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
 
 NEXT_HOUR = HOUR.plus(1)
 ENTRIES_OF_TWO_HOURS = 2 * 3 + 2 * 5 + 5
@@ -97,14 +98,14 @@ def test_every_folder_that_a_build_makes_is_synced_into_the_one_above(
     engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: set[Path] = set()
-    real = layout.sync_folder
+    real = durability.sync_folder
 
     def noted(folder: Path) -> None:
         # What is there by now; a folder that is made later is not covered by this call.
         synced.update(path for path in folder.iterdir() if path.is_dir())
         real(folder)
 
-    monkeypatch.setattr(layout, "sync_folder", noted)
+    monkeypatch.setattr(durability, "sync_folder", noted)
     write_object(root, HOUR, 0, [event(), purchase(HOUR, 1), {"bad": 1}])
     build(engine, [HOUR])
     made = {path for path in (root / "lake").rglob("*") if path.is_dir()} | {root / "lake"}
@@ -126,3 +127,38 @@ def test_drafts_in_the_data_folder_itself_are_collected(engine: LocalEngine, roo
     for each in drafts_found:
         engine.remove(each)
     assert [path.exists() for path in (*drafts, *kept)] == [False] * 3 + [True] * 3
+
+
+@pytest.mark.usefixtures("_two_hours")
+def test_a_lost_catalog_is_rebuilt_without_what_has_lost_its_files(engine: LocalEngine, root: Path) -> None:
+    commit = engine.hour_commit(HOUR)
+    assert commit is not None
+    (root / "lake" / commit.files_of("silver.events")[0].path).unlink()
+    for path in root.glob("catalog.sqlite*"):
+        path.unlink()
+    assert list(engine.registered_builds()) == [NEXT_HOUR]
+    assert len(rows(engine, "FROM silver.events")) == 2
+
+
+@pytest.mark.usefixtures("_two_hours")
+def test_a_rebuilt_catalog_is_on_the_disk_before_it_gets_its_name(
+    engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, named, replace = dict[int, int](), list[bool](), Path.replace
+    fsync = os.fsync
+
+    def watched_fsync(handle: int) -> None:
+        synced[os.fstat(handle).st_ino] = os.fstat(handle).st_size
+        fsync(handle)
+
+    def watched_replace(source: Path, target: Path) -> Path:
+        if target == root / "catalog.sqlite":
+            named.append(synced.get(source.stat().st_ino) == source.stat().st_size)
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    for path in root.glob("catalog.sqlite*"):
+        path.unlink()
+    engine.repair()
+    assert named == [True]

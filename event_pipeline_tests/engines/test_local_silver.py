@@ -31,7 +31,8 @@ from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build
 
 
 def test_the_first_of_equal_records_by_object_and_line_stays(engine: LocalEngine, root: Path) -> None:
-    first = write_object(root, HOUR, 0, [event(second=5), event(second=1), event(second=1)])
+    # The one that stays is behind the other's line; of those in one object, only an unknown field tells which it is.
+    first = write_object(root, HOUR, 0, [event(second=1, nth=1), event(second=1, nth=2), event(second=5)])
     second = write_object(root, HOUR, 5, [event(second=9), event(second=5, price=3, timestamp="2025-12-07T22:00:05Z")])
     (built,) = build(engine, [HOUR])
     assert [(each.key, each.duplicates, each.silver_rows) for each in built.commit.account.objects] == [
@@ -81,12 +82,16 @@ def test_a_full_silver_file_is_followed_by_another(
     assert_agrees_with_oracle(engine, root)
 
 
+@pytest.mark.parametrize("rename", [False, True], ids=["in place", "by a rename"])
 def test_an_object_replaced_while_it_is_read_is_a_passing_fault(
-    engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch, rename: bool
 ) -> None:
     key = write_object(root, HOUR, 0, [event()])
 
     def replaced_meanwhile(stored: BinaryIO, sink: Sink, **named: Any) -> ObjectAccount:
+        if rename:
+            # What is open stays as it was: only the path tells of it.
+            (root / "raw" / key).rename(root / "old")
         write_object(root, HOUR, 0, [event(second=1)])
         return judge_stored_object(stored, sink, **named)
 

@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from event_pipeline.cli import main
+from event_pipeline.commands import housekeeping as commands
 from event_pipeline.commands.options import ExitCode
 from event_pipeline.dagster_instance.history import forget_run, old_runs, run_database
 from event_pipeline.dagster_instance.prepare import prepare_instance
@@ -20,6 +21,7 @@ from event_pipeline.engines.local import LocalEngine
 from event_pipeline.errors import LockTimeoutError
 from event_pipeline.operations.housekeeping import find_housework, remove_housework
 from event_pipeline.settings import Settings
+from event_pipeline_tests.command import Run
 from event_pipeline_tests.engines.test_local_housekeeping import age
 from event_pipeline_tests.materializing import QUIET, materialize, materialized_hours, one, one_gold_table
 from event_pipeline_tests.pipeline import HOUR, build, event, write_object
@@ -117,14 +119,20 @@ class Busy:
         self._engine.remove(leftover)
 
 
-def test_what_another_process_holds_is_left_for_the_next_time(replaced: LocalEngine, settings: Settings) -> None:
+def test_what_another_process_holds_is_left_for_the_next_time(
+    replaced: LocalEngine, settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     busy: Any = Busy(replaced)
     work = find_housework(busy, None, settings, datetime.now(UTC))
     gone, kept = remove_housework(work, busy, None, settings, lambda *_: None)
     assert kept == ["another process has been working on it"]
     assert len(gone.leftovers) == len(work.leftovers) - 1
     assert len(replaced.leftovers(datetime.now(UTC))) == 1
-    assert ExitCode.BUSY.value == 5
+    held: Any = Busy(replaced)
+    monkeypatch.setattr(commands, "open_engine", lambda _: held)
+    ended = run("housekeeping", "--delete")
+    assert (ended.code, "left for the next time: another process" in ended.err) == (ExitCode.BUSY, True)
+    assert run("housekeeping", "--delete").code == 0
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 from pathlib import Path
 
@@ -90,3 +91,36 @@ def test_files_are_placed_once_and_what_is_not_placed_is_named(run: Run, root: P
     assert re.search(r" 2025-11-19T17 +0 +2 ", again.out)
     assert "clicks-20251119-180000.gz: events/year=2025/month=11/day=19/hour=18/minute=00/events-" in again.err
     assert placed() == {key: path.read_bytes() for path, key in good.items()}
+
+
+def test_a_moved_file_survives_a_power_cut(run: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stray = root / "raw" / "events-20251119-200000.jsonl.gz"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(gzip.compress(b"{}"))
+    names, sizes, kept = dict[int, list[str]](), dict[int, int](), list[bool]()
+    fsync, unlink, replace = os.fsync, Path.unlink, os.replace
+    where = stray.parent / "events" / "year=2025" / "month=11" / "day=19" / "hour=20" / "minute=00"
+
+    def watched_fsync(handle: int) -> None:
+        status, place = os.fstat(handle), Path(os.readlink(f"/proc/self/fd/{handle}"))
+        sizes[status.st_ino] = status.st_size
+        names[status.st_ino] = os.listdir(place) if place.is_dir() else []
+        fsync(handle)
+
+    def watched_replace(source: Path, target: Path) -> None:
+        kept.append(sizes.get(Path(source).stat().st_ino) == stray.stat().st_size)
+        replace(source, target)
+
+    def watched_unlink(path: Path, missing_ok: bool = False) -> None:
+        if path == stray:
+            folders = [where, *where.parents[:5]]
+            places = (where / stray.name, *folders)
+            kept.extend(each.name in names.get(each.parent.stat().st_ino, ()) for each in places)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    monkeypatch.setattr(Path, "unlink", watched_unlink)
+    assert run("import", str(root / "raw")).code == 0
+    assert ([path.name for path in where.iterdir()], stray.exists()) == ([stray.name], False)
+    assert kept == [True] * 8

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from event_pipeline.engines.builder import RawSource
-from event_pipeline.engines.host.layout import Layout, make_folder, sync_file, sync_folder
+from event_pipeline.engines.durability import make_folder, sync_file, sync_folder
+from event_pipeline.engines.host.layout import Layout
 from event_pipeline.rules.accounting import DayTotals, ObjectAccount, RawObject, decoded_name
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.duplicates import InstantOrder

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from event_pipeline.engines.base import Measure, ResultStream
 from event_pipeline.engines.commit import DataFile, file_digest
+from event_pipeline.engines.durability import make_folder
 from event_pipeline.engines.host.database import (
     duckdb_type,
     faults_explained,
@@ -23,7 +24,7 @@ from event_pipeline.engines.host.database import (
     relation,
 )
 from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile
-from event_pipeline.engines.host.layout import make_folder, storage_faults
+from event_pipeline.engines.host.layout import storage_faults
 from event_pipeline.engines.host.query import Statement, streamed
 from event_pipeline.engines.names import day_partition, gold_table, new_build_id, partial_table
 from event_pipeline.engines.sql import (

@@ -9,7 +9,8 @@ from pathlib import Path
 from event_pipeline.engines.base import PartitionChange
 from event_pipeline.engines.commit import Commit
 from event_pipeline.engines.commits import CommitStore
-from event_pipeline.engines.host.layout import Layout, storage_faults, sync_file
+from event_pipeline.engines.durability import sync_file
+from event_pipeline.engines.host.layout import Layout, storage_faults
 from event_pipeline.engines.local.catalog import SqliteCatalog
 from event_pipeline.engines.names import new_build_id
 from event_pipeline.engines.repair import compare_entry

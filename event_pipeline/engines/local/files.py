@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from event_pipeline.engines.host.layout import Layout, make_folder, publish, storage_faults, sync_file
+from event_pipeline.engines.durability import make_folder, sync_file
+from event_pipeline.engines.host.layout import Layout, publish, storage_faults
 from event_pipeline.engines.store import StoredObject
 
 _REPLACING = "replacing"

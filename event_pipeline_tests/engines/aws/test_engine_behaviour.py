@@ -439,6 +439,33 @@ def test_a_day_that_another_hour_folds_after_its_partials_were_listed_is_folded_
     assert engine.hours_behind(TABLE) == []
 
 
+@without_locks
+def test_a_partial_that_is_replaced_between_two_attempts_at_a_day_is_read_again(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for minute in (0, 5):
+        landed(world, minute)
+        write_object(world.root, NEXT, minute, [event(NEXT, 60 * minute), purchase(NEXT, 60 * minute + 1)])
+        if minute == 0:
+            world.build([HOUR, NEXT])
+    world.land()
+    silver(engine, HOUR, NEXT)
+    real, listed = CommitStore.partial_versions, list[bool]()
+
+    def partial_versions(self: CommitStore, *arguments: Any) -> dict[Hour, str]:
+        found = real(self, *arguments)
+        listed.append(True)
+        # The first listing looks for lost partials, the second one is what the day is folded from.
+        if len(listed) == 2:
+            engine.refresh_gold(TABLE, [NEXT], progress=silent)
+        return found
+
+    monkeypatch.setattr(CommitStore, "partial_versions", partial_versions)
+    engine.refresh_gold(TABLE, [HOUR], progress=silent)
+    assert rows(engine, "SELECT total_events FROM gold.user_activity") == [{"total_events": 8}]
+    assert engine.hours_behind(TABLE) == []
+
+
 @everywhere
 def test_hours_that_fold_one_day_side_by_side_lose_nothing(world: World, engine: PortEngine[Any]) -> None:
     hours = [HOUR, NEXT, HOUR.plus(-1), HOUR.plus(-2)]

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from event_pipeline.engines import housekeeping
-from event_pipeline.engines.base import Engine, LeftoverKind, PartitionAction, SilverOutcome
+from event_pipeline.engines.base import Engine, LeftoverKind, PartitionAction, PartitionChange, SilverOutcome
 from event_pipeline.engines.commit import Commit
 from event_pipeline.engines.engine import PortEngine
 from event_pipeline.engines.names import day_partition, gold_table, partial_table
 from event_pipeline.engines.pipeline import Pipeline
+from event_pipeline.engines.repair import PartitionRepair
 from event_pipeline.engines.state import HourState
 from event_pipeline.errors import LostObjectsError, StorageError
 from event_pipeline.inspection.verification import verify
@@ -265,6 +266,36 @@ def test_a_repair_that_is_overtaken_shows_the_newest_build(
     monkeypatch.setattr(catalog_type, "change", change)
     engine.repair()
     assert waiting == []
+    assert engine.disagreements() == []
+    assert seen(engine) == 2
+
+
+@without_locks
+def test_repair_never_drops_what_was_published_since_it_looked(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed(world, 0)
+    silver(engine, HOUR)
+    engine._lake.delete([f"commits/hours/{HOUR.hive_path}.json"])
+    real, waiting, catalog_type = PartitionRepair._compare, [True], type(engine._catalog)
+    change, dropped = catalog_type.change, list[Any]()
+
+    def compare(self: Any, *arguments: Any) -> list[PartitionChange]:
+        found = real(self, *arguments)
+        # Without the first looks: those of the survey, which drop nothing.
+        if waiting and any(each.action is PartitionAction.DROPPED for each in found):
+            waiting.clear()
+            list(engine.build_silver([HOUR], progress=silent))
+        return found
+
+    def noted(self: Any, show: Iterable[Any], drop: Any) -> None:
+        dropped.extend(drop)
+        change(self, show, drop)
+
+    monkeypatch.setattr(PartitionRepair, "_compare", compare)
+    monkeypatch.setattr(catalog_type, "change", noted)
+    engine.repair()
+    assert (waiting, dropped) == ([], [])
     assert engine.disagreements() == []
     assert seen(engine) == 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ import pytest
 from event_pipeline.engines.base import LeftoverKind
 from event_pipeline.engines.builder import Built
 from event_pipeline.engines.engine import PortEngine
-from event_pipeline.engines.erasures import Held
+from event_pipeline.engines.erasures import ErasureList, Held
 from event_pipeline.engines.host.pool_builder import PoolBuilder
 from event_pipeline.errors import TransientError
 from event_pipeline.inspection.verification import verify
@@ -215,3 +215,51 @@ def test_a_build_that_began_before_cannot_bring_the_person_back(world: World, mo
     assert all(LAST.hive_path in key for key in holding(engine))
     erase(world)
     assert holding(engine) == []
+
+
+@pytest.mark.parametrize("world", ["local"], indirect=True)
+def test_an_erasure_replaces_commit_records_under_their_locks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = built(world)
+    lake_type, held, replaced = type(engine._lake), list[str](), set[str]()
+    exclusive, replace_object = lake_type.exclusive, lake_type.replace
+
+    @contextmanager
+    def watched_exclusive(self: Any, name: str) -> Iterator[None]:
+        with exclusive(self, name):
+            held.append(name)
+            yield
+            held.pop()
+
+    def watched_replace(self: Any, key: str, *arguments: Any) -> bool:
+        kind, _, place = key.removeprefix("commits/").removesuffix(".json").partition("/")
+        if kind == "hours":
+            replaced.add(place)
+            assert f"hours/{Hour.of_hive_path(place)}" in held
+        elif kind in ("days", "partials"):
+            assert any(name.startswith(f"{kind}/") for name in held)
+        return replace_object(self, key, *arguments)
+
+    monkeypatch.setattr(lake_type, "exclusive", watched_exclusive)
+    monkeypatch.setattr(lake_type, "replace", watched_replace)
+    erase(world)
+    assert replaced == {HOUR.hive_path, NEXT.hive_path}
+
+
+@in_memory
+def test_two_people_who_are_entered_at_the_same_time_are_both_on_the_list(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, real, waiting = world.engine, MemoryStore.replace, [True]
+    assert isinstance(engine, PortEngine)
+    people = ErasureList(engine._lake)
+
+    def overtaken(*arguments: Any) -> bool:
+        if waiting:
+            waiting.clear()
+            people.enter("u_2")
+        return real(*arguments)
+
+    monkeypatch.setattr(MemoryStore, "replace", overtaken)
+    people.enter("u_1")
+    erasures = people.read()
+    assert [erasures.has(each) for each in ("u_1", "u_2", "u_3")] == [True, True, False]

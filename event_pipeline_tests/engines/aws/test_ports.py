@@ -25,7 +25,7 @@ from event_pipeline.engines.local.catalog import SqliteCatalog
 from event_pipeline.engines.local.files import FileStore
 from event_pipeline.engines.names import gold_table, partial_table
 from event_pipeline.engines.store import Store
-from event_pipeline.errors import LockTimeoutError
+from event_pipeline.errors import LockTimeoutError, StorageError, TransientError
 from event_pipeline.rules.accounting import DayTotals, HourAccount
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import Hour, HourRange
@@ -280,7 +280,12 @@ def test_who_replaces_a_file_while_another_one_does_waits_and_finds_it_replaced(
 
     def noted_lock(self: Layout, *arguments: Any) -> Any:
         if threading.current_thread() is other:
-            reached.set()
+            try:
+                with lock(self, str(arguments[0]), 0):
+                    pass
+            except LockTimeoutError:
+                # Only now: it waits, and does not merely come by.
+                reached.set()
         return lock(self, *arguments)
 
     monkeypatch.setattr(FileStore, "_put", interrupted_put)
@@ -340,16 +345,22 @@ def day_commit(day: date, build: str, partials: dict[str, str]) -> DayCommit:
     return DayCommit(GOLD.name, day, build, datetime(2025, 12, 8, tzinfo=UTC), "sql", partials, files)
 
 
+def empty_catalog(root: Path) -> SqliteCatalog:
+    """A local catalog that shows nothing."""
+    root.mkdir(parents=True, exist_ok=True)
+    catalog = SqliteCatalog(root / "catalog.sqlite")
+    catalog.create()
+    catalog.fill(())
+    return catalog
+
+
 @pytest.fixture(params=["sqlite", "glue", "memory"])
 def catalog(request: pytest.FixtureRequest, root: Path) -> Catalog[Any]:
     """One catalog that shows nothing, with its tables."""
     found: Catalog[Any]
     match request.param:
         case "sqlite":
-            root.mkdir(parents=True, exist_ok=True)
-            found = SqliteCatalog(root / "catalog.sqlite")
-            found.create()
-            found.fill(())
+            found = empty_catalog(root)
         case "glue":
             settings: Settings = request.getfixturevalue("settings")
             found = GlueCatalog(Aws(settings), settings)
@@ -485,3 +496,29 @@ def test_many_hours_are_changed_in_one_call(catalog: Catalog[Any]) -> None:
     found = catalog.get(SILVER_EVENTS.full_name, [hour.hive_path for hour in [*hours, HOUR.plus(-1)]])
     assert [found[hour.hive_path].build_id for hour in hours] == ["b2"] * 120 + ["b1"] * 10
     assert len(found) == 130
+
+
+def test_a_change_of_the_local_catalog_that_fails_changes_nothing(root: Path) -> None:
+    catalog, later = empty_catalog(root), HOUR.plus(1)
+    show(catalog, hour_commit(HOUR, "b1"))
+    entries = catalog.entries_of(hour_commit(later, "b2"))
+    torn = replace(entries[-1], rows=entries[-1].rows | {("partition", (*entries[-1]._shown[:5], None))})
+    with pytest.raises(StorageError):
+        catalog.change([*entries[:-1], torn], [(table.full_name, HOUR.hive_path) for table in HOUR_TABLES])
+    for table in HOUR_TABLES:
+        assert [(each.partition, each.build_id) for each in catalog.entries(table.full_name)] == [
+            (HOUR.hive_path, "b1")
+        ]
+
+
+def test_a_local_catalog_that_is_not_filled_yet_answers_nothing(root: Path) -> None:
+    root.mkdir(parents=True)
+    catalog = SqliteCatalog(root / "catalog.sqlite")
+    catalog.create()
+    for ask in (
+        lambda: catalog.entries(SILVER_EVENTS.full_name),
+        lambda: catalog.everything([SILVER_EVENTS.full_name], None),
+        lambda: show(catalog, hour_commit(HOUR, "b1")),
+    ):
+        with pytest.raises(TransientError, match="removed or replaced while in use"):
+            ask()
