@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,10 @@ class Operation:
     check: Callable[[Lake], None]
     """Holds the lake after the rerun to the oracle."""
     settings: Mapping[str, int] = field(default_factory=dict)
-    of_hours: bool = True
-    """Whether it is done to given hours, and not to all that there is."""
+    part: Run | None = None
+    """Does it to some of its hours, where a failed hour does not keep the others back."""
+    is_of_all: bool = False
+    """Whether it is done to the hour beside the given ones as well."""
     has_own_reads: bool = True
     """Whether it reads anything that the rebuild of changed objects does not read."""
     forgets: bool = False
@@ -246,6 +249,17 @@ def erase(engine: PortEngine[Any], hours: Hours) -> None:
     erase_person(engine, TABLES, Limits(), PERSON, datetime.now(UTC), lambda *_: None, rewrite_raw=True)
 
 
+def erase_from(engine: PortEngine[Any], hours: Hours) -> None:
+    """Erase a person from some hours."""
+    eraser = engine.eraser()
+    eraser.list.enter(PERSON)
+    for hour in hours:
+        eraser.erase(hour, engine.erasures())
+    engine.register_hours(hours)
+    for table in TABLES:
+        engine.refresh_gold(table, hours, progress=silent)
+
+
 # -- what must come of it
 
 
@@ -278,20 +292,17 @@ def only_ledgers(lake: Lake) -> None:
 
 
 OPERATIONS = (
-    Operation("first build", landed, build, build, as_the_oracle, has_own_reads=False),
-    Operation("rebuild of changed objects", changed, build, build, as_the_oracle),
-    Operation("forced rebuild", built, build_anyway, build, as_the_oracle, has_own_reads=False),
+    Operation("first build", landed, build, build, as_the_oracle, part=build, has_own_reads=False),
+    Operation("rebuild of changed objects", changed, build, build, as_the_oracle, part=build),
+    Operation("forced rebuild", built, build_anyway, build, as_the_oracle, part=build_anyway, has_own_reads=False),
     Operation(
         "housekeeping",
         littered,
         lambda engine, _: keep_house(engine, after_the_grace()),
         lambda engine, _: keep_house(engine, after_the_grace()),
         as_the_oracle,
-        of_hours=False,
     ),
-    Operation(
-        "repair", damaged, lambda engine, _: (engine.repair(), None)[1], repair_and_build, as_the_oracle, of_hours=False
-    ),
+    Operation("repair", damaged, lambda engine, _: (engine.repair(), None)[1], repair_and_build, as_the_oracle),
     Operation(
         "retirement",
         built,
@@ -299,16 +310,14 @@ OPERATIONS = (
         retire,
         only_ledgers,
         {"silver_retention_days": 1, "gold_retention_days": 1},
-        of_hours=False,
     ),
-    Operation("erasure", known, erase, erase, without_the_person, of_hours=False, forgets=True),
+    Operation("erasure", known, erase, erase, without_the_person, part=erase_from, is_of_all=True, forgets=True),
     Operation(
         "erasure from retired hours",
         retired_with_a_person,
         erase,
         erase,
         assert_forgotten,
-        of_hours=False,
         forgets=True,
     ),
 )
@@ -392,6 +401,7 @@ class Sweep:
 
     def _references(self) -> None:
         """Do the operation without a fault, and learn what is right."""
+        parts = list(self._parts())
         whole = self._copy()
         onlooker = Onlooker(whole, self._rows_of, lambda _: None)
         steps = Steps(onlooker)
@@ -406,18 +416,22 @@ class Sweep:
         self.operation.check(whole)
         self._wanted = self._state(whole)
         assert self._wanted[0] == []
-        views = [self.before, after, self.final]
-        if self.operation.of_hours and len(self.hours) > 1:
-            # A day may also be made of the new rows of one hour and the old ones of another.
-            for hour in self.hours:
-                other = self._copy()
-                self.operation.run(other.engine(), [hour])
-                views.append(other.view(self._rows_of))
-                other.remove()
-        self.may = allowed(views)
+        self.may = allowed([self.before, after, self.final, *parts])
         self._judge("without a fault", onlooker.seen)
         self._keep_house(whole, "without a fault")
         whole.remove()
+
+    def _parts(self) -> Iterator[View]:
+        """Yield what is there if some hours are done and others are not: a day may be folded from both."""
+        part, hours = self.operation.part, (BYSTANDER, *self.hours) if self.operation.is_of_all else self.hours
+        for size in range(1, len(hours)):
+            for some in combinations(hours, size):
+                if part is None:
+                    return
+                lake = self._copy()
+                part(lake.engine(), some)
+                yield lake.view(self._rows_of)
+                lake.remove()
 
     def run(self, steps: Sequence[Step]) -> None:
         """Let each of some steps have each fault that it can have."""
