@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from event_pipeline.rules.contract import Limits
-from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.hour import DEFAULT_FIRST_PARTITION, Hour
 
 PREFIX = "EVENT_PIPELINE_"
 
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
         description="Folder that holds raw objects, the lake, the catalog and Dagster's storage",
     )
     first_partition: HourSetting = Field(
-        default=Hour.parse("2025-11-01T00"),
+        default=DEFAULT_FIRST_PARTITION,
         description=(
             "First landing hour that is read, UTC. Without it, Dagster's partitions begin with the data folder's "
             "earliest hour since then"

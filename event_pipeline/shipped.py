@@ -1,4 +1,4 @@
-"""Files outside the package that it needs at run time: Dagster's configuration, the Glue script, the template.
+"""Files outside the package that it needs at run time: Dagster's configuration, Glue script, template, linked pages.
 
 A checkout has them at its top level; a wheel has copies inside the package
 (`tool.hatch.build.targets.wheel.force-include` in pyproject.toml). Nothing else in the package may read the checkout.
@@ -17,18 +17,15 @@ GLUE_SCRIPT = "glue_scripts/silver_events.py"
 TEMPLATE = "infra/cloudformation/event_pipeline.yaml"
 SHIPPED_FILES = (DAGSTER_YAML, WORKSPACE_YAML, GLUE_SCRIPT, TEMPLATE)
 """Paths relative to the checkout's top level."""
+CONTRACT, QUERIES, DICTIONARY = "docs/contract.md", "docs/queries.md", "docs/data-dictionary.md"
+SHIPPED_PAGES = (CONTRACT, QUERIES, DICTIONARY)
+"""Pages that Dagster's pages of assets link to."""
 
 
 def shipped_file(name: str) -> Path:
     """Return the path of one of SHIPPED_FILES: inside an installed package, or else in the checkout around it."""
     folder = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
     return folder / name
-
-
-def documentation(page: str) -> Path | None:
-    """Return the path of a page below docs/ in the checkout; None if the package was installed without it."""
-    path = _PACKAGE.parent / "docs" / page
-    return path if path.is_file() else None
 
 
 def missing_files() -> list[Path]:

@@ -186,7 +186,7 @@ def test_raw_objects_before_the_first_partition_are_named_and_left(run: Run, roo
     key = write_object(root, early, 0, [event(early)])
     ended = run("run")
     assert ended.code == 0
-    assert "Not read, 1 key: before the first partition 2025-11-01T00 (EVENT_PIPELINE_FIRST_PARTITION)" in ended.err
+    assert "Not read, 1 key: before the first partition 2025-11-01T00: set EVENT_PIPELINE_FIRST_PARTITION" in ended.err
     assert key in ended.err
 
 

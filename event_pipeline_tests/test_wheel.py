@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from event_pipeline.shipped import SHIPPED_FILES, missing_files, shipped_file
+from event_pipeline.shipped import SHIPPED_FILES, SHIPPED_PAGES, missing_files, shipped_file
 
 pytestmark = pytest.mark.long
 
@@ -32,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_carries_every_file_that_the_package_needs_and_no_test(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        for name in SHIPPED_FILES:
+        for name in (*SHIPPED_FILES, *SHIPPED_PAGES):
             assert archive.read(f"event_pipeline/_shipped/{name}") == (CHECKOUT / name).read_bytes()
     sources = {path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "event_pipeline").rglob("*.py")}
     gold = {path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "event_pipeline" / "rules").rglob("*.sql")}

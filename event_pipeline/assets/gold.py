@@ -12,9 +12,9 @@ from event_pipeline.assets.checks import GOLD_CHECKS, check_specs, gold_verdicts
 from event_pipeline.assets.cost_metadata import cost_metadata
 from event_pipeline.assets.faults import faults_explained
 from event_pipeline.assets.partitions import backfill_policy, failures_among, hours_left, landing_hours
+from event_pipeline.assets.pictures import MOST_BARS, bar_chart
 from event_pipeline.assets.presentation import (
     OWNERS,
-    bars,
     column_lineage,
     file_references,
     markdown_table,
@@ -34,9 +34,9 @@ from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable, size_text
 from event_pipeline.rules.query import GoldTable, load_gold_tables
 from event_pipeline.settings import Settings
-from event_pipeline.shipped import documentation
+from event_pipeline.shipped import DICTIONARY, QUERIES, shipped_file
 
-PREVIEW_ROWS = 24
+PREVIEW_ROWS = MOST_BARS
 """Rows of the newest day shown with each materialization: all hours of a day, the first products."""
 
 
@@ -85,7 +85,7 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings, kinds: AssetKi
             "grain": grain,
             "SQL of a landing hour": sql_block(table.partial),
             "SQL of an event day": sql_block(table.fold),
-            **file_references(path, documentation("contract.md"), documentation("queries.md")),
+            **file_references(path, shipped_file(DICTIONARY), shipped_file(QUERIES)),
         },
     )
     def gold(
@@ -126,7 +126,7 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings, kinds: AssetKi
             }
             last = max(days, default=None)
             if last and days[last]:
-                preview = {f"preview_{days[last][-1]}": _preview(engine, table, days[last][-1])}
+                preview = _preview(engine, table, days[last][-1])
                 summary = {"summary": results[last].metadata["summary"]}
                 results[last] = HourResult({**summary, **preview, **results[last].metadata}, results[last].verdicts)
             yield from hour_events(context, results, failures, earlier)
@@ -160,8 +160,8 @@ def _metadata(refresh: GoldRefresh, hour: Hour, days: Sequence[date], hours_toge
     }
 
 
-def _preview(engine: Engine, table: GoldTable, day: date) -> dg.MarkdownMetadataValue:
-    """Return the first published rows of one event day, ordered by the columns, with a bar for their measure."""
+def _preview(engine: Engine, table: GoldTable, day: date) -> dict[str, Any]:
+    """Return metadata with the first published rows of one event day, ordered by the columns, and a chart of them."""
     columns = ", ".join(column.name for column in table.columns)
     try:
         rows = engine.query(
@@ -169,12 +169,12 @@ def _preview(engine: Engine, table: GoldTable, day: date) -> dg.MarkdownMetadata
             f"ORDER BY {columns} LIMIT {PREVIEW_ROWS}"
         )
     except (PipelineError, OSError) as fault:  # the checks fail for the same reason; the preview only repeats it
-        return dg.MetadataValue.md(quoted(str(fault)))
+        return {f"preview_{day}": dg.MetadataValue.md(quoted(str(fault)))}
     found = rows.to_pylist()
-    if table.measure is None or len(found) < 2:
-        return markdown_table(rows.column_names, [tuple(row.values()) for row in found])
-    chart = bars([row[table.measure] for row in found])
-    return markdown_table(
-        [*rows.column_names, f"{table.measure} as a bar"],
-        [(*row.values(), bar) for row, bar in zip(found, chart, strict=True)],
-    )
+    chart = dict[str, Any]()
+    if table.measures and len(found) > 1:
+        labels = [str(row[table.grain[0]]) for row in found]
+        series = [(name, [row[name] for row in found]) for name in table.measures]
+        title = f"{', '.join(table.measures)} by {table.grain[0]} on {day}"
+        chart = {f"chart_{day}": bar_chart(title, labels, series)}
+    return {**chart, f"preview_{day}": markdown_table(rows.column_names, [tuple(row.values()) for row in found])}

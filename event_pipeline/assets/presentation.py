@@ -68,12 +68,10 @@ def column_lineage(asset: str, sources: Mapping[str, Sequence[str]]) -> dict[str
     }
 
 
-def file_references(*paths: Path | None) -> dict[str, Any]:
+def file_references(*paths: Path) -> dict[str, Any]:
     """Return the links to files that define or explain an asset, next to the link to its function."""
     references: list[dg.LocalFileCodeReference | dg.UrlCodeReference] = [
-        dg.LocalFileCodeReference(file_path=str(path.absolute()), line_number=1, label=path.name)
-        for path in paths
-        if path is not None
+        dg.LocalFileCodeReference(file_path=str(path.absolute()), line_number=1, label=path.name) for path in paths
     ]
     return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=references)}
 
@@ -96,7 +94,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def bars(values: Sequence[Any]) -> list[str]:
-    """Return a bar for each number, the largest twenty characters long; Dagster's pages show no pictures from data."""
+    """Return a bar for each number of a narrow table, the largest twenty characters long."""
     largest = max((float(value or 0) for value in values), default=0)
     eighths = [round(float(value or 0) / largest * 8 * _BAR_CELLS) if largest > 0 else 0 for value in values]
     return ["█" * (each // 8) + _EIGHTHS[each % 8].strip() for each in eighths]

@@ -22,7 +22,7 @@ from event_pipeline.rules.contract import BRONZE_EVENTS
 from event_pipeline.rules.hour import RAW_ROOT, Hour
 from event_pipeline.rules.printable import size_text
 from event_pipeline.settings import Settings
-from event_pipeline.shipped import documentation
+from event_pipeline.shipped import CONTRACT, shipped_file
 
 RAW_EVENTS = "raw_events"
 
@@ -42,7 +42,7 @@ def raw_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefiniti
         metadata={
             **table_metadata(BRONZE_EVENTS),
             "layout": f"{RAW_ROOT}year=/month=/day=/hour=/minute=/",
-            **file_references(documentation("contract.md")),
+            **file_references(shipped_file(CONTRACT)),
         },
     )
     def raw_events(

@@ -43,7 +43,7 @@ from event_pipeline.rules.contract import COLUMN_SOURCES, HOUR_LEDGER, SILVER_EV
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable, size_text
 from event_pipeline.settings import Settings
-from event_pipeline.shipped import documentation
+from event_pipeline.shipped import CONTRACT, DICTIONARY, QUERIES, shipped_file
 
 SILVER = "silver_events"
 PARTITIONS = "silver_partitions"
@@ -80,7 +80,7 @@ def silver_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefin
             **column_lineage(RAW_EVENTS, {name: list(map(raw_column, of)) for name, of in COLUMN_SOURCES.items()}),
             SILVER_QUARANTINE.full_name: column_schema(SILVER_QUARANTINE),
             HOUR_LEDGER.full_name: column_schema(HOUR_LEDGER),
-            **file_references(documentation("contract.md")),
+            **file_references(shipped_file(CONTRACT), shipped_file(DICTIONARY)),
         },
     )
     def silver_events(
@@ -144,7 +144,7 @@ def silver_partitions_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsD
         partitions_def=partitions,
         backfill_policy=backfill_policy(settings),
         check_specs=check_specs(PARTITIONS, PARTITION_CHECKS, partitions),
-        metadata={**table_metadata(HOUR_LEDGER), **file_references(documentation("queries.md"))},
+        metadata={**table_metadata(HOUR_LEDGER), **file_references(shipped_file(QUERIES))},
     )
     def silver_partitions(
         context: dg.AssetExecutionContext, engine: dg.ResourceParam[Engine], progress: dg.ResourceParam[HourProgress]

@@ -17,7 +17,6 @@ from event_pipeline.commands.query import day_range
 from event_pipeline.engines.base import ResultStream
 from event_pipeline.engines.open import open_pipeline
 from event_pipeline.errors import StorageError
-from event_pipeline.lake import rows_of
 from event_pipeline.reporting.terminal import messages, output
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, Table
 from event_pipeline.rules.query import quoted
@@ -56,6 +55,9 @@ def export(
 
       event-pipeline export --parquet snapshot/ --with-silver
     """
+    # It imports pyarrow, for which no other command should wait.
+    from event_pipeline.lake import rows_of
+
     if (duckdb_file is None) == (parquet_folder is None):
         raise UsageError("say where to: --duckdb with a file, or --parquet with a folder")
     days = day_range(first, last, whole=False)

@@ -106,7 +106,9 @@ def _generate_hours(settings: Settings, options: GeneratorOptions, landing_hours
         written = count(1)
 
         def show(made: GeneratedObject) -> None:
-            view.step(f"writing raw objects of {Hour.containing(made.landed)}", next(written))
+            # A line per hour only where it is drawn over: a log gets one, and the sum at the end.
+            hour = f" of {Hour.containing(made.landed)}" if view.is_drawn_over else ""
+            view.step(f"writing raw objects{hour}", next(written))
 
         totals = generate(folder, landing_hours, options, show)
     print_generated(totals, folder, output())

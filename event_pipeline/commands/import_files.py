@@ -42,7 +42,7 @@ def import_files(
     new = sum(each.placing is Placing.NEW for each in planned)
     if new and not plan:
         with progress(total=new) as view:
-            copy_files(planned, settings.raw_folder, view.step)
+            planned = copy_files(planned, settings.raw_folder, view.step)
     print_imported(planned, output(), plan_only=plan)
     print_not_placed(planned, messages())
     print_not_read(place_of(settings), messages())

@@ -12,6 +12,7 @@ from event_pipeline.commands.memory import memory_bounded
 from event_pipeline.commands.options import UsageError
 from event_pipeline.engines.open import open_pipeline
 from event_pipeline.reporting.terminal import messages, output
+from event_pipeline.rules.printable import size_text
 from event_pipeline.settings import load_settings
 
 
@@ -43,5 +44,5 @@ def report(
             target or report_path(settings),
         )
     days = f"{written.first_day} to {written.last_day}" if written.first_day else "no day is published yet"
-    messages().print(f"{days}, {written.size / 1000:,.0f} kB", soft_wrap=True)
+    messages().print(f"{days}, {size_text(written.size)}", soft_wrap=True)
     output().print(str(written.path), soft_wrap=True, highlight=False)

@@ -28,9 +28,11 @@ class HourStatus:
     objects: int
     """Raw objects that are listed now."""
     records: int | None
-    """Records of the published build; None, as the next two, when nothing is published."""
+    """Records of the published build; None, as the next three, when nothing is published."""
     quarantined: int | None
     duplicates: int | None
+    erased: int | None
+    """Records of erased people, which raw objects still have."""
     run: RunState | None
     unknown_fields: int = 0
     """Distinct fields outside the contract in the published build (schema drift)."""
@@ -86,6 +88,7 @@ def read_status(pipeline: Pipeline, now: datetime, hours: HourRange | None, runs
                 records=account.records if account else None,
                 quarantined=account.quarantined if account else None,
                 duplicates=account.duplicates if account else None,
+                erased=account.erased if account else None,
                 run=runs.get(hour),
                 unknown_fields=len(drift_of([account])) if account else 0,
                 wrongly_framed=_wrongly_framed(hour, commits),

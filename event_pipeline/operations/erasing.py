@@ -79,6 +79,8 @@ class _Raw:
     held: dict[str, HeldRaw] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
+    fault: StorageError | None = None
+    """Why no object was rewritten from there on: most likely whoever asks may not write raw objects."""
 
 
 def find_person(engine: Engine, user_id: str, progress: Progress) -> Found:
@@ -106,7 +108,7 @@ def erase_person(
 
     Raises:
         TransientError: other processes publish builds that hold the person all the time, or hold a lock.
-        StorageError: data cannot be read or written.
+        StorageError: data cannot be read or written. If it was a raw object that cannot be written, all else is done.
     """
     eraser = engine.eraser()
     person = eraser.list.enter(user_id)
@@ -120,7 +122,14 @@ def erase_person(
     receipt = replace(receipt, raw=before | raw.held, unreadable=tuple(raw.unreadable))
     if not damaged:
         receipt = replace(receipt, finished_at=commit_time())
-    return Erased(receipt, eraser.list.write(receipt), damaged, tuple(raw.changed))
+    place = eraser.list.write(receipt)
+    if raw.fault:
+        left = sum(not each.rewritten for each in receipt.raw.values())
+        raise StorageError(
+            f"{raw.fault}. Everything else is done: {left} raw objects still hold the person, and the receipt {place} "
+            "lists them. Erase again with --rewrite-raw as somebody who may replace raw objects"
+        ) from raw.fault
+    return Erased(receipt, place, damaged, tuple(raw.changed))
 
 
 def _found(engine: Engine, eraser: Eraser, person: Erasures, seen: dict[Hour, str], progress: Progress) -> Found:
@@ -244,9 +253,13 @@ def _look_through_raw(
             if lines is None:
                 found.unreadable.append(key)
             elif lines:
-                done = rewrite and eraser.rewrite_raw(task.listed, lines)
+                asked = rewrite and found.fault is None
+                try:
+                    done = asked and eraser.rewrite_raw(task.listed, lines)
+                except StorageError as error:
+                    done, asked, found.fault = False, False, error
                 found.held[key] = HeldRaw(str(task.hour), len(lines), done)
-                found.changed += [key] if rewrite and not done else []
+                found.changed += [key] if asked and not done else []
     finally:
         if pool:
             pool.shutdown()

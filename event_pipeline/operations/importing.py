@@ -72,16 +72,23 @@ def plan_import(paths: Iterable[Path], raw_folder: Path, first_partition: Hour, 
     return planned
 
 
-def import_files(planned: Sequence[PlacedFile], raw_folder: Path, progress: Callable[[str, int], None]) -> None:
-    """Copy the new files of a plan to where they belong, each by an atomic rename.
+def import_files(
+    planned: Sequence[PlacedFile], raw_folder: Path, progress: Callable[[str, int], None]
+) -> list[PlacedFile]:
+    """Copy the new files of a plan to where they belong, each whole or not at all; return what became of all files.
 
-    A file in the raw folder itself, where it is not read, is removed from there once it is placed.
+    Where another import was faster, its object stays. A file in the raw folder itself, where it is not read, is removed
+    from there once it is placed.
 
     Raises:
         OSError: a file cannot be read or written; those copied so far stay.
     """
-    new = [each for each in planned if each.placing is Placing.NEW]
-    for number, each in enumerate(new, start=1):
+    done, number = list[PlacedFile](), 0
+    for each in planned:
+        if each.placing is not Placing.NEW:
+            done.append(each)
+            continue
+        number += 1
         progress(f"copying {each.file.name} to {each.hour}", number)
         target = raw_folder / each.key
         copy = raw_folder / INCOMING / f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}"
@@ -91,13 +98,14 @@ def import_files(planned: Sequence[PlacedFile], raw_folder: Path, progress: Call
             with copy.open("rb") as written:
                 os.fsync(written.fileno())
             make_folder(target.parent)
-            copy.replace(target)
+            done.append(each if _created(copy, target) else _compared(each, target))
             # Before the only other copy may go: a power cut must leave one of them.
             sync_folder(target.parent)
         finally:
             copy.unlink(missing_ok=True)
-        if raw_folder in each.file.absolute().parents:
+        if raw_folder in each.file.absolute().parents and done[-1].placing is not Placing.CONFLICT:
             each.file.unlink()
+    return done
 
 
 def landing_time(name: str) -> datetime | str:
@@ -150,11 +158,27 @@ def _judged(file: Path, raw_folder: Path, first_partition: Hour, now: datetime) 
     if start != GZIP_MAGIC:
         return replace(refused, reason="not gzip: raw objects are gzipped JSON Lines (gzip FILE)")
     target = raw_folder / key
-    if not target.exists():
-        return replace(refused, placing=Placing.NEW)
-    if filecmp.cmp(file, target, shallow=False):
-        return replace(refused, placing=Placing.SAME)
-    return replace(refused, placing=Placing.CONFLICT, reason=f"{key} exists and has other content")
+    return _compared(refused, target) if target.exists() else replace(refused, placing=Placing.NEW)
+
+
+def _compared(of: PlacedFile, target: Path) -> PlacedFile:
+    """Return what becomes of a file whose place is taken: the object there stays."""
+    if filecmp.cmp(of.file, target, shallow=False):
+        return replace(of, placing=Placing.SAME)
+    return replace(of, placing=Placing.CONFLICT, reason=f"{of.key} exists and has other content")
+
+
+def _created(copy: Path, target: Path) -> bool:
+    """Give a finished copy its place, unless another import was faster: a link, unlike a rename, replaces nothing."""
+    try:
+        os.link(copy, target)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links, such as a memory card's
+        if target.exists():
+            return False
+        copy.replace(target)
+    return True
 
 
 def _key_in(file: Path) -> str | None:

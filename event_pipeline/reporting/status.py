@@ -74,6 +74,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
             "records": each.records,
             "quarantined": each.quarantined,
             "duplicates": each.duplicates,
+            "erased": each.erased,
             "unknown_fields": each.unknown_fields,
             "wrongly_framed": each.wrongly_framed,
             "last_run": each.run.value if each.run else None,
@@ -203,6 +204,11 @@ def _findings(status: Status) -> list[Text]:
     gaps = [each.hour for each in status.hours if each.gap]
     if gaps:
         lines.append(Text(f"Gaps: {hours_text(gaps)}: nothing landed", style=FAULT))
+    if erased := [each for each in status.hours if each.erased]:
+        records = sum(each.erased or 0 for each in erased)
+        counted = f"{records:,} record{'s' if records > 1 else ''}"
+        named = hours_text([each.hour for each in erased])
+        lines.append(Text(f"Erased: {counted} of erased people in {named}", style=QUIET))
     framed = [each.hour for each in status.hours if each.wrongly_framed]
     if framed:
         remedy = "`event-pipeline verify` names them, and what the producer can do"

@@ -149,6 +149,11 @@ class ProgressView:
             )
             self._task = self._bar.add_task("", total=total)
 
+    @property
+    def is_drawn_over(self) -> bool:
+        """Whether a step replaces the one before on the screen."""
+        return self._bar is not None
+
     def step(self, doing: str, done: int | None = None, total: int | None = None) -> None:
         """Show the current step and, if counted, how many units of how many are finished."""
         if self._bar is not None:

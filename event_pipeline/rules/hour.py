@@ -208,10 +208,18 @@ class HourRange:
         return f"{self.first} to {self.end} ({len(self)} hour{'s' if len(self) > 1 else ''})"
 
 
+DEFAULT_FIRST_PARTITION = Hour.parse("2025-11-01T00")
+"""Hours before it are only read if the setting says so."""
+
+
 def implausible(hour: Hour, first_partition: Hour, now: datetime) -> str | None:
     """Return why raw objects of a landing hour are not read; None if the hour may be built, now or when it is over."""
     if hour < first_partition:
-        return f"before the first partition {first_partition} (EVENT_PIPELINE_FIRST_PARTITION)"
+        remedy = "set EVENT_PIPELINE_FIRST_PARTITION to an earlier hour"
+        if hour >= DEFAULT_FIRST_PARTITION:
+            # Unless it is set, it is the data folder's earliest hour, which a running UI knows from its start.
+            remedy += ", or, if it is not set, choose Reload under Deployment in the Dagster UI"
+        return f"before the first partition {first_partition}: {remedy}"
     if hour.start > now + LONGEST_LEAD:
         return f"more than {LONGEST_LEAD.days} day ahead of now"
     return None

@@ -25,7 +25,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice, takewhile
 from pathlib import Path
 
 from event_pipeline.rules.contract import EVENT_DATE, SILVER_EVENTS, Column, Table
@@ -64,10 +64,14 @@ class GoldTable:
     """Digest of the SQL that produces rows; with another version, partials and days are rebuilt."""
 
     @property
-    def measure(self) -> str | None:
-        """The first column that counts or sums something, which a chart of a day shows; None for a table of one row."""
-        numbers = (column for column in self.columns if column.type == "bigint" or column.type.startswith("decimal"))
-        return next((column.name for column in numbers if column.name not in self.grain), None) if self.grain else None
+    def measures(self) -> tuple[str, ...]:
+        """What a chart of a day shows: the first sum of money, or the first three counts; nothing for a single row."""
+        columns = [column for column in self.columns if column.name not in self.grain and self.grain]
+        numbers = [column for column in columns if column.type == "bigint" or column.type.startswith("decimal")]
+        if not numbers or numbers[0].type != "bigint":
+            return tuple(column.name for column in numbers[:1])
+        counts = takewhile(lambda column: column.type == "bigint", numbers)
+        return tuple(column.name for column in islice(counts, 3))
 
     @property
     def table(self) -> Table:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from base64 import b64decode
 from decimal import Decimal
 from pathlib import Path
+from xml.etree import ElementTree
 
 import dagster as dg
 import pytest
 from sqlglot import exp
 from sqlglot.lineage import lineage
 
+from event_pipeline.assets.pictures import COLOURS, MOST_BARS, bar_chart
 from event_pipeline.assets.pipeline import pipeline_assets
 from event_pipeline.assets.presentation import bars
 from event_pipeline.definitions import build_definitions
@@ -111,6 +114,27 @@ def test_the_declared_lineage_has_every_column_that_the_sql_reads_for_it() -> No
 def test_bars_are_as_long_as_their_numbers() -> None:
     assert bars([Decimal(0), 1, None, 2.0, 0.125]) == ["", "█" * 10, "", "█" * 20, "█▎"]
     assert bars([]) == []
+
+
+def test_a_chart_has_a_bar_for_each_number_and_takes_little_room() -> None:
+    labels = ["</text><script>", *(f"a_long_product_{number:02}" for number in range(30))]
+    shown = bar_chart("views by product_id", labels, [("views", [Decimal(3), None, *range(28)]), ("purchases", [1.5])])
+    title, _, encoded = shown.value.partition("](data:image/svg+xml;base64,")
+    drawn = ElementTree.fromstring(b64decode(encoded.removesuffix(")")))  # noqa: S314 - drawn here
+    bars = [str(each.get("d")).count("z") for each in drawn if each.get("fill") in COLOURS]
+    # The legend has two squares. Null and 0 have no bar; more labels than there is room for are left out.
+    assert (title, bars) == ("![views by product_id", [1, 1, 22, 1])
+    texts = [each.text for each in drawn if each.tag.endswith("text")]
+    assert texts[:5] == ["views", "purchases", "highest 21", "</text><script>", "a_long_product_…"]
+    assert len(texts) == 3 + MOST_BARS
+    assert len(shown.value) < 6_000
+    assert [table.measures for table in load_gold_tables()] == [
+        ("total_events", "page_views", "add_to_carts"),
+        ("views", "add_to_carts", "purchases"),
+        ("total_revenue",),
+        ("view_count",),
+        (),
+    ]
 
 
 def test_every_asset_links_to_its_source(specs: dict[str, dg.AssetSpec]) -> None:

@@ -37,6 +37,8 @@ def test_the_commands_of_the_page_erase_a_person_and_say_what_is_left(run: Run, 
     assert receipt["hours"] == {str(HOUR): {"silver_rows": 1, "quarantined": 1}}
     assert receipt["finished_at"]
     assert re.search(rf"{HOUR} .* 3 +1 +0 +0 +2 +\S", run(*verify).out)
+    assert f"Erased: 2 records of erased people in 1 hour ({HOUR})" in run("status").out
+    assert [each["erased"] for each in json.loads(run("status", "--format", "json").out)["hours"]] == [2]
     left = [path for path in (root / "lake").rglob("*") if path.is_file() and PERSON.encode() in path.read_bytes()]
     assert left == []
 

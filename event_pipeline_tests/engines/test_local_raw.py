@@ -137,12 +137,24 @@ def test_a_folder_that_cannot_be_listed_and_a_file_that_may_not_be_read_are_unma
     ]
 
 
+TOO_EARLY = "before the first partition 2025-11-01T00: set EVENT_PIPELINE_FIRST_PARTITION to an earlier hour"
+
+
 @pytest.mark.parametrize(
     ("hour", "reason"),
     [
-        ("0001-01-01T00", "before the first partition 2025-11-01T00 (EVENT_PIPELINE_FIRST_PARTITION)"),
-        ("1970-01-01T00", "before the first partition 2025-11-01T00 (EVENT_PIPELINE_FIRST_PARTITION)"),
-        ("2025-10-31T23", "before the first partition 2025-11-01T00 (EVENT_PIPELINE_FIRST_PARTITION)"),
+        (
+            "0001-01-01T00",
+            TOO_EARLY,
+        ),
+        (
+            "1970-01-01T00",
+            TOO_EARLY,
+        ),
+        (
+            "2025-10-31T23",
+            TOO_EARLY,
+        ),
         ("2025-12-10T01", "more than 1 day ahead of now"),
         ("2300-06-01T12", "more than 1 day ahead of now"),
         ("9999-12-31T23", "more than 1 day ahead of now"),

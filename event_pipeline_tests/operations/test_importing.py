@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from event_pipeline.commands.options import ExitCode
-from event_pipeline.operations.importing import landing_time
+from event_pipeline.operations.importing import Placing, import_files, landing_time, plan_import
+from event_pipeline.rules.hour import DEFAULT_FIRST_PARTITION
 from event_pipeline_tests.command import Run
 
 
@@ -98,7 +100,7 @@ def test_a_moved_file_survives_a_power_cut(run: Run, root: Path, monkeypatch: py
     stray.parent.mkdir(parents=True)
     stray.write_bytes(gzip.compress(b"{}"))
     names, sizes, kept = dict[int, list[str]](), dict[int, int](), list[bool]()
-    fsync, unlink, replace = os.fsync, Path.unlink, os.replace
+    fsync, unlink, link = os.fsync, Path.unlink, os.link
     where = stray.parent / "events" / "year=2025" / "month=11" / "day=19" / "hour=20" / "minute=00"
 
     def watched_fsync(handle: int) -> None:
@@ -107,9 +109,9 @@ def test_a_moved_file_survives_a_power_cut(run: Run, root: Path, monkeypatch: py
         names[status.st_ino] = os.listdir(place) if place.is_dir() else []
         fsync(handle)
 
-    def watched_replace(source: Path, target: Path) -> None:
+    def watched_link(source: Path, target: Path) -> None:
         kept.append(sizes.get(Path(source).stat().st_ino) == stray.stat().st_size)
-        replace(source, target)
+        link(source, target)
 
     def watched_unlink(path: Path, missing_ok: bool = False) -> None:
         if path == stray:
@@ -119,8 +121,30 @@ def test_a_moved_file_survives_a_power_cut(run: Run, root: Path, monkeypatch: py
         unlink(path, missing_ok)
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
-    monkeypatch.setattr(os, "replace", watched_replace)
+    monkeypatch.setattr(os, "link", watched_link)
     monkeypatch.setattr(Path, "unlink", watched_unlink)
     assert run("import", str(root / "raw")).code == 0
     assert ([path.name for path in where.iterdir()], stray.exists()) == ([stray.name], False)
     assert kept == [True] * 8
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_imports_at_once_for_one_place_the_second_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError("no hard links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    raw, plans = tmp_path / "raw", []
+    for name, content in (("a", b"1"), ("b", b"2"), ("c", b"1")):
+        file = tmp_path / name / "events-20251119-174454.jsonl.gz"
+        file.parent.mkdir()
+        file.write_bytes(gzip.compress(content, mtime=0))
+        plans.append(plan_import([file], raw, DEFAULT_FIRST_PARTITION, datetime.now(UTC)))
+    done = [import_files(plan, raw, lambda *_: None)[0] for plan in plans]
+    assert [each.placing for each in done] == [Placing.NEW, Placing.CONFLICT, Placing.SAME]
+    assert done[1].reason == f"{done[1].key} exists and has other content"
+    (placed,) = (path for path in raw.rglob("*") if path.is_file())
+    assert gzip.decompress(placed.read_bytes()) == b"1"

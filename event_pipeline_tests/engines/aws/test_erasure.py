@@ -130,6 +130,11 @@ def test_nothing_holds_an_erased_person_and_later_builds_leave_them_out(world: W
     assert rows(engine, "SELECT SUM(erased) AS n FROM ops.hour_ledger") == [{"n": 6}]
     assert_proven(world)
 
+    held = erase(world, rewrite_raw=True).receipt.raw
+    assert (len(held), {each.rewritten for each in held.values()}) == (4, {True})
+    builds = engine.build_silver([HOUR, NEXT], progress=silent)
+    assert [each.commit.account.erased for each in builds] == [0, 0]
+
 
 @in_memory
 def test_killed_at_any_write_and_run_again_it_completes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

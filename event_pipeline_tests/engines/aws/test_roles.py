@@ -30,6 +30,8 @@ from event_pipeline.engines.aws.glue_job import GlueJob
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.open import publish_to_topic
 from event_pipeline.errors import PipelineError
+from event_pipeline.operations.erasing import erase_person
+from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.settings import Settings, load_settings
@@ -55,6 +57,7 @@ BIG_RESULTS = "Athena uploads results in parts once they are large; the emulated
 BIG_FILES = "boto3 and Hadoop give up an upload in parts with it; files of the walk are small"
 ATHENA_GUIDE = "Athena's guide asks for it to SELECT from tables with partitions; the emulated one needs fewer calls"
 REAL_JOB = "the Spark job does it; the walk's job is the one without Spark, which does not"
+ERASURE = "erase --rewrite-raw"
 EXPLAINED: Mapping[tuple[str, str, str], str] = {
     (
         "GlueJobRole",
@@ -293,6 +296,16 @@ def say_without(account: Account, settings: Settings) -> dict[str, str]:
         with account.lacking(role, sid, action), pytest.raises(PipelineError) as error:
             step(account, settings)
         said[f"{role} {sid} {action}"] = str(error.value)
+    # No role of the stack may replace raw objects: erasing from them is for somebody else.
+    account.act_as("OrchestratorRole")
+    engine, user_id = AwsEngine(settings), event()["user_id"]
+    with pytest.raises(PipelineError) as error:
+        erase_person(
+            engine, load_gold_tables(), Limits(), user_id, datetime.now(UTC), lambda *_: None, rewrite_raw=True
+        )
+    said[ERASURE] = (
+        f"{error.value} | finished at {engine.eraser().list.receipt(engine.erasures().only(user_id)).finished_at}"
+    )
     return said
 
 
@@ -442,6 +455,14 @@ def test_no_explanation_is_of_an_action_that_nobody_grants() -> None:
 @pytest.mark.parametrize(("role", "sid", "action"), [probe[:3] for probe in PROBES])
 def test_an_error_names_the_permission_that_the_role_lacks(walk: Walk, role: str, sid: str, action: str) -> None:
     assert action in walk.said_without[f"{role} {sid} {action}"]
+
+
+def test_erasing_from_raw_objects_as_a_role_that_may_not_erases_all_else_and_names_the_permission(walk: Walk) -> None:
+    said = walk.said_without[ERASURE]
+    assert re.search(r"assumed-role/\S*OrchestratorRole\S* is not authorized to perform: s3:PutObject on", said), said
+    assert "the role needs s3:PutObject there" in said
+    assert "Everything else is done: " in said
+    assert re.search(r"finished at 20\d\d", said), said
 
 
 def test_the_queue_takes_messages_of_its_rule_alone(walk: Walk) -> None:
