@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -237,16 +237,40 @@ def test_user_activity_by_hand(worked: oracle.Expected) -> None:
     )
 
 
-def test_top_products_keeps_100_of_the_day_and_10_of_each_category(tmp_path: Path) -> None:
+def views(pairs: Iterable[tuple[str, str]]) -> dict[str, bytes]:
+    """Return an object with a page view a second, of products in categories."""
     time = datetime.fromisoformat("2025-12-07T23:00:00")
-    many = [("many", f"m_{number:03}", views) for number in range(101) for views in range(2)]
-    few = [("few", f"f_{number:02}", 0) for number in range(11)]
     lines = [
-        event((time + timedelta(seconds=at)).isoformat(), "u_1", "s_1", "page_view", **product(item, category))
-        for at, (category, item, _) in enumerate([*few, *reversed(many)])
+        event((time + timedelta(seconds=at)).isoformat(), "u_1", "s_1", "page_view", **product(*pair))
+        for at, pair in enumerate(pairs)
     ]
-    key = f"{HOUR_23}/minute=00/events-20251207-230000.jsonl.gz"
-    top = oracle.read_root(write_raw(tmp_path, {key: gz(b"\n".join(lines))})).gold["top_products"]
+    return {f"{HOUR_23}/minute=00/events-20251207-230000.jsonl.gz": gz(b"\n".join(lines))}
+
+
+CUTS = views(
+    [
+        *((f"f_{number:02}", "few") for number in range(11)),
+        *((f"m_{number:03}", "many") for number in reversed(range(101)) for _ in range(2)),
+    ]
+)
+TIES = views([("p_2", "a"), ("p_10", "b"), ("p_1", "b"), ("P_9", "z"), ("p_1", "a")])
+ONE_ID = {
+    f"{HOUR_23}/minute=00/events-20251207-230000.jsonl.gz": gz(
+        event("2025-12-07T23:00:00Z", "x_1", "x_1", "page_view", **product("p_1", "books"))
+    )
+}
+"""A user and a session that are called alike."""
+BY_HAND = {"worked": WORKED_OBJECTS, "cuts": CUTS, "ties": TIES, "one id": ONE_ID}
+"""Raw objects whose Gold rows are worked out by hand in this module; engines are given them as well."""
+
+
+def test_a_user_and_a_session_with_one_id_are_two(tmp_path: Path) -> None:
+    (row,) = oracle.read_root(write_raw(tmp_path, ONE_ID)).gold["user_activity"]
+    assert (row["unique_users"], row["unique_sessions"], row["total_events"]) == (1, 1, 1)
+
+
+def test_top_products_keeps_100_of_the_day_and_10_of_each_category(tmp_path: Path) -> None:
+    top = oracle.read_root(write_raw(tmp_path, CUTS)).gold["top_products"]
     # 101 products viewed twice rank before 11 viewed once: rank 101 goes, f_00 to f_09 stay with ranks 102-111.
     assert [row["view_rank"] for row in top] == [*range(1, 101), *range(102, 112)]
     assert [row["product_id"] for row in top] == [
@@ -258,12 +282,7 @@ def test_top_products_keeps_100_of_the_day_and_10_of_each_category(tmp_path: Pat
 
 
 def test_ties_are_broken_by_product_and_then_category(tmp_path: Path) -> None:
-    pairs = [("p_2", "a"), ("p_10", "b"), ("p_1", "b"), ("P_9", "z"), ("p_1", "a")]
-    lines = [
-        event(f"2025-12-07T23:00:0{at}Z", "u_1", "s_1", "page_view", **product(*pair)) for at, pair in enumerate(pairs)
-    ]
-    key = f"{HOUR_23}/minute=00/events-20251207-230000.jsonl.gz"
-    top = oracle.read_root(write_raw(tmp_path, {key: gz(b"\n".join(lines))})).gold["top_products"]
+    top = oracle.read_root(write_raw(tmp_path, TIES)).gold["top_products"]
     assert [(row["product_id"], row["category"], row["category_rank"]) for row in top] == [
         ("P_9", "z", 1),
         ("p_1", "a", 1),

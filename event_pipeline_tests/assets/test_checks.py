@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -11,9 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from event_pipeline.assets.checks import joined, partition_verdicts
+from event_pipeline.assets.results import CheckVerdict
 from event_pipeline.engines.commit import CommitRecordError, DayCommit
+from event_pipeline.engines.host.duckdb_sql import DuckDbSql
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.rules.accounting import HourAccount, ObjectAccount
+from event_pipeline.rules.contract import Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.materializing import GOLD, evaluation, executed, materialize, one, verdicts
@@ -201,6 +205,39 @@ def test_a_commit_record_that_counts_other_rows_than_the_files_hold_breaks_the_l
     assert executed(result) == ["raw_events"]
 
 
+def test_other_reasons_of_as_many_refused_records_break_the_law(
+    settings: Settings, instance: dg.DagsterInstance, root: Path
+) -> None:
+    write_object(root, HOUR, 0, [*(event(second=number) for number in range(4)), b"{"])
+    engine = LocalEngine(settings)
+    list(engine.build_silver([HOUR], progress=print))
+    rewrite_commit(root, engine, lambda account: dataclasses.replace(account, quarantined_by_reason={"too_long": 1}))
+    result = materialize(settings, instance, one(HOUR))
+
+    found = evaluation(result, "conservation_law")
+    said = "not_json: 0 by the commit record, 1 in the files; too_long: 1 by the commit record, 0 in the files"
+    assert (found.passed, found.description) == (False, said)
+
+
+def test_rows_that_no_commit_names_keep_a_partition_from_passing(
+    settings: Settings, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_object(root, HOUR, 0, [event(), event(second=1)])
+    engine = LocalEngine(settings)
+    list(engine.build_silver([HOUR], progress=print))
+    engine.register_hours([HOUR])
+    assert partition_verdicts(engine, HOUR)["partition_readable"].passed
+    counts = DuckDbSql.counts
+
+    def surplus(sql: DuckDbSql, tables: Sequence[Table], hour: Hour) -> dict[str, int]:
+        return {name: rows + (name == "silver.events") for name, rows in counts(sql, tables, hour).items()}
+
+    monkeypatch.setattr(DuckDbSql, "counts", surplus)
+    found = partition_verdicts(engine, HOUR)["partition_readable"]
+    said = f"`silver.events: {HOUR.hive_path} has 3 rows instead of the committed 2`"
+    assert (found.passed, found.description) == (False, said)
+
+
 def test_a_damaged_silver_file_breaks_the_law_of_its_hour_only(
     settings: Settings, instance: dg.DagsterInstance, root: Path
 ) -> None:
@@ -263,6 +300,12 @@ def test_doubled_rows_in_gold_fail_grain_and_reconciliation(
         assert (equal.passed, equal.severity) == (False, ERROR)
         assert "2025-12-06" in (equal.description or "")
         assert "in Gold" in (equal.description or "")
+
+
+@pytest.mark.parametrize("failed", range(3))
+def test_any_failed_day_fails_the_hour(failed: int) -> None:
+    days = [CheckVerdict(number != failed, f"day {number}") for number in range(3)]
+    assert joined(days) == days[failed]
 
 
 def test_a_cent_too_much_in_gold_is_found(settings: Settings, instance: dg.DagsterInstance, root: Path) -> None:

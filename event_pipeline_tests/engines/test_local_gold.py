@@ -22,6 +22,7 @@ from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase, rows, write_object
+from event_pipeline_tests.test_oracle import BY_HAND, write_raw
 
 DAY = date(2025, 12, 7)
 NEXT_HOUR = HOUR.plus(1)
@@ -87,6 +88,15 @@ def test_hours_that_fold_one_day_at_once_do_not_lose_each_other(engine: LocalEng
     assert [process.exitcode for process in processes] == [0] * len(hours)
     assert_agrees_with_oracle(engine, root)
     assert all(engine.hours_behind(table) == [] for table in TABLES.values())
+
+
+@pytest.mark.parametrize("worked", BY_HAND)
+def test_halves_ties_and_cuts_that_were_worked_out_by_hand_are_the_engines_as_well(
+    engine: LocalEngine, root: Path, worked: str
+) -> None:
+    write_raw(root, BY_HAND[worked])
+    build(engine, sorted({hour for key in BY_HAND[worked] if (hour := Hour.of_raw_key(key))}))
+    assert_agrees_with_oracle(engine, root)
 
 
 def test_averages_are_exact_for_any_number_of_purchases() -> None:

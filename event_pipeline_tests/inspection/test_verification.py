@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from multiprocessing import active_children
 from pathlib import Path
@@ -31,6 +31,7 @@ from event_pipeline.inspection.verification import Difference, Verification
 from event_pipeline.reporting.terminal import output
 from event_pipeline.reporting.verification_table import print_verification
 from event_pipeline.rules import validation
+from event_pipeline.rules.accounting import ObjectAccount
 from event_pipeline.rules.contract import SILVER_EVENTS, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import load_gold_tables
@@ -237,6 +238,16 @@ def test_progress_counts_every_hour_and_day(clean: Settings) -> None:
     assert seen == [("recounting 2025-12-07T22", 0, 2), ("recomputing Gold of 2025-12-07", 1, 2)]
 
 
+def test_records_that_differ_below_the_millisecond_are_no_duplicates_to_anybody(settings: Settings) -> None:
+    instants = ("22:00:00.000001", "22:00:00.000002", "22:00:00.000001Z")
+    records = [event(timestamp=f"2025-12-07T{each}") for each in instants]
+    write_object(settings.root, HOUR, 0, records)
+    build(LocalEngine(settings), [HOUR])
+    proven = verify(settings)
+    assert [(each.records, each.silver_rows, each.duplicates) for each in proven.hours] == [(3, 2, 1)]
+    assert proven.differences == []
+
+
 # -- hours that cannot be what raw says, by what is known before counting
 
 
@@ -340,9 +351,17 @@ def with_column(name: str, change: Callable[[Any], Any]) -> Callable[[pa.Table],
     return changed
 
 
+def with_rows_from_nowhere(rows: pa.Table) -> pa.Table:
+    """Add a row of an object that raw does not have."""
+    nowhere = with_column("source_object", lambda column: pa.chunked_array([["nowhere"]], column.type))
+    return pa.concat_tables([rows, nowhere(rows.slice(0, 1))])
+
+
 @pytest.mark.parametrize(
     ("table", "change", "differing"),
     [
+        ("silver.events", with_rows_from_nowhere, "silver.events rows from nowhere"),
+        ("silver.quarantine", with_rows_from_nowhere, "silver.quarantine rows from nowhere"),
         ("silver.events", lambda rows: rows.slice(1), "silver.events rows from"),
         ("silver.events", lambda rows: pa.concat_tables([rows, rows.slice(0, 1)]), "silver.events rows from"),
         ("silver.events", with_column("user_id", pc.utf8_upper), "content of the silver.events rows"),
@@ -404,6 +423,51 @@ def test_wrong_numbers_in_a_commit_record_are_found(clean: Settings) -> None:
         Difference(str(HOUR), f"records in the commit record of {key}", "5", "6"),
         Difference(str(HOUR), f"duplicates in the commit record of {key}", "1", "2"),
     ]
+
+
+def with_account(**fields: Any) -> Callable[[HourCommit], HourCommit]:
+    """Change the account of the hour's only object."""
+
+    def changed(commit: HourCommit) -> HourCommit:
+        account = dataclasses.replace(commit.account.objects[0], **fields)
+        return dataclasses.replace(commit, account=dataclasses.replace(commit.account, objects=(account,)))
+
+    return changed
+
+
+def test_other_reasons_of_as_many_records_in_a_commit_record_are_found(clean: Settings) -> None:
+    recommit(clean, with_account(quarantined_by_reason={"invalid_price": 1}))
+    assert found_in_hours(clean) == [f"quarantined in the commit record of {HOUR.raw_key(HOUR.start)}"]
+
+
+def test_an_object_that_was_set_aside_although_it_can_be_read_is_found(settings: Settings) -> None:
+    key = write_object(settings.root, HOUR, 0, [])
+    build(LocalEngine(settings), [HOUR])
+    recommit(settings, with_account(unreadable="corrupt_gzip"))
+    assert found_in_hours(settings) == [f"unreadable in the commit record of {key}"]
+
+
+def test_an_object_that_was_set_aside_and_is_not_there_is_found(clean: Settings) -> None:
+    def with_another(commit: HourCommit) -> HourCommit:
+        (account,) = commit.account.objects
+        other = ObjectAccount(HOUR.raw_key(HOUR.start + timedelta(minutes=5)), "e", 1, unreadable="not_gzip")
+        return dataclasses.replace(commit, account=dataclasses.replace(commit.account, objects=(account, other)))
+
+    recommit(clean, with_another)
+    assert found(clean) == [(str(HOUR), "raw objects")]
+
+
+def test_gold_of_a_day_whose_silver_is_retired_is_held_to_its_totals(root: Path) -> None:
+    days = (datetime.now(UTC) - HOUR.end) // timedelta(days=1)
+    keeping = load_settings(root=root, workers=1, silver_retention_days=days)
+    engine = LocalEngine(keeping)
+    write_object(root, HOUR, 0, [event(), purchase(second=1)])
+    build(engine, [HOUR])
+    for leftover in engine.leftovers(datetime.now(UTC)):
+        engine.remove(leftover)
+    assert (verify(keeping).retired, found(keeping)) == ((HOUR,), [])
+    rewrite(keeping, "gold.conversion_funnel", with_column("views", lambda column: pc.add(column, 1)))
+    assert found(keeping) == [("gold.conversion_funnel 2025-12-07", "views")]
 
 
 def test_wrong_control_totals_in_a_commit_record_are_found(clean: Settings) -> None:

@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 import pytest
 
 from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.aws.clients import Aws
+from event_pipeline.engines.aws.raw import RawBucket
+from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.state import HourState
 from event_pipeline.inspection import verification
@@ -97,3 +100,14 @@ def test_other_bytes_of_the_same_size_are_a_change(
     assert rebuilt.reason == "input changed"
     assert [each.unreadable for each in rebuilt.commit.account.objects] == ["corrupt_gzip", None]
     assert state_of(engine, settings) is HourState.READY
+
+
+def test_the_digest_of_an_object_that_was_replaced_is_not_given(
+    aws: EmulatedAws, engine: AwsEngine, settings: Settings
+) -> None:
+    land(aws, settings, HOUR, 0, [event()])
+    (listed,) = engine.list_raw(HOUR).objects
+    raw = RawBucket(Bucket(Aws(settings), settings.raw_bucket, settings.raw_prefix), settings)
+    assert raw.digest(listed)
+    land(aws, settings, HOUR, 0, [event(second=1)])
+    assert raw.digest(listed) is None
