@@ -73,6 +73,7 @@ from event_pipeline.rules.erasure import NOBODY, Erasures
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.resent import bounded
 from event_pipeline.rules.silver_files import FILE_BYTES, EventsFile, gathered, groups_by_size, write_quarantine
+from event_pipeline.rules.stored_json import read_dataclass, read_json
 from event_pipeline.rules.validation import day_totals, judge_stored_object, silver_rows
 
 PLAN_FORMAT = 5
@@ -238,8 +239,8 @@ def find_decoded(s3: Any, planned: PlannedHour, number: int) -> Judged | None:
     listed = planned.objects[number]
     report = f"{decoded_prefix(planned, number)}{REPORT}"
     try:
-        fields = json.loads(s3.get_object(Bucket=planned.lake_bucket, Key=report)["Body"].read())
-        account = ObjectAccount(**fields["account"])
+        fields = read_json(s3.get_object(Bucket=planned.lake_bucket, Key=report)["Body"].read())
+        account = read_dataclass(ObjectAccount, fields["account"])
         order = InstantOrder(*fields["order"]) if fields["order"] else None
         sizes = {kind: fields["streams"][kind][0] for kind in ("events", "quarantine")}
         if fields["format"] != DECODED_FORMAT or account.unaccounted:
@@ -764,7 +765,7 @@ def read_plan(s3: Any, uri: str, token: str, region: str | None) -> list[Planned
     """
     bucket, key = split_uri(uri)
     try:
-        document = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        document = read_json(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     except (ClientError, BotoCoreError, ValueError) as error:
         raise SilverJobError(f"plan {uri}: {error}") from error
     try:
@@ -785,8 +786,8 @@ def read_plan(s3: Any, uri: str, token: str, region: str | None) -> list[Planned
             frozenset(map(bytes.fromhex, document["erasures"]["digests"])),
         )
         return [replace(each, raw_prefix=document.get("raw_prefix", ""), erasures=erasures) for each in hours]
-    except (KeyError, TypeError, ValueError) as error:
-        raise SilverJobError(f"plan {uri}: damaged: {error!r}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise SilverJobError(f"plan {uri}: damaged: {error!r:.300}") from error
 
 
 def planned_hour(fields: dict[str, Any], limits: Limits, raw_bucket: str, region: str | None) -> PlannedHour:

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.stored_json import read_json
 
 CURSOR_FORMAT = 2
 MOST_REQUESTS = 1_000
@@ -77,7 +78,7 @@ class Cursor:
         if not text:
             return cls()
         try:
-            fields = json.loads(text)
+            fields = read_json(text)
             if (found := fields["format"]) != CURSOR_FORMAT:
                 raise ValueError(f"format {found!r}, this version reads {CURSOR_FORMAT}")
             return cls(
@@ -87,7 +88,7 @@ class Cursor:
                 frozenset(date.fromisoformat(day) for day in fields["noticed"]),
                 tuple(str(receipt) for receipt in fields["receipts"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             _LOG.warning("the cursor cannot be read and starts afresh (%s): %.200s", error, text)
             return cls()
 

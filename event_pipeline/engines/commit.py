@@ -18,6 +18,7 @@ from typing import Any
 
 from event_pipeline.rules.accounting import DayTotals, HourAccount, ObjectAccount
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.stored_json import read_dataclass, read_instant, read_json, read_value
 
 FORMAT = 2
 
@@ -91,7 +92,7 @@ class HourCommit:
         ]
         if not self.account.unknown_examples:
             del document["account"]["unknown_examples"]
-        document["account"]["days"] = {day: totals.measures for day, totals in self.account.days.items()}
+        document["account"]["days"] = {day: totals.recorded for day, totals in self.account.days.items()}
         return _dump(document)
 
     @classmethod
@@ -107,15 +108,15 @@ class HourCommit:
             return cls(
                 hour=Hour.parse(fields["hour"]),
                 build_id=fields["build_id"],
-                committed_at=datetime.fromisoformat(fields["committed_at"]),
-                rules_version=fields["rules_version"],
+                committed_at=read_instant(fields["committed_at"]),
+                rules_version=read_value(str, fields["rules_version"], "rules_version"),
                 account=_hour_account(account),
                 files=_files(fields, f"runs/hours/{Hour.parse(fields['hour']).hive_path}/"),
                 # Records written before retention was introduced do not have the field.
-                retired_at=datetime.fromisoformat(fields["retired_at"]) if fields.get("retired_at") else None,
+                retired_at=read_instant(fields["retired_at"]) if fields.get("retired_at") else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise CommitRecordError(f"damaged commit record: {error!r}") from error
+            raise CommitRecordError(f"damaged commit record: {error!r:.300}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +149,13 @@ class PartialCommit:
         fields = _load(text, "partial")
         try:
             fields["hour"] = Hour.parse(fields["hour"])
-            fields["committed_at"] = datetime.fromisoformat(fields["committed_at"])
-            fields["files"] = _files(fields, f"runs/partials/{fields['table']}/{fields['hour'].hive_path}/")
-            return cls(**fields)
+            fields["committed_at"] = read_instant(fields["committed_at"])
+            fields["files"] = _files(fields, f"runs/partials/{_table(fields)}/{fields['hour'].hive_path}/")
+            for day in read_value(Mapping[str, int | str], fields["days"], "days"):
+                date.fromisoformat(day)
+            return cls(**_with_texts(fields, "silver_build_id", "sql_version"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CommitRecordError(f"damaged commit record: {error!r}") from error
+            raise CommitRecordError(f"damaged commit record: {error!r:.300}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,21 +185,25 @@ class DayCommit:
         fields = _load(text, "day")
         try:
             fields["day"] = date.fromisoformat(fields["day"])
-            fields["committed_at"] = datetime.fromisoformat(fields["committed_at"])
-            fields["files"] = _files(fields, f"runs/days/{fields['table']}/event_date={fields['day']}/")
-            return cls(**fields)
+            fields["committed_at"] = read_instant(fields["committed_at"])
+            fields["files"] = _files(fields, f"runs/days/{_table(fields)}/event_date={fields['day']}/")
+            for hour in read_value(Mapping[str, str], fields["partials"], "partials"):
+                Hour.of_hive_path(hour)
+            return cls(**_with_texts(fields, "sql_version"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CommitRecordError(f"damaged commit record: {error!r}") from error
+            raise CommitRecordError(f"damaged commit record: {error!r:.300}") from error
 
 
 Commit = HourCommit | PartialCommit | DayCommit
 
 
 def _hour_account(fields: dict[str, Any]) -> HourAccount:
-    objects = tuple(ObjectAccount(**each) for each in fields["objects"])
-    days = {day: DayTotals.of_measures(totals) for day, totals in fields["days"].items()}
+    objects = tuple(read_dataclass(ObjectAccount, each) for each in fields["objects"])
+    days = {str(date.fromisoformat(day)): DayTotals.of_measures(totals) for day, totals in fields["days"].items()}
     if "unknown_fields" in fields:
-        return HourAccount(objects, days, fields["unknown_fields"], fields.get("unknown_examples", {}))
+        unknown = read_value(Mapping[str, int], fields["unknown_fields"], "unknown_fields")
+        examples = read_value(Mapping[str, str], fields.get("unknown_examples", {}), "unknown_examples")
+        return HourAccount(objects, days, unknown, examples)
     return HourAccount.of(objects, days)  # an older record: names are stored per object
 
 
@@ -207,12 +214,26 @@ def _files(fields: dict[str, Any], folder: str) -> tuple[DataFile, ...]:
     """
     if not isinstance(fields["build_id"], str) or not _NAME.fullmatch(fields["build_id"]):
         raise ValueError(f"build_id {fields['build_id']!r} is not the name of a build")
-    files = tuple(DataFile(**each) for each in fields["files"])
+    files = tuple(read_dataclass(DataFile, each) for each in fields["files"])
+    if len({(file.table, file.path) for file in files}) < len(files):
+        raise ValueError("a file is listed twice")
     for file in files:
         names = file.path.removeprefix(folder).split("/")
         if not file.path.startswith(folder) or not all(_NAME.fullmatch(name) for name in names):
             raise ValueError(f"path {file.path!r} is not a file under {folder} of the lake")
     return files
+
+
+def _table(fields: dict[str, Any]) -> str:
+    if not isinstance(fields["table"], str) or not _NAME.fullmatch(fields["table"]):
+        raise ValueError(f"table {fields['table']!r:.100} is not the name of a table")
+    return fields["table"]
+
+
+def _with_texts(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    for name in names:
+        read_value(str, fields[name], name)
+    return fields
 
 
 def _dump(fields: dict[str, Any]) -> str:
@@ -228,11 +249,11 @@ def _dump(fields: dict[str, Any]) -> str:
 
 def _load(text: str, kind: str) -> dict[str, Any]:
     try:
-        fields = json.loads(text)
+        fields = read_json(text)
     except ValueError as error:
-        raise CommitRecordError(f"not JSON: {error}") from error
+        raise CommitRecordError(f"not JSON: {error!s:.300}") from error
     if not isinstance(fields, dict) or fields.pop("kind", None) != kind:
         raise CommitRecordError(f"not a commit record of kind {kind!r}")
     if (found := fields.pop("format", None)) != FORMAT:
-        raise CommitRecordError(f"format {found!r}: this version reads and writes format {FORMAT}")
+        raise CommitRecordError(f"format {found!r:.40}: this version reads and writes format {FORMAT}")
     return fields

@@ -166,7 +166,10 @@ class CommitStore:
             return Published(None, None)
         text, version = found
         try:
-            return Published(parse(text.decode("utf-8", "replace")), version)
+            commit = parse(text.decode("utf-8", "replace"))
+            if (own := layout.commit_key(commit)) != key:
+                raise CommitRecordError(f"it is a copy of the record {own}")
+            return Published(commit, version)
         except CommitRecordError as error:
             raise StorageError(
                 f"{self._lake.url(key)}: {error}: move it away and rebuild; raw objects and data files are untouched"

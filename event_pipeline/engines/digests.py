@@ -18,6 +18,7 @@ from event_pipeline.engines.store import Store
 from event_pipeline.errors import PipelineError, StorageError
 from event_pipeline.rules.accounting import RawObject
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.stored_json import read_json, read_value
 
 _READERS = 4
 _Named = tuple[str, str, int]
@@ -69,6 +70,7 @@ def _name(each: RawObject) -> _Named:
 def _parse(text: str | None) -> dict[_Named, str]:
     """Parse a document; a damaged one is treated as missing."""
     try:
-        return {(key, etag, size): digest for key, etag, size, digest in json.loads(text or "[]")}
+        listed = read_json(text or "[]")
+        return {(key, etag, size): read_value(str, digest, "digest") for key, etag, size, digest in listed}
     except (ValueError, TypeError):
         return {}

@@ -19,6 +19,7 @@ from event_pipeline.engines.store import Store
 from event_pipeline.errors import StorageError, TransientError
 from event_pipeline.rules.erasure import DIGEST_BYTES, KEY_BYTES, NOBODY, Erasures
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.stored_json import read_dataclass, read_instant, read_json, read_value
 
 FORMAT = 1
 _ATTEMPTS = 10
@@ -93,21 +94,24 @@ class Receipt:
             ValueError: it is damaged or of another format.
         """
         try:
-            fields = json.loads(text)
+            fields = read_json(text)
             if fields.pop("format") != FORMAT:
                 raise ValueError("it is of another format")
             started, finished = fields.pop("started_at"), fields.pop("finished_at")
+            retired = read_value(Mapping[str, int], fields.pop("retired"), "retired")
             return cls(
-                started_at=datetime.fromisoformat(started),
-                finished_at=datetime.fromisoformat(finished) if finished else None,
-                hours={Hour.parse(hour): Held(**held) for hour, held in fields.pop("hours").items()},
-                retired={Hour.parse(hour): values for hour, values in fields.pop("retired").items()},
-                raw={key: HeldRaw(**held) for key, held in fields.pop("raw").items()},
-                unreadable=tuple(fields.pop("unreadable")),
+                digest=read_value(str, fields.pop("digest"), "digest"),
+                started_at=read_instant(started),
+                finished_at=read_instant(finished) if finished else None,
+                hours={Hour.parse(hour): read_dataclass(Held, held) for hour, held in fields.pop("hours").items()},
+                retired={Hour.parse(hour): values for hour, values in retired.items()},
+                old_files=read_value(int, fields.pop("old_files"), "old_files"),
+                raw={key: read_dataclass(HeldRaw, held) for key, held in fields.pop("raw").items()},
+                unreadable=tuple(read_value(list[str], fields.pop("unreadable"), "unreadable")),
                 **fields,
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"damaged: {error!r}") from error
+            raise ValueError(f"damaged: {error!r:.300}") from error
 
 
 class ErasureList:
@@ -158,10 +162,14 @@ class ErasureList:
         if found is None:
             return Receipt(digest.hex(), commit_time())
         try:
-            return Receipt.from_json(found[0].decode("utf-8", "replace"))
+            receipt = Receipt.from_json(found[0].decode("utf-8", "replace"))
+            if receipt.digest != digest.hex():
+                raise ValueError("it is a receipt of another person")
+            return receipt
         except ValueError as error:
             raise StorageError(
-                f"{self._lake.url(key)}: {error}: move it away and erase the person again; nobody else is affected"
+                f"{self._lake.url(key)}: {error!s:.300}: move it away and erase the person again; nobody else is "
+                "affected"
             ) from error
 
     def write(self, receipt: Receipt) -> str:
@@ -175,13 +183,13 @@ class ErasureList:
         if found is None:
             return NOBODY, None
         try:
-            fields = json.loads(found[0])
+            fields = read_json(found[0])
             key, digests = bytes.fromhex(fields["key"]), frozenset(map(bytes.fromhex, fields["digests"]))
             if fields["format"] != FORMAT or len(key) != KEY_BYTES or {*map(len, digests)} - {DIGEST_BYTES}:
                 raise ValueError("it is not a list of this format")
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(
-                f"{self._lake.url(layout.ERASED)}: the list of erased people is damaged ({error!r}): restore it from a "
-                "backup; nothing is built without it, because erased people would come back"
+                f"{self._lake.url(layout.ERASED)}: the list of erased people is damaged ({error!r:.300}): restore it "
+                "from a backup; nothing is built without it, because erased people would come back"
             ) from error
         return Erasures(key, digests), found[1]

@@ -130,6 +130,9 @@ _MONEY = Context(prec=38, traps=[Rounded])
 """Context for sums of money in the tables, decimal(38,2). Python's default would silently round to 28 digits."""
 
 
+_MOST_DOLLARS = Decimal(10) ** 36
+
+
 def dollars_of(cents: int) -> Decimal:
     """Return whole cents as an exact sum of money with two places."""
     return _MONEY.scaleb(_MONEY.create_decimal(cents), -2)
@@ -160,9 +163,15 @@ class DayTotals:
         return {"events": self.events, **counted, "items_sold": self.items_sold, "revenue": self.revenue}
 
     @property
+    def recorded(self) -> dict[str, int | Decimal]:
+        """The measures, and the counts of event types that are no longer declared: `of_measures` reads them back."""
+        declared = {each.name for each in EVENT_TYPES}
+        return {**{name: count for name, count in self.by_type.items() if name not in declared}, **self.measures}
+
+    @property
     def stored(self) -> dict[str, str]:
         """The control totals that are not 0, as text: equal for equal totals, also after an event type was added."""
-        return {name: str(value) for name, value in self.measures.items() if value}
+        return {name: str(value) for name, value in self.recorded.items() if value}
 
     @classmethod
     def of_measures(cls, measures: Mapping[str, Any]) -> DayTotals:
@@ -173,15 +182,17 @@ class DayTotals:
         """
         try:
             left = dict(measures)
-            items_sold, revenue = int(left.pop("items_sold", 0)), Decimal(left.pop("revenue", "0.00"))
+            items_sold, revenue = int(left.pop("items_sold", 0)), _MONEY.create_decimal(left.pop("revenue", "0.00"))
+            if not revenue.is_finite() or abs(revenue) >= _MOST_DOLLARS:
+                raise ValueError(f"{revenue} is not a sum of money")
             events = int(left.pop("events", 0))
             names = {each.counted_as: each.name for each in EVENT_TYPES}
             by_type = {names.get(each, each): int(count) for each, count in left.items() if int(count)}
         except (ArithmeticError, TypeError, AttributeError) as error:
-            raise ValueError(f"{measures!r} are not the control totals of a day: {error!r}") from error
+            raise ValueError(f"{measures!r:.300} are not the control totals of a day: {error!r:.100}") from error
         totals = cls(by_type, items_sold, revenue)
         if totals.events != events:
-            raise ValueError(f"{dict(measures)}: {events} events, but {totals.events} by type")
+            raise ValueError(f"{dict(measures)!r:.300}: {events} events, but {totals.events} by type")
         return totals
 
 

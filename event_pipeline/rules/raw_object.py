@@ -6,6 +6,7 @@ Standard library, and isal if it is installed: it decompresses four times as fas
 from __future__ import annotations
 
 import zlib
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -58,6 +59,9 @@ class LineReader:
     def __init__(self, stored: BinaryIO, chunk_bytes: int, limits: Limits) -> None:
         self.inflated_bytes = 0
         """Decompressed bytes so far."""
+        self.members = array("Q")
+        """Start and end in the stored bytes of each stretch of members without padding between them, one after the
+        other."""
         self._stored = stored
         self._chunk_bytes = chunk_bytes
         self._max_line_bytes = limits.max_line_bytes
@@ -118,7 +122,7 @@ class LineReader:
             yield from self._without_long_lines(lines)
 
     def _blocks(self) -> Iterator[bytes]:
-        for block in _inflate(self._stored, self._chunk_bytes):
+        for block in _inflate(self._stored, self._chunk_bytes, self.members):
             self.inflated_bytes += len(block)
             if self.inflated_bytes > self._max_object_bytes:
                 raise UnreadableObjectError("too_large")
@@ -161,8 +165,8 @@ class _LongLineSoFar:
         return LongLine(self._head.rstrip(), self._length)
 
 
-def _inflate(stored: BinaryIO, block_bytes: int) -> Iterator[bytes]:
-    """Yield the content of all members in blocks of at most `block_bytes`.
+def _inflate(stored: BinaryIO, block_bytes: int, members: array[int]) -> Iterator[bytes]:
+    """Yield the content of all members in blocks of at most `block_bytes`, and note where they begin and end.
 
     Zero bytes between and after members are padding, as in Python's gzip module. An object that ends inside a member,
     or after its first byte, is truncated; anything else that is not a member is corrupt.
@@ -170,9 +174,11 @@ def _inflate(stored: BinaryIO, block_bytes: int) -> Iterator[bytes]:
     data = stored.read(_STORED_BLOCK_BYTES)
     if not data:
         raise UnreadableObjectError("zero_bytes")
+    taken = len(data)
     first_member = True
     while True:
         while len(data) <= _GZIP_FLAGS_POSITION and (more := stored.read(_STORED_BLOCK_BYTES)):
+            taken += len(more)
             data = (data + more) if first_member else (data + more).lstrip(b"\0")
         if not data:
             return
@@ -182,9 +188,15 @@ def _inflate(stored: BinaryIO, block_bytes: int) -> Iterator[bytes]:
             raise UnreadableObjectError("truncated_gzip" if data == GZIP_MAGIC[:1] else "corrupt_gzip")
         if len(data) > _GZIP_FLAGS_POSITION and data[_GZIP_FLAGS_POSITION] & _GZIP_RESERVED_FLAGS:
             raise UnreadableObjectError("corrupt_gzip")  # zlib refuses them too, isal does not check
+        if members and members[-1] == taken - len(data):
+            members.pop()
+        else:
+            members.append(taken - len(data))
         member = inflater.decompressobj(wbits=_GZIP_FORMAT)
         while not member.eof:
-            data = data or stored.read(_STORED_BLOCK_BYTES)
+            if not data:
+                data = stored.read(_STORED_BLOCK_BYTES)
+                taken += len(data)
             at_end = not data
             try:
                 block = member.decompress(data, block_bytes)
@@ -195,5 +207,6 @@ def _inflate(stored: BinaryIO, block_bytes: int) -> Iterator[bytes]:
             elif at_end and not member.eof:
                 raise UnreadableObjectError("truncated_gzip")
             data = member.unused_data if member.eof else member.unconsumed_tail
+        members.append(taken - len(data))
         data = data.lstrip(b"\0")
         first_member = False

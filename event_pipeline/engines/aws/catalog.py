@@ -26,6 +26,7 @@ from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_LEDGER, LANDING_HOUR_COLUMNS, SILVER_EVENTS, Column, Table
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GoldTable
+from event_pipeline.rules.stored_json import read_json
 from event_pipeline.settings import Settings
 
 _CHANGES_PER_CALL = 100
@@ -99,13 +100,13 @@ class GlueEntry:
 
         A retired hour has no Silver partition; then the ledger's has them.
         """
-        days = json.loads(self.parameters.get("days", "{}"))
+        days = read_json(self.parameters.get("days", "{}"))
         return {date.fromisoformat(day): _totals(totals) for day, totals in days.items()}
 
     @property
     def partials(self) -> dict[str, str]:
         """For a Gold day: landing hour (Hive path) -> build id of the partial that was folded in."""
-        return dict(json.loads(self.parameters.get("partials", "{}")))
+        return dict(read_json(self.parameters.get("partials", "{}")))
 
 
 def entries_of(commit: Commit, lake_url: str) -> list[GlueEntry]:

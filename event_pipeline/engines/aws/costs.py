@@ -16,8 +16,10 @@ from event_pipeline.engines import layout
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import Cost, Estimate, StepCost
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.stored_json import read_json, read_value
 from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind
 
 LEAST_BYTES_PER_QUERY = 10_000_000
@@ -136,15 +138,18 @@ class CostStore:
         found = self._lake.read(key)
         if found is None:
             return None
-        record = json.loads(found[0])
-        cost = Cost(
-            Decimal(record["usd"]),
-            Decimal(record["dpu_seconds"]),
-            record["bytes_scanned"],
-            record["queries"],
-            record["requests"],
-        )
-        return StepCost(hour, record["step"], record["build_id"], cost)
+        try:
+            record = read_json(found[0])
+            counts = (read_value(int, record[name], name) for name in ("bytes_scanned", "queries", "requests"))
+            cost = Cost(Decimal(record["usd"]), Decimal(record["dpu_seconds"]), *counts)
+            step, build_id = (read_value(str, record[name], name) for name in ("step", "build_id"))
+            if not (cost.usd.is_finite() and cost.dpu_seconds.is_finite()):
+                raise ValueError(f"{cost} is not a cost")
+        except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+            raise StorageError(
+                f"{self._lake.url(key)}: damaged cost record ({error!r:.200}): remove it; no data depends on it"
+            ) from error
+        return StepCost(hour, step, build_id, cost)
 
 
 def estimate(listings: Mapping[Hour, RawListing], gold_tables: int, settings: Settings) -> Estimate:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +30,10 @@ from event_pipeline.rules.accounting import RawListing, fingerprint
 from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.erasure import NOBODY, Erasures
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.stored_json import read_json, read_value
 from event_pipeline.settings import PREFIX, Settings
+
+_LOG = logging.getLogger(__name__)
 
 PLAN_FORMAT = 5
 PLANS = "plans/"
@@ -280,19 +284,23 @@ class GlueJob:
     def planned(self, run: JobRun) -> dict[Hour, tuple[str, str]]:
         """Return what a run was supposed to build: hour -> build id and fingerprint of the planned input.
 
-        Empty if its plan is gone.
+        Empty if its plan is gone or damaged: such a run is like one that has ended without a result.
         """
         bucket, key = split_url(run.plan)
         found = Bucket(self._aws, bucket).read(key)
         if found is None:
             return {}
-        return {
-            Hour.parse(each["hour"]): (
-                each["build_id"],
-                fingerprint((listed["key"], listed["etag"], listed["size"]) for listed in each["objects"]),
-            )
-            for each in json.loads(found[0])["hours"]
-        }
+        try:
+            return {
+                Hour.parse(each["hour"]): (
+                    read_value(str, each["build_id"], "build_id"),
+                    fingerprint((listed["key"], listed["etag"], listed["size"]) for listed in each["objects"]),
+                )
+                for each in read_json(found[0])["hours"]
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _LOG.warning("the plan %s is damaged, its run counts as one without a result: %.300r", run.plan, error)
+            return {}
 
     def hour_failures(self, run: JobRun) -> dict[Hour, PipelineError]:
         """Return why an ended run could not build hours: each of them has a failure note instead of a manifest.

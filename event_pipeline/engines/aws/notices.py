@@ -7,15 +7,14 @@ parsed.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import unquote_plus
 
 from event_pipeline.engines.aws.clients import Aws
 from event_pipeline.engines.base import RawNotices
 from event_pipeline.rules.hour import Hour, elsewhere
+from event_pipeline.rules.stored_json import read_json
 
 MESSAGES_PER_CALL = 10
 CALLS_AT_ONCE = 5
@@ -102,10 +101,7 @@ def keys_of(body: str) -> list[str]:
     Raises:
         ValueError: it is neither.
     """
-    try:
-        message: Any = json.loads(body)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    message = read_json(body)
     if not isinstance(message, dict):
         raise ValueError("not a JSON object")
     if message.get("Type") == "Notification" and isinstance(message.get("Message"), str):

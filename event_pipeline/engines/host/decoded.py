@@ -23,6 +23,7 @@ from event_pipeline.rules.contract import Limits
 from event_pipeline.rules.duplicates import InstantOrder
 from event_pipeline.rules.erasure import NOBODY, Erasures
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.stored_json import read_dataclass, read_json
 
 _ROWS = "rows.arrow"
 _QUARANTINE = "quarantine.arrow"
@@ -73,14 +74,14 @@ class DecodedObjects:
         """Return the report of an object that is already decoded; None if there is no complete entry."""
         entry = self._entry(task.hour, task.listed, task.erasures)
         try:
-            fields = json.loads((entry / _REPORT).read_text(encoding="utf-8"))
+            fields = read_json((entry / _REPORT).read_bytes())
             if any((entry / name).stat().st_size != size for name, size in fields["sizes"].items()):
                 return None
             if not task.source.has_digest(fields["account"]["sha256"]):
                 return None
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+            return _report(replace(task, rows=entry / _ROWS, quarantine=entry / _QUARANTINE), fields)
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return _report(replace(task, rows=entry / _ROWS, quarantine=entry / _QUARANTINE), fields)
 
     def keep(self, report: ObjectReport) -> ObjectReport:
         """Store the files of a report atomically for later builds, and return the report with their new paths."""
@@ -129,7 +130,7 @@ def _fields(report: ObjectReport, sizes: Mapping[str, int]) -> dict[str, Any]:
 def _report(task: ObjectTask, fields: Mapping[str, Any]) -> ObjectReport:
     return ObjectReport(
         task,
-        ObjectAccount(**fields["account"]),
+        read_dataclass(ObjectAccount, fields["account"]),
         InstantOrder(*fields["order"]) if fields["order"] else None,
         {day: DayTotals.of_measures(totals) for day, totals in fields["days"].items()},
         kept=True,

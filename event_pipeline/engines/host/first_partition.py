@@ -14,6 +14,7 @@ from pathlib import Path
 from event_pipeline.engines.host.layout import Layout, publish, storage_faults
 from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import RAW_ROOT, Hour, InvalidHourError, implausible
+from event_pipeline.rules.stored_json import read_json
 
 FIRST_PARTITION = "first_partition.json"
 """File in the lake folder."""
@@ -51,11 +52,11 @@ def _kept(layout: Layout) -> Hour | None:
     path = layout.lake / FIRST_PARTITION
     with storage_faults(path):
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
     try:
-        return Hour.parse(json.loads(text)["first_partition"])
+        return Hour.parse(read_json(text)["first_partition"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path} is damaged: remove it, the next `event-pipeline run` writes it again") from error
 

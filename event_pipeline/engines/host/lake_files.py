@@ -11,6 +11,9 @@ from __future__ import annotations
 import os
 import re
 import threading
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -73,6 +76,8 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         """Why a file could not be read; DuckDB only passes on a text."""
         self.opened: dict[Path, None] = {}
         """Opened files, in order."""
+        self._padded: dict[Path, array[int]] = {}
+        """Raw objects with padding -> where their gzip members begin and end."""
         self._bytes_read = 0
         self._counting = threading.Lock()
 
@@ -101,7 +106,7 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
             if is_raw:
                 self._check_readable(file)
             self.opened[file] = None
-            return _PositionedReader(self, file, in_sequence=is_raw)
+            return _PositionedReader(self, file, in_sequence=is_raw, members=self._padded.get(file))
         except OSError as error:
             self.refuse(file, error)
 
@@ -190,8 +195,11 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
             return
         try:
             with file.open("rb") as stored:
-                for _ in LineReader(stored, _CHUNK_BYTES, self._raw.limits).read():
+                reader = LineReader(stored, _CHUNK_BYTES, self._raw.limits)
+                for _ in reader.read():
                     pass
+                if reader.members != array("Q", (0, os.fstat(stored.fileno()).st_size)):
+                    self._padded[file] = reader.members
         except UnreadableObjectError as error:
             self.fault = UnreadableRawError(
                 f"{file}: bronze.events cannot show this raw object ({error.reason}): leave it "
@@ -207,12 +215,17 @@ class _PositionedReader:
     in between. It also keeps handles open long after reading them, so each read opens the file: a query over thousands
     of files has only a few of them open. A compressed object it reads in sequence, one thread after the other: that
     takes one position for all of them.
+
+    DuckDB takes padding between gzip members and behind them for a fault: with `members`, positions count their bytes
+    alone.
     """
 
-    def __init__(self, files: LakeFiles, path: Path, *, in_sequence: bool) -> None:
+    def __init__(self, files: LakeFiles, path: Path, *, in_sequence: bool, members: array[int] | None) -> None:
         self._files = files
         self._path = path
         self._in_sequence = in_sequence
+        self._members = members
+        self._begins = list(_begins(members)) if members else []
         self._positions: dict[int, int] = {}
         os.close(self._opened())
 
@@ -230,7 +243,7 @@ class _PositionedReader:
         try:
             handle = self._opened()
             try:
-                content = os.pread(handle, size, position)
+                content = self._read_at(handle, size, position)
             finally:
                 os.close(handle)
         except OSError as error:
@@ -238,6 +251,13 @@ class _PositionedReader:
         self._files.count(len(content))
         self.seek(position + len(content))
         return content
+
+    def _read_at(self, handle: int, size: int, position: int) -> bytes:
+        if self._members is None:
+            return os.pread(handle, size, position)
+        number = bisect_right(self._begins, position) - 1
+        place = self._members[2 * number] + position - self._begins[number]
+        return os.pread(handle, max(0, min(size, self._members[2 * number + 1] - place)), place)
 
     def _reader(self) -> int:
         return 0 if self._in_sequence else threading.get_ident()
@@ -250,3 +270,11 @@ class _PositionedReader:
 
     def _opened(self) -> int:
         return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _begins(members: array[int]) -> Iterator[int]:
+    """Yield where each stretch of members begins if nothing were between them."""
+    begin = 0
+    for start, end in zip(members[::2], members[1::2], strict=True):
+        yield begin
+        begin += end - start

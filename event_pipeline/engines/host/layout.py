@@ -24,6 +24,7 @@ from event_pipeline.engines import layout
 from event_pipeline.engines.durability import make_folder, sync_folder
 from event_pipeline.errors import LayoutVersionError, LockTimeoutError, StorageError, TransientError
 from event_pipeline.rules.hour import Hour
+from event_pipeline.rules.stored_json import read_json
 
 LAYOUT_VERSION = 2
 HOST_FOLDER = "pool"
@@ -104,16 +105,16 @@ class Layout:
             if self.root.exists() and not self.root.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "", str(self.root))
             try:
-                text = self._marker.read_text(encoding="utf-8")
+                text = self._marker.read_bytes()
             except FileNotFoundError:
                 return
         try:
-            found = json.loads(text)["layout"]
+            found = read_json(text)["layout"]
         except (ValueError, KeyError, TypeError):
-            found = text[:40]
+            found = text[:40].decode("utf-8", "replace")
         if found != LAYOUT_VERSION:
             raise LayoutVersionError(
-                f"{self._marker}: the data folder has layout {found!r}, this version reads and writes layout "
+                f"{self._marker}: the data folder has layout {found!r:.60}, this version reads and writes layout "
                 f"{LAYOUT_VERSION}: use the version that wrote it, or set EVENT_PIPELINE_ROOT to another folder"
             )
 

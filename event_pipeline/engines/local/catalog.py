@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import tempfile
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_LEDGER, Table
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import GoldTable
+from event_pipeline.rules.stored_json import read_json
 
 _SCHEMA_VERSION = 3
 _BUSY_TIMEOUT_SECONDS = 30.0
@@ -219,8 +221,30 @@ class SqliteCatalog:
             # Not quick_check, which in SQLite 3.40 reports "NULL value in partial_day.hour" for sound tables whose
             # primary key has another column order than the table.
             found = session.execute("PRAGMA integrity_check").fetchone()[0]
+            if found == "ok":
+                for catalog_table in _TABLES:
+                    deque(self._read(session, f"SELECT * FROM {catalog_table}", catalog_table), maxlen=0)
         if found != "ok":
             raise self._explain(sqlite3.DatabaseError(found))
+
+    def _registered(self, partition: Any, path: Any, version: Any) -> RegisteredFile:
+        if not isinstance(partition, str) or not isinstance(path, str) or not isinstance(version, str):
+            raise self._explain(sqlite3.DatabaseError(f"{(partition, path, version)!r:.200} in data_file"))
+        return RegisteredFile(partition, path, version)
+
+    def _read(
+        self, session: sqlite3.Connection, query: str, catalog_table: str, values: Sequence[str] = ()
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield rows of one of the catalog's own tables, which may come after the partition that they belong to.
+
+        Raises:
+            StorageError: a value is of another type than its column: SQLite stores whatever it is given.
+        """
+        wanted = _TYPES[catalog_table]
+        for row in session.execute(query, values):
+            if tuple(map(type, row[-len(wanted) :])) != wanted:
+                raise self._explain(sqlite3.DatabaseError(f"{row!r:.200} in {catalog_table}"))
+            yield row
 
     def create(self) -> None:
         """Create empty tables in a new file; call `fill` next."""
@@ -280,7 +304,8 @@ class SqliteCatalog:
                 rows = set[tuple[str, tuple[Any, ...]]]()
                 for each in _selections((table, partition)):
                     query = f"SELECT * FROM {each.catalog_table} WHERE {each.condition}"
-                    rows |= {(each.catalog_table, row) for row in session.execute(query, each.values)}
+                    found_rows = self._read(session, query, each.catalog_table, each.values)
+                    rows |= {(each.catalog_table, row) for row in found_rows}
                 if rows:
                     found[partition] = SqliteEntry(table, partition, frozenset(rows))
         return found
@@ -297,7 +322,8 @@ class SqliteCatalog:
         found = defaultdict[str, set[tuple[str, tuple[Any, ...]]]](set)
         with self._session() as session:
             for each in _selections_within(table, first, last):
-                for row in session.execute(f"SELECT * FROM {each.catalog_table} WHERE {each.condition}", each.values):
+                query = f"SELECT * FROM {each.catalog_table} WHERE {each.condition}"
+                for row in self._read(session, query, each.catalog_table, each.values):
                     found[_partition_of(each.catalog_table, row)].add((each.catalog_table, row))
         return [SqliteEntry(table, partition, frozenset(rows)) for partition, rows in sorted(found.items())]
 
@@ -310,7 +336,8 @@ class SqliteCatalog:
         found = defaultdict[Partition, set[tuple[str, tuple[Any, ...]]]](set)
         with self._session() as session:
             for catalog_table, place in _PLACES.items():
-                for table, partition, *values in session.execute(f"SELECT {place}, * FROM {catalog_table}"):
+                query = f"SELECT {place}, * FROM {catalog_table}"
+                for table, partition, *values in self._read(session, query, catalog_table):
                     if _is_within(partition, hours):
                         found[table, partition].add((catalog_table, tuple(values)))
         return {place: SqliteEntry(*place, frozenset(rows)) for place, rows in found.items()}
@@ -334,11 +361,18 @@ class SqliteCatalog:
                     " ORDER BY partition, path",
                     (name, *values),
                 )
-                found[name] = [RegisteredFile(*row) for row in rows]
+                found[name] = [self._registered(*row) for row in rows]
         if partitions is not None and not few:
             wanted = set(partitions)
             return {name: [file for file in files if file.partition in wanted] for name, files in found.items()}
         return found
+
+
+_TYPES = {
+    name: tuple(int if kind == "INTEGER" else str for kind in re.findall(r"\w+ (TEXT|INTEGER) NOT NULL", columns))
+    for name, columns in _TABLES.items()
+}
+"""Catalog table -> the Python types of its columns."""
 
 
 def _day_totals(stored: Any) -> DayTotals:
@@ -348,10 +382,10 @@ def _day_totals(stored: Any) -> DayTotals:
         StorageError: they are not numbers.
     """
     try:
-        return DayTotals.of_measures(json.loads(stored))
+        return DayTotals.of_measures(read_json(stored))
     except (TypeError, ValueError) as error:
         raise StorageError(
-            f"the catalog's control totals {stored!r} are not numbers: `event-pipeline repair` restores them"
+            f"the catalog's control totals {stored!r:.300} are not numbers: `event-pipeline repair` restores them"
         ) from error
 
 
