@@ -101,4 +101,15 @@ MUTANTS = (
         "self._store.write(self._key, content)\n        return True",
         "event_pipeline_tests/engines/test_document.py::test_who_is_overtaken_changes_nothing",
     ),
+    Mutant(
+        "the swap of the alert document is a comparison and a write, not one step",
+        "event_pipeline/engines/document.py",
+        "return self._store.replace(self._key, content, version)",
+        "present = self.read()\n"
+        "        if (present[1] if present else None) != version:\n"
+        "            return False\n"
+        "        self._store.write(self._key, content)\n"
+        "        return True",
+        "event_pipeline_tests/engines/test_document.py::test_who_is_overtaken_in_the_middle_of_it_changes_nothing",
+    ),
 )

@@ -157,4 +157,18 @@ MUTANTS = (
         "        if partial is None or shown is None:\n            return None",
         "event_pipeline_tests/assets/test_moving_totals.py::test_a_run_beside_does_not_fail_the_check_at_any_of_its_steps",
     ),
+    Mutant(
+        "the window of a day has no hours after its end",
+        "event_pipeline/engines/gold.py",
+        "last = Hour.containing(start.start + timedelta(days=1) + limits.max_age)",
+        "last = Hour.containing(start.start + timedelta(days=1))",
+        f"{_BEHAVIOUR}::test_a_day_has_the_events_of_the_first_and_of_the_last_hour_that_may_have_some[in memory]",
+    ),
+    Mutant(
+        "the window of a day misses the hour before it",
+        "event_pipeline/engines/gold.py",
+        "first = Hour.containing(start.start - limits.max_lead).plus(-1)",
+        "first = start",
+        f"{_BEHAVIOUR}::test_a_day_has_the_events_of_the_first_and_of_the_last_hour_that_may_have_some[in memory]",
+    ),
 )
