@@ -395,6 +395,28 @@ def test_a_day_that_another_hour_folds_meanwhile_is_folded_again_with_both(
 
 
 @without_locks
+def test_a_day_that_another_hour_publishes_without_this_one_is_folded_again_with_both(
+    world: World, engine: PortEngine[Any], overtaking: list[Callable[[], object]]
+) -> None:
+    landed(world, 0)
+    write_object(world.root, NEXT, 0, [event(NEXT), purchase(NEXT, 1)])
+    world.land()
+    silver(engine, HOUR, NEXT)
+    engine.refresh_gold(TABLE, [NEXT], progress=silent)
+    older = engine._commits.day(TABLE.name, DAY)
+    assert older.commit is not None
+    # Another fold of the next hour, which listed the partials before that of the first one was there.
+    slower = replace(older.commit, build_id=new_build_id())
+    overtaking.append(lambda: engine._commits.publish(slower, older.version))
+    overtaking.append(lambda: None)
+    engine.refresh_gold(TABLE, [HOUR], progress=silent)
+    day = engine._commits.day(TABLE.name, DAY).commit
+    assert day is not None
+    assert sorted(day.partials) == [HOUR.hive_path, NEXT.hive_path]
+    assert engine.hours_behind(TABLE) == []
+
+
+@without_locks
 def test_who_is_overtaken_by_a_partial_of_older_silver_does_not_take_it_for_its_own(
     world: World, engine: PortEngine[Any], overtaking: list[Callable[[], object]]
 ) -> None:
