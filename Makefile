@@ -52,8 +52,8 @@ test-browser: $(VENV)/test.stamp ## Open the report and the Dagster UI in a head
 		echo "test-browser: Chromium is missing: on Debian, apt-get install chromium, then again" >&2; exit 1
 	@$(BIN)/python -m pytest --quiet -m browser event_pipeline_tests/browser
 
-screenshots: $(VENV)/test.stamp ## Build hours in the Dagster UI as its test does, and keep the pictures for the docs (needs Chromium)
-	@SCREENSHOTS=docs/images $(BIN)/python -m pytest --quiet -m browser event_pipeline_tests/browser/test_dagster_ui.py
+screenshots: $(VENV)/test.stamp ## Take the pictures of the docs again, and keep what their pages say (needs Chromium)
+	@SCREENSHOTS=docs/images $(BIN)/python -m pytest --quiet -m browser -k picture event_pipeline_tests/browser
 
 nightly: $(VENV)/test.stamp ## Backfill 30 days through the real daemon, rehearse longer, report time and memory (long)
 	@$(BIN)/python -m event_pipeline_tests.nightly $(ARGUMENTS)

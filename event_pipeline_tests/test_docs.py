@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from event_pipeline.alerts.conditions import ALERT_RULES, AlertKind
 from event_pipeline.cli import app
 from event_pipeline.rules.contract import BRONZE_EVENTS, HOUR_TABLES, QUARANTINE_REASONS, UNREADABLE_REASONS, Table
 from event_pipeline.rules.query import load_gold_tables
+from event_pipeline_tests.browser.pictures import IMAGES, KEPT, MOST_BYTES, digest
 from event_pipeline_tests.generated import generated
 
 PROJECT = Path(__file__).parents[1]
@@ -53,6 +55,24 @@ def test_the_contract_lists_every_unreadable_reason() -> None:
 def test_the_contract_lists_every_column_with_its_type(table: Table) -> None:
     documented = [(names(row[0])[0], row[1]) for row in table_after(CONTRACT, f"\n`{table.full_name}`")]
     assert documented == [(column.name, column.type) for column in table.columns]
+
+
+BY_HAND = {"asset-graph"}
+
+
+def test_every_picture_but_one_is_from_make_screenshots_and_all_are_small_and_on_a_page() -> None:
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    pictures = {path.stem: path for path in IMAGES.glob("*.png")}
+    assert {name: digest(path) for name, path in pictures.items() if name not in BY_HAND} == {
+        name: each["sha256"] for name, each in kept.items()
+    }
+    assert all(path.stat().st_size < MOST_BYTES for path in pictures.values())
+    shown = {
+        name for page in PAGES for name in re.findall(r"!\[.*?\]\(\S*images/(\S+?)\.png\)", page.read_text("utf-8"))
+    }
+    assert shown == pictures.keys()
+    of_readme = {name for name in pictures if f"docs/images/{name}.png" in README}
+    assert of_readme >= {"report", "gold-table"}
 
 
 def test_pages_and_template_follow_the_declarations() -> None:

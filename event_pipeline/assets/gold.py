@@ -172,7 +172,7 @@ def _preview(engine: Engine, table: GoldTable, day: date) -> dict[str, Any]:
         return {f"preview_{day}": dg.MetadataValue.md(quoted(str(fault)))}
     found = rows.to_pylist()
     chart = dict[str, Any]()
-    if table.measures and len(found) > 1:
+    if table.measures and found:
         labels = [str(row[table.grain[0]]) for row in found]
         series = [(name, [row[name] for row in found]) for name in table.measures]
         title = f"{', '.join(table.measures)} by {table.grain[0]} on {day}"

@@ -1,15 +1,13 @@
 """The Dagster UI in a real browser: an hour, a range and a backfill are built by clicking, and the pages show them.
 
-With SCREENSHOTS (`make screenshots`) the pictures are kept in that folder.
+The pages are those of the pictures in the docs, and are held to them (`pictures.py`).
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -18,13 +16,13 @@ from event_pipeline.generator import GeneratorOptions, Shape, generate
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.browser.chromium import Page, browser
+from event_pipeline_tests.browser.pictures import picture
 from event_pipeline_tests.dev_process import Dev, wait_for
 
 pytestmark = pytest.mark.browser
 
 HOURS = 4
 SECONDS_TO_BUILD = 240
-PICTURES = "SCREENSHOTS"
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +54,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield tab
 
 
-def picture(page: Page, name: str, folder: Path) -> None:
-    """Take a picture of the window; it has more than a blank page."""
-    path = Path(os.environ.get(PICTURES, folder)) / f"{name}.png"
-    page.screenshot(path, whole=False)
-    assert path.stat().st_size > 20_000, path
-
-
 def materialize(page: Page, address: str, partitions: str, button: str) -> None:
     """Materialize all assets for some partitions, as a user does on the page of all assets."""
     page.visit(f"{address}/asset-groups", "Materialize all…")
@@ -79,8 +70,8 @@ def materialized(page: Page) -> int:
     return int(found[1]) if found else 0
 
 
-def test_an_hour_a_range_and_a_backfill_are_built_by_clicking_and_shown(
-    page: Page, dev: Dev, hours: list[Hour], tmp_path: Path
+def test_an_hour_a_range_and_a_backfill_are_built_by_clicking_and_shown_as_in_the_pictures(
+    page: Page, dev: Dev, hours: list[Hour]
 ) -> None:
     address = f"http://127.0.0.1:{dev.port}"
     keys = [hour.partition_key for hour in hours]
@@ -101,7 +92,7 @@ def test_an_hour_a_range_and_a_backfill_are_built_by_clicking_and_shown(
     page.wait_for_text("as a bar")
     said = f"{account.records:,} records = {account.silver_rows:,} Silver rows + {account.quarantined:,} quarantined"
     assert said in page.text()
-    picture(page, "silver-hour", tmp_path)
+    picture(page, "silver-hour")
 
     page.visit(f"{address}/assets/hourly_revenue?view=overview", "SQL of an event day")
     chart = "each.alt.startsWith('total_revenue by') && each.naturalWidth > 400"
@@ -115,11 +106,11 @@ def test_an_hour_a_range_and_a_backfill_are_built_by_clicking_and_shown(
     )
     # As wide as the chart needs.
     page.look(width=1600, height=900)
-    picture(page, "gold-table", tmp_path)
+    picture(page, "gold-table")
     page.look(width=1280, height=900)
 
     page.visit(f"{address}/assets/silver_events?view=checks", "are accounted for")
-    picture(page, "checks", tmp_path)
+    picture(page, "checks")
 
     page.visit(f"{address}/assets/hourly_revenue?view=lineage", "Nearest Neighbors")
     page.wait_for_text("silver_partitions")

@@ -18,6 +18,7 @@ from event_pipeline.report.page import rendered, write_report
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.settings import load_settings
 from event_pipeline_tests.browser.chromium import Page, browser
+from event_pipeline_tests.browser.pictures import picture
 from event_pipeline_tests.pipeline import ALL_GOLD, HOUR, build, event, purchase, write_object
 from event_pipeline_tests.report_page import HOSTILE_CATEGORY, read_report
 
@@ -247,6 +248,26 @@ def test_it_fits_a_phone_and_prints_without_its_filters(page: Page, tmp_path: Pa
     page.look(media="")
     page.pdf(tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().count(b"/Type /Page\n") in range(2, 9)
+
+
+def test_the_picture_of_the_report_is_current(tab: Page, tmp_path: Path) -> None:
+    hours = HourRange(HOUR.plus(-52), HOUR.plus(14))
+    options = GeneratorOptions(
+        events_per_file=400, files_per_hour=1, seed=7, shape=Shape.REALISTIC, bad_share=0.01, duplicate_share=0.01
+    )
+    generate(tmp_path / "raw", hours, options)
+    settings = load_settings(root=tmp_path, workers=1)
+    pipeline = Pipeline(LocalEngine(settings), ALL_GOLD, settings)
+    build(pipeline.engine, list(hours))
+    write_report(pipeline, hours.end.start, {}, tmp_path / "report.html")
+    tab.look(width=1200, height=1000)
+    # The page is looked at a minute after it was written.
+    clock = f"Date.now = () => {int(hours.end.start.timestamp() + 60)}000"
+    script = tab.call("Page.addScriptToEvaluateOnNewDocument", source=clock)["identifier"]
+    tab.open(tmp_path / "report.html")
+    tab.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    tab.wait_for_text("Revenue by hour of the day")
+    picture(tab, "report")
 
 
 def test_an_empty_page_says_what_to_do(tab: Page, tmp_path: Path) -> None:
