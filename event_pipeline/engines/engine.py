@@ -265,6 +265,7 @@ class PortEngine(ABC, Generic[AnyEntry]):
             self.builder(),
             self._accounts,
             self._clock,
+            lambda hour, erasures: self.eraser().erase(hour, erasures),
         )
         return steps.build(hours, force, allow_lost_objects, progress)
 

@@ -182,7 +182,9 @@ class SilverSteps:
         builder: Builder,
         accounts: Accounts,
         clock: Callable[[], datetime],
+        erase: Callable[[Hour, Erasures], HourCommit | None],
     ) -> None:
+        """`erase` publishes an hour without erased people, and returns None if it holds none of them."""
         self._settings = settings
         self._raw = raw
         self._digests = digests
@@ -192,6 +194,7 @@ class SilverSteps:
         self._builder = builder
         self._accounts = accounts
         self._clock = clock
+        self._erase = erase
 
     def build(
         self, hours: Sequence[Hour], force: bool, allow_lost_objects: bool, progress: Progress
@@ -261,10 +264,29 @@ class SilverSteps:
                         self._digests.forget(each.hour)
                 except Exception as error:
                     failures[each.hour] = failure_of(error)
+        builds = self._without_erased_meanwhile(builds, erasures, failures)
         self._accounts.tell(builds, progress)
         cost = spending.shared(SILVER_STEP, [each.hour for each in due], built.build_id)
         seconds = (time.monotonic() - started) / max(1, len(due))
         yield from (replace(build, seconds=seconds, cost=cost, details=built.details) for build in builds)
+
+    def _without_erased_meanwhile(
+        self, builds: Sequence[SilverBuild], erasures: Erasures, failures: dict[Hour, PipelineError]
+    ) -> list[SilverBuild]:
+        """Take out of published builds who was erased after the list was compared, just before they were published.
+
+        The erasure may have looked through these hours before, and found nobody.
+        """
+        now = self._erasures.read()
+        if now.version == erasures.version:
+            return list(builds)
+        kept = list[SilverBuild]()
+        for build in builds:
+            try:
+                kept.append(replace(build, commit=self._erase(build.commit.hour, now) or build.commit))
+            except Exception as error:
+                failures[build.commit.hour] = failure_of(error)
+        return kept
 
     def _decide(self, hour: Hour, erasures: Erasures, force: bool, allow_lost_objects: bool) -> SilverBuild | _Due:
         started, now = time.monotonic(), self._clock()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from event_pipeline.engines.store import StoredObject
+from event_pipeline.errors import StorageError
 
 
 class MemoryStore:
@@ -33,7 +34,9 @@ class MemoryStore:
         return (found[0], found[1].version) if found else None
 
     def open(self, key: str, size: int) -> BinaryIO:
-        return io.BytesIO(self._objects[key][0])
+        if (found := self._objects.get(key)) is None:
+            raise StorageError(f"{self.url(key)}: there is no such object")
+        return io.BytesIO(found[0])
 
     def download(self, key: str, path: Path) -> bool:
         found = self._objects.get(key)

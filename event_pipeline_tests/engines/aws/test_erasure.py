@@ -222,6 +222,33 @@ def test_a_build_that_began_before_cannot_bring_the_person_back(world: World, mo
     assert holding(engine) == []
 
 
+@in_memory
+def test_who_is_erased_between_the_last_look_and_the_publication_is_not_published(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, swap, erased = built(world), MemoryStore.replace, list[Erased]()
+    write_object(world.root, LAST, 5, [theirs(LAST, 7), event(LAST, 8)])
+
+    def overtaken(self: MemoryStore, key: str, *arguments: Any) -> bool:
+        if not erased and key.startswith("commits/hours/") and LAST.hive_path in key:
+            erased.append(None)  # type: ignore[arg-type]  # the erasure publishes hours as well
+            erased[0] = erase(world)
+        return swap(self, key, *arguments)
+
+    monkeypatch.setattr(MemoryStore, "replace", overtaken)
+    world.build([LAST])
+    assert set(erased[0].receipt.hours) == {HOUR, NEXT}
+    commit = engine.hour_commit(LAST)
+    assert commit is not None
+    assert (commit.account.erased, commit.account.silver_rows) == (1, 4)
+    assert engine.registered_builds()[LAST] == commit.build_id
+    assert_proven(world)
+    # The replaced build goes with the next erasure, or with housekeeping after its grace period.
+    assert all("/runs/" in f"/{key}" and LAST.hive_path in key for key in holding(engine))
+    erase(world)
+    assert holding(engine) == []
+
+
 @pytest.mark.parametrize("world", ["local"], indirect=True)
 def test_an_erasure_replaces_commit_records_under_their_locks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = built(world)
