@@ -128,6 +128,7 @@ def test_the_json_document_says_the_same(settings: Settings) -> None:
                 "records": 3,
                 "quarantined": 1,
                 "duplicates": 1,
+                "erased": 0,
                 "unknown_fields": 0,
                 "wrongly_framed": 0,
                 "last_run": "failed",
