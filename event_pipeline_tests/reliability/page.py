@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from event_pipeline_tests.reliability.record import RECORD, KeptPart, kept_parts
-from event_pipeline_tests.reliability.trial import Promise
+from event_pipeline_tests.reliability.trial import Promise, Trial
 
 PAGE = "reliability.md"
 VIOLATIONS_SHOWN = 5
+NOT_TRIED = "No part tries this one yet: the table above says what CI proves of it."
+_HEAD = ("| what was tried | times | violations | seed | part |", "| --- | --: | --: | --: | --- |")
 _BLOCK = re.compile(r"(<!-- tried: (\S+) -->\n\n).*?(<!-- /tried -->)", re.DOTALL)
 
 
@@ -35,16 +37,22 @@ def promises(kept: Mapping[str, KeptPart]) -> str:
     broken = sum(len(each.violations) for each in every)
     lines = [f"{sum(each.times for each in every):,} attempts, {_violations(broken)}.", ""]
     for promise in Promise:
-        lines += [f"### {promise.value.split(':')[0].removesuffix('.')}", "", promise.value, ""]
-        lines += ["| what was tried | times | violations | seed | part |", "| --- | --: | --: | --: | --- |"]
-        for name, part in kept.items():
-            for trial in (each for each in part.trials if each.promise is promise):
-                found = f"**{len(trial.violations)}**" if trial.violations else "0"
-                seed = "every one" if trial.seed is None else str(trial.seed)
-                lines.append(f"| {_cell(trial.tried)} | {trial.times:,} | {found} | {seed} | `{name}` |")
-        lines.append("")
+        lines += [f"### {heading(promise)}", "", *([promise.value, ""] if ":" in promise.value else [])]
+        rows = [_row(name, trial) for name, part in kept.items() for trial in part.trials if trial.promise is promise]
+        lines += [*_HEAD, *rows, ""] if rows else [NOT_TRIED, ""]
         lines += _listed([text for part in kept.values() for text in _violated(part, promise)])
     return "\n".join(lines)
+
+
+def _row(part: str, trial: Trial) -> str:
+    found = f"**{len(trial.violations)}**" if trial.violations else "0"
+    seed = "every one" if trial.seed is None else str(trial.seed)
+    return f"| {_cell(trial.tried)} | {trial.times:,} | {found} | {seed} | `{part}` |"
+
+
+def heading(promise: Promise) -> str:
+    """Return the heading of a promise: its sentence, or what is before a colon in it."""
+    return promise.value.split(":")[0].removesuffix(".")
 
 
 def how(kept: Mapping[str, KeptPart]) -> str:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from event_pipeline_tests.reliability.__main__ import PARTS, run_part, shown
-from event_pipeline_tests.reliability.page import PAGE, rendered, write_page
+from event_pipeline_tests.reliability.page import NOT_TRIED, PAGE, heading, rendered, write_page
 from event_pipeline_tests.reliability.record import RECORD, keep, kept_parts
 from event_pipeline_tests.reliability.trial import Promise, Say, Trial
 
@@ -59,7 +59,7 @@ def test_a_broken_promise_turns_the_report_red(promise: Promise, tmp_path: Path)
     keep(tmp_path / RECORD.name, "planted", 1, 42, found)
     write_page(tmp_path)
     page = (tmp_path / PAGE).read_text(encoding="utf-8")
-    section = page[page.index(f"\n{promise.value}\n") :]
+    section = page[page.index(f"\n### {heading(promise)}\n") :]
     assert "5 attempts, **1 violations**." in page
     assert section.index("| A reader looked \\| while something failed | 5 | **1** | 42 | `planted` |") > 0
     assert "- step 7 of [a] rebuild: 3 rows of 4" in section
@@ -83,7 +83,8 @@ def test_the_page_says_what_was_kept() -> None:
     assert rendered(DOCS, kept) == (DOCS / PAGE).read_text(encoding="utf-8")
     assert set(kept) == set(PARTS)
     tried = {each.promise for part in kept.values() for each in part.trials}
-    assert tried == set(Promise)
+    assert len(Promise) - len(tried) == (DOCS / PAGE).read_text(encoding="utf-8").count(NOT_TRIED)
+    assert {Promise.WHOLE, Promise.HEALS, Promise.EQUAL, Promise.TOTAL, Promise.GUARDED} <= tried
 
 
 @pytest.mark.parametrize("part", PARTS)
