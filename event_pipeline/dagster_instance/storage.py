@@ -6,12 +6,14 @@ Imports Dagster only when there is a storage to read.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from event_pipeline.engines.host import layout
 from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import PREFIX, Settings
@@ -68,6 +70,10 @@ def storage_faults(dagster_home: Path) -> Iterator[None]:
                 f"{dagster_home}: the disk is full or failing ({reason}): free some space and run again; what was "
                 "published stays"
             ) from error
+        if "unable to open database file" in reason:
+            # SQLite does not say why: permission, descriptors or space.
+            with layout.storage_faults(dagster_home), tempfile.TemporaryFile(dir=dagster_home):
+                pass
         raise StorageError(
             f"{dagster_home}: Dagster's storage cannot be used ({reason}): check that the disk has space "
             "and is writable; a damaged folder may be moved away, it holds only the run history, no data"

@@ -242,6 +242,13 @@ class GlueJobs:
         if run.process:
             run.process.kill()
 
+    def kill_all(self) -> None:
+        """Kill the processes of all runs that go on."""
+        with self._lock:
+            processes = [run.process for run in self._runs if run.process and run.state in ACTIVE]
+        for process in processes:
+            process.kill()
+
     def wait_for_end(self, run_id: str) -> JobRun:
         """Wait until a run has ended.
 

@@ -334,6 +334,10 @@ class EmulatedAws:
         """Kill the next Glue run that sends such a request, as when its machine dies at that moment."""
         return self.fail_next(operation, Fault.KILL_JOB, after_effect=after_effect, containing=containing, caller="job")
 
+    def kill_jobs(self) -> None:
+        """Kill the processes of all job runs that go on."""
+        self._jobs.kill_all()
+
     def fail_next_run(self, state: str = "FAILED", message: str = "Resource unavailable") -> None:
         """Let the next Glue run end in a state (FAILED, ERROR, TIMEOUT, EXPIRED, STOPPED) before its script starts."""
         self._jobs.plan(PlannedEnd(state, message))

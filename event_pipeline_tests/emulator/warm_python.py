@@ -59,7 +59,8 @@ class WarmProcess:
 class WarmPython:
     """The process that scripts are forked from; one for all accounts of a test process."""
 
-    def __init__(self, imports: Sequence[str]) -> None:
+    def __init__(self, imports: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Start it, with this process's environment if no other is given; each script gets its own."""
         own, theirs = socket.socketpair()
         self._socket = own
         self._lock = threading.Lock()
@@ -67,6 +68,7 @@ class WarmPython:
             [sys.executable, "-c", f"from {__name__} import serve; serve()", str(theirs.fileno()), *imports],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
+            env=environment,
         )
         theirs.close()
         atexit.register(self.close)

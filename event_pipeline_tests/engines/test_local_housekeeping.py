@@ -117,6 +117,10 @@ def test_scratch_drafts_and_locks_of_killed_steps_go_after_a_day_and_held_locks_
     (root / "scratch" / "duckdb" / "spill.tmp").write_bytes(b"x" * 500)
     draft = root / "lake" / "commits" / "hours" / f".{HOUR.hive_path.rsplit('/', 1)[1]}.json.abc"
     draft.write_text("{")
+    # A build that was killed while its ledger was written: no listing of the lake shows the draft.
+    killed = root / "lake" / "runs" / "hours" / HOUR.hive_path / "20251208T000000Z-000000000000"
+    (killed / "ledger").mkdir(parents=True)
+    (killed / "ledger" / f".ledger.parquet.{'0' * 32}").write_bytes(b"PAR1")
     assert engine.leftovers(datetime.now(UTC)) == []
     age(root, 2)
     with Layout(root).lock(f"hours/{HOUR}", 0):
@@ -127,6 +131,7 @@ def test_scratch_drafts_and_locks_of_killed_steps_go_after_a_day_and_held_locks_
             pass
     assert not scratch.exists()
     assert not draft.exists()
+    assert not killed.exists()
     assert list((root / "scratch" / "duckdb").iterdir()) == []
     assert [path.name for path in (root / "locks").rglob("*.lock")] == [f"{HOUR}.lock"]
     build(engine, [HOUR], force=True)

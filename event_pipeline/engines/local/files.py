@@ -124,7 +124,7 @@ class FileStore:
             path = self._folder / key
             with storage_faults(path):
                 path.unlink(missing_ok=True)
-            _remove_empty_folders(path.parent, self._folder)
+            remove_empty_folders(path.parent, self._folder)
 
     def exclusive(self, name: str) -> AbstractContextManager[None]:
         """Hold a named lock; the operating system releases it when the process dies."""
@@ -168,7 +168,7 @@ def _whole_name(entry: os.DirEntry[str]) -> str:
     return f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
 
 
-def _remove_empty_folders(folder: Path, top: Path) -> None:
+def remove_empty_folders(folder: Path, top: Path) -> None:
     """Remove a build's empty folders; those of hours and days stay, because other processes create builds there."""
     parts = folder.relative_to(top).parts
     depth = next((n for n, part in enumerate(parts, 1) if part.startswith(("hour=", "event_date="))), len(parts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from event_pipeline.engines.base import Leftover, LeftoverKind
 from event_pipeline.engines.host.database import DUCKDB_SCRATCH
 from event_pipeline.engines.host.layout import Layout, storage_faults
 from event_pipeline.engines.leftovers import PASSING_GRACE
+from event_pipeline.engines.local.files import remove_empty_folders
 
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{32}(-wal|-shm|-journal)?$")
 """Name of the files that `publish` and the catalog's rebuild write before renaming them."""
@@ -44,8 +45,8 @@ class PassingFolders:
                     yield Leftover(LeftoverKind.SCRATCH, place, paths, sum(sizes), why)
             elif (newest := _newest([entry, *(path for path, _, _ in found)])) and newest <= until:
                 yield Leftover(LeftoverKind.SCRATCH, place, (place,), sum(size for _, size, _ in found), why)
-        for path, size, modified in _walk(self._layout.commits):
-            if path.name.startswith(".") and modified <= until:
+        for path, size, modified in _walk(self._layout.lake, _is_hidden):
+            if modified <= until:
                 place = path.relative_to(root).as_posix()
                 yield Leftover(LeftoverKind.DRAFT, place, (place,), size, why)
         for path in sorted(root.iterdir()) if root.is_dir() else ():
@@ -69,6 +70,9 @@ class PassingFolders:
                     shutil.rmtree(path, ignore_errors=False)
                 else:
                     path.unlink(missing_ok=True)
+                    if path.is_relative_to(self._layout.runs):
+                        # The other files of its build have gone before, but not the folder.
+                        remove_empty_folders(path.parent, self._layout.lake)
 
 
 def _remove_lock(path: Path) -> None:
@@ -81,10 +85,16 @@ def _remove_lock(path: Path) -> None:
         return  # held: not a leftover after all
 
 
-def _walk(top: Path) -> Iterator[tuple[Path, int, datetime]]:
-    """Yield path, size and modification time of every file; those that vanish meanwhile are left out."""
+def _is_hidden(name: str) -> bool:
+    """Return whether a name in the lake is that of an unfinished write, which no listing of the lake shows."""
+    return name.startswith(".")
+
+
+def _walk(top: Path, wanted: Callable[[str], bool] = bool) -> Iterator[tuple[Path, int, datetime]]:
+    """Yield path, size and modification time of files with wanted names; those that vanish meanwhile are left out."""
     walked = os.walk(top, onerror=_unless_vanished)
-    for path in [top] if top.is_file() else sorted(Path(folder, name) for folder, _, names in walked for name in names):
+    found = (Path(folder, name) for folder, _, names in walked for name in names if wanted(name))
+    for path in [top] if top.is_file() else sorted(found):
         try:
             status = path.stat()
         except FileNotFoundError:
