@@ -59,6 +59,8 @@ class Killed:
     """Returns what is wrong after a kill, as texts."""
     at_the_end: Callable[[Path], list[str]]
     """Returns what is wrong once the process has run to its end."""
+    finish: Callable[[Path], Command] | None = None
+    """Starts what heals after the last kill of a chain, if that is not the same process."""
 
 
 class NewProcess:
@@ -125,7 +127,7 @@ def chains(kind: Killed, folder: Path, scale: int, seed: int, say: Say) -> Trial
             ended_before += process.wait().code != -signal.SIGKILL
             kills += 1
             found += [f"{where}: {each}" for each in kind.while_killed(root)]
-        ended = kind.start(root).wait()
+        ended = (kind.finish or kind.start)(root).wait()
         where = f"{kind.what}, seed {seed}, after chain {chain}"
         if ended.code not in (0, 1) or "Traceback" in ended.err:
             found.append(f"{where}: the run that is not killed ends with {ended.code}: {ended.err[-1500:]}")
@@ -161,7 +163,9 @@ def _kinds(case: Scenario, folder: Path) -> Sequence[Killed]:
         return place
 
     def materialize(root: Path) -> Command:
-        (root / "dagster").mkdir(exist_ok=True)
+        # A killed run keeps its pool until the daemon or a command notices: this process alone would wait for ever.
+        shutil.rmtree(root / "dagster", ignore_errors=True)
+        (root / "dagster").mkdir()
         arguments = ("asset", "materialize", "--select", "*", "-m", "event_pipeline.definitions")
         home = {"DAGSTER_HOME": str(root / "dagster")}
         return Command(root, *arguments, "--partition", HOUR.partition_key, program="dagster", environment=home)
@@ -190,7 +194,7 @@ def _kinds(case: Scenario, folder: Path) -> Sequence[Killed]:
     old_or_new, whole, healed = case.reader_anomalies, case.end_anomalies, case.rerun_anomalies
     return (
         Killed("`event-pipeline run`", 10, case.copy, run, old_or_new, whole),
-        Killed("a Dagster run of an hour's assets", 2, case.copy, materialize, old_or_new, healed),
+        Killed("a Dagster run of an hour's assets", 2, case.copy, materialize, old_or_new, whole, run),
         Killed("`event-pipeline repair` of a lost catalog", 4, without_catalog, repair, old_or_new, healed),
         Killed("`event-pipeline housekeeping --delete`", 4, aged, housekeeping, only_new, whole),
         Killed("`event-pipeline generate`", 4, cleared, generate, some_generated, all_generated),

@@ -12,6 +12,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -239,6 +240,8 @@ def _names_the_fault(text: str, root: Path, words: str) -> bool:
 
 # -- a process that sleeps
 
+_BESIDE_SECONDS = 10
+"""How long the other process may take before the stopped one goes on."""
 _BUSY_SECONDS = 0.5
 _IMPATIENT = f"from event_pipeline.engines.local import catalog; catalog._BUSY_TIMEOUT_SECONDS = {_BUSY_SECONDS}"
 """What the processes run first: else each call of theirs would wait for the catalog for half a minute."""
@@ -297,7 +300,13 @@ def _stopped_at(case: Scenario, newest: View, folder: Path, at: int) -> list[str
         _land_meanwhile(root)
         where = f"process stopped at call {at}"
         found += [f"while it is stopped: {each}" for each in _unless_busy(root, (case.old, case.new))]
-        other = Command(root, "run", environment=impatient).wait()
+        beside = Command(root, "run", environment=impatient)
+        try:
+            other = beside.wait(_BESIDE_SECONDS)
+        except subprocess.TimeoutExpired:
+            # It waits for a pool that the stopped process holds: Dagster knows no timeout for that.
+            sleeper.signal(signal.SIGCONT)
+            other = beside.wait()
         if "Traceback" in other.err:
             found.append(f"the other process shows a traceback: {other.err[-1500:]}")
         before = _view(root, found)

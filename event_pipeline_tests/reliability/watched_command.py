@@ -38,7 +38,7 @@ def main() -> None:
         from dagster._cli import main as dagster
 
         sys.argv = ["dagster", *arguments]
-        dagster()
+        dagster()  # type: ignore[no-untyped-call]
     else:
         from event_pipeline.cli import main as event_pipeline
 
