@@ -193,11 +193,11 @@ def _kinds(case: Scenario, folder: Path) -> Sequence[Killed]:
 
     old_or_new, whole, healed = case.reader_anomalies, case.end_anomalies, case.rerun_anomalies
     return (
-        Killed("`event-pipeline run`", 10, case.copy, run, old_or_new, whole),
-        Killed("a Dagster run of an hour's assets", 2, case.copy, materialize, old_or_new, whole, run),
-        Killed("`event-pipeline repair` of a lost catalog", 4, without_catalog, repair, old_or_new, healed),
-        Killed("`event-pipeline housekeeping --delete`", 4, aged, housekeeping, only_new, whole),
-        Killed("`event-pipeline generate`", 4, cleared, generate, some_generated, all_generated),
+        Killed("`event-pipeline run`", 6, case.copy, run, old_or_new, whole),
+        Killed("a Dagster run of an hour's assets", 1, case.copy, materialize, old_or_new, whole, run),
+        Killed("`event-pipeline repair` of a lost catalog", 6, without_catalog, repair, old_or_new, healed),
+        Killed("`event-pipeline housekeeping --delete`", 6, aged, housekeeping, only_new, whole),
+        Killed("`event-pipeline generate`", 5, cleared, generate, some_generated, all_generated),
     )
 
 
