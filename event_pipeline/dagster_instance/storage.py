@@ -13,7 +13,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from event_pipeline.engines.host import layout
 from event_pipeline.errors import StorageError
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import PREFIX, Settings
@@ -72,12 +71,20 @@ def storage_faults(dagster_home: Path) -> Iterator[None]:
             ) from error
         if "unable to open database file" in reason:
             # SQLite does not say why: permission, descriptors or space.
-            with layout.storage_faults(dagster_home), tempfile.TemporaryFile(dir=dagster_home):
-                pass
+            reason = _why_not_opened(dagster_home) or reason
         raise StorageError(
             f"{dagster_home}: Dagster's storage cannot be used ({reason}): check that the disk has space "
             "and is writable; a damaged folder may be moved away, it holds only the run history, no data"
         ) from error
+
+
+def _why_not_opened(dagster_home: Path) -> str | None:
+    """Return the operating system's reason why no file can be opened in the folder; None if one can be."""
+    try:
+        with tempfile.TemporaryFile(dir=dagster_home):
+            return None
+    except OSError as cause:
+        return cause.strerror
 
 
 def is_there(dagster_home: Path) -> bool:
