@@ -1,4 +1,4 @@
-"""Kills at random times, as CI tries them; what is planted must be found."""
+"""Kills at random times; what is planted must be found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from event_pipeline_tests.reliability.watched import Command
 
 SEED = 14
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.processes
 
 
 @pytest.mark.parametrize("part", [kills.commands, kills.glue_jobs], ids=lambda part: part.__name__)

@@ -15,7 +15,7 @@ from event_pipeline_tests.reliability.mutants.mutant import Mutant
 from event_pipeline_tests.reliability.mutants.run import PROJECT, Outcome, run_mutants
 
 SEED = 14
-LEAST = 105
+LEAST = 250
 """Mutants that there must be at least."""
 
 EVERY = [each for mutants in rooms().values() for each in mutants]

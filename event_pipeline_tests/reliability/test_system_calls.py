@@ -1,4 +1,4 @@
-"""Faults below Python, as CI tries them; what is planted must be found."""
+"""Faults below Python; what is planted must be found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from event_pipeline_tests.reliability.watched import NoCompilerError, library
 
 SEED = 14
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(autouse=True)

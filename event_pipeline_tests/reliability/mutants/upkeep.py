@@ -347,7 +347,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "A file that cannot be removed is reported as removed",
         "event_pipeline/engines/local/files.py",
-        "            with storage_faults(path):\n                path.unlink(missing_ok=True)\n            _remove",
+        "            with storage_faults(path):\n                path.unlink(missing_ok=True)\n            remove",
         "            try:\n                path.unlink(missing_ok=True)\n            except OSError:\n"
         "                continue\n            _remove",
         f"{_HOUSE}::test_a_file_that_cannot_be_removed_is_named",
