@@ -435,14 +435,8 @@ def test_who_is_overtaken_by_a_partial_of_older_silver_does_not_take_it_for_its_
     world.assert_agrees_with_oracle()
 
 
-@without_locks
-def test_a_day_that_another_hour_folds_after_its_partials_were_listed_is_folded_again_with_both(
-    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    landed(world, 0)
-    write_object(world.root, NEXT, 0, [event(NEXT), purchase(NEXT, 1)])
-    world.land()
-    silver(engine, HOUR, NEXT)
+def fold_next_hour_meanwhile(engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let another process refresh the next hour once the day's partials were listed for its fold."""
     real, listed = CommitStore.partial_versions, list[bool]()
 
     def partial_versions(self: CommitStore, *arguments: Any) -> dict[Hour, str]:
@@ -454,6 +448,17 @@ def test_a_day_that_another_hour_folds_after_its_partials_were_listed_is_folded_
         return found
 
     monkeypatch.setattr(CommitStore, "partial_versions", partial_versions)
+
+
+@without_locks
+def test_a_day_that_another_hour_folds_after_its_partials_were_listed_is_folded_again_with_both(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed(world, 0)
+    write_object(world.root, NEXT, 0, [event(NEXT), purchase(NEXT, 1)])
+    world.land()
+    silver(engine, HOUR, NEXT)
+    fold_next_hour_meanwhile(engine, monkeypatch)
     engine.refresh_gold(TABLE, [HOUR], progress=silent)
     day = engine._commits.day(TABLE.name, DAY).commit
     assert day is not None
@@ -472,17 +477,7 @@ def test_a_partial_that_is_replaced_between_two_attempts_at_a_day_is_read_again(
             world.build([HOUR, NEXT])
     world.land()
     silver(engine, HOUR, NEXT)
-    real, listed = CommitStore.partial_versions, list[bool]()
-
-    def partial_versions(self: CommitStore, *arguments: Any) -> dict[Hour, str]:
-        found = real(self, *arguments)
-        listed.append(True)
-        # The first listing looks for lost partials, the second one is what the day is folded from.
-        if len(listed) == 2:
-            engine.refresh_gold(TABLE, [NEXT], progress=silent)
-        return found
-
-    monkeypatch.setattr(CommitStore, "partial_versions", partial_versions)
+    fold_next_hour_meanwhile(engine, monkeypatch)
     engine.refresh_gold(TABLE, [HOUR], progress=silent)
     assert rows(engine, "SELECT total_events FROM gold.user_activity") == [{"total_events": 8}]
     assert engine.hours_behind(TABLE) == []
