@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -33,6 +34,10 @@ def main() -> int:
         write_pages(RECORD.parent)
         return 0
     console = Console()
+    if find_spec("pandas"):
+        console.print(
+            "pandas is installed here: pyarrow imports it in every process, for half a second of each command"
+        )
     with tempfile.TemporaryDirectory(prefix="event-pipeline-bench-", dir=options.folder) as folder:
         if options.modes:
             return 0 if run_modes(EVENTS_PER_OBJECT, Path(folder), console) else 1

@@ -19,6 +19,8 @@ from event_pipeline.rules.hour import HourRange
 from event_pipeline.settings import PREFIX
 
 SAMPLE_SECONDS = 0.1
+_SHARE_OF_TIME = 0.03
+"""At most so much of a core goes into samples: the more processes there are, the less often they are looked at."""
 _SHOWN_CHARACTERS = 3_000
 
 
@@ -93,9 +95,10 @@ class Watch:
 
     def _sample(self) -> None:
         while not self._over.is_set():
+            began = time.thread_time()
             self.peak_mb = max(self.peak_mb, memory_mb_of(self._pid))
             self.cpu = max(self.cpu, cpu_seconds_of(self._pid))
-            self._over.wait(SAMPLE_SECONDS)
+            self._over.wait(max(SAMPLE_SECONDS, (time.thread_time() - began) / _SHARE_OF_TIME))
 
 
 def measure(

@@ -42,6 +42,22 @@ def test_the_first_of_equal_records_by_object_and_line_stays(engine: LocalEngine
     assert_agrees_with_oracle(engine, root)
 
 
+def test_records_of_one_whole_second_are_told_apart_by_their_fields(engine: LocalEngine, root: Path) -> None:
+    """Every record shares its instant with others, within its object and across objects; four repeat another."""
+    crowd = [event(second=number % 2, user_id=f"u_{number:05}") for number in range(200)]
+    same_user = [event(second=0, user_id="u_90000", session_id=f"s_{number}") for number in range(20)]
+    first = write_object(root, HOUR, 0, [*crowd[:100], crowd[7]])
+    second = write_object(root, HOUR, 5, [*same_user, *crowd[100:], crowd[11]])
+    third = write_object(root, HOUR, 10, [crowd[150], same_user[3], event(second=1, user_id="u_90001")])
+    (built,) = build(engine, [HOUR])
+    assert [(each.key, each.duplicates, each.silver_rows) for each in built.commit.account.objects] == [
+        (first, 1, 100),
+        (second, 1, 120),
+        (third, 2, 1),
+    ]
+    assert_agrees_with_oracle(engine, root)
+
+
 def test_silver_is_one_file_per_hour_with_the_contracts_types(engine: LocalEngine, root: Path) -> None:
     for minute in (0, 5, 10):
         write_object(root, HOUR, minute, [event(second=minute * 60), purchase(second=minute * 60 + 1)])

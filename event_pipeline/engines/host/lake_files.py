@@ -76,6 +76,8 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         """Why a file could not be read; DuckDB only passes on a text."""
         self.opened: dict[Path, None] = {}
         """Opened files, in order."""
+        self._located: dict[str, Path] = {}
+        """Address -> where its file is, once it has been checked: DuckDB asks several times for each file."""
         self._padded: dict[Path, array[int]] = {}
         """Raw objects with padding -> where their gzip members begin and end."""
         self._bytes_read = 0
@@ -170,6 +172,8 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         raise self.fault from error
 
     def _path(self, path: str) -> Path:
+        if known := self._located.get(path):
+            return known
         match = _ADDRESS.fullmatch(path)
         if match is None:
             raise PermissionError(f"{path}: not an address of a file of the lake")
@@ -179,6 +183,7 @@ class LakeFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         if not file.resolve().is_relative_to(top.resolve()):
             self.fault = StorageError(f"{file}: a data file that leads outside the lake is not read")
             raise self.fault
+        self._located[path] = file
         return file
 
     def _place(self, match: re.Match[str]) -> Path:

@@ -232,26 +232,51 @@ class PoolBuilder:
         suspects = repeated_instants([_read(report.task.rows).column(INSTANT) for report in reports])
         if len(suspects) == 0:
             return {}
-        number_field = pa.field("object", pa.int32())
-
-        def suspicious() -> Iterator[pa.RecordBatch]:
-            for number, report in enumerate(reports):
-                rows = _read(report.task.rows)
-                chosen = rows.filter(pc.is_in(rows.column(INSTANT), suspects))
-                numbers = pa.repeat(pa.scalar(number, pa.int32()), chosen.num_rows)
-                yield from chosen.append_column(number_field, numbers).to_batches()
-
         with connect(scratch, self._workers, self._duckdb_memory_mb) as connection:
-            schema = SCRATCH_SCHEMA.append(number_field)
-            connection.register("suspicious", pa.RecordBatchReader.from_batches(schema, suspicious()))
+            # In an hour of whole seconds every record is suspicious: its rows are many times the size of their hashes.
+            suspicious = _chosen(reports, lambda _, rows: pc.is_in(rows.column(INSTANT), suspects))
+            connection.register("suspicious", suspicious)
+            connection.execute(
+                f"CREATE TABLE hashed AS SELECT object, line_number, hash({', '.join(_EQUAL_IN)}) AS value"
+                " FROM suspicious"
+            )
+            alike = connection.sql(
+                "SELECT object, line_number FROM hashed"
+                " WHERE value IN (SELECT value FROM hashed GROUP BY value HAVING count(*) > 1)"
+            ).to_arrow_table()
+            lines, none = _lines_by_object(alike), pa.array([], pa.int64())
+            likely = _chosen(
+                reports, lambda number, rows: pc.is_in(rows.column("line_number"), lines.get(number, none))
+            )
+            connection.register("likely", likely)
             found = connection.sql(
-                f"SELECT object, line_number FROM suspicious QUALIFY row_number() OVER"
+                f"SELECT object, line_number FROM likely QUALIFY row_number() OVER"
                 f" (PARTITION BY {', '.join(_EQUAL_IN)} ORDER BY object, line_number) > 1"
             ).to_arrow_table()
-        return {
-            number: found.filter(pc.equal(found.column("object"), number)).column("line_number").combine_chunks()
-            for number in pc.unique(found.column("object")).to_pylist()
-        }
+        return _lines_by_object(found)
+
+
+def _chosen(
+    reports: Sequence[ObjectReport], are_chosen: Callable[[int, pa.RecordBatch], pa.BooleanArray]
+) -> pa.RecordBatchReader:
+    """Read some rows of all objects of an hour, with the number of the object, which `are_chosen` gets as well."""
+    number_field = pa.field("object", pa.int32())
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number, report in enumerate(reports):
+            for batch in _read(report.task.rows).to_batches():
+                rows = batch.filter(are_chosen(number, batch))
+                yield rows.append_column(number_field, pa.repeat(pa.scalar(number, pa.int32()), rows.num_rows))
+
+    return pa.RecordBatchReader.from_batches(SCRATCH_SCHEMA.append(number_field), batches())
+
+
+def _lines_by_object(found: pa.Table) -> dict[int, pa.Array]:
+    """Return the line numbers by object number."""
+    return {
+        number: found.filter(pc.equal(found.column("object"), number)).column("line_number").combine_chunks()
+        for number in pc.unique(found.column("object")).to_pylist()
+    }
 
 
 def _killed(task: ObjectTask) -> str:
