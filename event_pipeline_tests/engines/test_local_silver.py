@@ -58,6 +58,17 @@ def test_records_of_one_whole_second_are_told_apart_by_their_fields(engine: Loca
     assert_agrees_with_oracle(engine, root)
 
 
+def test_of_many_small_objects_the_first_the_unreadable_and_the_last_have_a_line_of_progress(
+    engine: LocalEngine, root: Path
+) -> None:
+    for number in range(6):
+        write_object(root, HOUR, 5 * number, b"no gzip" if number == 3 else [event(second=300 * number)])
+    lines = list[str]()
+    list(engine.build_silver([HOUR], progress=lines.append))
+    told = [line for line in lines if "object " in line]
+    assert [line.split(": ")[1] for line in told] == ["object 1 of 6", "object 4 of 6", "object 6 of 6"]
+
+
 def test_silver_is_one_file_per_hour_with_the_contracts_types(engine: LocalEngine, root: Path) -> None:
     for minute in (0, 5, 10):
         write_object(root, HOUR, minute, [event(second=minute * 60), purchase(second=minute * 60 + 1)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -66,6 +67,9 @@ from event_pipeline.rules.validation import (
 
 POOL_WORTH_BYTES = 4 << 20
 """Below this amount of raw data, starting worker processes costs more than it saves."""
+
+_SECONDS_BETWEEN_LINES = 2.0
+"""Of small objects not each has a line of progress: in Dagster every line is an event in its database."""
 
 INSTANT = EVENT_TIME.name
 SCRATCH_SCHEMA = SILVER_SCHEMA.append(EVENTS_SCHEMA.field(INSTANT)).append(EVENTS_SCHEMA.field("line_number"))
@@ -170,6 +174,7 @@ class PoolBuilder:
         prefix = layout.hour_build(hour, build_id)
         writer = _HourWriter(scratch, prefix)
         reports = []
+        told_at = -_SECONDS_BETWEEN_LINES
         order: InstantOrder | None = None
         with writer:
             for report in self._validated(
@@ -177,7 +182,10 @@ class PoolBuilder:
             ):
                 reports.append(report)
                 found = report.account.unreadable or f"{report.account.records:,} records"
-                progress(f"{hour}: object {len(reports)} of {len(tasks)}: {found}")
+                is_news = report.account.unreadable or len(reports) == len(tasks)
+                if is_news or time.monotonic() - told_at >= _SECONDS_BETWEEN_LINES:
+                    told_at = time.monotonic()
+                    progress(f"{hour}: object {len(reports)} of {len(tasks)}: {found}")
                 # Written while other processes judge the next objects, as long as there can be no duplicates.
                 order = joined_order(order, report.order)
                 if order is None or order.rises_strictly:
