@@ -458,6 +458,15 @@ def test_query_writes_files_that_are_complete_or_absent(run: Run, built: Path, t
     assert failed.code == ExitCode.USAGE
     assert parquet.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "events.parquet", "sheets.xlsx"]
+    link, pipe = tmp_path / "link.csv", tmp_path / "pipe"
+    link.symlink_to("events.csv")
+    os.mkfifo(pipe)
+    one = ("query", "SELECT 1 AS a", "--format", "csv", "--output")
+    assert run(*one, str(link)).code == 0
+    assert ((tmp_path / "events.csv").read_bytes(), link.is_symlink()) == (b"a\r\n1\r\n", True)
+    for target in (pipe, tmp_path, Path("")):
+        assert run(*one, str(target)).code == ExitCode.USAGE
+    assert pipe.is_fifo()
     nowhere = run("query", "SELECT 1 AS a", "--format", "csv", "--output", str(tmp_path / "no" / "x.csv"))
     assert (nowhere.code, nowhere.out) == (ExitCode.STORAGE, "")
     assert "x.csv: cannot be written: No such file or directory" in nowhere.err

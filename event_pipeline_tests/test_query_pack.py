@@ -99,6 +99,7 @@ def test_questions_are_listed_and_answered_by_name(run: Run, root: Path) -> None
     listed = json.loads(run("queries", "--format", "json").out)
     names = [table.name for table in load_gold_tables()] + [question.name for question in QUESTIONS]
     assert [row["name"] for row in listed] == names
+    assert run("queries", "top_products").out.startswith("SELECT * FROM gold.top_products ORDER BY event_date, ")
     shown = run("queries", "weekly_active_users")
     assert (shown.code, shown.out.rstrip().endswith(";"), "DATE_TRUNC('week'" in shown.out) == (0, True, True)
     write_object(root, HOUR, 0, [event(), event(second=1, user_id="u_2")])
@@ -109,7 +110,7 @@ def test_questions_are_listed_and_answered_by_name(run: Run, root: Path) -> None
     for arguments, said in (
         (["query", "--name", "weekly_active_users", "--all"], "go with a Gold table, not with weekly_active_users"),
         (["query", "--name", "nothing"], "or a question that `event-pipeline queries` lists"),
-        (["queries", "nothing"], "no question is named 'nothing'"),
+        (["queries", "nothing"], "no Gold table is named 'nothing': choose from "),
     ):
         ended = run(*arguments)
         assert (ended.code, ended.out) == (ExitCode.USAGE, "")

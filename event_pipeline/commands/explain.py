@@ -38,9 +38,10 @@ def explain(
     from event_pipeline.reporting.answers import named_table
     from event_pipeline.reporting.lineage import print_lineage
 
-    values = dict(map(_pair, where or []))
-    if hour is not None:
-        values["event_hour"] = hour
+    pairs = [*map(_pair, where or []), *([("event_hour", hour)] if hour is not None else [])]
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise UsageError("a column has two values: give each one once, with --hour or --where")
     settings = load_settings()
     pipeline = open_pipeline(settings)
     table = named_table(name, pipeline.gold_tables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from uuid import uuid4
 import typer
 
 from event_pipeline.commands.memory import memory_bounded
-from event_pipeline.commands.options import UsageError
+from event_pipeline.commands.options import UsageError, file_to_write
 from event_pipeline.commands.query import day_range
 from event_pipeline.engines.base import ResultStream
 from event_pipeline.engines.open import open_pipeline
@@ -21,6 +22,8 @@ from event_pipeline.reporting.terminal import messages, output
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, Table
 from event_pipeline.rules.query import quoted
 from event_pipeline.settings import load_settings
+
+_DATABASES = frozenset(("gold", *(table.database for table in HOUR_TABLES)))
 
 _Write = Callable[[Table, ResultStream], int]
 """Writes the rows of a table, and returns how many there were."""
@@ -65,7 +68,10 @@ def export(
     pipeline = open_pipeline(settings)
     hour_tables = HOUR_TABLES if with_silver else (HOUR_LEDGER,)
     tables = (*(each.table for each in pipeline.gold_tables), *hour_tables)
-    target = duckdb_file or parquet_folder or Path()
+    if duckdb_file is not None:
+        target = file_to_write(duckdb_file, "--duckdb")
+    else:
+        target = _folder_to_write(parquet_folder or Path(), "--parquet")
     with (
         memory_bounded(settings.duckdb_memory_mb),
         _draft(target, replace=force) as draft,
@@ -76,6 +82,22 @@ def export(
                 rows = write(table, result)
             messages().print(f"{table.full_name}: {rows:,} row{'s' if rows != 1 else ''}", soft_wrap=True)
     output().print(str(target), soft_wrap=True, highlight=False)
+
+
+def _folder_to_write(path: Path, option: str) -> Path:
+    """Return the folder that a snapshot replaces: the one that an option names, or that a link of this name leads to.
+
+    Raises:
+        UsageError: there is something that no export wrote, which --force must not remove.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{option} {path} is no folder: name a new one")
+    folder = path if path.name and not path.is_symlink() else Path(os.path.realpath(path))
+    for each in folder.rglob("*"):
+        is_ours = each.name in _DATABASES if each.parent == folder else each.suffix == ".parquet" and each.is_file()
+        if not is_ours:
+            raise UsageError(f"{option} {path} has something that no export wrote, {each}: name a new folder")
+    return folder
 
 
 @contextmanager

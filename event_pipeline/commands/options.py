@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from enum import IntEnum, StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,6 +44,19 @@ FromOption = Annotated[
 ToOption = Annotated[
     str | None, typer.Option("--to", metavar="HOUR", help="Landing hour after the last one: the end is exclusive.")
 ]
+
+
+def file_to_write(path: Path, option: str) -> Path:
+    """Return the file that a result replaces: the one that an option names, or that a link of this name leads to.
+
+    Raises:
+        UsageError: it is a folder, or a device or pipe: a file in the place of /dev/null would break the machine.
+    """
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder: name a file")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{option} {path} is a device or a pipe, which cannot be replaced: name a file")
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def hour_range(first: str | None, end: str | None) -> HourRange | None:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from event_pipeline.commands.options import ListFormat
-from event_pipeline.errors import QueryError
 from event_pipeline.reporting.terminal import QUIET, messages, quiet_when_reader_leaves
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.rules.query_pack import COSTS, load_questions
@@ -34,14 +33,14 @@ def queries(
     import pyarrow as pa
 
     from event_pipeline.engines.base import PROSE
+    from event_pipeline.reporting.answers import named_query
     from event_pipeline.reporting.results import ResultFormat, write_result
 
     questions = {question.name: question for question in load_questions()}
     with quiet_when_reader_leaves():
         if name is not None:
-            if name not in questions:
-                raise QueryError(f"no question is named {name!r}: `event-pipeline queries` lists them")
-            sys.stdout.write(f"{questions[name].sql};\n")
+            sql = questions[name].sql if name in questions else named_query(name, load_gold_tables())
+            sys.stdout.write(f"{sql};\n")
             return
         rows = [
             (table.name, table.description, ", ".join(("event_date", *table.grain)), "small")

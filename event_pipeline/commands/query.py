@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from event_pipeline.commands.memory import memory_bounded
-from event_pipeline.commands.options import UsageError
+from event_pipeline.commands.options import UsageError, file_to_write
 from event_pipeline.engines.open import open_pipeline
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.statement import split_statements
@@ -225,7 +225,7 @@ def results_to(result_format: ResultFormat, target: str | None) -> Iterator[Resu
     """Open the place for results.
 
     Raises:
-        UsageError: format and file do not go together.
+        UsageError: format and file do not go together, or no file can be there.
     """
     from event_pipeline.reporting.result_files import BINARY, ResultFile
 
@@ -236,7 +236,7 @@ def results_to(result_format: ResultFormat, target: str | None) -> Iterator[Resu
         return
     if result_format is ResultFormat.TABLE:
         raise UsageError("--output needs another --format than table: csv, json, markdown, parquet or xlsx")
-    with ResultFile(Path(target), result_format) as file:
+    with ResultFile(file_to_write(Path(target), "--output"), result_format) as file:
         yield Results(result_format, file)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from event_pipeline.commands.memory import memory_bounded
-from event_pipeline.commands.options import UsageError
+from event_pipeline.commands.options import file_to_write
 from event_pipeline.engines.open import open_pipeline
 from event_pipeline.reporting.terminal import messages, output
 from event_pipeline.rules.printable import size_text
@@ -33,15 +33,14 @@ def report(
     from event_pipeline.dagster_instance.storage import latest_run_states
     from event_pipeline.report.page import report_path, write_report
 
-    if target is not None and target.is_dir():
-        raise UsageError(f"--output {target} is a folder: name a file")
     settings = load_settings()
+    written_to = report_path(settings) if target is None else file_to_write(target, "--output")
     with memory_bounded(settings.duckdb_memory_mb):
         written = write_report(
             open_pipeline(settings),
             datetime.now(UTC),
             latest_run_states(settings.dagster_home),
-            target or report_path(settings),
+            written_to,
         )
     days = f"{written.first_day} to {written.last_day}" if written.first_day else "no day is published yet"
     messages().print(f"{days}, {size_text(written.size)}", soft_wrap=True)

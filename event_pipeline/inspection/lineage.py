@@ -12,7 +12,7 @@ from typing import Any
 from event_pipeline.engines.base import Engine
 from event_pipeline.errors import QueryError
 from event_pipeline.rules.accounting import ObjectAccount
-from event_pipeline.rules.contract import EVENT_DATE, SILVER_EVENTS, Column
+from event_pipeline.rules.contract import EVENT_DATE, EVENT_HOUR, SILVER_EVENTS, Column
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GoldTable, from_silver, quoted
 
@@ -159,9 +159,12 @@ def _value(table: GoldTable, name: str, text: str) -> str | int:
     if columns[name].type == "string":
         return text
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
         raise QueryError(f"{name} is a whole number, not {text!r}") from None
+    if name == EVENT_HOUR.name and not 0 <= number < 24:
+        raise QueryError(f"{name} is an hour of the day, 0 to 23, not {number}")
+    return number
 
 
 def _literal(value: str | int) -> str:

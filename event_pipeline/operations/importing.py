@@ -60,7 +60,8 @@ def plan_import(paths: Iterable[Path], raw_folder: Path, first_partition: Hour, 
     """Decide for every file, and every file in the folders, where it belongs; changes nothing."""
     planned = list[PlacedFile]()
     taken = dict[str, Path]()
-    for file in _files(paths):
+    # A file may be named, and be in a folder that is named as well.
+    for file in dict.fromkeys(_files(paths)):
         each = _judged(file, raw_folder, first_partition, now)
         if each.placing is Placing.NEW:
             other = taken.setdefault(each.key, file)

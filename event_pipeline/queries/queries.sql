@@ -515,20 +515,37 @@ GROUP BY 1
 ORDER BY 1;
 
 -- name: hours_with_few_records
--- title: Which landing hours have fewer objects than twelve or less than half the records of the hour before
+-- title: Which landing hours have fewer records than the one before, and whether objects or their records are fewer
 -- grain: year, month, day, hour
 -- cost: small
-SELECT year, month, day, hour, objects, records, records_before
+SELECT
+    year,
+    month,
+    day,
+    hour,
+    records,
+    records_before,
+    objects,
+    objects_before,
+    unreadable_objects,
+    CASE
+        WHEN objects - unreadable_objects >= objects_before - unreadable_before THEN 'fewer records in each object'
+        WHEN unreadable_objects > unreadable_before THEN 'unreadable objects'
+        ELSE 'fewer objects'
+    END AS why
 FROM (
     SELECT
         year,
         month,
         day,
         hour,
-        objects,
         records,
-        LAG(records) OVER (ORDER BY year, month, day, hour) AS records_before
+        objects,
+        unreadable_objects,
+        LAG(records) OVER (ORDER BY year, month, day, hour) AS records_before,
+        LAG(objects) OVER (ORDER BY year, month, day, hour) AS objects_before,
+        LAG(unreadable_objects) OVER (ORDER BY year, month, day, hour) AS unreadable_before
     FROM ops.hour_ledger
 ) AS hours
-WHERE objects < 12 OR records * 2 < records_before
-ORDER BY year, month, day, hour;
+WHERE records < records_before
+ORDER BY year DESC, month DESC, day DESC, hour DESC;

@@ -30,8 +30,6 @@ class ResultFile:
         self._workbook: Workbook | None = None
 
     def __enter__(self) -> Self:
-        if self._path.is_dir():
-            raise StorageError(f"{self._path} is a folder: name a file")
         with self._faults():
             self._file: IO[bytes] = self._draft.open("xb")
         if self._format is ResultFormat.XLSX:

@@ -67,6 +67,17 @@ def test_what_exists_is_replaced_only_when_told_to(lake: Path, capfd: pytest.Cap
         assert "exists: choose another name, or replace it with --force" in capfd.readouterr().err
         assert exported(option, target, "--force") == ExitCode.OK
     assert (lake / "mine" / "gold" / "top_products.parquet").exists()
+    (lake / "link").symlink_to(lake / "mine")
+    assert exported("--parquet", lake / "link", "--force") == ExitCode.OK
+    assert (lake / "link").is_symlink()
+    for option, target in (("--parquet", lake / "data"), ("--parquet", lake / "mine.duckdb"), ("--duckdb", lake / "mine")):
+        before = sorted(lake.rglob("*"))
+        assert exported(option, target, "--force") == ExitCode.USAGE
+        assert sorted(lake.rglob("*")) == before
+    said = capfd.readouterr().err
+    assert "has something that no export wrote" in said
+    assert f"--parquet {lake / 'mine.duckdb'} is no folder" in said
+    assert f"--duckdb {lake / 'mine'} is a folder" in said
     assert not list(lake.glob(".*.draft"))
 
 

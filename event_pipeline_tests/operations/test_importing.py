@@ -79,7 +79,8 @@ def test_files_are_placed_once_and_what_is_not_placed_is_named(run: Run, root: P
     # One that is in the raw folder itself is moved to where it is read; those that are there already stay.
     stray = root / "raw" / "events-20251119-200000.jsonl.gz"
     stray.write_bytes(b"\x1f\x8b stray")
-    assert run("import", str(root / "raw")).code == 0
+    # Named twice: by itself and in its folder.
+    assert run("import", str(stray), str(root / "raw")).code == 0
     moved = "day=19/hour=20/minute=00/events-20251119-200000.jsonl.gz"
     assert placed() == {key: path.read_bytes() for path, key in good.items()} | {moved: b"\x1f\x8b stray"}
     (root / "raw" / "events" / "year=2025" / "month=11" / moved).unlink()
