@@ -5,6 +5,7 @@ Reading only: nothing is built, changed or locked, and rows come from registered
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 Days: TypeAlias = "date | str | tuple[date | str, date | str]"
 """One day, or the first and last of several, both inclusive; a text is YYYY-MM-DD."""
-
-_UTC = pa.timestamp("us", "UTC")
 
 
 def open_lake(root: str | Path | None = None, **settings: Any) -> Lake:
@@ -187,8 +186,12 @@ def _rows(result: ResultStream) -> Rows:
     table = result.read_all()
     for number, field in enumerate(table.schema):
         if pt.is_timestamp(field.type) and field.type.tz is None:
-            instants = table.column(number).cast(pa.timestamp("us")).cast(_UTC)
-            table = table.set_column(number, field.with_type(_UTC), instants)
+            instants = table.column(number)
+            # More precise ones are somebody's own casts, which stay as they are.
+            with suppress(pa.ArrowInvalid):
+                instants = instants.cast(pa.timestamp("us"))
+            instants = instants.cast(pa.timestamp(instants.type.unit, "UTC"))
+            table = table.set_column(number, field.with_type(instants.type), instants)
     return Rows(table)
 
 

@@ -76,8 +76,10 @@ def parse_query(sql: str, dialect: Dialect = "duckdb") -> exp.Query:
         raise QueryError(f"the SQL cannot be read: {_TERMINAL_CODE.sub('', str(error))}") from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         kinds = ", ".join(type(statement).__name__.upper() for statement in statements) or "none"
+        plural = "" if len(statements) == 1 else "s"
         raise QueryError(
-            f"the query has {len(statements)} statements ({kinds}): write exactly one SELECT; the tables are read-only"
+            f"the query has {len(statements)} statement{plural} ({kinds}): write exactly one SELECT; the tables are "
+            "read-only"
         )
     return statements[0]
 

@@ -180,14 +180,25 @@ def _print_blocks(names: list[str], rows: list[list[Text]], console: Console) ->
 
 
 def plain_rows(result: Result) -> Iterator[list[Any]]:
-    """Yield the rows of a result as JSON-compatible values, a batch at a time."""
+    """Yield the rows of a result as JSON-compatible values, a batch at a time.
+
+    Raises:
+        QueryError: a day or an instant is beyond what Python, and Excel, can hold.
+    """
     converters = [_converter(field.type) for field in result.schema]
     for batch in _batches(result):
-        columns = [
-            [None if value is None else convert(value) for value in column.to_pylist()]
-            for convert, column in zip(converters, batch.columns, strict=True)
-        ]
-        yield from map(list, zip(*columns, strict=True))
+        parts = zip(result.schema.names, batch.columns, converters, strict=True)
+        yield from map(list, zip(*(_plain_column(*each) for each in parts), strict=True))
+
+
+def _plain_column(name: str, column: pa.Array, convert: Callable[[Any], Any]) -> list[Any]:
+    try:
+        return [None if value is None else convert(value) for value in column.to_pylist()]
+    except (OverflowError, ValueError) as error:
+        raise QueryError(
+            f"column {name!r} has a day or an instant outside of the years 1 to 9999, or with nanoseconds: CAST it to "
+            f"VARCHAR: {error}"
+        ) from error
 
 
 def _batches(result: Result) -> Iterator[pa.RecordBatch]:
@@ -233,6 +244,8 @@ def _converter(arrow_type: pa.DataType) -> Callable[[Any], Any]:
         return _timestamp_text
     if types.is_date(arrow_type) or types.is_time(arrow_type):
         return lambda value: value.isoformat()
+    if types.is_interval(arrow_type):
+        return _interval_text
     if types.is_map(arrow_type):
         convert_key, convert_item = _converter(arrow_type.key_type), _converter(arrow_type.item_type)
         return lambda pairs: {
@@ -252,9 +265,26 @@ def _converter(arrow_type: pa.DataType) -> Callable[[Any], Any]:
 
 
 def _timestamp_text(value: datetime) -> str:
+    if getattr(value, "nanosecond", 0):
+        # Of pandas, which pyarrow uses for them if it is installed; without it, pyarrow raises the same.
+        raise ValueError("nanoseconds")
     if value.tzinfo is not None:
         value = value.astimezone(UTC).replace(tzinfo=None)
     return value.isoformat(timespec="microseconds" if value.microsecond % 1_000 else "milliseconds")
+
+
+def _interval_text(value: Any) -> str:
+    """Return an interval as DuckDB writes it: `1 year 2 months 3 days 04:05:06.500000`."""
+    years, months = divmod(abs(value.months), 12)
+    sign = -1 if value.months < 0 else 1
+    counts = ((sign * years, "year"), (sign * months, "month"), (value.days, "day"))
+    parts = [f"{count} {name}{'' if abs(count) == 1 else 's'}" for count, name in counts if count]
+    if value.nanoseconds or not parts:
+        minutes, micros = divmod(abs(value.nanoseconds) // 1_000, 60_000_000)
+        seconds, fraction = divmod(micros, 1_000_000)
+        time = f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{f'.{fraction:06}' if fraction else ''}"
+        parts.append(f"-{time}" if value.nanoseconds < 0 else time)
+    return " ".join(parts)
 
 
 def _csv_field(text: str) -> str:

@@ -129,6 +129,14 @@ def from_silver(table: GoldTable, where: str) -> str:
     )
 
 
+def partial_of_silver(table: GoldTable, where: str) -> str:
+    """Return the SELECT of a table's partial as its own SQL makes it from some rows of `silver.events`."""
+    return (
+        f"WITH silver_events AS (SELECT * FROM {SILVER_EVENTS.full_name} WHERE {where}) "
+        f"SELECT * FROM ({table.partial}) AS partials"
+    )
+
+
 def quoted(text: str) -> str:
     """Return a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"

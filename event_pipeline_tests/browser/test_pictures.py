@@ -26,8 +26,8 @@ class Shown:
 @pytest.mark.parametrize(
     ("name", "line", "instead", "said"),
     [
-        ("report", "Revenue by hour of the day", ["Turnover by hour"], "no more ['Revenue by hour of the day'], new"),
-        ("report", "Revenue by hour of the day", [], "no more ['Revenue by hour of the day'], new []"),
+        ("report", "Top products", ["Bestsellers"], "no more ['Top products'], new ['Bestsellers']"),
+        ("report", "Top products", [], "no more ['Top products'], new []"),
         ("report", "Health", ["Health", "Forecast"], "no more [], new ['Forecast']"),
         ("asset-graph", "silver_partitions", ["silver_parts"], "no more ['silver_partitions'], new ['silver_parts']"),
     ],

@@ -109,9 +109,9 @@ def test_an_integer_of_128_bits_is_a_decimal_of_38_digits_elsewhere() -> None:
         ("SELECT * REPLACE (a + 1 AS a) FROM t", "EXCLUDE, REPLACE and RENAME"),
         ("SELECT 1; SELECT 2", "has 2 statements (SELECT, SELECT)"),
         ("", "has 0 statements (none)"),
-        ("DROP TABLE silver.events", "1 statements (DROP)"),
+        ("DROP TABLE silver.events", "has 1 statement (DROP)"),
         ("MSCK REPAIR TABLE silver.events", "the SQL cannot be read"),
-        ("INSERT INTO silver.events SELECT 1", "1 statements (INSERT)"),
+        ("INSERT INTO silver.events SELECT 1", "has 1 statement (INSERT)"),
         ("SELECT FROM WHERE", "the SQL cannot be read"),
     ],
 )

@@ -49,6 +49,16 @@ def test_every_step_has_counts_that_add_up(root: Path, capfd: pytest.CaptureFixt
     )
 
 
+def test_an_hour_without_a_part_in_the_table_need_not_be_folded(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    later = HOUR.plus(2)
+    write_object(root, later, 0, [event(HOUR, 9)])
+    build(open_lake(root)._pipeline.engine, [later])
+    for arguments in (("hourly_revenue",), ("hourly_revenue", "--hour", "22")):
+        code, lines, _ = explained(capfd, *arguments, "--day", "2025-12-07")
+        assert (code, lines[-1].startswith("It adds up: 3 raw objects gave ")) == (ExitCode.OK, True)
+        assert any(line.startswith("Folded from 2 landing hours") for line in lines)
+
+
 def test_rows_are_chosen_by_the_columns_of_the_grain(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for table in ("category_performance", "gold.top_products", "conversion_funnel"):
         code, lines, _ = explained(capfd, table, "--day", "2025-12-07", "--where", "category=toys")

@@ -56,6 +56,10 @@ def as_json(values: Any) -> Any:
         (pa.array([{"day": date(2025, 1, 1), "n": None}]), {"day": "2025-01-01", "n": None}),
         (pa.array([[Decimal("1.5"), None]], pa.list_(pa.decimal128(3, 1))), ["1.5", None]),
         (pa.array([b"\x00\xff"]), "00ff"),
+        (pa.array([(14, -2, 3_723_500_000_000)], pa.month_day_nano_interval()), "1 year 2 months -2 days 01:02:03.500000"),
+        (pa.array([(-1, 0, 0)], pa.month_day_nano_interval()), "-1 month"),
+        (pa.array([(0, 0, -90_000_000_000_000)], pa.month_day_nano_interval()), "-25:00:00"),
+        (pa.array([(0, 0, 0)], pa.month_day_nano_interval()), "00:00:00"),
         (pa.array(['ü\n"x"']), 'ü\n"x"'),
     ],
 )
@@ -69,6 +73,22 @@ def test_json_is_one_array_of_objects() -> None:
 
 def test_json_of_no_rows_is_an_empty_array() -> None:
     assert json.loads(written(write_json, {"a": pa.array([], pa.int64())})) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([2_932_897], pa.date32()),
+        pa.array([2**31 - 1], pa.date32()),
+        pa.array([-800_000], pa.date32()),
+        pa.array([2**63 - 1], pa.timestamp("us")),
+        pa.array([1], pa.timestamp("ns")),
+    ],
+)
+def test_days_and_instants_that_python_cannot_hold_are_named(values: pa.Array) -> None:
+    for write in (write_json, write_csv, write_markdown):
+        with pytest.raises(QueryError, match="column 'value' has a day or an instant .* CAST it to VARCHAR"):
+            written(write, {"value": values})
 
 
 def test_json_refuses_two_columns_of_one_name() -> None:

@@ -74,7 +74,7 @@ def judge(connection: duckdb.DuckDBPyConnection, sql: str) -> Statement:
     kinds = [_kind(statement) for statement in statements]
     if kinds not in (["SELECT"], ["EXPLAIN"]):
         raise QueryError(
-            f"the query has {len(kinds)} statements ({', '.join(kinds) or 'none'}): "
+            f"the query has {len(kinds)} statement{'' if len(kinds) == 1 else 's'} ({', '.join(kinds) or 'none'}): "
             "write exactly one SELECT (or EXPLAIN); the tables are read-only"
         )
     if kinds == ["SELECT"]:
