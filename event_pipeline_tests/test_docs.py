@@ -57,13 +57,10 @@ def test_the_contract_lists_every_column_with_its_type(table: Table) -> None:
     assert documented == [(column.name, column.type) for column in table.columns]
 
 
-BY_HAND = {"asset-graph"}
-
-
-def test_every_picture_but_one_is_from_make_screenshots_and_all_are_small_and_on_a_page() -> None:
+def test_every_picture_is_from_make_screenshots_and_small_and_on_a_page() -> None:
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
     pictures = {path.stem: path for path in IMAGES.glob("*.png")}
-    assert {name: digest(path) for name, path in pictures.items() if name not in BY_HAND} == {
+    assert {name: digest(path) for name, path in pictures.items()} == {
         name: each["sha256"] for name, each in kept.items()
     }
     assert all(path.stat().st_size < MOST_BYTES for path in pictures.values())

@@ -193,6 +193,22 @@ def test_charts_are_drawn_in_both_schemes_with_a_table_behind_each(page: Page) -
     assert all("highest" in each and each.endswith("The table below has every value.") for each in said)
 
 
+def test_a_single_day_is_in_the_middle_of_its_chart(page: Page) -> None:
+    choose_days(page, LAST, LAST)
+    middle = """(() => {
+        const c = document.querySelector('#users-time canvas');
+        const ink = getComputedStyle(document.documentElement).getPropertyValue('--s1').trim();
+        const [r, g, b] = [1, 3, 5].map((at) => parseInt(ink.slice(at, at + 2), 16));
+        const pixels = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        const found = [];
+        for (let at = 0; at < pixels.length; at += 4) {
+            if (pixels[at] === r && pixels[at + 1] === g && pixels[at + 2] === b) found.push((at / 4) % c.width);
+        }
+        return found.reduce((sum, x) => sum + x, 0) / found.length / c.width;
+    })()"""
+    assert 0.4 < page.value(middle) < 0.7
+
+
 def test_health_shows_every_hour_and_what_was_refused(page: Page) -> None:
     states = page.value("[...document.querySelectorAll('#strip td')].map((e) => e.title).filter((e) => e)")
     assert sum(": ready, " in each for each in states) == 5

@@ -142,7 +142,8 @@
         cursor: { drag: { x: false, y: false }, points: { size: 7 } },
         legend: { live: !printing },
         scales: {
-          x: { time: !ofDay, range: (chart, low, high) => (hasBars || low === high ? [low - step / 2, high + step / 2] : [low, high]) },
+          // Of a single day, uPlot would show years.
+          x: { time: !ofDay, range: (chart, low, high) => xs.length === 1 ? [xs[0] - step / 2, xs[0] + step / 2] : hasBars ? [low - step / 2, high + step / 2] : [low, high] },
           y: { range: (chart, low, high) => [0, high > 0 ? high * 1.08 : 1] },
         },
         axes: [
@@ -463,7 +464,7 @@
     const found = people();
     const command = `event-pipeline query --name user_activity --from ${answers.days[chosen.first]} --to ${answers.days[chosen.last]}`;
     byId("users-note").replaceChildren(...(found
-      ? [`${count(found.users)} distinct users in ${plural(found.sessions, "session")} did ${plural(found.events, "event")}: ` +
+      ? [`${plural(found.users, "distinct user")} in ${plural(found.sessions, "session")} did ${plural(found.events, "event")}: ` +
         `${RATE.format(found.events / found.users)} events a user, ${RATE.format(found.events / found.sessions)} a session, ${RATE.format(found.sessions / found.users)} sessions a user. `]
       : ["Distinct users of several days are not the sum of the days, and this range was not counted for this page. ", el("code", {}, command), " counts it. "]),
     isAll() ? "" : "Users are not kept by category: this section is not filtered.");
