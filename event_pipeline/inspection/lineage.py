@@ -154,7 +154,7 @@ def _counting(engine: Engine, table: GoldTable, where: str, hours: Sequence[Hour
 
     def count(some: Sequence[Hour]) -> bool:
         rows = partial_of_silver(table, f"{where} AND {hour_values_of(some)}")
-        return engine.query(f"{rows} LIMIT 1").num_rows > 0
+        return bool(engine.query(f"{rows} LIMIT 1").num_rows)
 
     # Almost always none counts, which one query says; Athena bills each.
     return [hour for hour in hours if count([hour])] if hours and count(hours) else []

@@ -59,7 +59,7 @@ def print_lineage(lineage: Lineage, console: Console) -> None:
 
 def _print_hours(lineage: Lineage, console: Console) -> None:
     others = lineage.hours.keys() - {*lineage.folded, *lineage.not_folded}
-    remark = f"with the Silver rows behind it{'; those of the other hours do not count in this table' if others else ''}"
+    remark = f"with the Silver rows behind it{'; those of other hours do not count in this table' if others else ''}"
     _heading(f"Folded from {_count(len(lineage.folded), 'landing hour')}", remark, console)
     by_hour = {**{hour: list[Source]() for hour in lineage.folded}, **lineage.hours}
     rows = [[str(hour), *_sums(sources), f"{len(sources):,}"] for hour, sources in sorted(by_hour.items())]

@@ -51,14 +51,13 @@ def said(text: str) -> list[str]:
     return sorted(line for line in lines if re.search(r"[A-Za-z]{2}", line) and line not in ("AGO", "ID", "PATH"))
 
 
-def picture(page: Page, name: str, *, when: str = "true") -> None:
-    """Take the picture of a page's window when an expression of it is true, or hold the page to the kept one.
+def picture(page: Page, name: str) -> None:
+    """Take the picture of a page's window, or hold the page to the kept one.
 
     Raises:
         AssertionError: the page says something else than when its picture was taken, or the file is another one.
     """
     if folder := os.environ.get(TAKING):
-        page.wait_for(when)
         _take(page, name, Path(folder))
         return
     kept = json.loads(KEPT.read_text(encoding="utf-8"))[name]
@@ -94,7 +93,7 @@ def _take(page: Page, name: str, folder: Path) -> None:
     while says != before or "Loading" in says:
         page.value("new Promise((done) => setTimeout(() => done(true), 500))")
         says, before = page.text(), says
-    # What has no text (icons, colours of states) comes later; only a page that is at rest looks the same four times.
+    # What has no text (icons, bars of what is loading) comes later: a page that is at rest looks the same four times.
     alike, last = 0, b""
     for _ in range(60):
         page.screenshot(path, whole=False)

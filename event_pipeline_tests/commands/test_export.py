@@ -70,7 +70,11 @@ def test_what_exists_is_replaced_only_when_told_to(lake: Path, capfd: pytest.Cap
     (lake / "link").symlink_to(lake / "mine")
     assert exported("--parquet", lake / "link", "--force") == ExitCode.OK
     assert (lake / "link").is_symlink()
-    for option, target in (("--parquet", lake / "data"), ("--parquet", lake / "mine.duckdb"), ("--duckdb", lake / "mine")):
+    for option, target in (
+        ("--parquet", lake / "data"),
+        ("--parquet", lake / "mine.duckdb"),
+        ("--duckdb", lake / "mine"),
+    ):
         before = sorted(lake.rglob("*"))
         assert exported(option, target, "--force") == ExitCode.USAGE
         assert sorted(lake.rglob("*")) == before

@@ -89,8 +89,14 @@ def test_silver_that_the_day_was_not_folded_from_is_a_difference(root: Path, cap
     ("arguments", "fault"),
     [
         (("hourly_revenue", "--day", "2025-12-07", "--hour", "x"), "event_hour is a whole number, not 'x'"),
-        (("hourly_revenue", "--day", "2025-12-07", "--hour", "24"), "event_hour is an hour of the day, 0 to 23, not 24"),
-        (("hourly_revenue", "--day", "2025-12-07", "--hour", "1", "--where", "event_hour=2"), "a column has two values"),
+        (
+            ("hourly_revenue", "--day", "2025-12-07", "--hour", "24"),
+            "event_hour is an hour of the day, 0 to 23, not 24",
+        ),
+        (
+            ("hourly_revenue", "--day", "2025-12-07", "--hour", "1", "--where", "event_hour=2"),
+            "a column has two values",
+        ),
         (("hourly_revenue", "--day", "2025-12-07", "--where", "a"), "--where 'a' is not COLUMN=VALUE"),
         (("hourly_revenue", "--day", "2025-12-07", "--where", "x=1"), "its columns for that are event_hour"),
         (("user_activity", "--day", "2025-12-07", "--hour", "1"), "none: it has one row a day"),

@@ -56,7 +56,10 @@ def as_json(values: Any) -> Any:
         (pa.array([{"day": date(2025, 1, 1), "n": None}]), {"day": "2025-01-01", "n": None}),
         (pa.array([[Decimal("1.5"), None]], pa.list_(pa.decimal128(3, 1))), ["1.5", None]),
         (pa.array([b"\x00\xff"]), "00ff"),
-        (pa.array([(14, -2, 3_723_500_000_000)], pa.month_day_nano_interval()), "1 year 2 months -2 days 01:02:03.500000"),
+        (
+            pa.array([(14, -2, 3_723_500_000_000)], pa.month_day_nano_interval()),
+            "1 year 2 months -2 days 01:02:03.500000",
+        ),
         (pa.array([(-1, 0, 0)], pa.month_day_nano_interval()), "-1 month"),
         (pa.array([(0, 0, -90_000_000_000_000)], pa.month_day_nano_interval()), "-25:00:00"),
         (pa.array([(0, 0, 0)], pa.month_day_nano_interval()), "00:00:00"),

@@ -214,4 +214,18 @@ MUTANTS = (
         "            found >= expected or not listing.hour.is_closed(now),",
         f"{_CHECKS_TESTS}::test_another_number_of_objects_than_expected_is_a_warning",
     ),
+    Mutant(
+        "a landing hour without a part in a table is called a difference of its number",
+        "event_pipeline/inspection/lineage.py",
+        "    return [hour for hour in hours if count([hour])] if hours and count(hours) else []",
+        "    return list(hours)",
+        "event_pipeline_tests/inspection/test_lineage.py::test_an_hour_without_a_part_in_the_table_need_not_be_folded",
+    ),
+    Mutant(
+        "--force of an export removes what somebody else wrote",
+        "event_pipeline/commands/export.py",
+        "        if not is_ours:\n",
+        "        if False:\n",
+        "event_pipeline_tests/commands/test_export.py::test_what_exists_is_replaced_only_when_told_to",
+    ),
 )
