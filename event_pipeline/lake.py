@@ -17,7 +17,7 @@ import pyarrow.types as pt
 from event_pipeline.engines.base import ResultStream
 from event_pipeline.engines.open import open_pipeline
 from event_pipeline.engines.pipeline import Pipeline
-from event_pipeline.errors import QueryError
+from event_pipeline.errors import QueryError, StorageError
 from event_pipeline.rules.contract import EVENT_DATE, HOUR_TABLES, Table
 from event_pipeline.settings import load_settings
 
@@ -37,10 +37,13 @@ def open_lake(root: str | Path | None = None, **settings: Any) -> Lake:
 
     Raises:
         SettingsError: a setting is unknown or invalid.
+        StorageError: `root` is no folder; a mistyped one would be an empty lake.
         GoldFileError: the SQL file of a Gold table does not have the layout.
     """
     if root is not None:
         settings["root"] = Path(root)
+        if not Path(root).is_dir():
+            raise StorageError(f"{root} is no folder: give the data folder, which EVENT_PIPELINE_ROOT names as well")
     return Lake(open_pipeline(load_settings(**settings)))
 
 

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from event_pipeline import open_lake
-from event_pipeline.errors import QueryError
+from event_pipeline.errors import QueryError, StorageError
 from event_pipeline.lake import Lake
 from event_pipeline.settings import SettingsError
 from event_pipeline_tests.pipeline import HOUR, build, event, purchase, write_object
@@ -90,9 +90,18 @@ def test_what_cannot_be_asked_is_refused_with_what_can(lake: Lake, asked: Any, f
         asked(lake)
 
 
-def test_a_wrong_setting_is_named() -> None:
+def test_a_wrong_setting_or_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="EVENT_PIPELINE_COLOUR"):
         open_lake(colour="red")
+    with pytest.raises(StorageError, match="nowhere is no folder: give the data folder"):
+        open_lake(tmp_path / "nowhere")
+
+
+def test_nanoseconds_stay(lake: Lake) -> None:
+    found = lake.query(
+        "SELECT TIMESTAMP_NS '2025-12-07 22:00:00.123456789' AS a, TIMESTAMP_NS '2025-12-07 22:00:00' AS b"
+    )
+    assert [str(field.type) for field in found.arrow.schema] == ["timestamp[ns, tz=UTC]", "timestamp[us, tz=UTC]"]
 
 
 def test_other_tools_read_rows_through_arrow(lake: Lake) -> None:

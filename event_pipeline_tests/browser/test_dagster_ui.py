@@ -36,7 +36,10 @@ def hours() -> list[Hour]:
 def dev(hours: list[Hour], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     """`event-pipeline dev` over raw objects that nothing was built from."""
     folder = tmp_path_factory.mktemp("dev")
-    options = GeneratorOptions(events_per_file=250, seed=3, shape=Shape.REALISTIC, bad_share=0.01, duplicate_share=0.01)
+    # Half of the share of quarantined records at which a check warns: its outcome is not by chance.
+    options = GeneratorOptions(
+        events_per_file=250, seed=3, shape=Shape.REALISTIC, bad_share=0.005, duplicate_share=0.01
+    )
     generate(folder / "data" / "raw", HourRange.of(hours), options)
     started = Dev(folder / "data", {"EVENT_PIPELINE_WORKERS": "1"}, folder / "dev.log")
     try:
