@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import subprocess
 import sys
@@ -160,24 +159,6 @@ def test_a_rebuild_that_fails_leaves_the_published_hour(
 def build_in_process(root: Path, hours: list[str]) -> None:
     """Build hours the whole way in another process."""
     build(LocalEngine(load_settings(root=root, workers=1)), [Hour.parse(hour) for hour in hours])
-
-
-@pytest.mark.long
-def test_two_processes_on_the_same_hours_publish_them_once_and_right(engine: LocalEngine, root: Path) -> None:
-    options = GeneratorOptions(events_per_file=200, files_per_hour=3, seed=2, duplicate_share=0.1, late_share=0.2)
-    hours = [HOUR, HOUR.plus(1), HOUR.plus(2)]
-    generate(root / "raw", hours, options)
-    context = multiprocessing.get_context("spawn")
-    orders = ([str(hour) for hour in hours], [str(hour) for hour in reversed(hours)])
-    processes = [context.Process(target=build_in_process, args=(root, order)) for order in orders]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert_agrees_with_oracle(engine, root)
-    runs = [path for path in (root / "lake" / "runs" / "hours").rglob("ledger.parquet")]
-    assert len(runs) == len(hours)
 
 
 def test_waiting_for_another_process_ends_with_a_clear_error(root: Path, settings: Settings) -> None:

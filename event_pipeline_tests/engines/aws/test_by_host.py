@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +18,7 @@ from event_pipeline.assets.builder_choice import BUILDER_TAG
 from event_pipeline.engines.aws import AwsEngine
 from event_pipeline.engines.aws.costs import estimate
 from event_pipeline.engines.aws.storage import Bucket
-from event_pipeline.engines.base import LeftoverKind, SilverBuild, SilverOutcome
+from event_pipeline.engines.base import SilverBuild, SilverOutcome
 from event_pipeline.engines.host.layout import HOST_FOLDER
 from event_pipeline.errors import HoursFailedError, PipelineError, StorageError, TransientError
 from event_pipeline.infrastructure.account import account_checks
@@ -292,64 +288,6 @@ def test_of_two_hosts_that_build_one_hour_one_publishes(aws: EmulatedAws, settin
     assert (built.outcome, outcomes) == (SilverOutcome.BUILT, [SilverOutcome.UNCHANGED])
     build(first, [HOUR])
     assert_agrees_with_oracle(first, settings.root)
-
-
-KILLED_AT = (
-    ("s3.GetObject", "minute=05", False),
-    ("s3.PutObject", "events-0.parquet", True),
-    ("s3.PutObject", "ledger.parquet", True),
-    ("s3.PutObject", "commits/hours/", False),
-    ("s3.PutObject", "commits/hours/", True),
-    ("glue.BatchCreatePartition", "hour_ledger", True),
-    ("s3.PutObject", "runs/partials/", True),
-    ("s3.PutObject", "commits/partials/", True),
-    ("s3.PutObject", "runs/days/", True),
-    ("s3.PutObject", "commits/days/", False),
-    ("glue.BatchCreatePartition", "event_date", False),
-)
-"""Operation, what it is about, and whether it has done its work when its process is killed."""
-
-
-@pytest.mark.long
-def test_a_host_that_is_killed_at_any_step_loses_and_doubles_nothing(
-    aws: EmulatedAws, engine: AwsEngine, settings: Settings
-) -> None:
-    hours = [HOUR.plus(number) for number in range(len(KILLED_AT))]
-    for hour, (operation, about, after_effect) in zip(hours, KILLED_AT, strict=True):
-        land_two_objects(aws, settings, hour)
-        held = aws.hold_next(operation, after_effect=after_effect, containing=about)
-        with start_build(aws, settings, hour) as process:
-            held.wait_until_reached()
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            held.release()
-        build(engine, [hour])
-    assert left_on_host(settings) == []
-    assert_agrees_with_oracle(engine, settings.root)
-    (silver_rows,) = engine.query("SELECT COUNT(*) AS n FROM silver.events").to_pylist()
-    assert silver_rows["n"] == 3 * len(hours)
-    later = datetime.fromisoformat("2099-01-01T00:00:00+00:00")
-    leftovers = engine.leftovers(later)
-    # What the killed processes wrote and never published, and a newer build stands there now.
-    assert sum(each.kind is LeftoverKind.REPLACED for each in leftovers) >= 5
-    for leftover in leftovers:
-        engine.remove(leftover)
-    assert_agrees_with_oracle(engine, settings.root)
-
-
-def start_build(aws: EmulatedAws, settings: Settings, hour: Hour) -> subprocess.Popen[str]:
-    """Start a process that builds one hour."""
-    variables = {f"EVENT_PIPELINE_{name.upper()}": str(value) for name, value in BY_HOST.items()}
-    environment = os.environ | aws.environment() | aws.settings_environment() | variables
-    environment |= {"EVENT_PIPELINE_ROOT": str(settings.root), "PYTHONPATH": str(CHECKOUT)}
-    program = (
-        "from event_pipeline.engines.open import open_pipeline\n"
-        "from event_pipeline.rules.hour import Hour\n"
-        "from event_pipeline.settings import load_settings\n"
-        "from event_pipeline_tests.pipeline import build\n"
-        f"build(open_pipeline(load_settings()).engine, [Hour.parse('{hour}')])\n"
-    )
-    return subprocess.Popen([sys.executable, "-c", program], env=environment, text=True)
 
 
 def test_an_open_hour_decodes_only_what_is_new(aws: EmulatedAws, settings: Settings) -> None:
