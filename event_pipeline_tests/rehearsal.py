@@ -1,19 +1,20 @@
 """The whole pipeline rehearsed: Dagster's webserver and daemon as processes, objects landing, faults and kills.
 
 Past hours are fed one after the other, so each takes only seconds. Some objects arrive late, twice or broken, or are
-replaced; the daemon is killed, and once every process is, in the middle of a run. At the end every hour must be
-published and match its raw objects exactly.
+replaced. Killed are a run of a backfill, the daemon, every process in the middle of a run, and runs at random times. At
+the end every hour must be published and match its raw objects exactly.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import random
 import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -34,6 +35,10 @@ from event_pipeline_tests.dev_process import Dev, TimedOutError, dev_running, wa
 SETTLE_SECONDS = 600
 HOURS_BEFORE_NOW = 3
 """Between the hours that are fed and the present one nothing lands."""
+HOURS_BACKFILLED = 2
+"""They have landed before the sensor is switched on."""
+_LATEST_KILL_SECONDS = 2.0
+"""A run that has just started is killed within this time; it takes longer."""
 OPTIONS = GeneratorOptions(
     events_per_file=60, seed=11, bad_share=0.02, duplicate_share=0.02, late_share=0.05, broken_objects=1
 )
@@ -46,6 +51,8 @@ class Rehearsed:
     hours: int
     objects: int
     runs: int
+    kills: int
+    """Of single processes, and of all at once."""
     seconds: float
     peaks_mb: dict[str, float]
     most_at_once: dict[str, int]
@@ -95,8 +102,12 @@ class Feed:
             yield str(path.relative_to(self._staging))
 
 
-def rehearse(folder: Path, hours_fed: int, every_seconds: float) -> Rehearsed:
-    """Feed some past hours to a running pipeline, kill it twice, and prove what it published.
+def rehearse(
+    folder: Path, hours_fed: int, every_seconds: float, run_kills: int = 0, chance: random.Random | None = None
+) -> Rehearsed:
+    """Feed some past hours to a running pipeline, kill it again and again, and prove what it published.
+
+    At the end runs are killed `run_kills` times more.
 
     Raises:
         AssertionError: an hour is missing or wrong, a limit did not hold, or a process survived.
@@ -104,26 +115,33 @@ def rehearse(folder: Path, hours_fed: int, every_seconds: float) -> Rehearsed:
     started = time.monotonic()
     root, now = folder / "data", datetime.now(UTC)
     first = Hour.containing(now).plus(-HOURS_BEFORE_NOW - hours_fed)
-    hours = HourRange(first, first.plus(hours_fed))
+    hours, earlier = HourRange(first, first.plus(hours_fed)), HourRange(first.plus(-HOURS_BACKFILLED), first)
+    every_hour = HourRange(earlier.first, hours.end)
     # The schedule ticks once while this goes on: late enough to be switched on before, however busy the machine is.
     minute = (now + timedelta(seconds=180)).minute
     environment = {
-        "EVENT_PIPELINE_FIRST_PARTITION": str(first),
+        "EVENT_PIPELINE_FIRST_PARTITION": str(earlier.first),
         "EVENT_PIPELINE_QUIET_SECONDS": "2",
         "EVENT_PIPELINE_SENSOR_INTERVAL_SECONDS": "5",
         "EVENT_PIPELINE_RETRY_AFTER_MINUTES": "1",
         "EVENT_PIPELINE_SCHEDULE_MINUTE": str(minute),
         "EVENT_PIPELINE_WORKERS": "1",
     }
-    settings = load_settings(root=root, first_partition=first, workers=1)
+    settings = load_settings(root=root, first_partition=earlier.first, workers=1)
     feed = Feed(root, folder / "staging", hours, every_seconds)
     with dev_running(root, environment, folder / "dev.log") as dev, dev.memory_noted():
+        generate(root / "raw", earlier, replace(OPTIONS, broken_objects=0))
+        asked = dev.command("backfill", "--from", str(earlier.first), "--to", str(earlier.end), "--yes")
+        assert asked.returncode == 0, asked.stdout + asked.stderr
         dev.switch_on(NEW_RAW_OBJECTS, HOURLY_SCHEDULE)
-        _feed_and_kill(feed, list(hours), dev, settings)
+        chance = chance or random.Random(0)
+        kills = _feed_and_kill(feed, list(hours), dev, settings, chance)
+        for _ in range(run_kills):
+            kills += _kill_runs(dev, chance)
         try:
-            wait_for("every hour to be published", lambda: _is_settled(settings, hours), SETTLE_SECONDS)
+            wait_for("every hour to be published", lambda: _is_settled(settings, every_hour), SETTLE_SECONDS)
         except TimedOutError as error:
-            raise TimedOutError(f"{error}\n{_situation(settings, hours)}\n{dev.log.read_text()[-8000:]}") from None
+            raise TimedOutError(f"{error}\n{_situation(settings, every_hour)}\n{dev.log.read_text()[-8000:]}") from None
         scheduled = _wait_for_schedule(settings, dev)
         peaks = dict(dev.peaks_mb)
         verified = dev.command("verify")
@@ -131,7 +149,7 @@ def rehearse(folder: Path, hours_fed: int, every_seconds: float) -> Rehearsed:
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert examined.returncode == 0, examined.stdout + examined.stderr
     engine = LocalEngine(settings)
-    assert {*hours, scheduled} <= set(engine.registered_builds())
+    assert {*every_hour, scheduled} <= set(engine.registered_builds())
     accounts = [commit.account for commit in engine.hour_commits(hours).values()]
     assert sum(len(account.objects) for account in accounts) == 12 * hours_fed + 1
     assert sum(len(account.unreadable) for account in accounts) == 1
@@ -139,23 +157,35 @@ def rehearse(folder: Path, hours_fed: int, every_seconds: float) -> Rehearsed:
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
         for table in load_gold_tables():
             published = instance.get_materialized_partitions(dg.AssetKey(table.name))
-            assert {hour.partition_key for hour in hours} <= published, table.name
+            assert {hour.partition_key for hour in every_hour} <= published, table.name
         at_once = most_at_once(instance)
         runs = len(instance.get_runs())
     limits = {"silver": 1, "runs": 3, **{f"gold_{table.name}": 1 for table in load_gold_tables()}}
     assert all(most <= limits[name] for name, most in at_once.items()), at_once
-    return Rehearsed(hours_fed, feed.landed, runs, time.monotonic() - started, peaks, at_once)
+    return Rehearsed(hours_fed, feed.landed, runs, kills, time.monotonic() - started, peaks, at_once)
 
 
-def _feed_and_kill(feed: Feed, hours: Sequence[Hour], dev: Dev, settings: Settings) -> None:
+def _kill_runs(dev: Dev, chance: random.Random) -> int:
+    """Kill the runs that go on at a random time after there is one; return how many there were, at least one."""
+    killed = 0
+    while not killed:
+        wait_for("a run to be killed", lambda: bool(dev.runs()), SETTLE_SECONDS)
+        time.sleep(chance.uniform(0, _LATEST_KILL_SECONDS))
+        killed = dev.kill_runs()
+    return killed
+
+
+def _feed_and_kill(feed: Feed, hours: Sequence[Hour], dev: Dev, settings: Settings, chance: random.Random) -> int:
+    """Feed the hours; kill a run of the backfill and the daemon, then everything; return how often that was."""
+    kills = _kill_runs(dev, chance)
     engine, late = LocalEngine(settings), feed.objects_of(hours[0])[-1]
     feed.land(feed.objects_of(hours[0])[:-1])
     second = feed.objects_of(hours[1])
     feed.land(second[:6])
-    wait_for("the first hour to be published", lambda: bool(engine.registered_builds()), SETTLE_SECONDS)
     dev.kill_daemon()
     feed.land(second[6:9])
     dev.start()
+    wait_for("the first hour to be published", lambda: hours[0] in engine.registered_builds(), SETTLE_SECONDS)
     feed.land(second[9:])
     for hour in hours[2:]:
         feed.land(feed.objects_of(hour))
@@ -165,6 +195,7 @@ def _feed_and_kill(feed: Feed, hours: Sequence[Hour], dev: Dev, settings: Settin
     feed.double(second[3])
     feed.replace(feed.objects_of(hours[2])[4], by=feed.objects_of(hours[2])[5])
     dev.start()
+    return kills + 2
 
 
 def _is_running(settings: Settings) -> bool:

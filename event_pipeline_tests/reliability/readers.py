@@ -66,13 +66,13 @@ def anomalies(root: Path, allowed: Sequence[View]) -> list[str]:
     ]
 
 
-def build_what_is_due(root: Path) -> None:
+def build_what_is_due(root: Path, lock_timeout_seconds: float = 20) -> None:
     """Do what `event-pipeline run` does, without Dagster: plan, build, register, fold.
 
     Raises:
         PipelineError: an hour cannot be built.
     """
-    pipeline = open_pipeline(load_settings(root=root, workers=1, lock_timeout_seconds=20))
+    pipeline = open_pipeline(load_settings(root=root, workers=1, lock_timeout_seconds=lock_timeout_seconds))
     plan = plan_build(pipeline, datetime.now(UTC), None)
     if plan.hours:
         build(pipeline.engine, plan.hours)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +61,15 @@ class Scenario:
         return found
 
 
-def prepare(folder: Path) -> Scenario:
+@functools.cache
+def prepared() -> Scenario:
     """Build an hour, let more of it land, among it a late purchase and a duplicate, and see what a rebuild makes of it.
 
     Raises:
         AssertionError: an undisturbed run does not do what it should; nothing can be tried then.
     """
+    folder = Path(tempfile.mkdtemp(prefix="scenario-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     root = folder / "scenario"
     write_object(root, HOUR, 0, [event(), purchase(second=1), b"no json"])
     _run(root)

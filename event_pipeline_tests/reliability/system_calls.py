@@ -24,20 +24,24 @@ from pathlib import Path
 import pytest
 
 from event_pipeline.engines.local import catalog
-from event_pipeline.errors import TransientError
+from event_pipeline.errors import PipelineError, TransientError
 from event_pipeline.settings import PREFIX
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, purchase, write_object
 from event_pipeline_tests.reliability.disk import Moment, Recorder, Tree, digest, materialize
 from event_pipeline_tests.reliability.readers import View, anomalies, build_what_is_due, engine_of, seen
-from event_pipeline_tests.reliability.scenario import Scenario, prepare
+from event_pipeline_tests.reliability.scenario import Scenario, prepared
 from event_pipeline_tests.reliability.trial import Promise, Say, Trial
 from event_pipeline_tests.reliability.watched import DIES, GOES_ON, Call, Command, library, run
 from event_pipeline_tests.reliability.watched_command import PLANTED
 
 LONG_SCALE = 10
-"""From this scale on, everything that CI takes samples of is tried."""
-RERUNS_IN_CI = 12
-"""Power cuts after which CI runs again."""
+"""From this scale on, each system call is refused, one after the other."""
+REAL_KILLS, STOPS = 3, 4
+"""System calls at which a real process is killed, and stopped, at scale 1."""
+REFUSED_IN_CI = 3
+"""System calls that CI refuses, for each error; the long run refuses each one."""
+RUNS = "dagster"
+"""Folder of Dagster's storage in the data folder."""
 
 _CHANGES = frozenset(("create", "write", "pwrite64", "pwrite", "fsync", "fdatasync", "mkdir", "rename", "ftruncate64"))
 _FAULTS = {
@@ -63,14 +67,14 @@ def trials(scale: int, seed: int, say: Say) -> Iterator[Trial]:
 
 @contextmanager
 def scenario() -> Iterator[tuple[Scenario, Path]]:
-    """Prepare the case in a folder of its own; yields it and a folder for copies.
+    """Yield the case and a folder for copies of it.
 
     Raises:
         NoCompilerError: system calls cannot be watched here.
     """
     library()
     with tempfile.TemporaryDirectory(prefix="system-calls-") as folder:
-        yield prepare(Path(folder)), Path(folder)
+        yield prepared(), Path(folder)
 
 
 # -- kills and power cuts
@@ -82,8 +86,13 @@ def killed_or_without_power(scale: int, seed: int, say: Say) -> Iterator[Trial]:
         moments = recorded(case, folder, seed, scale)
         yield from killed(case, folder, moments, say)
         yield really_killed(case, folder, len(moments) - 1, scale, seed, say)
-        reruns = None if scale >= LONG_SCALE else RERUNS_IN_CI
-        yield without_power(case, folder, moments, seed, say, reruns)
+        yield from without_power(case, folder, moments, seed, say)
+
+
+def chosen(chance: random.Random, count: int, times: int | None) -> list[int]:
+    """Choose from the numbers 1 to `count`: one of each of so many equal parts; all if `times` is None or too many."""
+    times = count if times is None else min(count, times)
+    return [1 + int((part + chance.random()) * count / times) for part in range(times)]
 
 
 def recorded(case: Scenario, folder: Path, seed: int, scale: int, planted: str = "") -> list[Moment]:
@@ -102,28 +111,21 @@ def recorded(case: Scenario, folder: Path, seed: int, scale: int, planted: str =
 
 def killed(case: Scenario, folder: Path, moments: Sequence[Moment], say: Say) -> Iterator[Trial]:
     """Look at what a kill at each of the moments leaves, and run again."""
-    started, whole, heals = time.monotonic(), list[str](), list[str]()
-    known = set[bytes]()
+    states = dict[bytes, tuple[str, Tree]]()
     for moment in moments:
-        if (state := digest(moment.present)) in known:
-            continue
-        known.add(state)
-        root = materialize(moment.present, case.root, folder / "killed")
-        where = f"killed {moment}"
-        whole += [f"{where}: {each}" for each in case.reader_anomalies(root)]
-        heals += [f"{where}: {each}" for each in case.rerun_anomalies(root)]
-    say(f"killed before each of {len(moments)} system calls: {len(known)} different states")
+        states.setdefault(digest(moment.present), (f"killed {moment}", moment.present))
+    say(f"killed before each of {len(moments)} system calls: {len(states)} different states")
     tried = "The rebuild of an hour is killed before each system call that changes the data folder"
-    seconds = time.monotonic() - started
-    yield Trial(Promise.WHOLE, tried, len(moments), None, tuple(whole), seconds / 2)
-    yield Trial(Promise.HEALS, tried, len(moments), None, tuple(heals), seconds / 2)
+    yield from _looked_at(
+        case, folder / "killed", [*states.values()], tried, (Promise.WHOLE, Promise.HEALS), len(moments)
+    )
 
 
 def really_killed(case: Scenario, folder: Path, calls: int, scale: int, seed: int, say: Say) -> Trial:
     """Kill a real process before some calls, and run the command again."""
-    started, found, chance = time.monotonic(), list[str](), random.Random(seed)
-    chosen = sorted(chance.sample(range(1, calls), min(calls - 1, 3 * scale**2)))
-    for number in chosen:
+    started, found = time.monotonic(), list[str]()
+    numbers = chosen(random.Random(seed), calls, REAL_KILLS * scale)
+    for number in numbers:
         root = case.copy(folder / "really-killed")
         ended = run(root, "run", answer=lambda call, at=number: DIES if call.number == at else GOES_ON)  # type: ignore[misc]
         where = f"process killed before call {number} of {calls}"
@@ -134,33 +136,43 @@ def really_killed(case: Scenario, folder: Path, calls: int, scale: int, seed: in
         if "Traceback" in again.err:
             found.append(f"{where}: the command that is run again shows a traceback: {again.err[-500:]}")
         found += [f"{where}: {each}" for each in case.end_anomalies(root)]
-    say(f"real processes killed at {len(chosen)} system calls")
+    say(f"real processes killed at {len(numbers)} system calls")
     tried = "`event-pipeline run` is killed at a system call as a real process, and run again"
-    return Trial(Promise.HEALS, tried, len(chosen), seed, tuple(found), time.monotonic() - started)
+    return Trial(Promise.HEALS, tried, len(numbers), seed, tuple(found), time.monotonic() - started)
 
 
-def without_power(
-    case: Scenario, folder: Path, moments: Sequence[Moment], seed: int, say: Say, reruns: int | None
-) -> Trial:
-    """Look at what a power cut before each call may leave, and run again after it, or after some of them."""
-    started, found, chance = time.monotonic(), list[str](), random.Random(seed)
-    known, states = {digest(moment.present) for moment in moments}, list[tuple[str, Tree]]()
+def without_power(case: Scenario, folder: Path, moments: Sequence[Moment], seed: int, say: Say) -> Iterator[Trial]:
+    """Look at what a power cut before each of the moments may leave, and run again."""
+    known, states, cuts = {digest(moment.present) for moment in moments}, list[tuple[str, Tree]](), 0
     for moment in moments:
         for survived, tree in moment.after_power_cut.items():
+            cuts += 1
             if (state := digest(tree)) not in known:
                 known.add(state)
                 states.append((f"power cut {moment}, {survived}", tree))
-    again = set(chance.sample(range(len(states)), min(len(states), len(states) if reruns is None else reruns)))
-    for number, (where, tree) in enumerate(states):
-        root = materialize(tree, case.root, folder / "cut")
-        # A published build must be whole at once: the catalog is what readers go by.
-        found += [f"{where}: {each}" for each in case.reader_anomalies(root)]
-        if number in again:
-            found += [f"{where}: {each}" for each in case.rerun_anomalies(root)]
-    say(f"power cut at each of {len(moments)} moments: {len(states)} more states, rerun in {len(again)}")
+    say(f"power cut at each of {len(moments)} moments: {len(states)} more states")
     tried = "The power is cut before each system call of a rebuild: what was not synced is lost, all or by chance"
-    times = sum(len(moment.after_power_cut) for moment in moments)
-    return Trial(Promise.DURABLE, tried, times, seed, tuple(found), time.monotonic() - started)
+    yield from _looked_at(case, folder / "cut", states, tried, (Promise.DURABLE, Promise.DURABLE), cuts, seed)
+
+
+def _looked_at(
+    case: Scenario,
+    folder: Path,
+    states: Sequence[tuple[str, Tree]],
+    tried: str,
+    promises: tuple[Promise, Promise],
+    times: int,
+    seed: int | None = None,
+) -> Iterator[Trial]:
+    """Look at each state as a reader does, at once; then run again over it."""
+    started, seen, healed = time.monotonic(), list[str](), list[str]()
+    for where, tree in states:
+        root = materialize(tree, case.root, folder)
+        seen += [f"{where}: {each}" for each in case.reader_anomalies(root)]
+        healed += [f"{where}: {each}" for each in case.rerun_anomalies(root)]
+    seconds = (time.monotonic() - started) / 2
+    yield Trial(promises[0], f"{tried}; then readers look", times, seed, tuple(seen), seconds)
+    yield Trial(promises[1], f"{tried}; then a plain rerun", times, seed, tuple(healed), seconds)
 
 
 # -- calls that fail
@@ -168,54 +180,67 @@ def without_power(
 
 @dataclass
 class Refusing:
-    """Lets the n-th of the calls that can fail so fail, and with a lasting error all later ones."""
+    """Lets the n-th of the calls that can fail so fail, and with a lasting error all later ones.
+
+    Calls in a row that do the same to the same file count as one.
+    """
 
     error: int
     at: int
     counted: int = 0
     first: Call | None = None
+    _before: tuple[str, str] | None = None
 
     def __call__(self, call: Call) -> int:
         """Answer a call."""
         calls, lasting, _ = _FAULTS[self.error]
         if call.name not in calls:
             return GOES_ON
-        self.counted += 1
-        if self.counted == self.at or (lasting and self.counted > self.at):
+        another, self._before = (call.name, call.path) != self._before, (call.name, call.path)
+        self.counted += another
+        if (another and self.counted == self.at) or (lasting and 0 < self.at <= self.counted):
             self.first = self.first or call
             return self.error
         return GOES_ON
 
 
 def refused(scale: int, seed: int, say: Say) -> Iterator[Trial]:
-    """Let calls of the command fail, those of Dagster's storage too: a sample, in the long run ever more."""
+    """Let calls fail: some of those in the data folder, in the long run each; and some in Dagster's storage."""
     with scenario() as (case, folder):
         chance = random.Random(seed)
-        for error in _FAULTS:
-            started, found = time.monotonic(), list[str]()
-            counting = Refusing(error, 0)
-            run(case.copy(folder / "counted"), "run", answer=_without_failing(counting), reads=True, left_out="")
-            times = min(counting.counted, 3 * scale**2)
-            for at in sorted(chance.sample(range(1, counting.counted + 1), times)):
-                found += _refused_at(case, folder / "refused", Refusing(error, at))
-            name = errno.errorcode[error]
-            say(f"{name} at {times} of {counting.counted} system calls")
-            lasting = " and at all later ones" if _FAULTS[error][1] else ""
-            tried = f"A system call of the rebuild fails with {name}{lasting}, in the data folder or Dagster's storage"
-            yield Trial(Promise.HEALS, tried, times, seed, tuple(found), time.monotonic() - started)
+        inside = None if scale >= LONG_SCALE else REFUSED_IN_CI
+        for left_out, times, where in ((RUNS, inside, "in the data folder"), ("", scale, "in Dagster's storage too")):
+            calls = _calls(case, folder / "counted", left_out)
+            for error, (_, lasting, _) in _FAULTS.items():
+                started, found = time.monotonic(), list[str]()
+                counting = Refusing(error, 0)
+                for call in calls:
+                    counting(call)
+                numbers = chosen(chance, counting.counted, times)
+                for at in numbers:
+                    found += refused_at(case, folder / "refused", Refusing(error, at), left_out)
+                name, later = errno.errorcode[error], " and at all later ones" if lasting else ""
+                say(f"{name} {where}: {len(numbers)} of {counting.counted} system calls")
+                tried = f"`event-pipeline run` gets {name} at a system call{later}, {where}; then a plain rerun"
+                yield Trial(Promise.HEALS, tried, len(numbers), seed, tuple(found), time.monotonic() - started)
 
 
-def _without_failing(counting: Refusing) -> Callable[[Call], int]:
-    def answer(call: Call) -> int:
-        counting(call)
+def _calls(case: Scenario, root: Path, left_out: str, *, reads: bool = True) -> list[Call]:
+    """Return the calls of an undisturbed rebuild."""
+    found = list[Call]()
+
+    def noted(call: Call) -> int:
+        found.append(call)
         return GOES_ON
 
-    return answer
+    run(case.copy(root), "run", answer=noted, reads=reads, left_out=left_out)
+    return found
 
 
-def _refused_at(case: Scenario, folder: Path, refusing: Refusing) -> list[str]:
+def refused_at(case: Scenario, folder: Path, refusing: Refusing, left_out: str, planted: str = "") -> list[str]:
+    """Let calls fail; return what is wrong then."""
     root = case.copy(folder)
-    ended = run(root, "run", answer=refusing, reads=True, left_out="")
+    ended = run(root, "run", answer=refusing, reads=True, left_out=left_out, environment={PLANTED: planted})
     _, _, names = _FAULTS[refusing.error]
     where = f"{errno.errorcode[refusing.error]} at {refusing.first or f'the {refusing.at}th call, never reached'}"
     found = list[str]()
@@ -241,8 +266,8 @@ def _names_the_fault(text: str, root: Path, words: str) -> bool:
 # -- a process that sleeps
 
 _BESIDE_SECONDS = 10
-"""How long the other process may take before the stopped one goes on."""
-_BUSY_SECONDS = 0.5
+"""How long a command beside a stopped one may take before that one goes on."""
+_LOCK_SECONDS, _BUSY_SECONDS = 1, 0.5
 _IMPATIENT = f"from event_pipeline.engines.local import catalog; catalog._BUSY_TIMEOUT_SECONDS = {_BUSY_SECONDS}"
 """What the processes run first: else each call of theirs would wait for the catalog for half a minute."""
 
@@ -251,16 +276,15 @@ def stopped(scale: int, seed: int, say: Say) -> Iterator[Trial]:
     """Stop one process at a call for longer than every timeout while another one works, then let it go on."""
     with scenario() as (case, folder), pytest.MonkeyPatch.context() as patched:
         patched.setattr(catalog, "_BUSY_TIMEOUT_SECONDS", _BUSY_SECONDS)
-        started, found, chance = time.monotonic(), list[str](), random.Random(seed)
-        counted = list[Call]()
-        run(case.copy(folder / "counted"), "run", answer=lambda call: counted.append(call) or GOES_ON)  # type: ignore[func-returns-value]
+        started, found = time.monotonic(), list[str]()
+        calls = len(_calls(case, folder / "counted", RUNS, reads=False))
         newest = _newest(case, folder)
-        times = min(len(counted) - 1, 3 * scale**2)
-        for at in sorted(chance.sample(range(1, len(counted)), times)):
-            found += _stopped_at(case, newest, folder / "stopped", at)
-        say(f"one process stopped at {times} of {len(counted)} system calls")
+        numbers = chosen(random.Random(seed), calls, STOPS * scale)
+        for turn, at in enumerate(numbers):
+            found += _stopped_at(case, newest, folder / "stopped", at, (_command_beside, _build_beside)[turn % 2])
+        say(f"one process stopped at {len(numbers)} of {calls} system calls")
         tried = "One of two processes is stopped at a system call for longer than every timeout, then goes on"
-        yield Trial(Promise.COMPLETE, tried, times, seed, tuple(found), time.monotonic() - started)
+        yield Trial(Promise.COMPLETE, tried, len(numbers), seed, tuple(found), time.monotonic() - started)
 
 
 def _newest(case: Scenario, folder: Path) -> View:
@@ -276,39 +300,51 @@ def _land_meanwhile(root: Path) -> None:
     write_object(root, HOUR, 10, [purchase(second=600, quantity=3), purchase(second=600, quantity=3)])
 
 
-def _stopped_at(case: Scenario, newest: View, folder: Path, at: int) -> list[str]:
-    root, reached, found = case.copy(folder), threading.Event(), list[str]()
-    impatient = {f"{PREFIX}LOCK_TIMEOUT_SECONDS": "1", PLANTED: _IMPATIENT}
+def _command_beside(root: Path, sleeper: Command) -> list[str]:
+    beside = Command(root, "run", environment=_impatience())
+    try:
+        ended = beside.wait(_BESIDE_SECONDS)
+    except subprocess.TimeoutExpired:
+        # It waits for a pool that the stopped process holds: Dagster knows no timeout for that.
+        sleeper.signal(signal.SIGCONT)
+        ended = beside.wait()
+    return [f"the other process shows a traceback: {ended.err[-1500:]}"] if "Traceback" in ended.err else []
+
+
+def _build_beside(root: Path, sleeper: Command) -> list[str]:
+    """Build without Dagster and its pools: only locks and the catalog keep it waiting, until their timeouts."""
+    try:
+        build_what_is_due(root, _LOCK_SECONDS)
+    except PipelineError:
+        pass  # that somebody else works there is what it is to say
+    return []
+
+
+def _impatience() -> dict[str, str]:
+    return {f"{PREFIX}LOCK_TIMEOUT_SECONDS": str(_LOCK_SECONDS), PLANTED: _IMPATIENT}
+
+
+def _stopped_at(
+    case: Scenario, newest: View, folder: Path, at: int, work: Callable[[Path, Command], list[str]]
+) -> list[str]:
+    root, begun, reached, found = case.copy(folder), threading.Event(), threading.Event(), list[str]()
+    where = f"process stopped at call {at}"
 
     def answer(call: Call) -> int:
+        begun.wait(60)
         if call.number == at:
             sleeper.signal(signal.SIGSTOP)
             reached.set()
         return GOES_ON
 
-    begun = threading.Event()
-
-    def answer_once_known(call: Call) -> int:
-        begun.wait(60)
-        return answer(call)
-
-    sleeper = Command(root, "run", answer=answer_once_known, environment=impatient)
+    sleeper = Command(root, "run", answer=answer, environment=_impatience())
     begun.set()
     try:
         if not reached.wait(300):
-            return [f"stopped at call {at}: it was never reached"]
+            return [f"{where}: it was never reached"]
         _land_meanwhile(root)
-        where = f"process stopped at call {at}"
         found += [f"while it is stopped: {each}" for each in _unless_busy(root, (case.old, case.new))]
-        beside = Command(root, "run", environment=impatient)
-        try:
-            other = beside.wait(_BESIDE_SECONDS)
-        except subprocess.TimeoutExpired:
-            # It waits for a pool that the stopped process holds: Dagster knows no timeout for that.
-            sleeper.signal(signal.SIGCONT)
-            other = beside.wait()
-        if "Traceback" in other.err:
-            found.append(f"the other process shows a traceback: {other.err[-1500:]}")
+        found += work(root, sleeper)
         before = _view(root, found)
         found += [f"beside it: {each}" for each in _unless_busy(root, (case.old, case.new, newest))]
     finally:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from event_pipeline_tests.reliability import system_calls
-from event_pipeline_tests.reliability.trial import Say, Trial
+from event_pipeline_tests.reliability.system_calls import Refusing
+from event_pipeline_tests.reliability.trial import Promise, Say, Trial
 from event_pipeline_tests.reliability.watched import NoCompilerError, library
 
 SEED = 14
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(autouse=True)
@@ -36,23 +38,41 @@ def test_a_fault_at_a_system_call_loses_doubles_and_halves_nothing(
     assert [text for each in tried for text in each.violations] == []
 
 
-WITHOUT_SYNC = "import os; os.fsync = lambda handle: None"
-IN_PLACE = """
+DATA_FILES_NOT_SYNCED = """
+from event_pipeline.engines import durability
+from event_pipeline.engines.local import files
+files.sync_file = lambda path: durability.sync_folder(path.parent)
+"""
+RECORDS_IN_PLACE = """
 from event_pipeline.engines.local import files
 files.publish = lambda path, content, **_: (path.parent.mkdir(parents=True, exist_ok=True), path.write_bytes(content))
 """
-SILENT = """
+WITHOUT_REMEDY = """
 from event_pipeline.engines.host import layout
 layout._REMEDIES.clear()
 """
 
 
-def test_files_that_are_not_synced_and_records_written_in_place_are_found() -> None:
+def test_a_data_file_that_is_not_synced_is_found() -> None:
     with system_calls.scenario() as (case, folder):
-        moments = system_calls.recorded(case, folder, SEED, 1, WITHOUT_SYNC + IN_PLACE)
-        lost = system_calls.without_power(case, folder, moments[-20:], SEED, print, 0)
-        assert any("cannot read" in text and "power cut" in text for text in lost.violations)
+        moments = system_calls.recorded(case, folder, SEED, 1, DATA_FILES_NOT_SYNCED)
+        readers, rerun = system_calls.without_power(case, folder, moments[-20:], SEED, print)
+    assert readers.promise is rerun.promise is Promise.DURABLE
+    assert any("power cut" in text and "cannot read" in text for text in readers.violations)
+
+
+def test_a_commit_record_that_is_written_in_place_is_found() -> None:
+    with system_calls.scenario() as (case, folder):
+        moments = system_calls.recorded(case, folder, SEED, 1, RECORDS_IN_PLACE)
         writing = [each for each in moments if each.before and each.before.name == "write"]
         halves = [each for each in writing if each.before and each.before.path.startswith("lake/commits/hours")]
         whole, heals = system_calls.killed(case, folder, halves, print)
-        assert whole.violations + heals.violations != ()
+    assert whole.violations + heals.violations != ()
+
+
+def test_a_fault_without_its_cause_is_found() -> None:
+    with system_calls.scenario() as (case, folder):
+        found = system_calls.refused_at(
+            case, folder / "refused", Refusing(errno.ENOSPC, 40), system_calls.RUNS, WITHOUT_REMEDY
+        )
+    assert found != []

@@ -40,10 +40,13 @@ _PATIENCE_SECONDS = 300
 _IMPORTS = (
     "dagster._cli",
     "duckdb",
+    "pyarrow.dataset",
     "pyarrow.parquet",
+    "upath.implementations.local",
     "event_pipeline.cli",
     "event_pipeline.definitions",
     "event_pipeline.dagster_instance.prepare",
+    "event_pipeline.engines.local",
     "event_pipeline.generator.raw_folder",
     "event_pipeline.operations.building",
     "event_pipeline.operations.runs",
@@ -201,9 +204,9 @@ def library() -> Path:
     Raises:
         NoCompilerError: there is no C compiler, or it is not for this kind of system.
     """
-    compiler = shutil.which("cc") or shutil.which("gcc")
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise NoCompilerError("system calls are watched by a small C library, and there is no C compiler (cc)")
+        raise NoCompilerError("system calls are watched by a small C library: cc, gcc and clang are missing")
     folder = Path(tempfile.mkdtemp(prefix="calls-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     built = folder / "calls.so"
