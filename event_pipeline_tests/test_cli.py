@@ -715,6 +715,9 @@ def test_a_damaged_commit_record_hides_no_other_hour(run: Run, built: Path) -> N
     record = Layout(built).hour_commit(HOUR)
     record.write_text("{")
 
+    hours = json.loads(run("status", "--format", "json").out)["hours"]
+    assert [each["hour"] for each in hours if each["state"] == "damaged record"] == [str(HOUR)]
+
     verified = run("verify")
     assert verified.code == ExitCode.NOT_HELD
     assert str(record) in verified.out.replace("\n", "")

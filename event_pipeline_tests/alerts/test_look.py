@@ -233,18 +233,21 @@ def test_a_backfill_that_finished_is_reported_once_with_its_counts(
 
 
 def test_what_cannot_be_read_is_told_and_the_sensor_goes_on(watch: Watch, receiver: Receiver, root: Path) -> None:
-    write_object(root, CLOSED, 0, [event(CLOSED)])
+    write_object(root, CLOSED, 0, [event(CLOSED), purchase(CLOSED, 1, quantity=-1)])
     build(watch.engine, [CLOSED])
+    assert watch.look().startswith("Open alerts: quarantine_share;")
     catalog = Layout(root).catalog
     sound = catalog.read_bytes()
     catalog.write_bytes(b"garbage" * 1000)
-    assert watch.look().startswith("Open alerts: cannot_look;")
-    assert headlines(receiver) == ["[critical, raised] The pipeline's data cannot be read, so it is not monitored"]
-    assert str(catalog) in receiver.received[0]["text"]
+    assert watch.look(timedelta(minutes=1)).startswith("Open alerts: cannot_look, quarantine_share;")
+    assert headlines(receiver)[1:] == ["[critical, raised] The pipeline's data cannot be read, so it is not monitored"]
+    assert any(str(catalog) in each["text"] for each in receiver.received)
+    # What cannot be seen is not gone.
+    assert watch.look(timedelta(hours=1)).startswith("Open alerts: cannot_look, quarantine_share;")
 
     catalog.write_bytes(sound)
     watch.look(timedelta(minutes=1))
-    assert watch.look(timedelta(minutes=10)).startswith("Open alerts: none")
+    assert watch.look(timedelta(minutes=10)).startswith("Open alerts: quarantine_share;")
 
 
 def test_a_damaged_commit_record_is_told_and_the_other_hours_are_watched(

@@ -86,6 +86,8 @@ def test_an_alert_that_grows_is_told_again_after_waits_that_double() -> None:
     assert [each.event for each in events] == [AlertEvent.RAISED] + [AlertEvent.GROWN] * 12
     assert events[1].lines[-1] == "1 more since the last message, open since 2025-12-08 02:30 UTC"
     assert "and 195 more" not in events[1].lines
+    watch.look(*HourRange(HOUR, HOUR.plus(200)), minutes=60 * 48)
+    assert watch.look(*HourRange(HOUR, HOUR.plus(200)), minutes=60 * 48) == []
 
 
 def test_two_hundred_hours_at_once_are_one_message() -> None:

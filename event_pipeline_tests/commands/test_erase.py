@@ -55,6 +55,13 @@ def test_an_id_that_no_event_can_have_is_wrong_usage(run: Run, user: str) -> Non
     assert "is not the user id of any event: it is not 1-128 printable ASCII characters" in ended.err
 
 
+def finished_at(said: str) -> str | None:
+    """Return when the erasure was finished by the receipt that a command named; None if it was not."""
+    (place,) = re.findall(r"The receipt is (.*)", said)
+    finished: str | None = json.loads(Path(place).read_text(encoding="utf-8"))["finished_at"]
+    return finished
+
+
 def test_nothing_is_built_with_a_damaged_list_and_a_damaged_hour_is_named(run: Run, root: Path) -> None:
     write_object(root, HOUR, 0, [event(user_id=PERSON)])
     engine = LocalEngine(load_settings(root=root, workers=1))
@@ -66,8 +73,10 @@ def test_nothing_is_built_with_a_damaged_list_and_a_damaged_hour_is_named(run: R
     file.write_bytes(b"PAR1" * 100)
     ended = run("erase", "--user", PERSON)
     assert (ended.code, f"{HOUR} cannot be read, so it may hold the person" in ended.out) == (ExitCode.NOT_HELD, True)
+    assert (finished_at(ended.out), "Erased: " in ended.out) == (None, False)
     file.write_bytes(whole)
-    assert run("erase", "--user", PERSON).code == ExitCode.OK
+    ended = run("erase", "--user", PERSON)
+    assert (ended.code, bool(finished_at(ended.out))) == (ExitCode.OK, True)
 
     (root / "lake" / "commits" / "erasures.json").write_text('{"format": 1, "key": "00"}')
     ended = run("erase", "--user", PERSON, "--plan")

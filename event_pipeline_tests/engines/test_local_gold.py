@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import date
 from decimal import Context, Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -17,7 +18,9 @@ import pytest
 
 from event_pipeline.engines.base import Engine, GoldRefresh
 from event_pipeline.engines.local import LocalEngine
+from event_pipeline.engines.sql import silver_totals_query
 from event_pipeline.generator import GeneratorOptions, generate
+from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.query import GOLD_FOLDER, GoldTable, load_gold_tables
 from event_pipeline.settings import Settings, load_settings
@@ -46,6 +49,26 @@ def test_other_sql_makes_partials_and_days_again(engine: LocalEngine, root: Path
     refresh(engine, changed, HOUR)
     assert rows(engine, "FROM gold.conversion_funnel") == []
     assert engine.hours_behind(TABLES["conversion_funnel"]) == [HOUR]
+
+
+def test_a_day_that_another_version_folded_from_the_same_partials_is_folded_again(
+    engine: LocalEngine, root: Path, tmp_path: Path
+) -> None:
+    hours, plain = (HOUR, NEXT_HOUR), TABLES["conversion_funnel"]
+    for hour in hours:
+        write_object(root, hour, 0, [event(hour)])
+    build(engine, hours, [plain])
+    folder = tmp_path / "gold"
+    shutil.copytree(GOLD_FOLDER, folder)
+    path = folder / "conversion_funnel.sql"
+    path.write_text(path.read_text().replace("SUM(views)", "2 * SUM(views)"))
+    doubled = {table.name: table for table in load_gold_tables(folder)}[plain.name]
+    assert doubled.fold != plain.fold
+    # Both versions run side by side, as during an update: each hour has its partial by one of them.
+    turns = [(doubled, HOUR, 4), (plain, NEXT_HOUR, 2), (doubled, HOUR, 4)]
+    for table, hour, views in turns:
+        assert refresh(engine, table, hour).day_rows == {DAY: 1}
+        assert rows(engine, "SELECT views FROM gold.conversion_funnel") == [{"views": views}]
 
 
 def test_the_sixth_table_that_the_documents_add_is_one_file(settings: Settings, root: Path, tmp_path: Path) -> None:
@@ -116,6 +139,32 @@ def test_averages_are_exact_for_any_number_of_purchases() -> None:
     assert [average for *_, average in found] == [
         Decimal((2 * cents + count) // (2 * count)).scaleb(-2) for cents, count in zip(sums, counts, strict=True)
     ]
+
+
+ONE_LIST = [(n, n, f"p_{n:03}", "a", 3) for n in range(1, 102)]
+
+
+@pytest.mark.parametrize(
+    ("table", "gold", "silver", "unequal"),
+    [
+        ("hourly_revenue", [(9, "19.99", 1, 1, "19.99")], DayTotals({"purchase": 1}, 1, Decimal("19.98")), ["revenue"]),
+        ("top_products", ONE_LIST[:1], DayTotals({"page_view": 4}), ["views"]),
+        ("top_products", ONE_LIST[:1], DayTotals({"page_view": 2}), ["views"]),
+        ("top_products", ONE_LIST, DayTotals({"page_view": 302}), ["views"]),
+        ("top_products", ONE_LIST, DayTotals({"page_view": 304}), []),
+    ],
+    ids=["a cent more", "a view lost", "a view more", "more than all views", "a list that was cut off"],
+)
+def test_a_day_is_compared_with_the_control_totals_of_silver(
+    table: str, gold: list[tuple[Any, ...]], silver: DayTotals, unequal: list[str]
+) -> None:
+    columns = ", ".join(f"{column.name} {column.type}" for column in TABLES[table].columns)
+    with closing(duckdb.connect()) as connection:
+        connection.execute(f"CREATE TABLE gold_day ({columns})")
+        connection.execute(f"INSERT INTO gold_day VALUES {', '.join(map(repr, gold))}")
+        connection.execute(f"CREATE VIEW silver_totals AS {silver_totals_query(silver)}")
+        measures = connection.sql(TABLES[table].reconcile).fetchall()
+    assert [name for name, in_gold, in_silver in measures if in_gold != in_silver] == unequal
 
 
 def test_gold_files_have_the_columns_and_types_of_their_header(engine: LocalEngine, root: Path) -> None:

@@ -151,6 +151,7 @@ def run_to_the_end(stop: Stop, stopped: Callable[[], object], other: Callable[[]
     assert stop.reached.wait(60)
     second.start()
     assert stop.other_ended_or_waits.wait(60)
+    assert stop.left > 0 or first.is_alive(), "it went on while the other side ran"
     stop.go_on.set()
     first.join(60)
     second.join(60)

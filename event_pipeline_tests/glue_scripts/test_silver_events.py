@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +38,8 @@ from event_pipeline.engines.commit import HourCommit
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.generator import GeneratorOptions, generate
 from event_pipeline.infrastructure.packaging import SCRIPT, package_artifact
+from event_pipeline.rules.accounting import HourAccount
+from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE, Limits, Table
 from event_pipeline.rules.erasure import Erasures
 from event_pipeline.rules.hour import Hour, HourRange
@@ -797,6 +799,104 @@ def test_what_is_kept_of_an_open_hour_and_is_not_whole_is_made_again(
     assert open_hour.judge() == first
     assert open_hour.aws.read(LAKE, key) == before
     assert len(open_hour.read) == 2
+
+
+def test_other_rows_of_the_same_size_are_not_taken_for_those_that_were_kept(open_hour: OpenHour) -> None:
+    first = open_hour.judge()
+    key = open_hour.kept("events.arrow")
+    before = open_hour.aws.read(LAKE, key)
+    open_hour.aws.s3.put_object(Bucket=LAKE, Key=key, Body=before[::-1])
+    assert open_hour.judge() == first
+    assert (open_hour.aws.read(LAKE, key), len(open_hour.read)) == (before, 2)
+
+
+def test_pieces_of_the_shuffle_are_compared_in_the_order_of_objects_and_lines() -> None:
+    def piece(line: int) -> pa.Table:
+        given = {"timestamp": [0], "line_number": [line]}
+        return pa.table({name: given.get(name, [None]) for name in EVENTS_SCHEMA.names}, schema=EVENTS_SCHEMA)
+
+    found = script_module().repeated_lines([(1, piece(5)), (0, piece(9)), (0, piece(2))])
+    assert {number: lines.to_pylist() for number, lines in found} == {0: [9], 1: [5]}
+
+
+def test_a_file_leaves_out_repeated_lines_and_sums_the_days_of_all_its_batches(
+    open_hour: OpenHour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_hour.job, "BATCH_ROWS", 1)
+    open_hour.judge()
+    group = open_hour.job.FileGroup("silver.events", "events/events-0.parquet", (0,))
+
+    def written(repeated: dict[int, Any]) -> Any:
+        return open_hour.job.write_events(open_hour.aws.s3, open_hour.planned, group, repeated, tmp_path / "rows")
+
+    rows, counts, days = written({})
+    assert (rows, counts, {day: each.events for day, each in days.items()}) == (2, {0: (2, 0)}, {"2025-12-08": 2})
+    rows, counts, days = written({0: [pa.array([2], pa.int64())]})
+    assert (rows, counts, {day: each.events for day, each in days.items()}) == (1, {0: (1, 1)}, {"2025-12-08": 1})
+
+
+def test_a_manifest_is_taken_from_the_target_only_if_it_is_of_the_planned_build(open_hour: OpenHour) -> None:
+    job, planned, s3 = open_hour.job, open_hour.planned, open_hour.aws.s3
+    account = HourAccount.of((open_hour.judge()[0],), {})
+    commit = HourCommit(planned.hour, planned.build_id, planned.open_at, planned.limits.rules_version, account, ())
+    s3.put_object(Bucket=LAKE, Key="target/manifest.json", Body=commit.to_json().encode())
+    builder = job.HourBuilder(None, None, s3)
+    try:
+        assert builder._manifest(planned) == commit
+        for other in (
+            replace(planned, hour=EMPTY),
+            replace(planned, build_id="another"),
+            replace(planned, objects=(replace(planned.objects[0], etag="other"),)),
+            replace(planned, limits=Limits(timedelta(days=1))),
+        ):
+            with pytest.raises(job.SilverJobError, match="is of another build"):
+                builder._manifest(other)
+    finally:
+        s3.delete_object(Bucket=LAKE, Key="target/manifest.json")
+
+
+class Rows:
+    """What Spark makes of rows, one after the other in this process."""
+
+    def __init__(self, rows: Iterable[Any]) -> None:
+        self._rows = list(rows)
+
+    def map(self, work: Callable[[Any], Any]) -> Rows:
+        return Rows(map(work, self._rows))
+
+    def flatMap(self, work: Callable[[Any], Iterable[Any]]) -> Rows:  # noqa: N802 - Spark's name
+        return Rows(each for row in self._rows for each in work(row))
+
+    def union(self, other: Rows) -> Rows:
+        return Rows([*self._rows, *other._rows])
+
+    def groupByKey(self, *_: object) -> Rows:  # noqa: N802 - Spark's name
+        return Rows((key, [value for k, value in self._rows if k == key]) for key in dict.fromkeys(dict(self._rows)))
+
+    def collect(self) -> list[Any]:
+        return self._rows
+
+
+def test_an_hour_leaves_its_duplicates_out_and_its_target_has_the_files_of_its_manifest_alone(
+    open_hour: OpenHour,
+) -> None:
+    job, aws, prefix = open_hour.job, open_hour.aws, target(PROVEN, "whole")
+    listed = []
+    for name, lines in {"x": [event(PROVEN, 5), event(PROVEN, 1), {"bad": 1}], "y": [event(PROVEN, 5)]}.items():
+        stored = gzip.compress(b"\n".join(json.dumps(each).encode() for each in lines), mtime=0)
+        etag = aws.s3.put_object(Bucket=RAW, Key=f"whole/{name}", Body=stored)["ETag"].strip('"')
+        listed.append(job.PlannedObject(f"whole/{name}", etag, len(stored)))
+    aws.s3.put_object(Bucket=LAKE, Key=f"{prefix}events/of-an-attempt-that-died.parquet", Body=b"")
+    planned = replace(
+        open_hour.planned, build_id="run-of-whole", prefix=prefix, objects=tuple(listed), open_at=None, decoded=None
+    )
+    context = mock.Mock(parallelize=lambda rows, _: Rows(rows))
+    builder = job.HourBuilder(context, mock.Mock(), aws.s3)
+    commit, built = builder.build(planned)
+    found = [(each.silver_rows, each.quarantined, each.duplicates) for each in commit.account.objects]
+    assert (built, found, commit.account.days["2025-12-08"].events) == (True, [(2, 1, 0), (0, 0, 1)], 2)
+    assert aws.keys(LAKE, prefix) == sorted([*(file.path for file in commit.files), f"{prefix}manifest.json"])
+    assert builder.build(planned) == (commit, False)
 
 
 @pytest.mark.parametrize("change", [{"format": 0}, {"account": "records"}, {"streams": {"events": [1, "x"]}}])

@@ -140,12 +140,13 @@ def test_of_two_imports_at_once_for_one_place_the_second_is_refused(
         monkeypatch.setattr(os, "link", no_links)
     raw, plans = tmp_path / "raw", []
     for name, content in (("a", b"1"), ("b", b"2"), ("c", b"1")):
-        file = tmp_path / name / "events-20251119-174454.jsonl.gz"
-        file.parent.mkdir()
+        # The second one is in the raw folder itself, from where files are moved.
+        file = (raw if name == "b" else tmp_path) / name / "events-20251119-174454.jsonl.gz"
+        file.parent.mkdir(parents=True)
         file.write_bytes(gzip.compress(content, mtime=0))
         plans.append(plan_import([file], raw, DEFAULT_FIRST_PARTITION, datetime.now(UTC)))
     done = [import_files(plan, raw, lambda *_: None)[0] for plan in plans]
     assert [each.placing for each in done] == [Placing.NEW, Placing.CONFLICT, Placing.SAME]
     assert done[1].reason == f"{done[1].key} exists and has other content"
-    (placed,) = (path for path in raw.rglob("*") if path.is_file())
-    assert gzip.decompress(placed.read_bytes()) == b"1"
+    found = {path.relative_to(raw).parts[0]: path for path in raw.rglob("*") if path.is_file()}
+    assert {top: gzip.decompress(path.read_bytes()) for top, path in found.items()} == {"events": b"1", "b": b"2"}

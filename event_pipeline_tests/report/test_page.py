@@ -87,6 +87,16 @@ def test_an_empty_lake_has_a_page_that_says_what_to_do(run: Run, root: Path, tmp
     assert run("report", "--output", str(tmp_path)).code == ExitCode.USAGE
 
 
+def test_who_reads_the_page_while_it_is_written_reads_the_old_one(root: Path) -> None:
+    pipeline, path, now = open_pipeline_of(root), root / "report.html", HOUR.end
+    write_report(pipeline, now, {}, path)
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        write_report(pipeline, now + timedelta(days=1), {}, path)
+        assert reader.read() == before
+    assert path.read_bytes() != before
+
+
 def test_health_counts_what_happened_to_each_hour(root: Path) -> None:
     hours = (HOUR, HOUR.plus(2))
     write_object(root, hours[0], 0, [event(), event(), b"{", event(second=1, user_id=None)])

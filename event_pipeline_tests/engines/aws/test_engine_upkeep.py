@@ -24,7 +24,7 @@ from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.contract import HOUR_TABLES, SILVER_EVENTS
 from event_pipeline.rules.hour import HourRange
 from event_pipeline.rules.query import load_gold_tables
-from event_pipeline_tests.engines.aws.conftest import every_lake, everywhere, without_locks
+from event_pipeline_tests.engines.aws.conftest import MEMORY, every_lake, everywhere, without_locks
 from event_pipeline_tests.engines.aws.pipeline import World, change_settings, landed, seen, silver
 from event_pipeline_tests.pipeline import HOUR, event, in_order, purchase, rows, silent, write_object
 
@@ -210,6 +210,28 @@ def test_a_registration_that_is_broken_off_is_completed_by_the_next_refresh(
     assert rows(engine, "SELECT total_events FROM gold.user_activity") == [{"total_events": 4}]
     engine.repair()
     assert engine.disagreements() == []
+
+
+@pytest.mark.parametrize("world", [MEMORY], indirect=True)
+def test_a_partial_without_rows_whose_registration_broke_off_is_registered_by_the_next_refresh(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No day is folded from it: a fold would register it as well.
+    table = GOLD["hourly_revenue"]
+    write_object(world.root, HOUR, 0, [event()])
+    world.land()
+    silver(engine, HOUR)
+
+    def change(*_: Any) -> None:
+        raise StorageError("the catalog is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(engine._catalog), "change", change)
+        with pytest.raises(StorageError, match="the catalog is away"):
+            engine.refresh_gold(table, [HOUR], progress=silent)
+    assert engine.hours_behind(table) == [HOUR]
+    engine.refresh_gold(table, [HOUR], progress=silent)
+    assert engine.hours_behind(table) == []
 
 
 @every_lake
@@ -544,5 +566,6 @@ def test_gold_days_past_their_retention_go_once_no_hour_feeds_them_and_nothing_b
     assert engine.disagreements() == []
     states = Pipeline(engine, tuple(world.tables), engine._settings).states(datetime.now(UTC))
     assert states == {HOUR: HourState.RETIRED, NEXT: HourState.RETIRED}
+    assert engine.refresh_gold(world.tables[0], [HOUR], progress=silent).unchanged_hours == (HOUR,)
     later = datetime.now(UTC) + timedelta(days=engine._settings.build_grace_days, minutes=5)
     assert keep_house(engine, later)[LeftoverKind.REPLACED] == len(days)

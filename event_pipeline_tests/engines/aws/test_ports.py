@@ -498,6 +498,22 @@ def test_many_hours_are_changed_in_one_call(catalog: Catalog[Any]) -> None:
     assert len(found) == 130
 
 
+def test_a_glue_partition_that_another_process_added_meanwhile_is_repointed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = GlueCatalog(Aws(settings), settings)
+    catalog.ensure(HOUR_LEDGER)
+    for build in ("b1", "b2"):
+        (ledger,) = (
+            each for each in catalog.entries_of(hour_commit(HOUR, build)) if each.table == HOUR_LEDGER.full_name
+        )
+        with monkeypatch.context() as patched:
+            # What is there when it looks; the other one's is added before its own.
+            patched.setattr(catalog, "get", lambda *_: {})
+            catalog.change([ledger], ())
+    assert catalog.get(ledger.table, [HOUR.hive_path])[HOUR.hive_path].build_id == "b2"
+
+
 def test_a_change_of_the_local_catalog_that_fails_changes_nothing(root: Path) -> None:
     catalog, later = empty_catalog(root), HOUR.plus(1)
     show(catalog, hour_commit(HOUR, "b1"))
