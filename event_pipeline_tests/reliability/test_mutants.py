@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from event_pipeline_tests.reliability.mutants import rooms, sample, trials
+from event_pipeline_tests.reliability.mutants import rooms, run, sample, trials
+from event_pipeline_tests.reliability.mutants.kinds import KINDS
 from event_pipeline_tests.reliability.mutants.mutant import Mutant
-from event_pipeline_tests.reliability.mutants.run import PROJECT, Outcome, run_mutants
+from event_pipeline_tests.reliability.mutants.run import PROJECT, Outcome, Result, run_mutants
+from event_pipeline_tests.test_rooms import FLOORS, PACKAGE
 
 SEED = 14
-LEAST = 250
+LEAST = 350
 """Mutants that there must be at least."""
+SIBLINGS = 2
+"""Mutants that each kind must have at least."""
+JOB = "glue_scripts"
 
 EVERY = [each for mutants in rooms().values() for each in mutants]
 
@@ -55,6 +61,28 @@ def test_every_mutant_changes_one_place_and_names_a_test_that_exists() -> None:
     assert len(EVERY) >= LEAST
 
 
+def test_every_kind_that_once_survived_has_mutants_with_siblings() -> None:
+    known = {each.defect for each in EVERY}
+    kinds = {f"{theme}: {kind}": defects for theme, of_theme in KINDS.items() for kind, defects in of_theme.items()}
+    assert {kind for kind, defects in kinds.items() if len(set(defects)) < SIBLINGS} == set()
+    assert {kind: lost for kind, defects in kinds.items() if (lost := set(defects) - known)} == {}
+
+
+def rooms_without(mutants: list[Mutant]) -> set[str]:
+    """Return the rooms of the package, and the folder of the job, in which none of these mutants is planted."""
+    planted = set()
+    for each in mutants:
+        folder, _, rest = each.path.partition("/")
+        planted.add(rest.partition("/")[0].removesuffix(".py") if folder == PACKAGE else folder)
+    return {*(room for floor in FLOORS for rooms in floor for room in rooms), JOB} - planted
+
+
+def test_every_room_has_mutants() -> None:
+    assert rooms_without(EVERY) == set()
+    for room, path in {"alerts": f"{PACKAGE}/alerts/", "cli": f"{PACKAGE}/cli.py", JOB: f"{JOB}/"}.items():
+        assert rooms_without([each for each in EVERY if not each.path.startswith(path)]) == {room}
+
+
 def test_a_mutant_that_fits_nothing_is_found() -> None:
     sound = EVERY[0]
     wrong = {
@@ -68,6 +96,33 @@ def test_a_mutant_that_fits_nothing_is_found() -> None:
     for fault, mutant in wrong.items():
         found = faults_of([mutant, sound] if mutant is sound else [mutant])
         assert [fault in each for each in found] == [True], fault
+
+
+class SlowCopy:
+    """Stands in for a copy of the checkout, in which each try of a mutant takes as long as its text says."""
+
+    def __init__(self, _: Path, seconds: float) -> None:
+        self.left: dict[Mutant, list[float]] = {}
+
+    def sound(self, tests: Sequence[str]) -> set[str]:
+        """Return all tests."""
+        return set(tests)
+
+    def tried(self, mutant: Mutant) -> Result:
+        """Return that the mutant is killed."""
+        left = self.left.setdefault(mutant, list(map(float, mutant.new.split())))
+        return Result(mutant, Outcome.KILLED, left.pop(0))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def test_who_is_killed_only_after_a_minute_is_tried_alone_and_then_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "Copy", SlowCopy)
+    quick, busy, slow = (replace(EVERY[0], new=seconds) for seconds in ("59", "61 9", "90 61"))
+    results = run_mutants([quick, busy, slow], 1, print)
+    assert [(each.seconds, each.is_late) for each in results.values()] == [(59, False), (9, False), (61, True)]
+    assert str(results[slow]).startswith("killed only after 61 s: ")
 
 
 @pytest.mark.long

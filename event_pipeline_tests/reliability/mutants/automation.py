@@ -296,4 +296,35 @@ MUTANTS: tuple[Mutant, ...] = (
         "event_pipeline_tests/test_settings.py"
         "::test_other_verdicts_follow_from_other_limits_so_the_rules_version_differs",
     ),
+    Mutant(
+        "`housekeeping` ends with 0 although something is held",
+        "event_pipeline/commands/housekeeping.py",
+        "    if kept:\n",
+        "    if False:\n",
+        "event_pipeline_tests/operations/test_housekeeping.py"
+        "::test_what_another_process_holds_is_left_for_the_next_time",
+    ),
+    # -- clocks
+    Mutant(
+        "The sensor goes by the machine's clock, its hours by another",
+        _SENSORS,
+        "now, pipeline = clock(), Pipeline(engine, gold_tables, settings)",
+        "now, pipeline = datetime.now(UTC), Pipeline(engine, gold_tables, settings)",
+        f"{_SENSOR}::test_an_hour_is_left_alone_until_its_newest_object_is_quiet",
+    ),
+    Mutant(
+        "A tick that comes late asks for the hours of now, not for those of its own time",
+        _SCHEDULES,
+        "now = context.scheduled_execution_time\n",
+        "now = datetime.now(context.scheduled_execution_time.tzinfo)\n",
+        f"{_SCHEDULE}::test_a_tick_asks_for_the_hour_that_just_closed",
+    ),
+    Mutant(
+        "An hour that ends while it is built is committed as one that was over",
+        "event_pipeline/engines/silver.py",
+        "started, now = time.monotonic(), self._clock()",
+        "started, now = time.monotonic(), commit_time()",
+        "event_pipeline_tests/engines/test_local_open_hours.py"
+        "::test_an_hour_that_ends_while_it_is_built_is_built_whole_after_all",
+    ),
 )

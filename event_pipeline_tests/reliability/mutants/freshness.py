@@ -211,4 +211,19 @@ MUTANTS: tuple[Mutant, ...] = (
         "if known is None:",
         f"{_BEHAVIOUR}::test_a_partial_that_is_replaced_between_two_attempts_at_a_day_is_read_again[in memory]",
     ),
+    Mutant(
+        "A day that another version folded from the same partials is not folded again",
+        _GOLD,
+        "return (commit.partials, commit.sql_version) == (partials, sql_version)",
+        "return commit.partials == partials",
+        "event_pipeline_tests/engines/test_local_gold.py"
+        "::test_a_day_that_another_version_folded_from_the_same_partials_is_folded_again",
+    ),
+    Mutant(
+        "An hour whose commit record is damaged looks like a new one",
+        _STATE,
+        "HourState.DAMAGED if hour in damaged else input_state",
+        "input_state",
+        "event_pipeline_tests/test_cli.py::test_a_damaged_commit_record_hides_no_other_hour",
+    ),
 )

@@ -171,4 +171,32 @@ MUTANTS = (
         "first = start",
         f"{_BEHAVIOUR}::test_a_day_has_the_events_of_the_first_and_of_the_last_hour_that_may_have_some[in memory]",
     ),
+    Mutant(
+        "users and sessions with one id are one",
+        f"{_GOLD}/user_activity.sql",
+        "SELECT kind, id, SUM(events) AS events FROM partials GROUP BY kind, id",
+        "SELECT MIN(kind) AS kind, id, SUM(events) AS events FROM partials GROUP BY id",
+        f"{_BY_HAND}[one id]",
+    ),
+    Mutant(
+        "the reconciliation of revenue compares Gold with itself",
+        f"{_GOLD}/hourly_revenue.sql",
+        "(SELECT COALESCE(SUM(total_revenue), 0) FROM gold_day) AS gold, revenue AS silver",
+        "revenue AS gold, revenue AS silver",
+        f"{_LOCAL}::test_a_day_is_compared_with_the_control_totals_of_silver[a cent more]",
+    ),
+    Mutant(
+        "the reconciliation overlooks views that a short ranking lost",
+        f"{_GOLD}/top_products.sql",
+        "CASE WHEN listed.products < 100 THEN page_views ELSE listed.views END AS silver",
+        "listed.views AS silver",
+        f"{_LOCAL}::test_a_day_is_compared_with_the_control_totals_of_silver[a view lost]",
+    ),
+    Mutant(
+        "the reconciliation overlooks views that a ranking has too many",
+        f"{_GOLD}/top_products.sql",
+        "ELSE LEAST(listed.views, page_views) END AS gold",
+        "ELSE listed.views END AS gold",
+        f"{_LOCAL}::test_a_day_is_compared_with_the_control_totals_of_silver[more than all views]",
+    ),
 )

@@ -228,4 +228,40 @@ MUTANTS = (
         "        if False:\n",
         "event_pipeline_tests/commands/test_export.py::test_what_exists_is_replaced_only_when_told_to",
     ),
+    Mutant(
+        "records that were sent again pass where an hour near cannot be read",
+        _CHECKS,
+        "        not found and not faults,\n",
+        "        not found,\n",
+        f"{_CHECKS_TESTS}::test_hours_that_cannot_be_compared_are_a_warning_that_says_why",
+    ),
+    Mutant(
+        "records that were sent again pass",
+        _CHECKS,
+        "        not found and not faults,\n",
+        "        not faults,\n",
+        f"{_CHECKS_TESTS}"
+        "::test_records_that_were_sent_again_in_the_next_hour_are_a_warning_with_number_revenue_and_objects",
+    ),
+    Mutant(
+        "fields outside the contract pass",
+        _CHECKS,
+        "        not fields,\n",
+        "        True,\n",
+        f"{_CHECKS_TESTS}::test_an_unknown_field_is_a_warning_and_rejects_nothing",
+    ),
+    Mutant(
+        "Gold that cannot be read passes",
+        _CHECKS,
+        "return {days[0]: dict.fromkeys(GOLD_CHECKS, CheckVerdict(False, quoted(str(fault))))}",
+        "return {days[0]: dict.fromkeys(GOLD_CHECKS, CheckVerdict(True, quoted(str(fault))))}",
+        f"{_CHECKS_TESTS}::test_a_damaged_gold_file_fails_the_checks_of_its_table",
+    ),
+    Mutant(
+        "Silver that cannot be read passes the law",
+        _CHECKS,
+        "        return CheckVerdict(False, quoted(str(fault)))\n    expected",
+        "        return CheckVerdict(True, quoted(str(fault)))\n    expected",
+        f"{_CHECKS_TESTS}::test_a_damaged_silver_file_breaks_the_law_of_its_hour_only",
+    ),
 )

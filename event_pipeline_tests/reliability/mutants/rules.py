@@ -283,4 +283,42 @@ MUTANTS = (
         "    if several and False:\n",
         f"{_TESTS}/test_validation.py::test_unknown_fields_anywhere_are_rescued_as_the_reference_does",
     ),
+    Mutant(
+        "a byte order mark is stripped from every line",
+        "event_pipeline/rules/raw_object.py",
+        "        if start < len(lines):\n            yield lines[start:]\n",
+        '        if start < len(lines):\n            yield lines[start:].replace(b"\\n\\xef\\xbb\\xbf", b"\\n")\n',
+        "event_pipeline_tests/rules/test_raw_object.py::test_only_a_byte_order_mark_at_the_start_is_left_out",
+    ),
+    Mutant(
+        "the builder takes records that differ below the millisecond for duplicates: rows are lost",
+        "event_pipeline/engines/host/pool_builder.py",
+        "rows = rows.append_column(SCRATCH_SCHEMA.field(name), events.column(name))",
+        "rows = rows.append_column(\n"
+        "                SCRATCH_SCHEMA.field(name),\n"
+        "                events.column(name) if name != INSTANT\n"
+        '                else pc.floor_temporal(events.column(name), unit="millisecond"),\n'
+        "            )",
+        "event_pipeline_tests/inspection/test_verification.py"
+        "::test_records_that_differ_below_the_millisecond_are_no_duplicates_to_anybody",
+    ),
+    Mutant(
+        "the builder tells records of repeated instants apart by the millisecond",
+        "event_pipeline/engines/host/pool_builder.py",
+        "_EQUAL_IN = [INSTANT, *(field.column.name for field in FIELDS if field is not EVENT_TIME)]",
+        "_EQUAL_IN = [field.column.name for field in FIELDS]",
+        "event_pipeline_tests/inspection/test_verification.py"
+        "::test_records_that_differ_below_the_millisecond_are_no_duplicates_to_anybody",
+    ),
+    Mutant(
+        "the job tells records apart by the millisecond",
+        "event_pipeline/rules/duplicates.py",
+        'suspects = events.select(fields).append_column("position"',
+        "suspects = events.set_column(\n"
+        "        events.schema.get_field_index(EVENT_TIME.name),\n"
+        "        EVENT_TIME.name,\n"
+        '        pc.floor_temporal(instants, unit="millisecond"),\n'
+        '    ).select(fields).append_column("position"',
+        "event_pipeline_tests/rules/test_duplicates.py::test_later_equals_are_the_positions_that_python_finds",
+    ),
 )

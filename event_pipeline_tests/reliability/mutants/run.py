@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -26,6 +26,8 @@ from event_pipeline_tests.reliability.trial import Say
 PROJECT = Path(__file__).parents[3]
 SECONDS = 120.0
 """A test has this long: each takes seconds, but a machine may be busy."""
+PROMISED_SECONDS = 60.0
+"""A mutant that takes longer is tried again alone, and is late if that takes longer as well."""
 _LINES_SHOWN = 15
 _TESTS_FAILED = 1
 """pytest's exit code for tests that were run and failed; what cannot be run at all ends with others."""
@@ -56,10 +58,16 @@ class Result:
         """Whether its test failed, as it must."""
         return self.outcome is Outcome.KILLED
 
+    @property
+    def is_late(self) -> bool:
+        """Whether its test failed, but not within the promised time."""
+        return self.is_killed and self.seconds > PROMISED_SECONDS
+
     def __str__(self) -> str:
         mutant = self.mutant
+        late = f" only after {self.seconds:.0f} s" if self.is_late else ""
         said = f"\n{self.output}" if self.outcome is Outcome.INVALID and self.output else ""
-        return f"{self.outcome}: {mutant.defect} ({mutant.path}; {mutant.killed_by}){said}"
+        return f"{self.outcome}{late}: {mutant.defect} ({mutant.path}; {mutant.killed_by}){said}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,19 @@ class Copy:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, target)
         self._check_imports()
+        # Without the folder of the script among those of modules: its neighbours are named like modules of others.
+        self._warm = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).with_name("warm.py"))],
+            cwd=folder,
+            env=self._environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        """End the process that runs the tests."""
+        self._warm.communicate()
 
     def _check_imports(self) -> None:
         """Make sure that the product under test is the copy's, whatever is installed."""
@@ -129,37 +150,19 @@ class Copy:
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
     def _pytest(self, arguments: Sequence[str], seconds: float) -> _Ended:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-        with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(
-                command,
-                cwd=self._folder,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                code: int | None = process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                code = None
-            finally:
-                _end(process)
-            output.seek(0)
-            return _Ended(code, output.read().decode(errors="replace"))
+        with tempfile.NamedTemporaryFile() as output:
+            asked = [["-q", "-p", "no:cacheprovider", *arguments], output.name, seconds]
+            assert self._warm.stdin is not None
+            assert self._warm.stdout is not None
+            self._warm.stdin.write(f"{json.dumps(asked)}\n")
+            self._warm.stdin.flush()
+            code: int | None = json.loads(self._warm.stdout.readline())
+            return _Ended(code, Path(output.name).read_text(encoding="utf-8", errors="replace"))
 
     def _environment(self) -> dict[str, str]:
         """Return an environment without settings of a pytest or a pipeline around this process."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", PREFIX))}
         return {**kept, "PYTHONPATH": str(self._folder)}
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop a test that still runs, with the processes that it started."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _files() -> list[str]:
@@ -186,8 +189,12 @@ def run_mutants(mutants: Sequence[Mutant], jobs: int, say: Say, seconds: float =
         finally:
             copies.put(copy)
 
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(jobs) as pool:
-        made = [Copy(Path(folder, str(number)), seconds) for number in range(jobs)]
+    with (
+        tempfile.TemporaryDirectory(prefix="mutants-") as folder,
+        ExitStack() as opened,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
+        made = [opened.enter_context(closing(Copy(Path(folder, str(number)), seconds))) for number in range(jobs)]
         tests = list(dict.fromkeys(each.killed_by for each in mutants))
         say(f"{len(tests)} tests without a mutant ...")
         parts = [(copy, part) for number, copy in enumerate(made) if (part := tests[number::jobs])]
@@ -204,4 +211,7 @@ def run_mutants(mutants: Sequence[Mutant], jobs: int, say: Say, seconds: float =
         for done in as_completed([pool.submit(in_a_copy, each) for each in mutants if each.killed_by in sound]):
             result = results[done.result().mutant] = done.result()
             say(f"{len(results)}/{len(mutants)} {result} in {result.seconds:.1f} s")
+        for each in [each for each, result in results.items() if result.seconds > PROMISED_SECONDS]:
+            result = results[each] = made[0].tried(each)
+            say(f"alone: {result} in {result.seconds:.1f} s")
     return results

@@ -400,4 +400,44 @@ MUTANTS: tuple[Mutant, ...] = (
         "            yield batch\n\n    def _rows",
         f"{_ERASURE}::test_killed_at_any_write_and_run_again_it_completes[in memory]",
     ),
+    Mutant(
+        "A receipt says that a person is erased although an hour could not be read",
+        "event_pipeline/operations/erasing.py",
+        "    if not damaged:\n        receipt = replace(receipt, finished_at=commit_time())\n",
+        "    receipt = replace(receipt, finished_at=commit_time())\n",
+        "event_pipeline_tests/commands/test_erase.py"
+        "::test_nothing_is_built_with_a_damaged_list_and_a_damaged_hour_is_named",
+    ),
+    # -- broken off, and completed by the next run
+    Mutant(
+        "A partial whose registration broke off is not registered by the next refresh",
+        _GOLD,
+        "                if self._differs(published.commit, present):\n                    self._show_partial(hour)\n",
+        "",
+        f"{_UPKEEP}::test_a_partial_without_rows_whose_registration_broke_off_is_registered_by_the_next_refresh"
+        "[in memory]",
+    ),
+    Mutant(
+        "A day whose registration broke off is not registered by the next refresh",
+        _GOLD,
+        "            if self._differs(published.commit, present):\n"
+        "                self._show_newest(lambda: self._commits.day(name, day))\n",
+        "",
+        f"{_UPKEEP}::test_a_registration_that_is_broken_off_is_completed_by_the_next_refresh[in memory]",
+    ),
+    Mutant(
+        "A refresh of a retired hour asks for its Silver, and brings back days of it",
+        _GOLD,
+        "        return commit is not None and commit.retired_at is not None\n\n    def _touched_days",
+        "        return False\n\n    def _touched_days",
+        f"{_UPKEEP}::test_gold_days_past_their_retention_go_once_no_hour_feeds_them_and_nothing_brings_them_back"
+        "[in memory]",
+    ),
+    Mutant(
+        "The rows of a dropped hour stay while its files go",
+        _CATALOG,
+        '    for each in _selections(place):\n        session.execute(f"DELETE',
+        '    for each in _selections(place)[1:]:\n        session.execute(f"DELETE',
+        f"{_UPKEEP}::test_an_entry_without_a_commit_record_is_named_and_dropped[local]",
+    ),
 )
