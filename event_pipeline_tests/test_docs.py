@@ -72,6 +72,13 @@ def test_every_picture_is_from_make_screenshots_and_small_and_on_a_page() -> Non
     assert of_readme >= {"report", "gold-table"}
 
 
+def test_the_site_has_what_a_search_from_the_disk_needs() -> None:
+    site = (PROJECT / "docs" / "site" / "mkdocs.yml").read_text(encoding="utf-8")
+    (shim,) = re.findall(r"^  polyfills:\n    - (\S+)", site, re.MULTILINE)
+    assert "\n  - offline\n" in site
+    assert "IFrameWorker" in (PROJECT / "docs" / shim).read_text(encoding="utf-8")
+
+
 def test_pages_and_template_follow_the_declarations() -> None:
     for path, text in generated().items():
         assert path.read_text(encoding="utf-8") == text, f"`make fix` writes {path.relative_to(PROJECT)} again"
