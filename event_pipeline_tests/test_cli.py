@@ -497,7 +497,9 @@ def test_query_name_says_how_to_see_the_meanings(run: Run, built: Path) -> None:
     )
     assert "DESCRIBE" not in shown.out
     assert re.fullmatch(_USAGE, run("query", "--name", "top_products", "--format", "csv").err)
-    assert run("query", "DESCRIBE gold.top_products").code == 0
+    described = run("query", "DESCRIBE gold.top_products")
+    assert (described.code, "meaning" in described.out) == (0, True)
+    assert run("query", "-- a\nDESC gold . top_products -- b\n; /* c */").out == described.out
 
 
 def test_a_piped_table_is_complete(run: Run, built: Path) -> None:

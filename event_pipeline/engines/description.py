@@ -14,16 +14,19 @@ from event_pipeline.engines.base import PROSE
 from event_pipeline.errors import QueryError
 from event_pipeline.rules.contract import Column, Table
 
+# Possessive: a long run of blanks or comments is passed once.
+_BLANK = r"(?:\s|--[^\n]*(?:\n|\Z)|(?>/\*.*?\*/))*+"
+_END = rf"{_BLANK};?{_BLANK}"
+
 _DESCRIBE = re.compile(
-    # Possessive: a long run of blanks or comments is passed once.
-    r"(?:\s|--[^\n]*(?:\n|\Z)|(?>/\*.*?\*/))*+DESC(?:RIBE)?\s++(?:TABLE\s++)?"
-    r"(?P<quote1>\"?)(?P<database>\w+)(?P=quote1)\s*+\.\s*+(?P<quote2>\"?)(?P<name>\w+)(?P=quote2)\s*+;?\s*+",
+    rf"{_BLANK}DESC(?:RIBE)?\s++(?:TABLE\s++)?"
+    rf"(?P<quote1>\"?)(?P<database>\w+)(?P=quote1)\s*+\.\s*+(?P<quote2>\"?)(?P<name>\w+)(?P=quote2){_END}",
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 
 _SHOW = re.compile(
-    r"(?:\s|--[^\n]*(?:\n|\Z)|(?>/\*.*?\*/))*+SHOW\s++(?:ALL\s++)?TABLES"
-    r"(?:\s++(?:FROM|IN)\s++\"?(?P<database>\w+)\"?)?\s*+;?\s*+",
+    rf"{_BLANK}SHOW\s++(?:ALL\s++)?TABLES"
+    rf"(?:\s++(?:FROM|IN)\s++\"?(?P<database>\w+)\"?)?{_END}",
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 _TABLES_SCHEMA = pa.schema(
