@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from event_pipeline.cli import main
 from event_pipeline.commands.options import ExitCode
 from event_pipeline.engines.dialect import parse_query, render
 from event_pipeline.engines.local import LocalEngine
@@ -115,6 +116,18 @@ def test_questions_are_listed_and_answered_by_name(run: Run, root: Path) -> None
         ended = run(*arguments)
         assert (ended.code, ended.out) == (ExitCode.USAGE, "")
         assert said in ended.err
+
+
+def test_a_shell_completes_the_names_of_tables_and_questions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_EVENT_PIPELINE_COMPLETE", "complete_bash")
+    for words, found in (("query --name top", ["top_products"]), ("queries weekly", ["weekly_active_users"])):
+        monkeypatch.setenv("COMP_WORDS", f"event-pipeline {words}")
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+        with pytest.raises(SystemExit):
+            main([])
+        assert capsys.readouterr().out.split() == found
 
 
 def assert_same_answers(one: pa.Table, other: pa.Table, name: str) -> None:

@@ -62,7 +62,8 @@ def raw_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefiniti
             for hour in hours:
                 with isolated(hours, hour, failures):
                     listings[hour] = as_built(engine, engine.list_raw(hour), engine.hour_commit(hour))
-            progress(f"{RAW_EVENTS}: {sum(len(each.objects) for each in listings.values())} objects listed", None)
+            listed = sum(len(each.objects) for each in listings.values())
+            progress(f"{RAW_EVENTS}: {listed} object{'' if listed == 1 else 's'} listed", None)
             yield from hour_events(
                 context,
                 {

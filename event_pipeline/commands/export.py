@@ -47,7 +47,9 @@ def export(
     with_silver: Annotated[
         bool, typer.Option("--with-silver", help="Also silver.events and silver.quarantine, which are large.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file or folder if it exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file, or the folder of an earlier export, if it exists.")
+    ] = False,
 ) -> None:
     """Write the Gold tables and the ledger of hours to a file or folder of your own. Timestamps are UTC.
 

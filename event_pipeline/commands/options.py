@@ -11,6 +11,8 @@ import typer
 
 from event_pipeline.reporting.terminal import READER_LEFT_EXIT_CODE
 from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.query import load_gold_tables
+from event_pipeline.rules.query_pack import load_questions
 
 
 class UsageError(ValueError):
@@ -57,6 +59,12 @@ def file_to_write(path: Path, option: str) -> Path:
     if path.exists() and not path.is_file():
         raise UsageError(f"{option} {path} is a device or a pipe, which cannot be replaced: name a file")
     return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def complete_question(incomplete: str) -> list[str]:
+    """Return the Gold tables and questions whose names begin so, for the shell that completes a command."""
+    names = (*(table.name for table in load_gold_tables()), *(question.name for question in load_questions()))
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def hour_range(first: str | None, end: str | None) -> HourRange | None:

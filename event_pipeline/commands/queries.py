@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from event_pipeline.commands.options import ListFormat
+from event_pipeline.commands.options import ListFormat, complete_question
 from event_pipeline.reporting.terminal import QUIET, messages, quiet_when_reader_leaves
 from event_pipeline.rules.query import load_gold_tables
 from event_pipeline.rules.query_pack import COSTS, load_questions
@@ -15,7 +15,10 @@ from event_pipeline.rules.query_pack import COSTS, load_questions
 
 def queries(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Print the SQL of this question instead.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="Print the SQL of this question instead.", autocompletion=complete_question
+        ),
     ] = None,
     list_format: Annotated[
         ListFormat, typer.Option("--format", help="table for people, csv or json for programs.")

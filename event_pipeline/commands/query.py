@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from event_pipeline.commands.memory import memory_bounded
-from event_pipeline.commands.options import UsageError, file_to_write
+from event_pipeline.commands.options import UsageError, complete_question, file_to_write
 from event_pipeline.engines.open import open_pipeline
 from event_pipeline.engines.pipeline import Pipeline
 from event_pipeline.engines.statement import split_statements
@@ -70,7 +70,9 @@ def query(
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", help="A Gold table, whole and in order, or a question of event-pipeline queries, instead of SQL."
+            "--name",
+            help="A Gold table, whole and in order, or a question of event-pipeline queries, instead of SQL.",
+            autocompletion=complete_question,
         ),
     ] = None,
     day: Annotated[str | None, typer.Option("--day", metavar="YYYY-MM-DD", help="With --name: one event day.")] = None,

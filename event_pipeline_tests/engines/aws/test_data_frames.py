@@ -38,9 +38,11 @@ def test_frames_are_equal_on_every_assembly(world: World) -> None:
 @everywhere
 def test_a_number_is_walked_back_on_every_assembly(world: World) -> None:
     write_object(world.root, HOUR, 0, [event(), purchase(second=1, price=19.99, quantity=1), b"{"])
-    world.build([HOUR])
+    # An hour without a purchase has no part in the revenue.
+    write_object(world.root, HOUR.plus(1), 0, [event(HOUR, 5)])
+    world.build([HOUR, HOUR.plus(1)])
     table = next(each for each in world.tables if each.name == "hourly_revenue")
     lineage = explain(world.engine, table, DAY, {"event_hour": "22"})
-    assert (lineage.differences, lineage.rows, lineage.folded) == ([], 2, (HOUR,))
+    assert (lineage.differences, lineage.rows, lineage.folded) == ([], 3, (HOUR,))
     assert [row["total_revenue"] for row in lineage.published] == [Decimal("19.99")]
     assert lineage.refused == {"not_json": 1}
