@@ -103,8 +103,8 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings, kinds: AssetKi
             except PipelineError as error:
                 yield from hour_events(context, {}, failures_among(hours, earlier, error), earlier)
                 return
-            days = f"{len(refresh.day_rows)} event day{'' if len(refresh.day_rows) == 1 else 's'}"
-            progress(f"{table.name}: {days} folded in {refresh.seconds:.1f} s", None)
+            folded = f"{len(refresh.day_rows)} event day{'' if len(refresh.day_rows) == 1 else 's'}"
+            progress(f"{table.name}: {folded} folded in {refresh.seconds:.1f} s", None)
             failures, days = dict(refresh.failures), dict[Hour, list[date]]()
             for hour in hours:
                 with isolated([*hours, *earlier], hour, failures):
