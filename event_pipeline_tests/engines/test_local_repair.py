@@ -65,9 +65,18 @@ def test_repair_rebuilds_a_lost_catalog_from_the_commit_records(
 
 
 @pytest.mark.usefixtures("_two_hours")
-def test_a_lost_catalog_is_filled_again_before_anything_reads_it(engine: LocalEngine, root: Path) -> None:
-    for path in root.glob("catalog.sqlite*"):
-        path.unlink()
+@pytest.mark.parametrize(
+    "accident",
+    [
+        lambda root: [path.unlink() for path in root.glob("catalog.sqlite*")],
+        lambda root: change_catalog(root, "DROP TABLE partition"),
+    ],
+    ids=["file lost", "table lost"],
+)
+def test_a_lost_catalog_is_filled_again_before_anything_reads_it(
+    engine: LocalEngine, root: Path, accident: Callable[[Path], object]
+) -> None:
+    accident(root)
     write_object(root, NEXT_HOUR, 5, [purchase(NEXT_HOUR, 300)])
     build(engine, [NEXT_HOUR])
     assert_agrees_with_oracle(engine, root)

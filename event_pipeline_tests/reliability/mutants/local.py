@@ -136,7 +136,7 @@ MUTANTS: tuple[Mutant, ...] = (
         _CATALOG,
         "return version == _SCHEMA_VERSION and _TABLES.keys() <= {name for (name,) in rows}",
         "return version == _SCHEMA_VERSION",
-        f"{_REPAIR}::test_repair_rebuilds_a_lost_catalog_from_the_commit_records[table lost]",
+        f"{_REPAIR}::test_a_lost_catalog_is_filled_again_before_anything_reads_it[table lost]",
     ),
     Mutant(
         "A damaged catalog is thrown away instead of kept aside",
