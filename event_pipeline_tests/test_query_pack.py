@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -116,6 +117,24 @@ def test_questions_are_listed_and_answered_by_name(run: Run, root: Path) -> None
         ended = run(*arguments)
         assert (ended.code, ended.out) == (ExitCode.USAGE, "")
         assert said in ended.err
+
+
+def test_an_hour_with_few_records_says_why() -> None:
+    (question,) = (each for each in QUESTIONS if each.name == "hours_with_few_records")
+    # Hour, objects, unreadable ones, records.
+    ledger = "('00', 12, 0, 900), ('01', 12, 1, 800), ('02', 11, 1, 700), ('03', 12, 1, 600), ('04', 12, 1, 700)"
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA ops")
+        connection.execute(
+            "CREATE TABLE ops.hour_ledger AS SELECT '2025' AS year, '12' AS month, '07' AS day, * "
+            f"FROM (VALUES {ledger}) AS hours (hour, objects, unreadable_objects, records)"
+        )
+        found = connection.execute(question.sql).fetchall()
+    assert [(hour, records, why) for _, _, _, hour, records, *_, why in found] == [
+        ("03", 600, "fewer records in each object"),
+        ("02", 700, "fewer objects"),
+        ("01", 800, "unreadable objects"),
+    ]
 
 
 def test_a_shell_completes_the_names_of_tables_and_questions(
