@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,10 +17,18 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
 from dagster._daemon.backfill import execute_backfill_iteration
+from dagster._daemon.monitoring import execute_run_monitoring_iteration
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
+from dagster._daemon.sensor import execute_sensor_iteration
+from dagster._scheduler.scheduler import ScheduleIterationTimes, launch_scheduled_runs
+from dagster._time import get_current_datetime
+from dagster_shared.error import SerializableErrorInfo
 
 from event_pipeline.rules.query import GOLD_FOLDER
 from event_pipeline.settings import Settings
+
+Looked = dict[str, ScheduleIterationTimes]
+"""What the schedule daemon remembers from look to look."""
 
 _CODE_LOCATION = """\
 from pathlib import Path
@@ -86,6 +94,35 @@ def look_at_queue(context: WorkspaceProcessContext) -> None:
     """Let the run queue's daemon look once: it launches what the limits allow."""
     with QueuedRunCoordinatorDaemon(interval_seconds=5) as daemon:
         list(daemon.run_iteration(context))
+
+
+def switch_on(context: WorkspaceProcessContext, sensors: Sequence[str], schedules: Sequence[str]) -> None:
+    """Turn sensors and schedules on, as a user does in the UI."""
+    location = context.create_request_context().get_code_location("event_pipeline")
+    (repository,) = location.get_repositories().values()
+    for name in sensors:
+        context.instance.start_sensor(repository.get_sensor(name))
+    for name in schedules:
+        context.instance.start_schedule(repository.get_schedule(name))
+
+
+def look_at_sensors(context: WorkspaceProcessContext) -> list[str]:
+    """Let the sensor daemon look once, and return what went wrong; it asks the sensors whose interval is over."""
+    return _messages(execute_sensor_iteration(context, logging.getLogger("sensors"), None, None))
+
+
+def look_at_schedules(context: WorkspaceProcessContext, looked: Looked) -> list[str]:
+    """Let the schedule daemon look once, and return what went wrong; `looked` is what it remembers of earlier looks."""
+    return _messages(launch_scheduled_runs(context, logging.getLogger("schedules"), get_current_datetime(), looked))
+
+
+def look_at_runs(context: WorkspaceProcessContext) -> list[str]:
+    """Let the daemon that monitors runs look once, and return what went wrong."""
+    return _messages(execute_run_monitoring_iteration(context, logging.getLogger("runs")))
+
+
+def _messages(found: Iterable[object]) -> list[str]:
+    return [each.message for each in found if isinstance(each, SerializableErrorInfo)]
 
 
 def finish(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:

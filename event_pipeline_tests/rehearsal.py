@@ -13,7 +13,7 @@ import random
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -62,9 +62,17 @@ class Rehearsed:
 class Feed:
     """Objects generated in advance, which land in the raw folder one by one."""
 
-    def __init__(self, root: Path, staging: Path, hours: HourRange, every_seconds: float) -> None:
-        generate(staging, hours, OPTIONS, lambda made: None)
-        self._root, self._staging, self._every = root, staging, every_seconds
+    def __init__(
+        self,
+        root: Path,
+        staging: Path,
+        hours: HourRange,
+        every_seconds: float,
+        options: GeneratorOptions = OPTIONS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        generate(staging, hours, options, lambda made: None)
+        self._root, self._staging, self._every, self._clock = root, staging, every_seconds, clock
         self._keys = {hour: sorted(self._keys_of(hour)) for hour in hours}
         self.landed = 0
 
@@ -94,6 +102,8 @@ class Feed:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._root / "raw" / ".landing"
         partial.write_bytes(content)
+        now = self._clock()
+        os.utime(partial, (now, now))
         os.replace(partial, path)
         self.landed += 1
 

@@ -15,7 +15,7 @@ from event_pipeline_tests.reliability.page import write_page
 from event_pipeline_tests.reliability.record import RECORD, keep
 from event_pipeline_tests.reliability.trial import Part, Promise, Say, Trial
 
-PARTS = ("faults", "kills", "system_calls", "histories", "same_tables", "fuzz", "mutants")
+PARTS = ("faults", "kills", "system_calls", "histories", "same_tables", "fuzz", "soak", "mutants")
 LONG = 10
 """The scale of the long run: random choices are made ten times as often as in CI."""
 
