@@ -45,7 +45,7 @@ from event_pipeline.automation.housekeeping_job import HOUSEKEEPING_SCHEDULE
 from event_pipeline.automation.schedules import HOURLY_SCHEDULE
 from event_pipeline.automation.sensors import NEW_RAW_OBJECTS
 from event_pipeline.dagster_instance.prepare import prepare_instance
-from event_pipeline.dagster_instance.run_hours import UNFINISHED, close_abandoned_runs
+from event_pipeline.dagster_instance.run_hours import PROCESS_TAG, UNFINISHED, close_abandoned_runs
 from event_pipeline.definitions import build_definitions
 from event_pipeline.engines.commit import Commit
 from event_pipeline.engines.layout import RUNS
@@ -193,6 +193,10 @@ class ForkingRunLauncher(SyncInMemoryRunLauncher):
         """Execute it."""
         run = context.dagster_run
         self.execute(lambda: execute_run(InMemoryJob(self.jobs(run.job_name)), run, self._instance))
+        left = self._instance.get_run_by_id(run.run_id)
+        if left and not left.is_finished and PROCESS_TAG not in left.tags:
+            # As the code server does that started a process, if it dies before it has said which one it is.
+            self._instance.report_run_failed(left)
 
 
 def _end() -> None:
@@ -651,8 +655,8 @@ class Soak:
             instance.get_runs_count(),
             list((self.settings.dagster_home / "history/runs").glob("*.db")),
         )
-        if kept_runs > self.span.hours:
-            self.grown.append(f"{self._when()}: {kept_runs} runs are kept for {self.span.hours} hours")
+        if kept_runs > (published := len(engine.registered_builds())):
+            self.grown.append(f"{self._when()}: {kept_runs} runs are kept for {published} hours")
         if len(databases) > kept_runs + 1:
             self.grown.append(f"{self._when()}: {len(databases)} databases of {kept_runs} runs")
         self.grown += [f"{self._when()}: {each}" for each in growth(self.samples)]
