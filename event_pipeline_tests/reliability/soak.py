@@ -141,6 +141,16 @@ def machine_with(clock: Clock) -> Iterator[None]:
             patches.enter_context(mock.patch.object(module, "datetime", Moving))
         patches.enter_context(mock.patch("dagster._time._mockable_get_current_datetime", clock.now))
         patches.enter_context(mock.patch("dagster._time._mockable_get_current_timestamp", clock.timestamp))
+        # Dagster takes the times of events, and of runs with them, from the log.
+        made = logging.getLogRecordFactory()
+
+        def stamped(*arguments: Any, **named: Any) -> logging.LogRecord:
+            record = made(*arguments, **named)
+            record.created = clock.timestamp()
+            return record
+
+        logging.setLogRecordFactory(stamped)
+        patches.callback(logging.setLogRecordFactory, made)
         at_once = dg.RetryPolicy(max_retries=step_faults.BACKOFF.max_retries, delay=0)
         patches.enter_context(mock.patch.object(step_faults, "BACKOFF", at_once))
         yield
@@ -223,8 +233,8 @@ class Sample:
 
 _MORE_MB = 24.0
 """So much more memory may a process need late than after its first quarter; allocators and caches are not exact."""
-_MORE_STORAGE = 1.25
-"""So many times its early storage may a published hour have late: files of replaced builds have a grace."""
+_MORE_STORAGE = 1.5
+"""So many times its early storage may a published hour have late: replaced builds have a grace."""
 
 
 def growth(samples: Sequence[Sample]) -> list[str]:
