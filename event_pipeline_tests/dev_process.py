@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Dev:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_heed_interrupts,
+                preexec_fn=_ignore_interrupts,
             )
         wait_for(f"the Dagster UI (log: {self.log})", self._is_loaded, START_TIMEOUT_SECONDS)
 
@@ -110,14 +110,20 @@ class Dev:
                 _kill(pid)
             self._join(STOP_TIMEOUT_SECONDS)
 
+    def end(self, by: signal.Signals = signal.SIGINT) -> None:
+        """Shut it down cleanly.
+
+        Raises:
+            TimeoutExpired: it does not end.
+        """
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(by)
+            self._join(STOP_TIMEOUT_SECONDS)
+
     def stop(self) -> None:
         """Shut it down cleanly, then kill whatever is still running."""
-        if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            try:
-                self._join(STOP_TIMEOUT_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass  # killed below
+        with suppress(subprocess.TimeoutExpired):
+            self.end()
         self.kill_everything()
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -221,9 +227,9 @@ def free_port() -> int:
         return port
 
 
-def _heed_interrupts() -> None:
-    """Undo what a shell does to programs in the background: they ignore SIGINT, and so would Dagster."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _ignore_interrupts() -> None:
+    """Do what a script's shell does to programs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _kill(pid: int) -> None:

@@ -7,6 +7,7 @@ can write, and never the data folder, which others fill.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
@@ -21,6 +22,8 @@ DAEMON = "dagster._daemon"
 
 def main(arguments: Sequence[str]) -> None:
     """Run web server and daemon until a signal ends them."""
+    # Dagster ends its processes by SIGINT, which whatever a script starts in the background ignores, and they as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # If a later Dagster lacks the name, this fails with a KeyError instead of serving without the guard.
     names_in_dagster = vars(dagster_dev)
     start = names_in_dagster["open_ipc_subprocess"]

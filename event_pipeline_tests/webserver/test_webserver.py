@@ -279,4 +279,6 @@ def test_dev_is_guarded_and_runs_nothing_that_lies_in_the_data_folder(
             assert connection.getresponse().status == status
             connection.close()
         assert sorted(set(dev.processes().values())) == ["code server", "daemon", "webserver"]
+        # Also where a script started it in the background, as it was here: such programs ignore SIGINT.
+        dev.end(signal.SIGTERM)
     assert not ran.exists(), ran.read_text()
