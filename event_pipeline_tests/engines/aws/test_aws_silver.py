@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ import pytest
 from event_pipeline.engines.aws import AwsEngine, glue_job
 from event_pipeline.engines.aws.glue_job import GlueJob
 from event_pipeline.engines.base import SilverBuild, SilverOutcome
+from event_pipeline.engines.builder import HourInput
 from event_pipeline.errors import PipelineError, StorageError, TransientError
+from event_pipeline.rules.accounting import RawListing, RawObject
+from event_pipeline.rules.erasure import Erasures
 from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings
 from event_pipeline_tests.emulator import AwsError, EmulatedAws, Fault
@@ -78,6 +82,29 @@ def test_the_run_gets_its_plan_token_and_size(aws: EmulatedAws, engine: AwsEngin
     assert built.details["glue_logs"].endswith(f"#logsV2:log-groups/{group}{run['Id']}")
     found = aws.client("logs").describe_log_streams(logGroupName="/aws-glue/jobs/output", logStreamNamePrefix=run["Id"])
     assert [each["logStreamName"] for each in found["logStreams"]] == [f"{run['Id']}-driver"]
+
+
+def test_work_is_the_same_only_with_the_same_input_rules_lake_and_erasures(settings: Settings) -> None:
+    """What a run left is taken for the work of its token: for any other work it would be wrong."""
+
+    def token(settings: Settings, *inputs: HourInput) -> str:
+        # None of what is unset here is asked.
+        job = GlueJob(None, settings, None, None)  # type: ignore[arg-type]
+        return job.token(inputs)
+
+    first, second = (RawObject(HOUR.raw_key(HOUR.start), etag, 1, HOUR.start) for etag in ("a", "b"))
+    work = HourInput(RawListing(HOUR, (first,)), None)
+    others = [
+        token(settings, replace(work, listing=RawListing(HOUR, (second,)))),
+        token(settings, replace(work, listing=RawListing(NEXT_HOUR, (first,)))),
+        token(settings, replace(work, open_at=HOUR.start)),
+        token(settings, replace(work, erasures=Erasures(b"key", frozenset((b"digest",))))),
+        token(settings, work, replace(work, listing=RawListing(NEXT_HOUR, ()))),
+        token(settings.model_copy(update={"event_max_age_days": 3}), work),
+        token(settings.model_copy(update={"lake_bucket": "another"}), work),
+    ]
+    assert token(settings, work) == token(settings, replace(work))
+    assert len({token(settings, work), *others}) == len(others) + 1
 
 
 @pytest.mark.parametrize(

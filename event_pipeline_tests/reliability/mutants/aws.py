@@ -10,6 +10,20 @@ _STORAGE = f"{_AWS}/storage.py"
 _FAULTS = f"{_TESTS}/test_aws_faults.py"
 
 MUTANTS = (
+    *(
+        Mutant(
+            f"what a Glue run left for {what} is taken for other work",
+            f"{_AWS}/glue_job.py",
+            line,
+            "",
+            f"{_TESTS}/test_aws_silver.py::test_work_is_the_same_only_with_the_same_input_rules_lake_and_erasures",
+        )
+        for what, line in (
+            ("other rules", '"rules": self._settings.event_time_limits.rules_version,'),
+            ("an hour that was still open", '"open": [str(each.listing.hour) for each in inputs if each.open_at],'),
+            ("a lake without an erasure", '"erased": _erasures(inputs).version,'),
+        )
+    ),
     Mutant(
         "a put whose answer was lost is taken for overtaken",
         _STORAGE,
