@@ -19,6 +19,7 @@ from event_pipeline.rules.contract import MAX_UNKNOWN_FIELDS, SILVER_EVENTS, SIL
 from event_pipeline.rules.drift import drift_of, drift_text
 from event_pipeline.rules.framing import WronglyFramed, objects_text, remedies, wrongly_framed
 from event_pipeline.rules.hour import Hour, hours_text
+from event_pipeline.rules.printable import plural
 from event_pipeline.rules.resent import described, neighbours_sent_again
 from event_pipeline.settings import Settings
 
@@ -516,7 +517,7 @@ def _schema_drift(facts: Facts) -> AlertFinding | None:
         # A message shows the last ones: those in most records.
         subjects = {each.shown_name: each.details for each in reversed(fields)}
     names = sum(not each.explanation for each in fields)
-    count = f"{names:,} field{'' if names == 1 else 's'}"
+    count = f"{names:,} {plural(names, 'field')}"
     return _found(
         AlertKind.SCHEMA_DRIFT,
         f"Schema drift: {count} outside the contract in {hours_text(hours)}",

@@ -22,6 +22,7 @@ from event_pipeline.rules.accounting import HourAccount, RawListing, and_erased
 from event_pipeline.rules.drift import UnknownField, drift_of
 from event_pipeline.rules.framing import objects_text, remedies, wrongly_framed
 from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.printable import plural
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.rules.resent import NEIGHBOUR_DAYS, compared_with, described, neighbours_sent_again
 from event_pipeline.settings import Settings
@@ -326,7 +327,7 @@ def _unknown_fields(account: HourAccount) -> CheckVerdict:
 
 
 def _unknown_field(field: UnknownField) -> str:
-    records = f"{quoted(field.name)} in {field.records:,} record{'' if field.records == 1 else 's'}"
+    records = f"{quoted(field.name)} in {field.records:,} {plural(field.records, 'record')}"
     if field.explanation:
         return f"{records} ({field.explanation})"
     return f"{records} (for example {code_span(field.example)})" if field.example else records

@@ -31,7 +31,7 @@ from event_pipeline.engines.isolation import isolated
 from event_pipeline.engines.place import AssetKinds
 from event_pipeline.errors import PipelineError, TransientError
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.printable import printable, size_text
+from event_pipeline.rules.printable import plural, printable, size_text
 from event_pipeline.rules.query import GoldTable, load_gold_tables
 from event_pipeline.settings import Settings
 from event_pipeline.shipped import DICTIONARY, QUERIES, shipped_file
@@ -103,8 +103,8 @@ def _gold_asset(table: GoldTable, path: Path, settings: Settings, kinds: AssetKi
             except PipelineError as error:
                 yield from hour_events(context, {}, failures_among(hours, earlier, error), earlier)
                 return
-            folded = f"{len(refresh.day_rows)} event day{'' if len(refresh.day_rows) == 1 else 's'}"
-            progress(f"{table.name}: {folded} folded in {refresh.seconds:.1f} s", None)
+            folded = len(refresh.day_rows)
+            progress(f"{table.name}: {folded} {plural(folded, 'event day')} folded in {refresh.seconds:.1f} s", None)
             failures, days = dict(refresh.failures), dict[Hour, list[date]]()
             for hour in hours:
                 with isolated([*hours, *earlier], hour, failures):

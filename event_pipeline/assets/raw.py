@@ -20,7 +20,7 @@ from event_pipeline.errors import PipelineError
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline.rules.contract import BRONZE_EVENTS
 from event_pipeline.rules.hour import RAW_ROOT, Hour
-from event_pipeline.rules.printable import size_text
+from event_pipeline.rules.printable import plural, size_text
 from event_pipeline.settings import Settings
 from event_pipeline.shipped import CONTRACT, shipped_file
 
@@ -63,7 +63,7 @@ def raw_events_asset(settings: Settings, kinds: AssetKinds) -> dg.AssetsDefiniti
                 with isolated(hours, hour, failures):
                     listings[hour] = as_built(engine, engine.list_raw(hour), engine.hour_commit(hour))
             listed = sum(len(each.objects) for each in listings.values())
-            progress(f"{RAW_EVENTS}: {listed} object{'' if listed == 1 else 's'} listed", None)
+            progress(f"{RAW_EVENTS}: {listed} {plural(listed, 'object')} listed", None)
             yield from hour_events(
                 context,
                 {
@@ -82,7 +82,7 @@ def _metadata(listing: RawListing) -> dict[str, Any]:
     last = f"; the newest landed at {newest:%H:%M:%S} UTC" if newest else ""
     return {
         "summary": (
-            f"{count:,} raw object{'' if count == 1 else 's'}, {size_text(listing.raw_bytes)} compressed{last}"
+            f"{count:,} {plural(count, 'raw object')}, {size_text(listing.raw_bytes)} compressed{last}"
             + (f"; {unread:,} other keys are not read" if unread else "")
         ),
         "objects": count,

@@ -12,6 +12,7 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 
 from event_pipeline.engines.statement import check_text
 from event_pipeline.errors import QueryError
+from event_pipeline.rules.printable import plural
 
 _TERMINAL_CODE = re.compile(r"\x1b\[\d*m")
 
@@ -76,10 +77,9 @@ def parse_query(sql: str, dialect: Dialect = "duckdb") -> exp.Query:
         raise QueryError(f"the SQL cannot be read: {_TERMINAL_CODE.sub('', str(error))}") from error
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         kinds = ", ".join(type(statement).__name__.upper() for statement in statements) or "none"
-        plural = "" if len(statements) == 1 else "s"
         raise QueryError(
-            f"the query has {len(statements)} statement{plural} ({kinds}): write exactly one SELECT; the tables are "
-            "read-only"
+            f"the query has {len(statements)} {plural(len(statements), 'statement')} ({kinds}): write exactly one "
+            "SELECT; the tables are read-only"
         )
     return statements[0]
 

@@ -14,6 +14,7 @@ from event_pipeline.engines.state import DUE_STATES, HourState
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, QUIET
 from event_pipeline.rules.hour import hours_text
+from event_pipeline.rules.printable import plural
 from event_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def print_gains(plan: BackfillPlan, console: Console) -> None:
     total = Counter[str]()
     for fields in plan.gains.values():
         total.update(fields)
-    held = ", ".join(f"{count:,} value{'' if count == 1 else 's'} of {name}" for name, count in total.items())
+    held = ", ".join(f"{count:,} {plural(count, 'value')} of {name}" for name, count in total.items())
     hours = "1 hour holds" if len(rows) == 1 else f"{len(rows):,} hours hold"
     console.print(f"{hours} {held} that a rebuild reads.", soft_wrap=True)
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from event_pipeline.inspection.lineage import Lineage, Source
 from event_pipeline.reporting.tables import lay_out
 from event_pipeline.reporting.terminal import FAULT, GOOD, QUIET, WARNING
+from event_pipeline.rules.printable import plural
 
 MOST_SHOWN = 24
 """Published rows, hours and objects listed; the totals have all of them."""
@@ -122,7 +123,7 @@ def _print_more(count: int, what: str, console: Console) -> None:
 
 
 def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return f"{count:,} {plural(count, what)}"
 
 
 def _text(value: Any) -> str:

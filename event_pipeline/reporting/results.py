@@ -20,7 +20,7 @@ from event_pipeline.engines.base import PROSE, ResultStream
 from event_pipeline.errors import QueryError
 from event_pipeline.reporting.tables import fits
 from event_pipeline.reporting.terminal import QUIET, messages, output
-from event_pipeline.rules.printable import json_escaped, printable
+from event_pipeline.rules.printable import json_escaped, plural, printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -278,7 +278,7 @@ def _interval_text(value: Any) -> str:
     years, months = divmod(abs(value.months), 12)
     sign = -1 if value.months < 0 else 1
     counts = ((sign * years, "year"), (sign * months, "month"), (value.days, "day"))
-    parts = [f"{count} {name}{'' if abs(count) == 1 else 's'}" for count, name in counts if count]
+    parts = [f"{count} {plural(count, name)}" for count, name in counts if count]
     if value.nanoseconds or not parts:
         minutes, micros = divmod(abs(value.nanoseconds) // 1_000, 60_000_000)
         seconds, fraction = divmod(micros, 1_000_000)

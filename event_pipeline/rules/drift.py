@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from event_pipeline.rules.accounting import HourAccount
 from event_pipeline.rules.contract import EVENT_FIELDS, MAX_UNKNOWN_FIELDS, NOT_RESCUED, OTHER_UNKNOWN_FIELDS
-from event_pipeline.rules.printable import printable
+from event_pipeline.rules.printable import plural, printable
 
 FIELDS_SHOWN = 5
 """Fields that a line names."""
@@ -44,7 +44,7 @@ class UnknownField:
     @property
     def details(self) -> str:
         """How many records have it, and the example or the explanation, as visible characters."""
-        counted = f"{self.records:,} record{'' if self.records == 1 else 's'}"
+        counted = f"{self.records:,} {plural(self.records, 'record')}"
         if self.explanation:
             return f"{counted}: {self.explanation}"
         return f"{counted}, for example {printable(self.example)}" if self.example else counted

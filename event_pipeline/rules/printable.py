@@ -60,3 +60,8 @@ def size_text(size: int) -> str:
     while number >= 1024 and unit < len(_UNITS) - 1:
         number, unit = number / 1024, unit + 1
     return f"{number:,.1f} {_UNITS[unit]}" if unit else f"{size} B"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a regular noun as it stands behind a number: `object` behind 1 and -1, `objects` behind all others."""
+    return noun if abs(count) == 1 else f"{noun}s"

@@ -123,18 +123,17 @@ def load_gold_table(path: Path) -> GoldTable:
 def from_silver(table: GoldTable, where: str) -> str:
     """Return the SELECT of a table's columns as its own SQL makes them from some rows of `silver.events`."""
     columns = ", ".join(column.name for column in table.columns)
-    return (
-        f"WITH silver_events AS (SELECT * FROM {SILVER_EVENTS.full_name} WHERE {where}), "
-        f"partials AS ({table.partial}) SELECT {columns} FROM ({table.fold}) AS folded"
-    )
+    return f"WITH {_silver_events(where)}, partials AS ({table.partial}) SELECT {columns} FROM ({table.fold}) AS folded"
 
 
 def partial_of_silver(table: GoldTable, where: str) -> str:
     """Return the SELECT of a table's partial as its own SQL makes it from some rows of `silver.events`."""
-    return (
-        f"WITH silver_events AS (SELECT * FROM {SILVER_EVENTS.full_name} WHERE {where}) "
-        f"SELECT * FROM ({table.partial}) AS partials"
-    )
+    return f"WITH {_silver_events(where)} SELECT * FROM ({table.partial}) AS partials"
+
+
+def _silver_events(where: str) -> str:
+    """Return what a partial reads, as the common table expression of its name."""
+    return f"silver_events AS (SELECT * FROM {SILVER_EVENTS.full_name} WHERE {where})"
 
 
 def quoted(text: str) -> str:

@@ -24,6 +24,7 @@ import boto3
 import pytest
 
 from event_pipeline_tests.emulator.service_models import share_service_models
+from event_pipeline_tests.forks import leave
 
 _HEADER_BYTES = 8
 
@@ -168,20 +169,11 @@ def _run(request: dict[str, Any], stdout: int, stderr: int) -> None:
     except SystemExit as end:
         if not isinstance(end.code, int | None):
             raise
-        _leave(end.code or 0)
+        leave(end.code or 0)
     except Exception:
         sys.excepthook(*sys.exc_info())
-        _leave(1)
-    _leave(0)
-
-
-def _leave(code: int) -> None:
-    """End as Python does, but for taking down all that was imported before the fork: that takes up to a second."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(code)
+        leave(1)
+    leave(0)
 
 
 def serve() -> None:

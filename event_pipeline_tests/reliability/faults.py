@@ -26,10 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from event_pipeline.engines.base import LeftoverKind
-from event_pipeline.engines.commit import Commit
 from event_pipeline.engines.engine import PortEngine
 from event_pipeline.engines.erasures import ErasureList
-from event_pipeline.engines.layout import RUNS, hour_build, hour_commit
+from event_pipeline.engines.layout import hour_build, hour_commit
 from event_pipeline.engines.names import day_partition, gold_table, partial_table
 from event_pipeline.errors import HoursFailedError, PipelineError
 from event_pipeline.operations.erasing import erase_person
@@ -48,7 +47,16 @@ from event_pipeline_tests.pipeline import (
     silent,
     write_object,
 )
-from event_pipeline_tests.reliability.lakes import GOLD, TABLES, Lake, LakeInMemory, LakeOnAws, LakeOnDisk, View
+from event_pipeline_tests.reliability.lakes import (
+    GOLD,
+    TABLES,
+    Lake,
+    LakeInMemory,
+    LakeOnAws,
+    LakeOnDisk,
+    View,
+    needed_and_stored,
+)
 from event_pipeline_tests.reliability.steps import Asked, Fault, Killed, Step, Steps, numbered
 from event_pipeline_tests.reliability.trial import Promise, Say, Trial
 
@@ -548,10 +556,7 @@ class Sweep:
         before = lake.view(self._rows_of)
         for _ in range(2):
             keep_house(engine, after_the_grace())
-        records = engine._commits
-        commits: list[Commit] = [*records.hours(None), *records.partials(), *records.days()]
-        needed = {file.path for commit in commits for file in commit.files}
-        stored = {each.key for each in engine._lake.list(RUNS)}
+        needed, stored = needed_and_stored(engine)
         if needed - stored:
             self._violated(Promise.HEALS, f"{told}: housekeeping removed {sorted(needed - stored)}")
         if surplus := [*sorted(stored - needed), *lake.unknown_files()]:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from event_pipeline.engines.aws import AwsEngine
+from event_pipeline.engines.commit import Commit
 from event_pipeline.engines.engine import PortEngine
 from event_pipeline.engines.layout import COMMITS, COSTS, RUNS
 from event_pipeline.engines.local import LocalEngine
@@ -335,6 +336,13 @@ class LakeOnAws(Lake):
 @cache
 def _settings() -> Settings:
     return load_settings(workers=1, lock_timeout_seconds=20)
+
+
+def needed_and_stored(engine: PortEngine[Any]) -> tuple[set[str], set[str]]:
+    """Return the keys of the data files that commit records name, and of those that the lake has."""
+    records = engine._commits
+    commits: list[Commit] = [*records.hours(None), *records.partials(), *records.days()]
+    return {file.path for commit in commits for file in commit.files}, {each.key for each in engine._lake.list(RUNS)}
 
 
 def rows_in(table: pa.Table) -> list[str]:

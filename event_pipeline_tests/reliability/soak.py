@@ -47,8 +47,6 @@ from event_pipeline.automation.sensors import NEW_RAW_OBJECTS
 from event_pipeline.dagster_instance.prepare import prepare_instance
 from event_pipeline.dagster_instance.run_hours import PROCESS_TAG, UNFINISHED, close_abandoned_runs
 from event_pipeline.definitions import build_definitions
-from event_pipeline.engines.commit import Commit
-from event_pipeline.engines.layout import RUNS
 from event_pipeline.engines.leftovers import is_retired_day
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.open import open_pipeline
@@ -75,7 +73,8 @@ from event_pipeline_tests.dagster_daemon import (
 )
 from event_pipeline_tests.pipeline import ALL_GOLD, in_order, rows
 from event_pipeline_tests.rehearsal import Feed, rehearse
-from event_pipeline_tests.reliability.lakes import LakeOnDisk
+from event_pipeline_tests.reliability.clocks import reading
+from event_pipeline_tests.reliability.lakes import LakeOnDisk, needed_and_stored
 from event_pipeline_tests.reliability.steps import Fault, Step, Steps, numbered
 from event_pipeline_tests.reliability.trial import Promise, Say, Trial
 
@@ -129,16 +128,8 @@ _READ_THE_CLOCK = (
 @contextmanager
 def machine_with(clock: Clock) -> Iterator[None]:
     """Let the pipeline and Dagster read a clock, and let a step that tries again not wait."""
-
-    class Moving(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return clock.now()
-
     with ExitStack() as patches:
-        for name in _READ_THE_CLOCK:
-            module = import_module(f"event_pipeline.{name}")
-            patches.enter_context(mock.patch.object(module, "datetime", Moving))
+        patches.enter_context(reading(clock, [import_module(f"event_pipeline.{name}") for name in _READ_THE_CLOCK]))
         patches.enter_context(mock.patch("dagster._time._mockable_get_current_datetime", clock.now))
         patches.enter_context(mock.patch("dagster._time._mockable_get_current_timestamp", clock.timestamp))
         # Dagster takes the times of events, and of runs with them, from the log.
@@ -648,10 +639,7 @@ class Soak:
             work = find_housework(engine, instance, self.settings, self.clock.now())
             _, kept = remove_housework(work, engine, instance, self.settings, lambda *_: None)
             self.grown += [f"{self._when()}: housekeeping leaves {each}" for each in kept]
-        records = engine._commits
-        commits: list[Commit] = [*records.hours(None), *records.partials(), *records.days()]
-        needed = {file.path for commit in commits for file in commit.files}
-        stored = {each.key for each in engine._lake.list(RUNS)}
+        needed, stored = needed_and_stored(engine)
         surplus = [*sorted(stored - needed), *LakeOnDisk(self.root, self._gold).unknown_files()]
         surplus += [str(path.relative_to(self.folder)) for path in self._temporary.rglob("*")]
         surplus += [path.name for path in (self.root / "locks").rglob("*.lock")]
@@ -659,12 +647,10 @@ class Soak:
             self.grown.append(f"{self._when()}: housekeeping leaves {len(surplus)} files, first {surplus[:5]}")
         if gone := needed - stored:
             self.lost.append(f"{self._when()}: housekeeping removed {sorted(gone)[:5]}, which are published")
-        if many := {str(each.hour): len(each.files) for each in records.hours(None) if len(each.files) > 3}:
+        if many := {str(each.hour): len(each.files) for each in engine._commits.hours(None) if len(each.files) > 3}:
             self.grown.append(f"{self._when()}: hours have more than a file for each of their tables: {many}")
-        kept_runs, databases = (
-            instance.get_runs_count(),
-            list((self.settings.dagster_home / "history/runs").glob("*.db")),
-        )
+        kept_runs = instance.get_runs_count()
+        databases = list((self.settings.dagster_home / "history/runs").glob("*.db"))
         if kept_runs > (published := len(engine.registered_builds())):
             self.grown.append(f"{self._when()}: {kept_runs} runs are kept for {published} hours")
         if len(databases) > kept_runs + 1:

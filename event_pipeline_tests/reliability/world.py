@@ -40,6 +40,7 @@ from event_pipeline_tests.engines.memory_catalog import MemoryCatalog
 from event_pipeline_tests.engines.memory_engine import MemoryEngine
 from event_pipeline_tests.engines.memory_store import MemoryStore
 from event_pipeline_tests.pipeline import in_order, rows, silent
+from event_pipeline_tests.reliability.clocks import reading
 from event_pipeline_tests.reliability.happenings import (
     HOURS,
     LIMITS,
@@ -516,15 +517,8 @@ def _gold_versions() -> tuple[Path, Path]:
 @contextmanager
 def in_one_order(clock: Clock) -> Iterator[None]:
     """Run engines on the clock of a history, and without threads of their own."""
-
-    class Moving(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return clock.now()
-
     with ExitStack() as patches:
-        for module in (names, housekeeping, memory_store):
-            patches.enter_context(mock.patch.object(module, "datetime", Moving))
+        patches.enter_context(reading(clock, (names, housekeeping, memory_store)))
         for module in (commits, digests, gold, repair):
             patches.enter_context(mock.patch.object(module, "ThreadPoolExecutor", _Serial))
         patches.enter_context(mock.patch.object(engine_module, "load_gold_tables", tables_of))

@@ -26,6 +26,7 @@ from event_pipeline.engines.host.lake_files import LakeFiles, RegisteredFile, ad
 from event_pipeline.engines.statement import check_text
 from event_pipeline.errors import LimitError, QueryError
 from event_pipeline.rules.contract import Table
+from event_pipeline.rules.printable import plural
 from event_pipeline.rules.query import quoted
 
 _READ_NODES = frozenset(("SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE", "RECURSIVE_CTE_NODE"))
@@ -74,7 +75,7 @@ def judge(connection: duckdb.DuckDBPyConnection, sql: str) -> Statement:
     kinds = [_kind(statement) for statement in statements]
     if kinds not in (["SELECT"], ["EXPLAIN"]):
         raise QueryError(
-            f"the query has {len(kinds)} statement{'' if len(kinds) == 1 else 's'} ({', '.join(kinds) or 'none'}): "
+            f"the query has {len(kinds)} {plural(len(kinds), 'statement')} ({', '.join(kinds) or 'none'}): "
             "write exactly one SELECT (or EXPLAIN); the tables are read-only"
         )
     if kinds == ["SELECT"]:

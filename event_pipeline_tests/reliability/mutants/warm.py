@@ -8,12 +8,10 @@ of pytest: its arguments, the file for its output, and the seconds that it has. 
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import signal
 import sys
-import threading
 import time
 from contextlib import suppress
 from importlib import import_module
@@ -58,6 +56,8 @@ def _test(arguments: list[str], output: str) -> None:
     """Run pytest in this process, which ends with it."""
     import pytest
 
+    from event_pipeline_tests.forks import leave
+
     os.setsid()
     written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -65,12 +65,7 @@ def _test(arguments: list[str], output: str) -> None:
         os.dup2(descriptor, stream)
     # pytest cannot rewrite the assertions of plugins that are imported already; these have been tested elsewhere.
     code = pytest.main(["-W", "ignore:Module already imported", *arguments])
-    # As Python ends, but without taking down all that was imported before the fork.
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for file in (sys.stdout, sys.stderr):
-        file.flush()
-    os._exit(code)
+    leave(code)
 
 
 def _code_of(child: int, seconds: float) -> int | None:
