@@ -78,3 +78,31 @@ def test_an_error_of_sqlite_says_cause_and_remedy(tmp_path: Path, name: str, kin
     found = SqliteCatalog(tmp_path / "catalog.sqlite")._explain(error)
     assert type(found) is kind
     assert says in str(found)
+
+
+@pytest.mark.parametrize("beside", ["-wal", "-shm"])
+def test_a_catalog_that_cannot_be_opened_names_what_is_in_its_way(engine: LocalEngine, root: Path, beside: str) -> None:
+    write_object(root, HOUR, 0, [event()])
+    build(engine, [HOUR])
+    catalog = SqliteCatalog(root / "catalog.sqlite")
+    in_the_way = Path(f"{catalog.path}-wal")
+    in_the_way.unlink(missing_ok=True)
+    in_the_way.mkdir()
+    with pytest.raises(StorageError, match="a folder exists where a file is needed") as raised:
+        catalog.entries("silver.events")
+    assert str(in_the_way) in str(raised.value)
+    in_the_way.rmdir()
+    assert len(catalog.entries("silver.events")) == 1
+
+
+@pytest.mark.parametrize("name", ["SQLITE_CANTOPEN", "SQLITE_READONLY"])
+def test_a_catalog_that_could_not_be_opened_for_a_moment_is_a_passing_fault(
+    root: Path, engine: LocalEngine, name: str
+) -> None:
+    write_object(root, HOUR, 0, [event()])
+    build(engine, [HOUR])
+    error = sqlite3.OperationalError("it failed")
+    error.sqlite_errorname = name
+    found = SqliteCatalog(root / "catalog.sqlite")._explain(error)
+    assert type(found) is TransientError
+    assert "catalog.sqlite: the disk failed for a moment" in str(found)

@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -179,24 +179,36 @@ class SqliteCatalog:
                 f"{self.path}: the disk is full or failed ({error}): free some space, or check the device"
             )
         if name.startswith(("SQLITE_READONLY", "SQLITE_PERM")):
+            # SQLite opens a file for reading alone if it cannot be opened for writing just then.
+            if self._obstacle() is None:
+                return self._passed(error)
             return StorageError(f"{self.path}: the catalog is not writable ({error}): check its owner and mode")
         if name.startswith("SQLITE_CANTOPEN"):
-            return self._why_not_opened(error)
+            return self._obstacle() or self._passed(error)
         return StorageError(
             f"{self.path}: the catalog is damaged ({error}): `event-pipeline repair` rebuilds it from the "
             "commit records, no data is lost"
         )
 
-    def _why_not_opened(self, error: sqlite3.Error) -> Exception:
-        """Return the cause of a failure to open, which SQLite does not report: permission, descriptors or space."""
+    def _obstacle(self) -> Exception | None:
+        """Return why the files cannot be opened now, which SQLite does not report: permission, descriptors or space."""
         try:
             with storage_faults(self.path), self.path.open("r+b"):
                 pass
+            for beside in (f"{self.path}-wal", f"{self.path}-shm"):
+                # There as long as a session is open.
+                with storage_faults(beside), suppress(FileNotFoundError), Path(beside).open("r+b"):
+                    pass
             with storage_faults(self.path), tempfile.TemporaryFile(dir=self.path.parent):
                 pass
         except (PipelineError, OSError) as cause:
             return cause
-        return StorageError(f"{self.path}: the catalog cannot be opened ({error}): check owner and mode of its folder")
+        return None
+
+    def _passed(self, error: sqlite3.Error) -> TransientError:
+        return TransientError(
+            f"{self.path}: the disk failed for a moment: the catalog could not be opened ({error}), and now it can"
+        )
 
     def is_complete(self) -> bool:
         """Return whether the file exists with all its tables.
