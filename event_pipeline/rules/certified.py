@@ -31,7 +31,17 @@ from event_pipeline.rules.arrow import EVENTS_SCHEMA
 from event_pipeline.rules.certificates import all_true, certified_values, read_type
 from event_pipeline.rules.contract import CARRIED_FIELDS, EVENT_FIELDS, EVENT_TIME, EVENT_TYPE, FIELDS
 from event_pipeline.rules.record import InstantRange
-from event_pipeline.rules.rescue import PLAIN_ESCAPE, Rescued, Run, rescue, shapes_of, strip, unknown_runs
+from event_pipeline.rules.rescue import (
+    PLAIN_ESCAPE,
+    Rescued,
+    Run,
+    only_text,
+    rescue,
+    rescue_text,
+    shapes_of,
+    strip,
+    unknown_runs,
+)
 
 _READ_TYPES = {field.name: read_type(field.kind) for field in FIELDS}
 _NUMERIC_FIELDS = tuple(name for name, type in _READ_TYPES.items() if pa.types.is_floating(type))
@@ -114,13 +124,25 @@ def _read(block: bytes, line_count: int, runs: tuple[Run, ...]) -> tuple[pa.Tabl
     """
     if len(block) > _MAX_BLOCK_BYTES or not _is_utf8(block):
         return None
+    if name := only_text(block, runs):
+        rows = _read_rows(block, line_count, (name,), pa.string())
+        if rows is not None and (rescued := rescue_text(name, block, rows)):
+            return rows, rescued
     stripped = strip(block, runs)
-    block = stripped.block
+    rows = _read_rows(stripped.block, line_count, stripped.placeholders, pa.int8())
+    if rows is None or not stripped.values:
+        return None if rows is None else (rows, None)
+    rescued = rescue(stripped, rows)
+    return None if rescued is None else (rows, rescued)
+
+
+def _read_rows(block: bytes, line_count: int, others: tuple[str, ...], type_of_others: pa.DataType) -> pa.Table | None:
+    """Read lines as rows of the declared fields and of some others; None unless rows and lines certainly correspond."""
     if not block.startswith(b"{"):
         return None
     options = pj.ReadOptions(use_threads=False, block_size=len(block) + 1)
     try:
-        rows = pj.read_json(pa.BufferReader(block), options, _parse_options(stripped.placeholders))
+        rows = pj.read_json(pa.BufferReader(block), options, _parse_options(others, type_of_others))
     except pa.ArrowInvalid:
         return None
     if rows.num_rows != line_count:
@@ -129,15 +151,12 @@ def _read(block: bytes, line_count: int, runs: tuple[Run, ...]) -> tuple[pa.Tabl
     start = block[: block.find(b":") + 1]
     if block.count(b"\n" + start) != line_count - 1 and block.count(b"\n{") != line_count - 1:
         return None
-    if not stripped.values:
-        return rows, None
-    rescued = rescue(stripped, rows)
-    return None if rescued is None else (rows, rescued)
+    return rows
 
 
 @lru_cache(maxsize=16)
-def _parse_options(placeholders: tuple[str, ...]) -> pj.ParseOptions:
-    schema = pa.schema({**_READ_TYPES, **dict.fromkeys(placeholders, pa.int8())})
+def _parse_options(others: tuple[str, ...], type_of_others: pa.DataType) -> pj.ParseOptions:
+    schema = pa.schema({**_READ_TYPES, **dict.fromkeys(others, type_of_others)})
     return pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
 
 

@@ -10,6 +10,9 @@ with its placeholder exactly if it was without. Whether each placeholder is a me
 once, is what the reader tells: it refuses equal keys and nested values, and its rows must have as many placeholders as
 were set.
 
+Most often producers add one field, with plain texts. The reader reads it like the declared ones: without a backslash
+in the block, a text stands there as it is read.
+
 Standard library and pyarrow.
 """
 
@@ -102,6 +105,15 @@ def unknown_runs(shapes: Iterable[Sequence[str]]) -> tuple[Run, ...]:
     return tuple(sorted(frequent, key=len, reverse=True))
 
 
+def only_text(block: bytes, runs: Sequence[Run]) -> str | None:
+    """Return the name of the only unknown field if the reader can read its texts as they stand; None otherwise."""
+    names = [name for run in runs for name in run]
+    if len(names) != 1 or b"\\" in block:
+        return None
+    first = _pattern(runs[0]).search(block)
+    return names[0] if first and first[1].startswith(b'"') else None
+
+
 @dataclass(frozen=True, slots=True)
 class Stripped:
     """A block of lines with a placeholder in the place of each run of unknown fields."""
@@ -146,6 +158,16 @@ class Rescued:
     """Run -> whether a line has it."""
 
 
+def rescue_text(name: str, block: bytes, rows: pa.Table) -> Rescued | None:
+    """Rescue the only unknown field of a block that was read as rows with it; None if not all its values are texts."""
+    values = rows.column(name).combine_chunks()
+    # A null could stand there as a value.
+    if values.null_count and block.count(f'"{name}"'.encode()) != len(values) - values.null_count:
+        return None
+    members = pc.binary_join_element_wise(pa.scalar(f'"{name}":"'), values, pa.scalar('"'), "").cast(pa.binary())
+    return _rescued(members, {(name,): pc.is_valid(values)})
+
+
 def rescue(stripped: Stripped, rows: pa.Table) -> Rescued | None:
     """Rescue the unknown fields of a block that was read as rows; None if rows and placeholders do not correspond."""
     has = {
@@ -160,7 +182,11 @@ def rescue(stripped: Stripped, rows: pa.Table) -> Rescued | None:
     several = pc.indices_nonzero(pc.greater(run_counts, 1)).to_pylist()
     if several:
         joined = _in_the_order_of_lines(stripped, members, several, joined)
-    texts = pc.binary_join_element_wise(pa.scalar(b"{"), joined, pa.scalar(b"}"), b"")
+    return _rescued(joined, has)
+
+
+def _rescued(members: pa.BinaryArray, has: dict[Run, pa.BooleanArray]) -> Rescued:
+    texts = pc.binary_join_element_wise(pa.scalar(b"{"), members, pa.scalar(b"}"), b"")
     fits = pc.fill_null(pc.less_equal(pc.binary_length(texts), pa.scalar(MAX_RESCUED_BYTES, pa.int32())), True)
     # Equal keys in two runs.
     doubled = [pc.and_(has[one], has[other]) for one, other in combinations(has, 2) if set(one) & set(other)]

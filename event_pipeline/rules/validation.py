@@ -330,7 +330,9 @@ class _ObjectJudge:
             return
         self.unknown_fields.update(certified)
         self.unknown_fields.update(others)
-        verdicts = self._verdicts(chunk)
+        if not new:
+            return
+        verdicts = self._verdicts(chunk)  # splits the whole chunk
         while new:
             verdict = next(verdicts)
             for name, json_text in zip(map(_shown, verdict.unknown_fields), verdict.unknown_values, strict=True):

@@ -710,3 +710,30 @@ def test_unknown_fields_anywhere_are_rescued_as_the_reference_does(is_strange: b
         assert result.account.unknown_fields == Counter(name for each in verdicts for name in each.unknown_fields)
         rescued += split_certified(b"\n".join(lines), 1, ACCEPTED).events["rescued"].null_count == 0
     assert rescued > 40  # by the fast way
+
+
+ODD_MEMBERS = (
+    *(b"", b', "device": null', b', "device": 1', b', "device": {"a": "b"}', b', "device": ["b"]', b', "device": ""'),
+    *(
+        b', "device": "a\tb"',
+        b', "device": "a\\tb"',
+        b', "device": "\xc3\xa9"',
+        b', "device": "\xff"',
+        b', "device": "' + b"x" * 17_000 + b'"',
+    ),
+    *(b', "device": "b", "device": "c"', b', "device": "b", "v": "c"', b', "v": "device"', b', "v": {"device": "b"}'),
+    *(b', "device": "b"c', b', "device": "b" "c"', b', "device": nul', b', "devic\\u0065": "b"', b', "~0": "device"'),
+)
+
+
+@pytest.mark.parametrize("member", ODD_MEMBERS)
+@pytest.mark.parametrize("also_missing", [False, True])
+def test_one_unknown_field_of_texts_is_rescued_as_the_reference_does(member: bytes, also_missing: bool) -> None:
+    texts = [f', "device": "model {number}"'.encode() for number in range(20)]
+    if also_missing:
+        texts[3] = b""
+    lines = [line[:-1] + text + b"}" for line, text in zip(clean_lines(20), texts, strict=True)]
+    certified = split_certified(b"\n".join(lines), 1, ACCEPTED)
+    assert (len(certified.events), certified.unknown) == (20, {"device": 19 if also_missing else 20})
+    lines[11] = clean_lines(20)[11][:-1] + member + b"}"
+    assert verdicts_of(validated(b"\n".join(lines), 4 << 20)) == reference_verdicts(lines)

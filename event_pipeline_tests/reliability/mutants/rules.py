@@ -284,6 +284,20 @@ MUTANTS = (
         f"{_TESTS}/test_validation.py::test_unknown_fields_anywhere_are_rescued_as_the_reference_does",
     ),
     Mutant(
+        "the text of an unknown field is rescued without its escapes",
+        f"{_RULES}/rescue.py",
+        'if len(names) != 1 or b"\\\\" in block:',
+        "if len(names) != 1:",
+        f"{_TESTS}/test_validation.py::test_one_unknown_field_of_texts_is_rescued_as_the_reference_does",
+    ),
+    Mutant(
+        "an unknown field with a null among texts is not rescued",
+        f"{_RULES}/rescue.py",
+        "if values.null_count and block.count(",
+        "if False and block.count(",
+        f"{_TESTS}/test_validation.py::test_one_unknown_field_of_texts_is_rescued_as_the_reference_does",
+    ),
+    Mutant(
         "a byte order mark is stripped from every line",
         "event_pipeline/rules/raw_object.py",
         "        if start < len(lines):\n            yield lines[start:]\n",
