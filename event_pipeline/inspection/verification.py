@@ -12,13 +12,14 @@ import gzip
 import hashlib
 import io
 import itertools
+import marshal
 import zlib
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from event_pipeline.engines.base import Engine
@@ -49,7 +50,7 @@ from event_pipeline.rules.contract import (
 from event_pipeline.rules.erasure import Erasures
 from event_pipeline.rules.framing import WronglyFramed, wrongly_framed
 from event_pipeline.rules.hour import PARTITION_COLUMNS, Hour, HourRange
-from event_pipeline.rules.kinds import Instant, Money, Value
+from event_pipeline.rules.kinds import Instant, Value
 from event_pipeline.rules.query import GoldTable
 from event_pipeline.rules.record import InstantRange, Rejection, judge
 from event_pipeline.rules.resent import SentAgain, neighbours_sent_again
@@ -70,14 +71,16 @@ READ_BYTES = 1 << 20
 BATCHES_AT_ONCE = 4
 """Batches of published rows for each worker process that are in memory at once."""
 
-_DIGEST_MODULUS = 1 << 128
+_DIGEST_BYTES = 16
+_DIGEST_MODULUS = 1 << 8 * _DIGEST_BYTES
 _HALF_DIGEST = (1 << 64) - 1
+_WRITTEN_ALIKE = 2
+"""Format of `marshal` in which equal values have equal bytes: later ones refer to values that were seen before."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MICROSECONDS_PER_DAY = 86_400_000_000
 _MICROSECONDS_PER_HOUR = 3_600_000_000
 _EPOCH_DAY = date(1970, 1, 1)
 _INSTANTS = [position for position, each in enumerate(FIELDS) if isinstance(each.kind, Instant)]
-_AMOUNTS = [position for position, each in enumerate(FIELDS) if isinstance(each.kind, Money)]
 _CONTENT = [*(each.column.name for each in FIELDS), EVENT_DATE.name, EVENT_HOUR.name, REVENUE.name]
 """Columns of Silver whose values are digested; `rescued` is added where it is not null, and rows are compared by
 `source_object`."""
@@ -162,19 +165,24 @@ class _Rows:
     """Rows from one raw object: their number, and the sum of their digests."""
 
     count: int = 0
-    digest: int = 0
+    total: int = 0
+    """Of all digests: an integer has no greatest value, so the modulus is taken once."""
+
+    @property
+    def digest(self) -> int:
+        return self.total % _DIGEST_MODULUS
 
     def add(self, digest: int) -> None:
         self.count += 1
-        self.digest = (self.digest + digest) % _DIGEST_MODULUS
+        self.total += digest
 
     def put(self, more: _Rows) -> None:
         self.count += more.count
-        self.digest = (self.digest + more.digest) % _DIGEST_MODULUS
+        self.total += more.total
 
     def take_back(self, other: _Rows) -> None:
         self.count -= other.count
-        self.digest = (self.digest - other.digest) % _DIGEST_MODULUS
+        self.total -= other.total
 
 
 @dataclass(slots=True)
@@ -197,8 +205,8 @@ class _ObjectRecount:
     silver: _Rows = field(default_factory=_Rows)
     quarantine: _Rows = field(default_factory=_Rows)
     reasons: Counter[str] = field(default_factory=Counter)
-    days: dict[str, _DayRecount] = field(default_factory=dict)
-    """Event day (ISO) -> its Silver rows."""
+    days: dict[int, _DayRecount] = field(default_factory=dict)
+    """Event day, as days since 1970 -> its Silver rows."""
     accepted: _Identities = field(default_factory=lambda: _Identities())
 
     def take_back(self, repeated: _ObjectRecount) -> None:
@@ -601,19 +609,18 @@ def _count(recount: _ObjectRecount, record: bytes, line_number: int, key: str, a
     recount.records += 1
     values = outcome.values
     instant, event_type = int(values[EVENT_TIME.name] or 0), str(values[EVENT_TYPE.name])
-    day = _day(instant // _MICROSECONDS_PER_DAY)
-    is_sale = event_type == PURCHASE.name
+    day, since_midnight = divmod(instant, _MICROSECONDS_PER_DAY)
     totals = recount.days.get(day)
     if totals is None:
         totals = recount.days[day] = _DayRecount()
     totals.by_type[event_type] += 1
     revenue = None
-    if is_sale:
+    if event_type == PURCHASE.name:
         items, cents = int(values[QUANTITY.name] or 0), int(values[PRICE.name] or 0)
         totals.items_sold += items
-        totals.revenue_cents += cents * items
-        revenue = _dollars(cents * items)
-    digest = _digest((*_shown(values), day, instant // _MICROSECONDS_PER_HOUR % 24, revenue))
+        revenue = cents * items
+        totals.revenue_cents += revenue
+    digest = _digest((*_shown(values), day, since_midnight // _MICROSECONDS_PER_HOUR, revenue))
     recount.silver.add(digest if verdict.rescued is None else _digest((digest, verdict.rescued)))
     # Silver cuts instants to milliseconds; records that differ in the rest are not duplicates.
     identity = (digest + instant % 1_000) % _DIGEST_MODULUS
@@ -627,25 +634,14 @@ def _shown(values: Mapping[str, Value | None]) -> list[Value | None]:
     shown = list(values.values())
     for position in _INSTANTS:
         if (instant := shown[position]) is not None:
-            shown[position] = int(instant) - int(instant) % 1_000
-    for position in _AMOUNTS:
-        if (cents := shown[position]) is not None:
-            shown[position] = _dollars(int(cents))
+            shown[position] = int(instant) // 1_000 * 1_000
     return shown
 
 
-@lru_cache(maxsize=1_024)
-def _day(days_since_1970: int) -> str:
-    return (_EPOCH_DAY + timedelta(days=days_since_1970)).isoformat()
-
-
-def _dollars(cents: int) -> str:
-    return f"{cents // 100}.{cents % 100:02d}"
-
-
-def _digest(row: tuple[object, ...]) -> int:
-    # repr distinguishes text from None and numbers, and a separator inside a text from one between two texts.
-    return int.from_bytes(hashlib.blake2b(repr(row).encode(), digest_size=16).digest(), "big")
+def _digest(row: tuple[Any, ...]) -> int:
+    """Return the digest of integers, texts and None, whose types and lengths are part of what is digested."""
+    written = marshal.dumps(row, _WRITTEN_ALIKE)
+    return int.from_bytes(hashlib.blake2b(written, digest_size=_DIGEST_BYTES).digest(), "big")
 
 
 # -- what is published of it
@@ -678,8 +674,15 @@ def _published_rows(engine: Engine, table: Table, hour: Hour, pool: WorkerPool |
         )
 
     def digested(pool: WorkerPool) -> Iterator[dict[str, _Rows]]:
-        while gathered := list(itertools.islice(batches, BATCHES_AT_ONCE * pool.workers)):
-            yield from pool.map(digest_batch, gathered, killed)
+        def gathered() -> list[pa.RecordBatch]:
+            return list(itertools.islice(batches, BATCHES_AT_ONCE // 2 * pool.workers))
+
+        ahead = gathered()
+        while ahead:
+            found = pool.map(digest_batch, ahead, killed)
+            yield next(found)  # the processes have them all: read on while they work
+            ahead = gathered()
+            yield from found
 
     return _added_up(digested(pool))
 
@@ -693,30 +696,39 @@ def _added_up(found: Iterable[Mapping[str, _Rows]]) -> dict[str, _Rows]:
 
 
 def _silver_rows(batch: pa.RecordBatch) -> dict[str, _Rows]:
-    rows = zip(*(_plain(batch[name]) for name in _CONTENT), strict=True)
-    found: defaultdict[str, _Rows] = defaultdict(_Rows)
-    for key, row, rescued in zip(_plain(batch[SOURCE_OBJECT.name]), rows, _plain(batch[RESCUED.name]), strict=True):
-        digest = _digest(row)
-        found[str(key)].add(digest if rescued is None else _digest((digest, rescued)))
-    return found
+    digests: Iterable[int] = map(_digest, zip(*(_plain(batch[name]) for name in _CONTENT), strict=True))
+    rescued = batch[RESCUED.name]
+    if rescued.null_count < len(rescued):
+        pairs = zip(digests, _plain(rescued), strict=True)
+        digests = (digest if extra is None else _digest((digest, extra)) for digest, extra in pairs)
+    return _by_object(batch, digests)
 
 
 def _quarantine_rows(batch: pa.RecordBatch) -> dict[str, _Rows]:
-    rows = zip(*map(_plain, batch.columns), strict=True)
+    return _by_object(batch, map(_digest, zip(*map(_plain, batch.columns), strict=True)))
+
+
+def _by_object(batch: pa.RecordBatch, digests: Iterable[int]) -> dict[str, _Rows]:
+    """Add up the digests of a batch's rows by their source object."""
     found: defaultdict[str, _Rows] = defaultdict(_Rows)
-    for key, row in zip(_plain(batch[SOURCE_OBJECT.name]), rows, strict=True):
-        found[str(key)].add(_digest(row))
+    keys = zip(_plain(batch[SOURCE_OBJECT.name]), digests, strict=True)
+    for key, rows in itertools.groupby(keys, itemgetter(0)):
+        own = [digest for _, digest in rows]
+        found[str(key)].put(_Rows(len(own), sum(own)))
     return found
 
 
 def _plain(column: pa.Array) -> list[object]:
-    """Return a column as integers, texts and None: timestamps as microseconds since 1970, decimals with their scale."""
+    """Return a column as integers, texts and None: microseconds and days since 1970, and amounts in cents."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if pa.types.is_timestamp(column.type):
-        return list(column.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist())
-    if pa.types.is_decimal(column.type) or pa.types.is_date(column.type):
-        column = column.cast(pa.string())
+        column = column.cast(pa.timestamp("us")).cast(pa.int64())
+    elif pa.types.is_date(column.type):
+        column = column.cast(pa.int32())
+    elif pa.types.is_decimal(column.type):
+        column = pc.multiply(column, 100).cast(pa.int64())
     return list(column.to_pylist())
 
 
@@ -770,7 +782,9 @@ def _day_totals(recounts: Sequence[_ObjectRecount]) -> dict[str, DayTotals]:
     days: defaultdict[str, DayTotals] = defaultdict(DayTotals)
     for recount in recounts:
         for day, counted in recount.days.items():
-            days[day] += DayTotals(counted.by_type, counted.items_sold, dollars_of(counted.revenue_cents))
+            days[(_EPOCH_DAY + timedelta(days=day)).isoformat()] += DayTotals(
+                counted.by_type, counted.items_sold, dollars_of(counted.revenue_cents)
+            )
     return days
 
 

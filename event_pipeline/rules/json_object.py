@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 _SPACE = r"[ \t\n\r]*+"
 _STRING = r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})[^"\\\x00-\x1f]*+)*+"'
 _NUMBER = r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
 _SCALAR = rf"(?:{_STRING}|{_NUMBER}|true|false|null)"
+_SCALAR_WITHOUT_ESCAPES = rf'(?:"[^"\\\x00-\x1f]*+"|null|{_NUMBER}|true|false)'
 
 _MEMBER_OF_PLAIN_OBJECT = re.compile(rf'(?:\A\{{|,){_SPACE}"([^"\\\x00-\x1f]*+)"{_SPACE}:{_SPACE}({_SCALAR}){_SPACE}')
 _OBJECT_OPENS = re.compile(rf"{_SPACE}\{{{_SPACE}(\}})?")
@@ -24,6 +26,16 @@ _ARRAY_OR_OBJECT_OPENS = re.compile(rf"{_SPACE}([\[{{]){_SPACE}([\]}}])?")
 _SCALAR_VALUE = re.compile(rf"{_SPACE}{_SCALAR}")
 _AFTER_VALUE = re.compile(rf"{_SPACE}([,\]}}])")
 _SPACE_TO_END = re.compile(rf"{_SPACE}\Z")
+
+LAYOUT_WORTH_RECORDS = 1_000
+"""Objects with the same keys in the same order that are split before a pattern is made for them, which costs as much as
+splitting a few hundred."""
+MAX_LAYOUTS = 4
+"""Patterns that are tried on an object; a fifth replaces the oldest."""
+_MAX_LAYOUT_KEYS = 64
+_MAX_LAYOUT_CHARACTERS = 2_000
+_MOST_COUNTED = 1_000
+"""Orders of keys that are counted before counting starts again."""
 
 _PAIRED_ESCAPES_ONLY = re.compile(
     r"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])....|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)*+", re.DOTALL
@@ -44,8 +56,12 @@ def split_object(text: str) -> dict[str, str]:
         NotAnObjectError: the text is anything else, or has a top-level key twice (even if only one of the
             two is written with escapes).
     """
+    for names, match in _layouts.known:
+        if found := match(text):
+            return dict(zip(names, found.groups(), strict=True))
     plain = _split_plain_object(text)
     if plain is not None:
+        _layouts.count(tuple(plain))
         return plain
     members: dict[str, str] = {}
     opening = _OBJECT_OPENS.match(text)
@@ -85,6 +101,34 @@ def _split_plain_object(text: str) -> dict[str, str] | None:
         return None
     members = dict(zip(keys, parts[2::3], strict=True))
     return members if len(members) == len(keys) > 0 else None
+
+
+class _Layouts:
+    """Patterns of whole objects whose keys are known, in their order: most records of a producer have the same.
+
+    Such a pattern consists of the same parts as `_MEMBER_OF_PLAIN_OBJECT`, so what it matches is what would be found
+    member by member. No result depends on which layouts are known.
+    """
+
+    def __init__(self) -> None:
+        self.known: tuple[tuple[tuple[str, ...], Callable[[str], re.Match[str] | None]], ...] = ()
+        self._counted: dict[tuple[str, ...], int] = {}
+
+    def count(self, names: tuple[str, ...]) -> None:
+        """Note that a plain object with these keys was split; the pattern is made when there were many."""
+        if len(names) > _MAX_LAYOUT_KEYS or sum(map(len, names)) > _MAX_LAYOUT_CHARACTERS:
+            return
+        if len(self._counted) >= _MOST_COUNTED:
+            self._counted.clear()
+        times = self._counted[names] = self._counted.get(names, 0) + 1
+        if times >= LAYOUT_WORTH_RECORDS:
+            self._counted.pop(names, None)  # another thread may have been here
+            members = (f'"{re.escape(name)}"{_SPACE}:{_SPACE}({_SCALAR_WITHOUT_ESCAPES}){_SPACE}' for name in names)
+            pattern = re.compile(rf"\{{{_SPACE}{f',{_SPACE}'.join(members)}\}}")
+            self.known = ((names, pattern.fullmatch), *self.known[: MAX_LAYOUTS - 1])
+
+
+_layouts = _Layouts()
 
 
 def decode_string(json_text: str) -> str:

@@ -74,8 +74,9 @@ class Instant(Kind):
     glue_type = "timestamp"
 
     _FORM: ClassVar[re.Pattern[str]] = re.compile(
-        r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):?(\d\d))?", re.ASCII
+        r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?\d\d)?", re.ASCII
     )
+    _QUOTED_FORM: ClassVar[re.Pattern[str]] = re.compile(f'"{_FORM.pattern}"', re.ASCII)
     MAX_OFFSET_HOURS: ClassVar[int] = 14
 
     def _rule(self) -> str:
@@ -85,22 +86,24 @@ class Instant(Kind):
             "past the microsecond are cut off"
         )
 
+    def read(self, json_text: str) -> Value | None:
+        """Return the instant; one that is written without white space and escapes needs no more than its pattern."""
+        match = self._QUOTED_FORM.fullmatch(json_text)
+        return self._instant(match) if match else super().read(json_text)
+
     def _value_of(self, text: str, json_text: str) -> int:
         match = self._FORM.fullmatch(text)
         if not match or not json_text.startswith('"'):
             raise BrokenRuleError
-        wall_clock, fraction, sign, offset_hours, offset_minutes = match.groups()
+        return self._instant(match)
+
+    def _instant(self, match: re.Match[str]) -> int:
+        wall_clock, fraction, zone = match.groups()
         try:
-            instant = _start_of_second(wall_clock) + int((fraction or "")[:6].ljust(6, "0"))
+            instant = _start_of_second(wall_clock, zone)
         except ValueError as error:
             raise BrokenRuleError from error
-        if sign is None:
-            return instant
-        hours, minutes = int(offset_hours), int(offset_minutes)
-        if hours > self.MAX_OFFSET_HOURS or minutes > 59:
-            raise BrokenRuleError
-        offset = (hours * 60 + minutes) * _MICROSECONDS_PER_MINUTE
-        return instant - offset if sign == "+" else instant + offset
+        return instant + int(fraction[:6].ljust(6, "0")) if fraction else instant
 
 
 @dataclass(frozen=True)
@@ -247,14 +250,21 @@ class Money(Kind):
 
 
 @lru_cache(maxsize=4_096)
-def _start_of_second(wall_clock: str) -> int:
-    """Return `YYYY-MM-DDTHH:MM:SS` in UTC as microseconds; an object's events share a few hundred of them.
+def _start_of_second(wall_clock: str, zone: str | None) -> int:
+    """Return `YYYY-MM-DDTHH:MM:SS` in a zone as microseconds; an object's events share a few hundred of them.
 
     Raises:
-        ValueError: there is no such date or time.
+        ValueError: there is no such date, time or offset.
     """
     date, time = wall_clock.split("T")
-    return (datetime(*map(int, (*date.split("-"), *time.split(":"))), tzinfo=UTC) - EPOCH) // MICROSECOND  # type: ignore[misc, arg-type]
+    instant = (datetime(*map(int, (*date.split("-"), *time.split(":"))), tzinfo=UTC) - EPOCH) // MICROSECOND  # type: ignore[misc, arg-type]
+    if zone is None or zone == "Z":
+        return instant
+    hours, minutes = int(zone[1:3]), int(zone[-2:])
+    if hours > Instant.MAX_OFFSET_HOURS or minutes > 59:
+        raise ValueError(zone)
+    offset = (hours * 60 + minutes) * _MICROSECONDS_PER_MINUTE
+    return instant - offset if zone[0] == "+" else instant + offset
 
 
 def trimmed_text(json_text: str) -> str | None:

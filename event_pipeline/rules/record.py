@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
 from typing import NamedTuple
 
 from event_pipeline.rules.contract import (
@@ -99,10 +98,6 @@ class InstantRange:
         return cls(start_us - limits.max_age // MICROSECOND, end_us + limits.max_lead // MICROSECOND)
 
 
-class _RejectedError(Exception):
-    """Stops judging a record; its text is the reason."""
-
-
 def validate_record(record: bytes, hour: Hour, limits: Limits) -> Verdict:
     """Judge one record that landed in an hour.
 
@@ -121,62 +116,75 @@ def judge(record: bytes, accepted: InstantRange) -> Verdict:
         members = split_object(text)
     except (UnicodeDecodeError, NotAnObjectError):
         return Verdict(Rejection("not_json"))
-    fields = {name: members.pop(name, "null") for name in EVENT_FIELDS}
-    if "\\" in text and any(has_lone_surrogate(json_text) for json_text in fields.values()):
+    if "\\" in text and any(has_lone_surrogate(members.get(name, "null")) for name in EVENT_FIELDS):
         return Verdict(Rejection("not_json"))
-    unknown_fields = tuple(_SURROGATE.sub("\ufffd", name) for name in members)
-    try:
-        event = _event(fields, accepted)
-    except _RejectedError as rejected:
-        return Verdict(Rejection(str(rejected)), unknown_fields, tuple(members.values()))
-    if not members:
-        return Verdict(event)
-    return Verdict(event, unknown_fields, tuple(members.values()), *_rescued(members))
+    outcome = _event(members, accepted)
+    if _DECLARED.issuperset(members):
+        return Verdict(outcome)
+    unknown = {name: json_text for name, json_text in members.items() if name not in _DECLARED}
+    names, values = tuple(_SURROGATE.sub("\ufffd", name) for name in unknown), tuple(unknown.values())
+    if isinstance(outcome, Rejection):
+        return Verdict(outcome, names, values)
+    return Verdict(outcome, names, values, *_rescued(unknown))
 
 
-def _event(fields: Mapping[str, str], accepted: InstantRange) -> Event:
-    """Read the fields in the contract's order, so that the first fault is the reason.
-
-    `fields` maps each of EVENT_FIELDS to its JSON text.
-
-    Raises:
-        _RejectedError: a rule is broken.
-    """
+def _event(members: Mapping[str, str], accepted: InstantRange) -> Event | Rejection:
+    """Read the fields in the contract's order, so that the first fault is the reason."""
     values: dict[str, Value | None] = dict.fromkeys(EVENT_FIELDS)
-    _read_fields(_READ_FIRST, fields, values, accepted)
-    _read_fields(_READ_NEXT[str(values[EVENT_TYPE.name])], fields, values, accepted)
-    return Event(values)
+    fault = _read_fields(_READ_FIRST, members, values, accepted)
+    if fault is None:
+        fault = _read_fields(_READ_NEXT[str(values[EVENT_TYPE.name])], members, values, accepted)
+    return Event(values) if fault is None else Rejection(fault)
 
 
 def _read_fields(
-    to_read: _Readers, fields: Mapping[str, str], values: dict[str, Value | None], accepted: InstantRange
-) -> None:
+    to_read: _Readers, members: Mapping[str, str], values: dict[str, Value | None], accepted: InstantRange
+) -> str | None:
+    """Read fields into `values` up to the first that breaks its rule; return why, or None."""
+    text_of = members.get
     for field, name, read in to_read:
         try:
-            value = values[name] = read(fields[name])
+            value = values[name] = read(text_of(name, "null"))
         except BrokenRuleError:
-            raise _RejectedError(field.fault) from None
-        if value is None and not field.optional:
-            raise _RejectedError(field.missing)
-        if field is EVENT_TIME and not accepted.first_us <= int(value or 0) < accepted.end_us:
-            raise _RejectedError(OUT_OF_RANGE)
+            return field.fault
+        if value is None:
+            if not field.optional:
+                return field.missing
+        elif field is EVENT_TIME and not accepted.first_us <= int(value or 0) < accepted.end_us:
+            return OUT_OF_RANGE
+    return None
+
+
+class _ReadBefore(dict[str, Value | None]):
+    """The values of texts that were read before, of a kind with few values; `[text]` reads another one."""
+
+    def __init__(self, read: Callable[[str], Value | None]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, json_text: str) -> Value | None:
+        value = self._read(json_text)
+        # White space around a value can make its text as long as a line: such texts are not kept.
+        if len(json_text) <= _LONGEST_KEPT_CHARACTERS:
+            if len(self) >= _MOST_KEPT:
+                self.clear()
+            self[json_text] = value
+        return value
 
 
 def _reader(field: Field) -> Callable[[str], Value | None]:
     """Return the rule of a field's kind; it is asked once for equal short texts of kinds with few values."""
     read = field.kind.read
-    if not isinstance(field.kind, Choice | Label | WholeNumber):
-        return read
-    known = lru_cache(maxsize=1_024)(read)
-    # White space around a value can make its text as long as a line: such texts are not kept.
-    return lambda json_text: known(json_text) if len(json_text) <= _LONGEST_KEPT_CHARACTERS else read(json_text)
+    return _ReadBefore(read).__getitem__ if isinstance(field.kind, Choice | Label | WholeNumber) else read
 
 
 def _readers(fields: Iterable[Field]) -> _Readers:
     return [(field, field.name, _reader(field)) for field in fields]
 
 
+_DECLARED = frozenset(EVENT_FIELDS)
 _LONGEST_KEPT_CHARACTERS = 100
+_MOST_KEPT = 1_024
 _TYPE_POSITION = FIELDS.index(EVENT_TYPE) + 1
 _READ_FIRST = _readers(each for each in FIELDS[:_TYPE_POSITION] if each.in_every_event)
 """Fields up to the event type, in the contract's order."""

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from event_pipeline.rules import json_object
 from event_pipeline.rules.json_object import NotAnObjectError, decode_string, has_lone_surrogate, split_object
 
 DEEP = 20_000
@@ -193,3 +194,68 @@ def test_a_text_is_judged_alike_at_once_and_member_by_member(seed: int) -> None:
         text = "".join(pieces)
         # An object after white space is read member by member.
         assert outcome(text) == outcome(f" {text}")
+
+
+def split_or_none(text: str) -> list[tuple[str, str]] | None:
+    try:
+        return list(split_object(text).items())
+    except NotAnObjectError:
+        return None
+
+
+def known_layouts(layouts: json_object._Layouts) -> tuple[Any, ...]:
+    return layouts.known
+
+
+def test_keys_that_are_known_from_other_objects_change_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts = json_object._Layouts()
+    monkeypatch.setattr(json_object, "_layouts", layouts)
+    chance = random.Random(627)
+    whole = '{"a": "x", "b.*": -2.5e+3, "c": null, "": true, "d\u00fc" : 0 ,"e":"\u2028"}'
+    tokens = [
+        *'{}[]",:\\ \t\r\n012.eE+-tfnu/',
+        "\x00",
+        "\x0b",
+        "é",
+        "１",
+        "NaN",
+        "\\u0061",
+        "\\n",
+        "\\ud800",
+        '"a": 1, ',
+        "[]",
+    ]
+    texts = [whole, '{"a":1}', "{}", whole.replace('"a"', '"b"')]
+    for _ in range(4_000):
+        text = whole
+        for _ in range(chance.choice((1, 1, 2))):
+            position = chance.randrange(len(text))
+            text = text[:position] + chance.choice([*tokens, ""]) + text[position + chance.choice((0, 1, 2)) :]
+        texts.append(text)
+    member_by_member = [split_or_none(text) for text in texts]
+    assert known_layouts(layouts) == ()
+
+    monkeypatch.setattr(json_object, "LAYOUT_WORTH_RECORDS", 1)
+    split_object(whole)
+    of_whole = known_layouts(layouts)[0][1]
+    monkeypatch.setattr(layouts, "count", lambda names: None)
+    assert [split_or_none(text) for text in texts] == member_by_member
+    assert 100 < sum(of_whole(text) is not None for text in texts) < sum(each is not None for each in member_by_member)
+
+
+def test_few_layouts_are_known_and_only_of_objects_that_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts = json_object._Layouts()
+    monkeypatch.setattr(json_object, "_layouts", layouts)
+    monkeypatch.setattr(json_object, "LAYOUT_WORTH_RECORDS", 3)
+    for number in range(2_500):
+        split_object(f'{{"once{number}": 1}}')
+    assert known_layouts(layouts) == ()
+    names = [f"often{number}" for number in range(json_object.MAX_LAYOUTS + 3)]
+    for name in names:
+        for _ in range(3):
+            split_object(f'{{"{name}": 1}}')
+    assert [known for known, _ in known_layouts(layouts)] == [(name,) for name in reversed(names[3:])]
+    assert len(layouts._counted) <= json_object._MOST_COUNTED
+    for _ in range(5):
+        split_object(f'{{"{"long" * 1_000}": 1}}')
+    assert known_layouts(layouts)[0][0] == (names[-1],), "a name of any length is not kept"

@@ -39,8 +39,8 @@ MUTANTS = (
     Mutant(
         "an offset is added to an instant instead of subtracted",
         f"{_RULES}/kinds.py",
-        'return instant - offset if sign == "+" else instant + offset',
-        'return instant + offset if sign == "+" else instant - offset',
+        'return instant - offset if zone[0] == "+" else instant + offset',
+        'return instant + offset if zone[0] == "+" else instant - offset',
         f"{_TESTS}/test_kinds.py::test_the_reference_reads",
     ),
     Mutant(
