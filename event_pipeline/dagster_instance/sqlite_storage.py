@@ -7,6 +7,7 @@ run over tiny hours. The files are Dagster's own; daemon and web server use them
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,9 +17,12 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._core.storage.sql import create_engine
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._utils.concurrency import ConcurrencyClaimStatus
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import StaticPool
+
+_SECONDS_BETWEEN_CLAIMS = 0.25
 
 
 class KeptEventLogStorage(SqliteEventLogStorage):
@@ -59,6 +63,20 @@ class KeptEventLogStorage(SqliteEventLogStorage):
         """
         super().store_event(event)
         os.utime(self.path_for_shard(event.run_id))
+
+    def claim_concurrency_slot(
+        self, concurrency_key: str, run_id: str, step_key: str, priority: int | None = None
+    ) -> ConcurrencyClaimStatus:
+        """Claim a place in a pool for a step; where none is free, wait a moment before saying so.
+
+        A run that waits for a pool asks again after seconds, and spends them in a loop that takes a whole core
+        (`interval_to_next_pending_claim_check` is never above zero). So the wait is here, and the next look follows.
+        """
+        status = super().claim_concurrency_slot(concurrency_key, run_id, step_key, priority)
+        if status.is_claimed:
+            return status
+        time.sleep(_SECONDS_BETWEEN_CLAIMS)
+        return status.with_sleep_interval(0.0)
 
     def dispose(self) -> None:
         """Close the connections."""

@@ -2,9 +2,11 @@
 
 import os
 import queue
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 
 import dagster as dg
 import pytest
@@ -17,6 +19,8 @@ from event_pipeline.settings import Settings, load_settings
 
 RUNS = 3
 EVENTS = 40
+POOL = "thing"
+WAIT_SECONDS = 3.0
 
 
 @dg.op
@@ -24,6 +28,17 @@ def noted(context: dg.OpExecutionContext) -> None:
     """Record something that a person reads in the UI."""
     context.log.info("noted")
     context.log_event(dg.AssetMaterialization("thing", metadata={"run": context.run_id}))
+
+
+@dg.op(pool=POOL)
+def pooled() -> None:
+    """Need a place in the pool."""
+
+
+@dg.job(executor_def=in_process_executor)
+def waiting() -> None:
+    """Run that op."""
+    pooled()
 
 
 @dg.job
@@ -58,6 +73,17 @@ def test_dagsters_own_storage_reads_what_a_command_recorded(settings: Settings, 
         newest = own.get_latest_materialization_event(dg.AssetKey("thing"))
     assert newest
     assert newest.run_id == runs[-1].run_id
+
+
+def test_a_run_that_waits_for_a_pool_leaves_the_core_to_others(instance: dg.DagsterInstance) -> None:
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots(POOL, 1)
+    assert storage.claim_concurrency_slot(POOL, "another run", "its step").is_claimed
+    Timer(WAIT_SECONDS, storage.free_concurrency_slots_for_run, ["another run"]).start()
+    began, used = time.monotonic(), time.thread_time()
+    assert waiting.execute_in_process(instance=instance).success
+    assert time.monotonic() - began > WAIT_SECONDS
+    assert time.thread_time() - used < WAIT_SECONDS / 2
 
 
 def test_a_command_and_dagsters_own_processes_write_beside_each_other(
