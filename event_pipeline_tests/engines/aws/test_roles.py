@@ -45,6 +45,7 @@ from event_pipeline_tests.infra.template import EVERYTHING_ON, TEMPLATE, Templat
 from event_pipeline_tests.materializing import materialize
 from event_pipeline_tests.pipeline import HOUR, build, event, purchase, write_object
 
+pytestmark = pytest.mark.long  # all share the walk, which takes a minute
 ROLES = (
     "GlueJobRole", "OrchestratorRole", "AnalystRole", "GeneratorRole", "GeneratorScheduleRole", "BucketCleanerRole",
 )  # fmt: skip
@@ -422,7 +423,6 @@ def grants() -> list[tuple[str, str, str]]:
     return found
 
 
-@pytest.mark.long
 def test_nothing_is_refused_to_the_roles(walk: Walk) -> None:
     assert [f"{each.role}: {each.need}" for each in walk.refused] == []
 
