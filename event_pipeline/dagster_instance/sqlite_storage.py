@@ -72,11 +72,12 @@ class KeptEventLogStorage(SqliteEventLogStorage):
         A run that waits for a pool asks again after seconds, and spends them in a loop that takes a whole core
         (`interval_to_next_pending_claim_check` is never above zero). So the wait is here, and the next look follows.
         """
-        status: ConcurrencyClaimStatus = super().claim_concurrency_slot(concurrency_key, run_id, step_key, priority)
+        status = super().claim_concurrency_slot(concurrency_key, run_id, step_key, priority)
         if status.is_claimed:
             return status
         time.sleep(_SECONDS_BETWEEN_CLAIMS)
-        return status.with_sleep_interval(0.0)
+        at_once: ConcurrencyClaimStatus = status.with_sleep_interval(0.0)
+        return at_once
 
     def dispose(self) -> None:
         """Close the connections."""
