@@ -434,8 +434,9 @@ class GoldRefresher(Generic[AnyEntry]):
         them.
         """
         folded = (Hour.of_hive_path(path) for path in (published.partials if published else ()))
-        hours = {*window_of(day, self._limits), *folded, *self._hours}
-        versions = self._commits.partial_versions(self._table.name, sorted({hour.start.date() for hour in hours}))
+        window, others = window_of(day, self._limits), {*folded, *self._hours}
+        days = sorted({*window.days, *(hour.start.date() for hour in others)})
+        versions = self._commits.partial_versions(self._table.name, days)
 
         def read(hour: Hour) -> PartialCommit | None:
             known = self._read_partials.get(hour)
@@ -443,7 +444,7 @@ class GoldRefresher(Generic[AnyEntry]):
                 known = self._read_partials[hour] = self._commits.partial(self._table.name, hour)
             return known.commit
 
-        wanted = sorted(hours & versions.keys())
+        wanted = sorted(hour for hour in versions if hour in window or hour in others)
         with ThreadPoolExecutor(_READERS) as readers:
             found = zip(wanted, readers.map(read, wanted), strict=True)
             return {hour: commit for hour, commit in found if commit is not None and str(day) in commit.days}

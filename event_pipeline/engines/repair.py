@@ -300,8 +300,15 @@ class PartitionRepair(Generic[AnyEntry]):
             if now[subject.key].version != published[subject.key].version
             for place in subject.places
         }
-        shown = [each for each in changes if each.action in (PartitionAction.ADDED, PartitionAction.REPOINTED)]
-        self._catalog.change([wanted[each.table, each.partition] for each in shown], dropped - moved)
+        shown = {
+            (each.table, each.partition)
+            for each in changes
+            if each.action in (PartitionAction.ADDED, PartitionAction.REPOINTED)
+        }
+        # All tables of an hour together: another run may have registered a newer build between the looks at two tables,
+        # and readers would see that build in one table and this one in the others.
+        together = [place for subject in subjects if shown.intersection(subject.places) for place in subject.places]
+        self._catalog.change([wanted[place] for place in together if place in wanted], dropped - moved)
         return changes
 
     def _compare(

@@ -31,7 +31,7 @@ def replay(history: Sequence[AnyStep], assembly: str = MEMORY, retention: int = 
     where = "the beginning"
     try:
         world = World(folder, assembly, retention)
-        with in_one_order(world.clock):
+        with in_one_order(world.clock, assembly):
             for number, step in enumerate(history, 1):
                 where = f"step {number}, {step!r}"
                 world.do(step)

@@ -22,6 +22,7 @@ from event_pipeline.engines.commit import DataFile
 from event_pipeline.engines.names import gold_table, new_build_id, partial_table
 from event_pipeline.engines.sql import ROWS_NAME, PrefixOf, Written, data_file, days_of
 from event_pipeline.engines.store import Store
+from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import DayTotals
 from event_pipeline.rules.arrow import arrow_schema
 from event_pipeline.rules.contract import SILVER_EVENTS, Table
@@ -48,6 +49,7 @@ _CHOSEN: dict[str, tuple[Chosen, Chosen]] = {
 """Table -> the rows that count, by the first and by the later version."""
 TABLE_NAMES = tuple(_CHANGES)
 _SILVER = ("event_date", "event_ts", "user_id", "session_id", "event_type", "quantity", "revenue")
+_SILVER_SCHEMA = pa.schema([arrow_schema(SILVER_EVENTS).field(name) for name in _SILVER])
 
 
 def write_versions(folder: Path) -> tuple[Path, Path]:
@@ -106,8 +108,7 @@ class PlainSql:
     def partial(self, table: GoldTable, hour: Hour, files: Sequence[DataFile], prefix_of: PrefixOf) -> Written:
         """Keep the rows that count."""
         rows = [row for file in files for row in self._rows(file.path) if self._chosen[table.version](row)]
-        schema = pa.schema([arrow_schema(SILVER_EVENTS).field(name) for name in _SILVER])
-        kept = pa.Table.from_pylist([{name: row[name] for name in _SILVER} for row in rows], schema)
+        kept = pa.Table.from_pylist([{name: row[name] for name in _SILVER} for row in rows], _SILVER_SCHEMA)
         return self._written(partial_table(table.name), kept, prefix_of)
 
     def fold(
@@ -149,8 +150,9 @@ class PlainSql:
         raise NotImplementedError
 
     def _rows(self, key: str) -> list[Row]:
-        body, _ = self._lake.read(key) or (b"", "")
-        return rows_of(body)
+        if (found := self._lake.read(key)) is None:
+            raise StorageError(f"{key}: there is no such object")
+        return rows_of(found[0])
 
     def _written(self, table: str, rows: pa.Table, prefix_of: PrefixOf) -> Written:
         build_id = new_build_id()

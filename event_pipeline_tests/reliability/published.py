@@ -36,6 +36,7 @@ _PARSERS: dict[str, Callable[[str], Commit]] = {
     f"{COMMITS}days/": DayCommit.from_json,
 }
 _HOUR_COLUMNS = ("year", "month", "day", "hour")
+_OF_AN_HOUR = {table.full_name for table in HOUR_TABLES}
 
 
 class Broken(AssertionError):
@@ -62,6 +63,10 @@ class Published:
     _versions: dict[str, str] = field(default_factory=dict)
     _contents: dict[str, bytes] = field(default_factory=dict)
     _shown: dict[Partition, str] = field(default_factory=dict)
+    _judged: dict[Partition, Any] = field(default_factory=dict)
+    """What is shown -> the entry that was found to be that of its build; builds do not change."""
+    _removed_beside: dict[Partition, str] = field(default_factory=dict)
+    """What is shown -> the build that an erasure had removed when it was registered beside it."""
 
     # -- raw
 
@@ -96,20 +101,24 @@ class Published:
         found = (each for each in self.records.values() if isinstance(each, DayCommit))
         return {each.day: each for each in found if each.table == table}
 
-    def look(self, engine: PortEngine[Any], *, catalog: bool = True) -> None:
-        """Read what is new, and judge all that is visible.
+    def look(self, engine: PortEngine[Any], *, only_catalog: bool = False, beside_erasure: bool = False) -> None:
+        """Read what is new, and judge all that is visible, or the catalog if nothing else has changed.
+
+        An erasure has no grace: what runs beside it may for a moment register a build that it has replaced and removed.
+        With `beside_erasure` such an entry is accepted, and from then on until it is changed.
 
         Raises:
             Broken: it is not what it must be.
         """
-        self._read_records(engine)
+        if not only_catalog:
+            self._read_records(engine)
         sizes = {each.key: each.size for each in engine._lake.list(RUNS)}
-        for key, commit in self.records.items():
-            for file in commit.files:
-                if sizes.get(file.path) != file.size:
-                    raise Broken(f"{key} names {file.path}, which is gone or has another size")
-        if catalog:
-            self._look_as_a_reader(engine, sizes)
+        if not only_catalog:
+            for key, commit in self.records.items():
+                for file in commit.files:
+                    if sizes.get(file.path) != file.size:
+                        raise Broken(f"{key} names {file.path}, which is gone or has another size")
+        self._look_as_a_reader(engine, sizes, beside_erasure)
 
     def _read_records(self, engine: PortEngine[Any]) -> None:
         listed = {each.key: each.version for each in engine._lake.list(COMMITS)}
@@ -202,7 +211,7 @@ class Published:
             found += [row for row in self.rows[partial.silver_build_id] if row["event_date"] in days and counts(row)]
         return found
 
-    def _look_as_a_reader(self, engine: PortEngine[Any], sizes: Mapping[str, int]) -> None:
+    def _look_as_a_reader(self, engine: PortEngine[Any], sizes: Mapping[str, int], beside_erasure: bool) -> None:
         """Judge what the catalog shows: complete builds that were published, and nothing that was shown vanishes."""
         tables = [each.full_name for each in HOUR_TABLES]
         for commit in self.records.values():
@@ -211,18 +220,19 @@ class Published:
         shown = dict[Partition, str]()
         for place, entry in engine._catalog.everything(list(dict.fromkeys(tables)), None).items():
             shown[place] = entry.build_id
-            if entry.build_id not in self.builds:
-                raise Broken(f"{' '.join(place)} shows {entry.build_id}, which was never published")
-            commit = self.builds[entry.build_id]
-            wanted = [each.path for each in commit.files if each.table == place[0]]
             files = files_of(engine, entry)
-            if sorted(files) != sorted(wanted):
-                raise Broken(f"{' '.join(place)} shows {sorted(files)} of {entry.build_id} instead of {sorted(wanted)}")
+            if self._judged.get(place) is not entry:
+                self._judge_entry(place, entry.build_id, files)
+                self._judged[place] = entry
             if gone := [each for each in files if each not in sizes]:
-                raise Broken(f"{' '.join(place)} shows {gone[0]}, which is gone")
+                is_replaced = entry.build_id not in {each.build_id for each in self.records.values()}
+                if beside_erasure and is_replaced:
+                    self._removed_beside[place] = entry.build_id
+                if not is_replaced or self._removed_beside.get(place) != entry.build_id:
+                    raise Broken(f"{' '.join(place)} shows {gone[0]}, which is gone")
         of_hour = dict[str, set[str]]()
         for (table, partition), build_id in shown.items():
-            if table in {each.full_name for each in HOUR_TABLES}:
+            if table in _OF_AN_HOUR:
                 of_hour.setdefault(partition, set()).add(build_id)
         if halves := [f"{hour} {sorted(builds)}" for hour, builds in of_hour.items() if len(builds) > 1]:
             raise Broken(f"readers see parts of two builds of one hour: {halves[0]}")
@@ -231,6 +241,14 @@ class Published:
             if place[1] not in retired or place[0] == HOUR_LEDGER.full_name:
                 raise Broken(f"{' '.join(place)} is no longer shown")
         self._shown = shown
+
+    def _judge_entry(self, place: Partition, build_id: str, files: Collection[str]) -> None:
+        """Judge what a partition shows: all files of a published build."""
+        if build_id not in self.builds:
+            raise Broken(f"{' '.join(place)} shows {build_id}, which was never published")
+        wanted = [each.path for each in self.builds[build_id].files if each.table == place[0]]
+        if sorted(files) != sorted(wanted):
+            raise Broken(f"{' '.join(place)} shows {sorted(files)} of {build_id} instead of {sorted(wanted)}")
 
     def lost_from_catalog(self, places: Collection[Partition]) -> None:
         """Expect that readers miss these partitions until they are restored."""

@@ -8,18 +8,25 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace as changed
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import duckdb
+
 from event_pipeline.engines import commits, digests, gold, housekeeping, names, repair
 from event_pipeline.engines import engine as engine_module
+from event_pipeline.engines.catalog import Partition
+from event_pipeline.engines.commit import DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.engine import PortEngine
+from event_pipeline.engines.host import pool_builder
+from event_pipeline.engines.host.decoded import ObjectReport, ObjectTask
+from event_pipeline.engines.layout import COMMITS
 from event_pipeline.engines.local import LocalEngine
 from event_pipeline.engines.names import gold_table, partial_table
 from event_pipeline.engines.silver import Spending
@@ -28,6 +35,7 @@ from event_pipeline.errors import (
     LostObjectsError,
     NotPublishedError,
     PipelineError,
+    StorageError,
     TransientError,
 )
 from event_pipeline.operations.erasing import erase_person
@@ -36,7 +44,7 @@ from event_pipeline.rules.hour import Hour
 from event_pipeline.settings import Settings, load_settings
 from event_pipeline_tests import oracle
 from event_pipeline_tests.engines import memory_store
-from event_pipeline_tests.engines.memory_catalog import MemoryCatalog
+from event_pipeline_tests.engines.memory_catalog import MemoryCatalog, MemoryEntry
 from event_pipeline_tests.engines.memory_engine import MemoryEngine
 from event_pipeline_tests.engines.memory_store import MemoryStore
 from event_pipeline_tests.pipeline import in_order, rows, silent
@@ -102,6 +110,32 @@ class _Serial:
     def shutdown(self, **_: Any) -> None: ...
 
 
+class _NotingStore(MemoryStore):
+    """Notes whether anything changed that the model judges: all but a new data file, which nothing names yet."""
+
+    changed = True
+
+    def _put(self, key: str, body: bytes) -> None:
+        self.changed = self.changed or key in self._objects or key.startswith(COMMITS)
+        super()._put(key, body)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects."""
+        self.changed = True
+        super().delete(keys)
+
+
+class _NotingCatalog(MemoryCatalog):
+    """Notes whether anything changed."""
+
+    changed = True
+
+    def change(self, show: Iterable[MemoryEntry], drop: Collection[Partition]) -> None:
+        """Change entries."""
+        self.changed = True
+        super().change(show, drop)
+
+
 class _PlainEngine(MemoryEngine):
     """In memory, without a query engine for Gold."""
 
@@ -158,8 +192,10 @@ class World:
         self._gold = _gold_versions()
         self._sql = self._limits = 0
         self._silver_days, self._gold_days = RETENTIONS[retention]
-        self._store, self._catalog = MemoryStore(), MemoryCatalog()
+        self._store, self._catalog = _NotingStore(), _NotingCatalog()
         self._landed = 0
+        self._erasing = False
+        """Whether someone is being erased beside other work."""
         self._contents: dict[tuple[int, int], Land] = {}
         for name in ("raw", "first", "second"):
             (folder / name).mkdir(parents=True)
@@ -247,7 +283,7 @@ class World:
             case _:
                 self._alone(step)
         self._age()
-        self.published.look(self._onlooker)
+        self._look()
 
     def settle(self, *, query: bool) -> None:
         """Bring everything up to date as a plain run does, collect what is left, and compare the whole.
@@ -257,7 +293,7 @@ class World:
         """
         self._alone(Build(tuple(range(len(HOURS))), allow_lost=True))
         self._alone(Repair())
-        self.published.look(self._onlooker)
+        self._look()
         self.published.check_everything(self._onlooker, self.tables)
         for table in self.tables:
             self.published.check_answer(
@@ -269,7 +305,7 @@ class World:
             self.clock.time += timedelta(days=8)
             self._age()
             self._alone(Clean())
-        self.published.look(self._onlooker)
+        self._look()
         self.published.check_collected(self._onlooker)
 
     # -- raw
@@ -303,7 +339,7 @@ class World:
         held = self.published.holding(USERS[work.user]) if isinstance(work, Erase) else []
         failed = self._work(work, self._worker("first", Steps(self._asked())))
         self._age()
-        self.published.look(self._onlooker)
+        self._look()
         match work:
             case Build(hours=hours, only_silver=only_silver):
                 done = [HOURS[number] for number in hours if HOURS[number] not in failed]
@@ -329,6 +365,7 @@ class World:
             for work in (step.first, step.second):
                 self._broken(work, step.ends_at or _FOR_EVER, Fault.ENDS_BEFORE)
             return
+        self._erasing = Erase in (type(step.first), type(step.second))
         turns, faults, refused = Turns(step.turns), list[BaseException](), dict[int, list[Hour]]()
 
         def worker(number: int, work: Work) -> None:
@@ -342,6 +379,10 @@ class World:
                 refused[number] = self._work(work, self._worker(("first", "second")[number], steps))
             except (TransientError, NotPublishedError, Killed):
                 pass
+            except StorageError as fault:
+                # What it reads may have been removed, without grace.
+                if not self._erasing:
+                    faults.append(fault)
             except BaseException as fault:
                 faults.append(fault)
             finally:
@@ -352,13 +393,15 @@ class World:
             thread.start()
         for thread in threads:
             thread.join(_WAIT_SECONDS)
+        self._look()
+        self._erasing = False
         for fault in faults:
             raise fault
         if len(refused) == 2 and isinstance(step.first, Build) and isinstance(step.second, Build):
             works = (step.first, step.second)
             done = {HOURS[number] for work in works if not work.only_silver for number in work.hours}
             done -= {HOURS[number] for work in works if work.only_silver for number in work.hours}
-            self.published.look(self._onlooker)
+            self._look()
             self._check_built(sorted(done - {*refused[0], *refused[1]}))
 
     def _check_built(self, hours: Sequence[Hour]) -> None:
@@ -373,7 +416,7 @@ class World:
             if self.assembly != DISK:
                 fault = asked(step)
                 if changing[0]:
-                    self.published.look(self._onlooker)
+                    self._look()
             else:
                 fault = asked(step)
             changing[0] = step.acts
@@ -443,6 +486,15 @@ class World:
             self.published.lost_from_catalog(gone)
 
     # -- looking
+
+    def _look(self) -> None:
+        """Let the model look at all that is published, unless it is what it saw last."""
+        stored, shown = self._store.changed, self._catalog.changed
+        self._store.changed = self._catalog.changed = False
+        if self.assembly == DISK or stored or shown:
+            self.published.look(
+                self._onlooker, only_catalog=self.assembly != DISK and not stored, beside_erasure=self._erasing
+            )
 
     def _age(self) -> None:
         """On disk, where the kernel stamps files, give new ones the time of the history."""
@@ -514,13 +566,58 @@ def _gold_versions() -> tuple[Path, Path]:
     return write_versions(Path(tempfile.mkdtemp(prefix="gold-")))
 
 
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": 1})
+
+
 @contextmanager
-def in_one_order(clock: Clock) -> Iterator[None]:
-    """Run engines on the clock of a history, and without threads of their own."""
+def _one_database(*_: Any) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open, instead of a database for each search for duplicates, the one of this process."""
+    with _database().cursor() as connection:
+        try:
+            yield connection
+        finally:
+            connection.execute("DROP TABLE IF EXISTS hashed")
+
+
+def _judging_once(validate: Callable[[ObjectTask], ObjectReport]) -> Callable[[ObjectTask], ObjectReport]:
+    """Return a validator that repeats what it wrote for the same bytes under the same rules."""
+    known: dict[tuple[Any, ...], tuple[ObjectReport, list[bytes | None]]] = {}
+
+    def judge(task: ObjectTask) -> ObjectReport:
+        with task.source.reading() as stored:
+            seen = (task.listed.key, stored.read(), task.hour, task.limits, task.erasures)
+        paths = (task.rows, task.quarantine)
+        if seen not in known:
+            report = validate(task)
+            known[seen] = report, [path.read_bytes() if path.exists() else None for path in paths]
+            return report
+        report, written = known[seen]
+        for path, body in zip(paths, written, strict=True):
+            if body is not None:
+                path.write_bytes(body)
+        return changed(report, task=task, account=changed(report.account, etag=task.listed.etag))
+
+    return judge
+
+
+@contextmanager
+def in_one_order(clock: Clock, assembly: str) -> Iterator[None]:
+    """Run engines on the clock of a history, without threads of their own.
+
+    In memory, what depends on bytes alone is done once for the same bytes: judging an object, reading a commit record.
+    """
     with ExitStack() as patches:
         patches.enter_context(reading(clock, (names, housekeeping, memory_store)))
         for module in (commits, digests, gold, repair):
             patches.enter_context(mock.patch.object(module, "ThreadPoolExecutor", _Serial))
         patches.enter_context(mock.patch.object(engine_module, "load_gold_tables", tables_of))
         patches.enter_context(mock.patch.object(gold, "_SECONDS_BETWEEN_FOLDS", 0))
+        if assembly == MEMORY:
+            validate = pool_builder.validate_to_scratch
+            patches.enter_context(mock.patch.object(pool_builder, "validate_to_scratch", _judging_once(validate)))
+            patches.enter_context(mock.patch.object(pool_builder, "connect", _one_database))
+            for kind in (HourCommit, PartialCommit, DayCommit):
+                patches.enter_context(mock.patch.object(kind, "from_json", lru_cache(None)(kind.from_json)))
         yield

@@ -122,8 +122,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "Repair hides for a moment what was published while it looked",
         _REPAIR,
-        "for each in shown], dropped - moved)",
-        "for each in shown], dropped)",
+        "if place in wanted], dropped - moved)",
+        "if place in wanted], dropped)",
         f"{_UPKEEP}::test_repair_never_drops_what_was_published_since_it_looked[in memory]",
     ),
     Mutant(
