@@ -152,15 +152,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "A partial outside the window is dropped from its day",
         _GOLD,
-        "hours = {*window_of(day, self._limits), *folded, *self._hours}",
-        "hours = {*window_of(day, self._limits), *self._hours}",
+        "{*folded, *self._hours}",
+        "{*self._hours}",
         f"{_BEHAVIOUR}::test_a_day_keeps_what_hours_have_of_it_that_wider_limits_accepted[local]",
     ),
     Mutant(
         "The hours that are refreshed are not folded where they are outside the window",
         _GOLD,
-        "hours = {*window_of(day, self._limits), *folded, *self._hours}",
-        "hours = {*window_of(day, self._limits), *folded}",
+        "{*folded, *self._hours}",
+        "{*folded}",
         f"{_BEHAVIOUR}::test_a_day_keeps_what_hours_have_of_it_that_wider_limits_accepted[local]",
     ),
     Mutant(
