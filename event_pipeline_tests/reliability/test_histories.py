@@ -12,7 +12,7 @@ from event_pipeline.engines.commit import DayCommit, HourCommit
 from event_pipeline.engines.commits import CommitStore
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline_tests.reliability import histories
-from event_pipeline_tests.reliability.happenings import AnyStep, Build, Clean, Erase, Land, Swap, Together, Wait, script
+from event_pipeline_tests.reliability.happenings import AnyStep, Build, Clean, Land, Swap, Together, Wait, script
 from event_pipeline_tests.reliability.histories import replay, run_histories, trial_of
 from event_pipeline_tests.reliability.world import DISK, MEMORY, MEMORY_WITH_DUCKDB
 
@@ -96,13 +96,3 @@ def test_random_histories_find_a_planted_defect_and_cut_it_down(monkeypatch: pyt
     (violation,) = run_histories(5, 30, seed=1, assembly=MEMORY)
     steps = violation.partition("history = [")[2].partition("\n]")[0].splitlines()[1:]
     assert 1 < len(steps) < 30
-
-
-@pytest.mark.parametrize("second", [Build((0,), force=True), Erase(1)])
-def test_a_registration_that_is_interrupted_by_a_rebuild_shows_no_mix(second: Build | Erase) -> None:
-    """At each call; between its looks at two tables it would show its older build in one of them only."""
-    broken = [
-        replay([FIRST, Build((0,)), Together(Build((0,)), second, (turns, 400))], query=False)
-        for turns in range(12, 22)
-    ]
-    assert not any(broken), broken
