@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from event_pipeline_tests.reliability.happenings import Build, Erase, Land, Together
+from event_pipeline_tests.reliability.happenings import AnyStep, Build, Erase, Land, Together
 from event_pipeline_tests.reliability.histories import replay
 
 LANDED = Land(0, 0, (("buy", 1, 0, 0), ("view", 2, 1, 0)))
@@ -13,7 +13,7 @@ LANDED = Land(0, 0, (("buy", 1, 0, 0), ("view", 2, 1, 0)))
 @pytest.mark.parametrize("second", [Build((0,), force=True), Erase(1)])
 def test_a_registration_that_is_interrupted_by_a_newer_build_shows_no_mix(second: Build | Erase) -> None:
     """Between its looks at two tables it would show its older build in one of them only."""
-    begun = [LANDED, Build((0,))]
+    begun: list[AnyStep] = [LANDED, Build((0,))]
     turns = range(12, 22)
     broken = [replay([*begun, Together(Build((0,)), second, (each, 400))], query=False) for each in turns]
     assert not any(broken), broken
