@@ -130,8 +130,10 @@ def _read(block: bytes, line_count: int, runs: tuple[Run, ...]) -> tuple[pa.Tabl
             return rows, rescued
     stripped = strip(block, runs)
     rows = _read_rows(stripped.block, line_count, stripped.placeholders, pa.int8())
-    if rows is None or not stripped.values:
-        return None if rows is None else (rows, None)
+    if rows is None:
+        return None
+    if not stripped.values:
+        return rows, None
     rescued = rescue(stripped, rows)
     return None if rescued is None else (rows, rescued)
 
