@@ -410,16 +410,11 @@ class World:
 
     def _asked(self, asked: Callable[[Step], Fault | None] = lambda _: None) -> Callable[[Step], Fault | None]:
         """Let the model look after every call that changed something."""
-        changing = [False]
 
         def look(step: Step) -> Fault | None:
+            fault = asked(step)
             if self.assembly != DISK:
-                fault = asked(step)
-                if changing[0]:
-                    self._look()
-            else:
-                fault = asked(step)
-            changing[0] = step.acts
+                self._look()
             return fault
 
         return look
