@@ -376,10 +376,11 @@ class Engine(Protocol):
             PipelineError: a day cannot be folded.
         """
 
-    def replaced_builds(self, hours: Sequence[Hour], now: datetime) -> list[Leftover]:
-        """List the replaced builds of landing hours and of the Gold days that they may touch, whatever their age.
+    def replaced_builds(self, hours: Sequence[Hour], now: datetime, holds: Callable[[str], bool]) -> list[Leftover]:
+        """List, whatever their age, the replaced builds of which a file `holds` what must go.
 
-        Includes the files of hours past their retention; changes nothing.
+        Of these landing hours and the Gold days that they may touch, and of hours past their retention; changes
+        nothing. What holds nothing keeps its grace period: it may be a build that another process publishes next.
         """
 
     def register_hours(self, hours: Sequence[Hour]) -> list[PartitionChange]:

@@ -292,14 +292,14 @@ class PortEngine(ABC, Generic[AnyEntry]):
             limits = self._settings.event_time_limits
             GoldRefresher(table, limits, self._lake, self._catalog, self._commits, sql).fold(published, progress)
 
-    def replaced_builds(self, hours: Sequence[Hour], now: datetime) -> list[Leftover]:
-        """List the replaced builds of landing hours and of the Gold days that they may touch, whatever their age."""
+    def replaced_builds(self, hours: Sequence[Hour], now: datetime, holds: Callable[[str], bool]) -> list[Leftover]:
+        """List, whatever their age, the replaced builds of which a file `holds` what must go."""
         limits = self._settings.event_time_limits
         days = set[date]()
         for hour in hours:
             first, last = (hour.start - limits.max_age).date(), (hour.end + limits.max_lead).date()
             days.update(first + timedelta(days=offset) for offset in range((last - first).days + 1))
-        return self._housekeeper().replaced(hours, days, now)
+        return self._housekeeper().replaced(hours, days, now, holds)
 
     # -- partition repair
 

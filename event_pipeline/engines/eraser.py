@@ -127,6 +127,17 @@ class Eraser:
         files = (file for commit in partials for file in commit.files)
         return sum(_without_ids(self._whole(file), erasures)[1] for file in files)
 
+    def holds(self, path: str, erasures: Erasures) -> bool:
+        """Return whether a data file has records or ids of erased people; one that cannot be read may have them.
+
+        Raises:
+            StorageError: the store does not give it.
+        """
+        if path.endswith(layout.MANIFEST):
+            return False
+        with self._folder() as folder:
+            return self._lake.download(path, folder / "file") and _may_hold(folder / "file", erasures)
+
     def erase_examples(self, hour: Hour) -> None:
         """Drop the example values of unknown fields from the commit record of an hour past its retention.
 
@@ -236,6 +247,22 @@ class Eraser:
             f"{self._lake.url(file.path)}: a data file cannot be read: {error}; `event-pipeline run` builds what is "
             "missing, then erase again"
         )
+
+
+def _may_hold(path: Path, erasures: Erasures) -> bool:
+    try:
+        with pq.ParquetFile(path) as content:
+            texts = [field.name for field in content.schema_arrow if pa.types.is_string(field.type)]
+            if USER.column.name in texts:
+                texts = [USER.column.name]
+            for batch in content.iter_batches(columns=texts):
+                if any(map(erasures.has_record, batch[_RECORD].to_pylist() if _RECORD in texts else ())):
+                    return True
+                if any(erasures.among(batch[name]) for name in texts if name != _RECORD):
+                    return True
+    except pa.ArrowException:
+        return True
+    return False
 
 
 def _divided(rows: pa.Table, erasures: Erasures) -> tuple[pa.Table, pa.Table]:

@@ -6,7 +6,7 @@ are deleted last.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from datetime import UTC, date, datetime, timedelta
 from typing import Generic, Protocol
 
@@ -82,8 +82,14 @@ class Housekeeper(Generic[AnyEntry]):
         """List what may be removed; `behind` are the hours that Gold does not show yet."""
         return list(self._leftovers(behind, now))
 
-    def replaced(self, hours: Collection[Hour], days: Collection[date], now: datetime) -> list[Leftover]:
-        """List, whatever their age, the replaced builds of some hours and Gold days, and Silver past its retention."""
+    def replaced(
+        self, hours: Collection[Hour], days: Collection[date], now: datetime, holds: Callable[[str], bool]
+    ) -> list[Leftover]:
+        """List, whatever their age, builds of which a file `holds` what must go.
+
+        They are replaced builds of some hours and Gold days, and Silver past its retention. The time in the name of a
+        build does not tell whether it has been replaced or is published next, by a process that began it since.
+        """
         commits: list[Commit] = [*self._commits.hours(None), *self._commits.partials(), *self._commits.days()]
         # Clocks differ: what is newer than the published build is no replaced build anyway.
         later = now + timedelta(days=1)
@@ -92,8 +98,11 @@ class Housekeeper(Generic[AnyEntry]):
         return [
             each
             for each in self._old_builds(commits, self._entries(), later, timedelta(0))
-            if each.kind is LeftoverKind.RETIRED_FILES
-            or (each.kind is LeftoverKind.REPLACED and each.place.rpartition("/")[0].endswith(places))
+            if (
+                each.kind is LeftoverKind.RETIRED_FILES
+                or (each.kind is LeftoverKind.REPLACED and each.place.rpartition("/")[0].endswith(places))
+            )
+            and any(map(holds, each.paths))
         ]
 
     def _entries(self) -> Mapping[Partition, AnyEntry]:

@@ -115,7 +115,7 @@ def erase_person(
     receipt = replace(eraser.list.receipt(person), finished_at=None)
     receipt, damaged = _publish_without(engine, eraser, person, receipt, progress)
     _refresh_gold(engine, gold_tables, receipt, progress)
-    receipt = _remove_old_builds(engine, receipt, now, progress)
+    receipt = _remove_old_builds(engine, eraser, receipt, now, progress)
     eraser.list.write(receipt)
     raw = _look_through_raw(engine, eraser, person, limits, workers, progress, rewrite=rewrite_raw)
     before = {key: held for key, held in receipt.raw.items() if held.rewritten}
@@ -214,12 +214,17 @@ def _refresh_gold(engine: Engine, gold_tables: Sequence[GoldTable], receipt: Rec
             engine.fold_again(table, days, line)
 
 
-def _remove_old_builds(engine: Engine, receipt: Receipt, now: datetime, progress: Progress) -> Receipt:
-    """Remove the builds that were replaced, without the grace period that readers otherwise have."""
-    commits = engine.hour_commits(None, {})
+def _remove_old_builds(engine: Engine, eraser: Eraser, receipt: Receipt, now: datetime, progress: Progress) -> Receipt:
+    """Remove replaced builds that hold erased people, without the grace period that readers otherwise have."""
+    commits, erasures = engine.hour_commits(None, {}), engine.erasures()
     # A build that left the person out by itself, after an erasure that was killed, replaced one that held them.
     hours = {*receipt.hours, *receipt.retired, *(hour for hour, commit in commits.items() if commit.account.erased)}
-    leftovers = engine.replaced_builds(sorted(hours), now)
+
+    def holds(path: str) -> bool:
+        progress(f"looking through {path}", None, None)
+        return eraser.holds(path, erasures)
+
+    leftovers = engine.replaced_builds(sorted(hours), now, holds)
     for number, leftover in enumerate(leftovers):
         progress(f"removing {leftover.place}", number, len(leftovers))
         engine.remove(leftover)

@@ -54,6 +54,8 @@ class Published:
     """Version of a Gold table's SQL -> the Silver rows that count."""
     erased: list[str] = field(default_factory=list)
     """People whose erasure has begun, in order."""
+    forgotten: set[str] = field(default_factory=set)
+    """Who was erased to the end: an erasure that breaks off is completed by its own command alone."""
     builds: dict[str, Commit] = field(default_factory=dict)
     """Build id -> the record that published it first."""
     records: dict[str, Commit] = field(default_factory=dict)
@@ -344,15 +346,18 @@ class Published:
             for file in commit.files_of(SILVER_EVENTS.full_name)
         ]
 
-    def check_forgotten(self, engine: PortEngine[Any], held: Collection[str]) -> None:
-        """Check that no published hour holds someone who was erased, and that the files which did are gone.
+    def check_forgotten(self, engine: PortEngine[Any], person: str, held: Collection[str]) -> None:
+        """Check, after a person was erased, that no published hour holds them, and that the files which did are gone.
+
+        Nor does one hold anybody who was erased before.
 
         Raises:
             Broken: one does, or is still there.
         """
-        left = [*(path for each in self.erased for path in self.holding(each)), *held]
+        self.forgotten.add(person)
+        left = [*(path for each in sorted(self.forgotten) for path in self.holding(each)), *held]
         if found := {each.key for each in engine._lake.list(RUNS)}.intersection(left):
-            raise Broken(f"{sorted(found)[0]} still has rows of someone of {self.erased}")
+            raise Broken(f"{sorted(found)[0]} still has rows of someone of {sorted(self.forgotten)}")
 
     def check_answer(self, engine: PortEngine[Any], table: GoldTable, first: date, last: date) -> None:
         """Check one answer for a range of days.

@@ -13,14 +13,26 @@ from event_pipeline.engines.commits import CommitStore
 from event_pipeline.rules.accounting import RawListing
 from event_pipeline_tests.reliability import histories
 from event_pipeline_tests.reliability.happenings import AnyStep, Build, Clean, Land, Swap, Together, Wait, script
-from event_pipeline_tests.reliability.histories import replay, run_histories, trial_of
+from event_pipeline_tests.reliability.histories import SHARES, replay, run_histories, trial_of
 from event_pipeline_tests.reliability.world import DISK, MEMORY, MEMORY_WITH_DUCKDB
 
 FIRST = Land(0, 0, (("buy", 1, 0, 0), ("view", 2, 1, 0)))
 LATER = Land(1, 0, (("buy", 2, 1, 1), ("search", 0, 2, 0)))
 
 
-@pytest.mark.parametrize(("assembly", "number", "seed"), [(MEMORY, 62, 101), (MEMORY_WITH_DUCKDB, 2, 9), (DISK, 2, 9)])
+CHUNK = 48
+CHUNKS = [(MEMORY, CHUNK, 101 + number) for number in range(SHARES[MEMORY] // CHUNK)]
+"""The share of each assembly at scale 1, in parts that processes share."""
+
+
+@pytest.mark.parametrize(
+    ("assembly", "number", "seed"),
+    [
+        CHUNKS[0],
+        *(pytest.param(*chunk, marks=pytest.mark.long) for chunk in CHUNKS[1:]),
+        *(pytest.param(each, SHARES[each], 9, marks=pytest.mark.long) for each in (MEMORY_WITH_DUCKDB, DISK)),
+    ],
+)
 def test_random_histories_break_no_promise(assembly: str, number: int, seed: int) -> None:
     assert trial_of(assembly, number, seed).violations == ()
 

@@ -17,3 +17,11 @@ def test_a_registration_that_is_interrupted_by_a_newer_build_shows_no_mix(second
     turns = range(12, 22)
     broken = [replay([*begun, Together(Build((0,)), second, (each, 400))], query=False) for each in turns]
     assert not any(broken), broken
+
+
+def test_an_erasure_beside_a_build_leaves_the_files_that_are_not_published_yet() -> None:
+    """A build of the same second as the published one looks replaced by its name alone."""
+    begun: list[AnyStep] = [LANDED, Build((0,)), Erase(0)]
+    turns = range(4, 40)
+    broken = [replay([*begun, Together(Build((0,), force=True), Erase(0), (each, 400))], query=False) for each in turns]
+    assert not any(broken), broken

@@ -347,8 +347,8 @@ class World:
                     self._check_built(done)
             case Repair():
                 self.published.check_repaired(self._onlooker, self.tables)
-            case Erase():
-                self.published.check_forgotten(self._onlooker, held)
+            case Erase(user=user):
+                self.published.check_forgotten(self._onlooker, USERS[user], held)
 
     def _broken(self, work: Work, at: int, fault: Fault) -> None:
         """Do work until a fault."""

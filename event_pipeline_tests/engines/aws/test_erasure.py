@@ -137,6 +137,24 @@ def test_nothing_holds_an_erased_person_and_later_builds_leave_them_out(world: W
 
 
 @in_memory
+def test_a_replaced_build_without_them_keeps_its_grace_period_and_one_that_cannot_be_read_goes(world: World) -> None:
+    engine = built(world)
+    erase(world)
+    replaced = engine.hour_commit(HOUR)
+    assert replaced is not None
+
+    def kept() -> set[str]:
+        return {file.path for file in replaced.files} & {each.key for each in engine._lake.list("runs/")}
+
+    world.build([HOUR], force=True)
+    assert erase(world).receipt.finished_at
+    assert len(kept()) == len(replaced.files) > 1
+    engine._lake.write(replaced.files[0].path, b"?")
+    erase(world)
+    assert kept() == set()
+
+
+@in_memory
 def test_killed_at_any_write_and_run_again_it_completes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, left, attempts = built(world), 0, 0
 

@@ -440,4 +440,27 @@ MUTANTS: tuple[Mutant, ...] = (
         '    for each in _selections(place)[1:]:\n        session.execute(f"DELETE',
         f"{_UPKEEP}::test_an_entry_without_a_commit_record_is_named_and_dropped[local]",
     ),
+    Mutant(
+        "An erasure removes a build that another process is about to publish",
+        _KEEPING,
+        "            and any(map(holds, each.paths))\n",
+        "",
+        "event_pipeline_tests/reliability/test_turns.py"
+        "::test_an_erasure_beside_a_build_leaves_the_files_that_are_not_published_yet",
+    ),
+    Mutant(
+        "A replaced file that cannot be read survives an erasure",
+        _ERASER,
+        "    except pa.ArrowException:\n        return True\n",
+        "    except pa.ArrowException:\n        return False\n",
+        f"{_ERASURE}::test_a_replaced_build_without_them_keeps_its_grace_period_and_one_that_cannot_be_read_goes"
+        "[in memory]",
+    ),
+    Mutant(
+        "Only the first file of a replaced build is asked for erased people",
+        _KEEPING,
+        "any(map(holds, each.paths))",
+        "any(map(holds, each.paths[:1]))",
+        f"{_ERASURE}::test_nothing_holds_an_erased_person_and_later_builds_leave_them_out[local]",
+    ),
 )
