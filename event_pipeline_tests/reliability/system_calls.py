@@ -210,7 +210,7 @@ def refused(scale: int, seed: int, say: Say) -> Iterator[Trial]:
         chance = random.Random(seed)
         inside = None if scale >= LONG_SCALE else REFUSED_IN_CI
         for left_out, times, where in ((RUNS, inside, "in the data folder"), ("", scale, "in Dagster's storage too")):
-            calls = _calls(case, folder / "counted", left_out)
+            calls = calls_of(case, folder / "counted", left_out)
             for error, (_, lasting, _) in _FAULTS.items():
                 started, found = time.monotonic(), list[str]()
                 counting = Refusing(error, 0)
@@ -225,7 +225,7 @@ def refused(scale: int, seed: int, say: Say) -> Iterator[Trial]:
                 yield Trial(Promise.HEALS, tried, len(numbers), seed, tuple(found), time.monotonic() - started)
 
 
-def _calls(case: Scenario, root: Path, left_out: str, *, reads: bool = True) -> list[Call]:
+def calls_of(case: Scenario, root: Path, left_out: str, *, reads: bool = True, planted: str = "") -> list[Call]:
     """Return the calls of an undisturbed rebuild."""
     found = list[Call]()
 
@@ -233,7 +233,7 @@ def _calls(case: Scenario, root: Path, left_out: str, *, reads: bool = True) -> 
         found.append(call)
         return GOES_ON
 
-    run(case.copy(root), "run", answer=noted, reads=reads, left_out=left_out)
+    run(case.copy(root), "run", answer=noted, reads=reads, left_out=left_out, environment={PLANTED: planted})
     return found
 
 
@@ -277,17 +277,17 @@ def stopped(scale: int, seed: int, say: Say) -> Iterator[Trial]:
     with scenario() as (case, folder), pytest.MonkeyPatch.context() as patched:
         patched.setattr(catalog, "_BUSY_TIMEOUT_SECONDS", _BUSY_SECONDS)
         started, found = time.monotonic(), list[str]()
-        calls = len(_calls(case, folder / "counted", RUNS, reads=False))
-        newest = _newest(case, folder)
+        calls = len(calls_of(case, folder / "counted", RUNS, reads=False))
+        newest = newest_of(case, folder)
         numbers = chosen(random.Random(seed), calls, STOPS * scale)
         for turn, at in enumerate(numbers):
-            found += _stopped_at(case, newest, folder / "stopped", at, (_command_beside, _build_beside)[turn % 2])
+            found += stopped_at(case, newest, folder / "stopped", at, (command_beside, build_beside)[turn % 2])
         say(f"one process stopped at {len(numbers)} of {calls} system calls")
         tried = "One of two processes is stopped at a system call for longer than every timeout, then goes on"
         yield Trial(Promise.COMPLETE, tried, len(numbers), seed, tuple(found), time.monotonic() - started)
 
 
-def _newest(case: Scenario, folder: Path) -> View:
+def newest_of(case: Scenario, folder: Path) -> View:
     """Return what readers see when what lands while the first process is stopped is built as well."""
     root = case.copy(folder / "newest")
     _land_meanwhile(root)
@@ -300,7 +300,8 @@ def _land_meanwhile(root: Path) -> None:
     write_object(root, HOUR, 10, [purchase(second=600, quantity=3), purchase(second=600, quantity=3)])
 
 
-def _command_beside(root: Path, sleeper: Command) -> list[str]:
+def command_beside(root: Path, sleeper: Command) -> list[str]:
+    """Run the command beside a stopped one; return what is wrong."""
     beside = Command(root, "run", environment=_impatience())
     try:
         ended = beside.wait(_BESIDE_SECONDS)
@@ -311,7 +312,7 @@ def _command_beside(root: Path, sleeper: Command) -> list[str]:
     return [f"the other process shows a traceback: {ended.err[-1500:]}"] if "Traceback" in ended.err else []
 
 
-def _build_beside(root: Path, sleeper: Command) -> list[str]:
+def build_beside(root: Path, sleeper: Command) -> list[str]:
     """Build without Dagster and its pools: only locks and the catalog keep it waiting, until their timeouts."""
     try:
         build_what_is_due(root, _LOCK_SECONDS)
@@ -320,13 +321,19 @@ def _build_beside(root: Path, sleeper: Command) -> list[str]:
     return []
 
 
-def _impatience() -> dict[str, str]:
-    return {f"{PREFIX}LOCK_TIMEOUT_SECONDS": str(_LOCK_SECONDS), PLANTED: _IMPATIENT}
+def _impatience(planted: str = "") -> dict[str, str]:
+    return {f"{PREFIX}LOCK_TIMEOUT_SECONDS": str(_LOCK_SECONDS), PLANTED: f"{_IMPATIENT}\n{planted}"}
 
 
-def _stopped_at(
-    case: Scenario, newest: View, folder: Path, at: int, work: Callable[[Path, Command], list[str]]
+def stopped_at(
+    case: Scenario,
+    newest: View,
+    folder: Path,
+    at: int,
+    work: Callable[[Path, Command], list[str]],
+    planted: str = "",
 ) -> list[str]:
+    """Stop a rebuild at a call while another process works, then let it go on; return what is wrong then."""
     root, begun, reached, found = case.copy(folder), threading.Event(), threading.Event(), list[str]()
     where = f"process stopped at call {at}"
 
@@ -337,7 +344,7 @@ def _stopped_at(
             reached.set()
         return GOES_ON
 
-    sleeper = Command(root, "run", answer=answer, environment=_impatience())
+    sleeper = Command(root, "run", answer=answer, environment=_impatience(planted))
     begun.set()
     try:
         if not reached.wait(300):

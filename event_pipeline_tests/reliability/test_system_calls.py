@@ -47,6 +47,14 @@ RECORDS_IN_PLACE = """
 from event_pipeline.engines.local import files
 files.publish = lambda path, content, **_: (path.parent.mkdir(parents=True, exist_ok=True), path.write_bytes(content))
 """
+WITHOUT_LOCK_AND_SWAP = """
+import time
+from contextlib import nullcontext
+from event_pipeline.engines.host.layout import Layout
+from event_pipeline.engines.local.files import FileStore
+Layout.lock = lambda *_: nullcontext()
+FileStore.replace = lambda self, key, body, version: (self._put(key, body, time.time_ns()), True)[1]
+"""
 WITHOUT_REMEDY = """
 from event_pipeline.engines.host import layout
 layout._REMEDIES.clear()
@@ -76,3 +84,13 @@ def test_a_fault_without_its_cause_is_found() -> None:
             case, folder / "refused", Refusing(errno.ENOSPC, 40), system_calls.RUNS, WITHOUT_REMEDY
         )
     assert found != []
+
+
+def test_a_stopped_process_that_overwrites_what_was_published_meanwhile_is_found() -> None:
+    planted, work = WITHOUT_LOCK_AND_SWAP, system_calls.build_beside
+    with system_calls.scenario() as (case, folder):
+        calls = system_calls.calls_of(case, folder / "counted", system_calls.RUNS, reads=False, planted=planted)
+        publishing = next(each.number for each in calls if each.other.startswith("lake/commits/hours/"))
+        newest = system_calls.newest_of(case, folder)
+        found = system_calls.stopped_at(case, newest, folder / "stopped", publishing, work, planted)
+    assert any("went back from what the other process had published" in each for each in found), found
