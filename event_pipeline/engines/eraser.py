@@ -260,7 +260,7 @@ def _may_hold(path: Path, erasures: Erasures) -> bool:
                     return True
                 if any(erasures.among(batch[name]) for name in texts if name != _RECORD):
                     return True
-    except pa.ArrowException:
+    except (pa.ArrowException, OSError):  # pyarrow says of a damaged page that it is an OSError
         return True
     return False
 

@@ -136,8 +136,21 @@ def test_nothing_holds_an_erased_person_and_later_builds_leave_them_out(world: W
     assert [each.commit.account.erased for each in builds] == [0, 0]
 
 
+def no_file(_: bytes) -> bytes:
+    return b"?"
+
+
+def damaged_pages(body: bytes) -> bytes:
+    """A Parquet file of the same length with nothing between its magic bytes and its footer."""
+    footer = int.from_bytes(body[-8:-4], "little") + 8
+    return body[:4] + bytes(len(body) - 4 - footer) + body[-footer:]
+
+
 @in_memory
-def test_a_replaced_build_without_them_keeps_its_grace_period_and_one_that_cannot_be_read_goes(world: World) -> None:
+@pytest.mark.parametrize("damaged", [no_file, damaged_pages])
+def test_a_replaced_build_without_them_keeps_its_grace_period_and_one_that_cannot_be_read_goes(
+    world: World, damaged: Callable[[bytes], bytes]
+) -> None:
     engine = built(world)
     erase(world)
     replaced = engine.hour_commit(HOUR)
@@ -149,7 +162,8 @@ def test_a_replaced_build_without_them_keeps_its_grace_period_and_one_that_canno
     world.build([HOUR], force=True)
     assert erase(world).receipt.finished_at
     assert len(kept()) == len(replaced.files) > 1
-    engine._lake.write(replaced.files[0].path, b"?")
+    body, _ = engine._lake.read(replaced.files[0].path) or (b"", "")
+    engine._lake.write(replaced.files[0].path, damaged(body))
     erase(world)
     assert kept() == set()
 
