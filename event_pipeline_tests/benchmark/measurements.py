@@ -33,6 +33,7 @@ from event_pipeline_tests.benchmark.measuring import (
     measure,
     measure_command,
     measure_step,
+    own_memory_mb,
 )
 from event_pipeline_tests.benchmark.spark_jobs import run_plain_job
 from event_pipeline_tests.dev_process import dev_running, wait_for
@@ -200,12 +201,13 @@ def backfill(bench: Bench) -> Measured:
 
 
 def _measured_here(work: Callable[[], None]) -> Measured:
-    """Measure this process and all below it."""
+    """Measure this process and all below it, without the memory that earlier measurements left in this one."""
+    before = own_memory_mb()
     with Watch(os.getpid()) as watch:
         used, started = cpu_seconds_of(os.getpid()), time.monotonic()
         work()
         wall = time.monotonic() - started
-        return Measured(wall, cpu_seconds_of(os.getpid()) - used, watch.peak_mb)
+        return Measured(wall, cpu_seconds_of(os.getpid()) - used, watch.peak_mb - before)
 
 
 # -- Gold

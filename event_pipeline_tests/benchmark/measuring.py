@@ -74,6 +74,11 @@ def memory_mb_of(pid: int) -> float:
     return total / 1e6
 
 
+def own_memory_mb() -> float:
+    """Return the proportional set size of this process alone, in MB."""
+    return float(psutil.Process().memory_full_info().pss) / 1e6
+
+
 class Watch:
     """Samples a process tree in a thread of its own until the block ends."""
 
