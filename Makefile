@@ -58,7 +58,7 @@ screenshots: $(VENV)/test.stamp ## Take the pictures of the docs again, and keep
 nightly: $(VENV)/test.stamp ## Backfill 30 days through the real daemon, rehearse longer, report time and memory (long)
 	@$(BIN)/python -m event_pipeline_tests.nightly $(ARGUMENTS)
 
-reliability: $(VENV)/test.stamp ## Try to break every promise, at length; fail if one is broken (an hour or more)
+reliability: $(VENV)/test.stamp ## Try to break every promise, at length; fail if one is broken (many hours)
 	@$(BIN)/python -m event_pipeline_tests.reliability $(ARGUMENTS)
 
 mutants: $(VENV)/test.stamp ## Plant each known defect in a copy of the project: its test must fail within a minute (20 minutes)
