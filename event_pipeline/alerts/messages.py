@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from pydantic import AwareDatetime
+
 from event_pipeline.alerts.conditions import AlertFinding, AlertKind, Report, Severity
 from event_pipeline.rules.hour import Hour
 from event_pipeline.rules.printable import printable
@@ -50,7 +52,7 @@ class Message:
     advice: str
     links: Mapping[str, str]
     """Target -> address, or the place in the documentation."""
-    at: datetime
+    at: AwareDatetime
 
 
 def alert_message(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from event_pipeline.alerts.conditions import AlertFinding, AlertKind, Report
 from event_pipeline.alerts.messages import AlertEvent, Message, alert_message, report_message
@@ -36,12 +36,12 @@ class OpenAlert:
     alert_id: str
     finding: AlertFinding
     """The latest finding."""
-    raised_at: datetime
+    raised_at: AwareDatetime
     told: tuple[str, ...]
     """Subjects that were in a message."""
     messages: int
-    told_at: datetime
-    clear_since: datetime | None = None
+    told_at: AwareDatetime
+    clear_since: AwareDatetime | None = None
     """When the cause disappeared; None while it holds."""
 
 
@@ -63,7 +63,7 @@ class ChannelTrouble:
     failures: int
     """Consecutive failures."""
     error: str
-    next_attempt: datetime
+    next_attempt: AwareDatetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,12 @@ class AlertState:
     """Everything that must survive a restart. If it is lost, open alerts are sent once more."""
 
     format: int = STATE_FORMAT
-    looked_at: datetime | None = None
+    looked_at: AwareDatetime | None = None
     """The last evaluation in which everything could be read."""
     alerts: Mapping[AlertKind, OpenAlert] = field(default_factory=dict)
-    resolved: Mapping[AlertKind, tuple[datetime, ...]] = field(default_factory=dict)
+    resolved: Mapping[AlertKind, tuple[AwareDatetime, ...]] = field(default_factory=dict)
     """When alerts of a kind were resolved within the last day."""
-    reported: Mapping[str, datetime] = field(default_factory=dict)
+    reported: Mapping[str, AwareDatetime] = field(default_factory=dict)
     """Id of a report -> when it was created."""
     records: Mapping[str, int] = field(default_factory=dict)
     """Published hour -> its records, from which the normal volume is learned."""
@@ -86,7 +86,7 @@ class AlertState:
     outbox: tuple[Outgoing, ...] = ()
     trouble: Mapping[str, ChannelTrouble] = field(default_factory=dict)
     """Channel -> its failures."""
-    delivering_until: datetime | None = None
+    delivering_until: AwareDatetime | None = None
     """The lease of the delivering process, which is presumed dead after this instant."""
 
     def to_json(self) -> bytes:

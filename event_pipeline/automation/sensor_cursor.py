@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from event_pipeline.rules.hour import Hour
-from event_pipeline.rules.stored_json import read_json
+from event_pipeline.rules.stored_json import read_json, read_value
 
 CURSOR_FORMAT = 2
 MOST_REQUESTS = 1_000
@@ -86,7 +86,7 @@ class Cursor:
                 {Hour.parse(hour): _request(*each) for hour, each in fields["requests"].items()},
                 {date.fromisoformat(day): str(digest) for day, digest in fields["settled"].items()},
                 frozenset(date.fromisoformat(day) for day in fields["noticed"]),
-                tuple(str(receipt) for receipt in fields["receipts"]),
+                tuple(read_value(list[str], fields["receipts"], "receipts")),
             )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             _LOG.warning("the cursor cannot be read and starts afresh (%s): %.200s", error, text)

@@ -13,7 +13,7 @@ from event_pipeline.engines import layout
 from event_pipeline.engines.commit import Commit, CommitRecordError, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.store import Store
 from event_pipeline.errors import OvertakenError, StorageError
-from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.hour import Hour, HourRange, hive_path_of
 
 _Kind = TypeVar("_Kind", HourCommit, PartialCommit, DayCommit)
 _READERS = 16
@@ -94,8 +94,8 @@ class CommitStore:
         The version is that of `partial`. A month is listed at once: S3 lists its 744 records at most in one request.
         """
         top, versions = f"{layout.COMMITS}partials/{table}/", dict[Hour, str]()
-        for month in sorted({f"year={day:%Y}/month={day:%m}/" for day in days}):
-            for each in self._lake.list(f"{top}{month}"):
+        for month in sorted({hive_path_of(day).rpartition("/")[0] for day in days}):
+            for each in self._lake.list(f"{top}{month}/"):
                 if hour := _hour_of(each.key, top):
                     versions[hour] = each.version
         return versions

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from event_pipeline.rules.accounting import RawListing, RawObject, UnmatchedKey
-from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, misplaced, plausible_part
+from event_pipeline.rules.hour import RAW_ROOT, Hour, HourRange, elsewhere, hive_path_of, misplaced, plausible_part
 
 BESIDE = "not under events/: `event-pipeline import` places files by the time in their names"
 
@@ -144,7 +144,7 @@ def _prefixes(hours: HourRange | None) -> list[str]:
         return [RAW_ROOT]
     if len(hours) == 1:
         return [hours.first.raw_prefix]
-    return [f"{RAW_ROOT}year={day:%Y}/month={day:%m}/day={day:%d}/" for day in hours.days]
+    return [f"{RAW_ROOT}{hive_path_of(day)}/" for day in hours.days]
 
 
 def _hour_of_prefix(key: str) -> Hour | None:

@@ -31,6 +31,12 @@ class InvalidHourError(ValueError):
     """A text is not an hour; the message has the text and the allowed forms."""
 
 
+def hive_path_of(day: date) -> str:
+    """Return the part of the partitions' path that all hours of a day share, `year=2025/month=12/day=07`."""
+    # Not strftime's year, which is not padded on every platform: keys must sort, and be found again.
+    return f"year={day.year:04}/month={day:%m}/day={day:%d}"
+
+
 @dataclass(frozen=True, order=True, slots=True)
 class Hour:
     """One UTC hour, named by the instant at which it starts."""
@@ -133,7 +139,7 @@ class Hour:
 
     def raw_key(self, landed: datetime) -> str:
         """Return the key of a raw object of this hour, stamped with the UTC instant at which it landed."""
-        return f"{self.raw_prefix}minute={landed:%M}/events-{landed:%Y%m%d-%H%M%S}.jsonl.gz"
+        return f"{self.raw_prefix}minute={landed:%M}/events-{landed.year:04}{landed:%m%d-%H%M%S}.jsonl.gz"
 
     def plus(self, hours: int) -> Hour:
         """Return the hour that many hours later (earlier if negative).

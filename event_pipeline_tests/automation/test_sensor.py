@@ -372,6 +372,7 @@ def test_the_cursor_remembers_what_it_asked_for_among_hours_whose_turn_it_is_not
         '{"format": 2, "sweep_before": null, "requests": {"2025-12-07T22": ["f", 0]}, "settled": {}, "noticed": [],'
         ' "receipts": []}',
         '{"format": 2, "sweep_before": null, "requests": {}, "settled": {}, "noticed": 5, "receipts": []}',
+        '{"format": 2, "sweep_before": null, "requests": {}, "settled": {}, "noticed": [], "receipts": "one"}',
     ],
 )
 def test_a_cursor_that_cannot_be_read_starts_afresh_and_says_so(

@@ -19,7 +19,8 @@ from typing import Any
 from event_pipeline.engines.catalog import Partition
 from event_pipeline.engines.commit import Commit, DayCommit, HourCommit, PartialCommit
 from event_pipeline.engines.engine import PortEngine
-from event_pipeline.engines.layout import COMMITS, RUNS
+from event_pipeline.engines.erasures import ErasureList
+from event_pipeline.engines.layout import COMMITS, ERASED, RUNS
 from event_pipeline.engines.leftovers import is_retired_day, shown_tables
 from event_pipeline.engines.names import day_partition, gold_table, partial_table
 from event_pipeline.rules.contract import HOUR_LEDGER, HOUR_TABLES, SILVER_EVENTS, SILVER_QUARANTINE
@@ -54,6 +55,8 @@ class Published:
     """Version of a Gold table's SQL -> the Silver rows that count."""
     erased: list[str] = field(default_factory=list)
     """People whose erasure has begun, in order."""
+    entered: list[str] = field(default_factory=list)
+    """Those of them who are on the list, in order: builds leave them out."""
     forgotten: set[str] = field(default_factory=set)
     """Who was erased to the end: an erasure that breaks off is completed by its own command alone."""
     builds: dict[str, Commit] = field(default_factory=dict)
@@ -113,7 +116,7 @@ class Published:
             Broken: it is not what it must be.
         """
         if not only_catalog:
-            self._read_records(engine)
+            self.read_records(engine)
         sizes = {each.key: each.size for each in engine._lake.list(RUNS)}
         if not only_catalog:
             for key, commit in self.records.items():
@@ -122,8 +125,17 @@ class Published:
                         raise Broken(f"{key} names {file.path}, which is gone or has another size")
         self._look_as_a_reader(engine, sizes, beside_erasure)
 
-    def _read_records(self, engine: PortEngine[Any]) -> None:
+    def read_records(self, engine: PortEngine[Any]) -> None:
+        """Read the commit records that are new, and judge their builds.
+
+        Raises:
+            Broken: a build is not what it must be, or a record is gone.
+        """
         listed = {each.key: each.version for each in engine._lake.list(COMMITS)}
+        if ERASED in listed and self._versions.get(ERASED) != listed[ERASED]:
+            self._versions[ERASED] = listed[ERASED]
+            on_list = ErasureList(engine._lake).read()
+            self.entered += [each for each in self.erased if each not in self.entered and on_list.has(each)]
         for prefix, parse in _PARSERS.items():
             for key, version in listed.items():
                 if not key.startswith(prefix) or self._versions.get(key) == version:
@@ -172,12 +184,12 @@ class Published:
             raise Broken(f"{key}: {missing[0]} never had the bytes that the record says were read")
         objects = tuple((each.key, self._contents[str(each.sha256)]) for each in account.objects)
         # A build that began before an erasure leaves out those who were on the list then; it is a growing list.
-        for left_out in range(len(self.erased) + 1):
-            wanted = _without(read_hour(*seen, objects), frozenset(self.erased[:left_out]))
+        for left_out in range(len(self.entered) + 1):
+            wanted = _without(read_hour(*seen, objects), frozenset(self.entered[:left_out]))
             if (in_order(rows), in_order(quarantine)) == (wanted.silver, wanted.quarantine):
                 break
         else:
-            wanted = _without(read_hour(*seen, objects), frozenset(self.erased))
+            wanted = _without(read_hour(*seen, objects), frozenset(self.entered))
             raise Broken(
                 f"{key}: Silver and quarantine have {len(rows)} and {len(quarantine)} rows, which are not the "
                 f"{len(wanted.silver)} and {len(wanted.quarantine)} of the oracle: {rows} {quarantine}"

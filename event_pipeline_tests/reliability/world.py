@@ -409,12 +409,17 @@ class World:
         self.published.check_built(self._onlooker, hours, self.tables, rules_version)
 
     def _asked(self, asked: Callable[[Step], Fault | None] = lambda _: None) -> Callable[[Step], Fault | None]:
-        """Let the model look after every call that changed something."""
+        """Let the model look after every call that changed something; on disk only at each commit record."""
+        has_published = False
 
         def look(step: Step) -> Fault | None:
+            nonlocal has_published
             fault = asked(step)
             if self.assembly != DISK:
                 self._look()
+            elif has_published:
+                self.published.read_records(self._onlooker)
+            has_published = step.name == "Store.replace"
             return fault
 
         return look

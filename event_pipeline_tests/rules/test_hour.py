@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError, contiguous
+from event_pipeline.rules.hour import Hour, HourRange, InvalidHourError, contiguous, hive_path_of
 
 HOUR = Hour.parse("2025-12-07T22")
 
@@ -45,6 +45,13 @@ def test_the_key_of_a_raw_object_leads_back_to_its_hour() -> None:
     key = HOUR.raw_key(datetime(2025, 12, 7, 22, 5, 9, tzinfo=UTC))
     assert key == "events/year=2025/month=12/day=07/hour=22/minute=05/events-20251207-220509.jsonl.gz"
     assert Hour.of_raw_key(key) == HOUR
+
+
+@pytest.mark.parametrize("year", [1, 25, 999, 9999])
+def test_the_keys_of_every_year_lead_back_to_their_hour(year: int) -> None:
+    hour = Hour(datetime(year, 11, 19, 17, tzinfo=UTC))
+    assert Hour.of_raw_key(hour.raw_key(hour.start)) == Hour.parse(str(hour)) == hour
+    assert hour.hive_path == f"{hive_path_of(hour.start.date())}/hour=17"
 
 
 @pytest.mark.parametrize(

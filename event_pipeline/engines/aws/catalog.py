@@ -588,7 +588,7 @@ def _hours_expression(hours: HourRange) -> str:
     if (hours.last_day - hours.first_day).days > 31 * _MOST_MONTHS_IN_EXPRESSION:
         return ""
     months = []
-    for (year, month), group in groupby(hours.days, key=lambda day: (f"{day:%Y}", f"{day:%m}")):
+    for (year, month), group in groupby(hours.days, key=lambda day: (f"{day.year:04}", f"{day:%m}")):
         days = list(group)
         months.append(f"(year = '{year}' AND month = '{month}' AND day >= '{days[0]:%d}' AND day <= '{days[-1]:%d}')")
     return " OR ".join(months) if len(months) <= _MOST_MONTHS_IN_EXPRESSION else ""

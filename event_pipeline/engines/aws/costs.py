@@ -18,7 +18,7 @@ from event_pipeline.engines.aws.storage import Bucket
 from event_pipeline.engines.base import Cost, Estimate, StepCost
 from event_pipeline.errors import StorageError
 from event_pipeline.rules.accounting import RawListing
-from event_pipeline.rules.hour import Hour, HourRange
+from event_pipeline.rules.hour import Hour, HourRange, hive_path_of
 from event_pipeline.rules.stored_json import read_json, read_value
 from event_pipeline.settings import Settings, SilverBuilderKind, SqlKind
 
@@ -125,7 +125,7 @@ class CostStore:
         wanted = []
         prefixes = [layout.COSTS]
         if (hours.last_day - hours.first_day).days <= _FEW_DAYS:
-            prefixes = [f"{layout.COSTS}year={day:%Y}/month={day:%m}/day={day:%d}/" for day in hours.days]
+            prefixes = [f"{layout.COSTS}{hive_path_of(day)}/" for day in hours.days]
         for prefix in prefixes:
             for each in self._lake.list(prefix):
                 hour = Hour.of_hive_path(each.key.removeprefix(layout.COSTS).rpartition("/")[0])

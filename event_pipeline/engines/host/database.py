@@ -27,6 +27,8 @@ REBUILD = (
     "`event-pipeline repair` finds what is missing, `event-pipeline run --force --from HOUR --to HOUR` rebuilds an hour"
 )
 _MOST_KEPT_BYTES = 64 << 20
+_MOST_SHOWN_CHARACTERS = 2_000
+"""Of a message of DuckDB or pyarrow, which may repeat whole statements and paths."""
 _FULL_DISK = re.compile(r"No space left|Disk quota|ENOSPC|EDQUOT", re.IGNORECASE)
 _FAILED_WRITE = re.compile(r"\b(?:write|writing|create|rename|move|flush|sync)\b", re.IGNORECASE)
 
@@ -134,6 +136,7 @@ def faults_explained(files: LakeFiles | None = None, doing: str = "") -> Iterato
 def explained(error: Exception, files: LakeFiles | None = None, doing: str = "") -> BaseException:
     """Return the explained error for one of DuckDB or pyarrow; `faults_explained` lists the kinds."""
     text = files.real_paths(str(error)) if files else str(error)
+    shown = text if len(text) <= _MOST_SHOWN_CHARACTERS else f"{text[:_MOST_SHOWN_CHARACTERS]} ..."
     before = f"{doing}: " if doing else ""
     if isinstance(error, PipelineError):
         return error
@@ -157,26 +160,26 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
     if isinstance(error, MemoryError):
         return LimitError(
             f"{before}more memory is needed than the process may use: raise EVENT_PIPELINE_DUCKDB_MEMORY_MB"
-            + (f" ({text})" if text else "")
+            + (f" ({shown})" if text else "")
         )
     if isinstance(error, RecursionError):
         return QueryError(f"{before}the SQL is nested too deeply")
     if isinstance(error, duckdb.IOException) and _FULL_DISK.search(text):
-        return StorageError(f"{before}the disk is full: free some space and run again, nothing was published ({text})")
+        return StorageError(f"{before}the disk is full: free some space and run again, nothing was published ({shown})")
     if isinstance(error, duckdb.IOException) and _FAILED_WRITE.search(text):
-        return StorageError(f"{before}a file cannot be written, nothing was published: {text}")
+        return StorageError(f"{before}a file cannot be written, nothing was published: {shown}")
     names_a_file = files is not None and text != str(error)
     if type(error) is duckdb.Error or isinstance(error, duckdb.IOException | duckdb.SerializationException):
         which = f"{files.suspects()}: " if files is not None and not names_a_file and files.opened else ""
-        return StorageError(f"{before}{which}a data file cannot be read: {text}: {REBUILD}")
+        return StorageError(f"{before}{which}a data file cannot be read: {shown}: {REBUILD}")
     if names_a_file and isinstance(error, duckdb.InvalidInputException | duckdb.NotSupportedError):
-        return StorageError(f"{before}a data file cannot be read: {text}: {REBUILD}")
+        return StorageError(f"{before}a data file cannot be read: {shown}: {REBUILD}")
     if isinstance(error, duckdb.InternalError | duckdb.FatalException):
-        return PipelineError(f"{before}DuckDB failed with an internal error: {text}")
+        return PipelineError(f"{before}DuckDB failed with an internal error: {shown}")
     if isinstance(error, duckdb.Error | UnicodeError):
-        return QueryError(f"{before}{text}")
+        return QueryError(f"{before}{shown}")
     if isinstance(error, pa.ArrowException):
-        return PipelineError(f"{before}pyarrow cannot hold the data: {text}")
+        return PipelineError(f"{before}pyarrow cannot hold the data: {shown}")
     return error
 
 
