@@ -180,8 +180,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "Partials of the month before are not looked for",
         _COMMITS,
-        'for month in sorted({f"year={day:%Y}/month={day:%m}/" for day in days}):',
-        'for month in sorted({f"year={day:%Y}/month={day:%m}/" for day in days})[:1]:',
+        'for month in sorted({hive_path_of(day).rpartition("/")[0] for day in days}):',
+        'for month in sorted({hive_path_of(day).rpartition("/")[0] for day in days})[:1]:',
         f"{_BEHAVIOUR}::test_a_day_is_folded_from_hours_of_both_months_that_it_landed_in[in memory]",
     ),
     Mutant(
