@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from event_pipeline_tests.dev_process import wait_for
 from event_pipeline_tests.emulator.front import CLIENT_KEY
 from event_pipeline_tests.emulator.server import ADDRESS, REGION
 
@@ -26,8 +27,6 @@ MOST_STAGES = 60
 """Far below the limit that Athena does not tell: Trino's own is 150."""
 
 _START_SECONDS = 120
-_DIVIDED = "SELECT count(*) FROM TABLE(sequence(1, 2))"
-"""A statement that is divided into parts for workers, unlike one over VALUES."""
 _NO_WORKER = "NO_NODES_AVAILABLE"
 _STOP_SECONDS = 20
 
@@ -153,35 +152,31 @@ class TrinoServer:
     def run(self, sql: str, schema: str = "default", session: str = "", on_start: Any = None) -> Answer:
         """Run one statement to its end; `on_start` gets its id in Trino.
 
-        On a busy machine Trino misses its own only worker at times, and cannot plan for it: then it is asked again.
+        On a busy machine Trino misses its own only worker at times: the statement waits until it is back.
 
         Raises:
             TrinoError: Trino refuses it, or it fails.
+            TimedOutError: the worker does not come back.
         """
-        end = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                return self._run(sql, schema, session, on_start)
-            except TrinoError as error:
-                if error.name != _NO_WORKER or time.monotonic() > end:
-                    raise
-            # The next look at the workers tells nobody.
-            time.sleep(0.5)
+        try:
+            return self._run(sql, schema, session, on_start)
+        except TrinoError as error:
+            if error.name != _NO_WORKER:
+                raise
+        wait_for("a worker of Trino", self._has_worker, _START_SECONDS)
+        return self._run(sql, schema, session, on_start)
 
-    def stages(self, sql: str, schema: str = "default") -> int:
-        """Return how many stages a statement has by `EXPLAIN (TYPE DISTRIBUTED)`.
+    def _has_worker(self) -> bool:
+        try:
+            # Unlike one over VALUES, this is divided into parts, which workers take.
+            self._run("SELECT count(*) FROM TABLE(sequence(1, 2))")
+        except TrinoError as error:
+            if error.name != _NO_WORKER:
+                raise
+            return False
+        return True
 
-        Raises:
-            TrinoError: Trino does not plan it.
-        """
-        plan: str = self.run(f"EXPLAIN (TYPE DISTRIBUTED) {sql}", schema).rows[0][0]
-        return sum(line.startswith("Fragment ") for line in plan.splitlines())
-
-    def cancel(self, query_id: str) -> None:
-        """Stop a statement."""
-        self._ask(f"/v1/query/{query_id}", "DELETE", None, {"X-Trino-User": "tests"})
-
-    def _run(self, sql: str, schema: str, session: str, on_start: Any) -> Answer:
+    def _run(self, sql: str, schema: str = "default", session: str = "", on_start: Any = None) -> Answer:
         headers = {"X-Trino-User": "tests", "X-Trino-Catalog": CATALOG, "X-Trino-Schema": schema}
         if session:
             headers["X-Trino-Session"] = session
@@ -198,6 +193,19 @@ class TrinoServer:
             if "nextUri" not in answer:
                 return Answer(columns, rows, answer["stats"]["physicalInputBytes"], answer.get("updateCount") or 0)
             answer = self._ask(answer["nextUri"], "GET", None, headers)
+
+    def stages(self, sql: str, schema: str = "default") -> int:
+        """Return how many stages a statement has by `EXPLAIN (TYPE DISTRIBUTED)`.
+
+        Raises:
+            TrinoError: Trino does not plan it.
+        """
+        plan: str = self.run(f"EXPLAIN (TYPE DISTRIBUTED) {sql}", schema).rows[0][0]
+        return sum(line.startswith("Fragment ") for line in plan.splitlines())
+
+    def cancel(self, query_id: str) -> None:
+        """Stop a statement."""
+        self._ask(f"/v1/query/{query_id}", "DELETE", None, {"X-Trino-User": "tests"})
 
     def _configure(self) -> None:
         known = {
@@ -218,8 +226,8 @@ class TrinoServer:
         end = time.monotonic() + _START_SECONDS
         while self._process.poll() is None and time.monotonic() < end:
             with suppress(OSError, TrinoError):
-                # It has started before it knows that it is its own only worker, which works on what is divided.
-                if not self._ask("/v1/info", "GET", None, {})["starting"] and self._run(_DIVIDED, "default", "", None):
+                # It has started before it knows that it is its own only worker: then no statement can run.
+                if not self._ask("/v1/info", "GET", None, {})["starting"] and self._has_worker():
                     return
             # The port opens long after the start and nothing else tells.
             time.sleep(0.2)
