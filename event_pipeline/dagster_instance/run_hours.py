@@ -107,12 +107,19 @@ def process_tag(run_id: str) -> dict[str, str]:
 
 def process_is_gone(run: dg.DagsterRun) -> bool:
     """Return whether the process of this host that executed a run, or was about to, no longer exists."""
-    host, _, rest = run.tags.get(PROCESS_TAG, "").partition(":")
-    process, started, run_id = [*rest.split(":"), "", ""][:3]
-    if run_id != run.run_id:
+    process = _process_of(run)
+    if process is None:
         # A run starts seconds before its process tags it: killed in between, it would count as running forever.
         return run.status in _WITH_A_CODE_SERVER and _code_server_is_gone(run)
-    return host == socket.gethostname() and not _is_alive(int(process), int(started))
+    host, number, started = process
+    return host == socket.gethostname() and not _is_alive(number, started)
+
+
+def _process_of(run: dg.DagsterRun) -> tuple[str, int, int] | None:
+    """Return host, process id and start of the process that tagged a run, None if none has yet."""
+    host, _, rest = run.tags.get(PROCESS_TAG, "").partition(":")
+    number, started, run_id = [*rest.split(":"), "", ""][:3]
+    return (host, int(number), int(started)) if run_id == run.run_id else None
 
 
 def _is_alive(process_id: int, started: int) -> bool:
@@ -151,7 +158,7 @@ def _code_server_is_gone(run: dg.DagsterRun) -> bool:
 
 
 def close_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs whose process is gone as failed, free their pool slots, and return their ids.
+    """Mark runs whose process is gone as failed, free the pools that ended runs still hold, and return their ids.
 
     A killed process cannot do this itself; its claimed slot would block every later run.
     """
@@ -162,5 +169,21 @@ def close_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
         instance.report_run_failed(
             run, f"The process that executed the run is gone ({run.tags.get(PROCESS_TAG, 'its code server')})."
         )
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    _free_pools(instance)
     return [run.run_id for run in abandoned]
+
+
+def _free_pools(instance: dg.DagsterInstance) -> None:
+    """Free what runs hold in pools that have ended, or are deleted.
+
+    These are not only the runs that were just found: whoever closed such a run before may have been killed in between.
+    """
+    for run_id in instance.event_log_storage.get_concurrency_run_ids():
+        run = instance.get_run_by_id(run_id)
+        if run is None or (run.is_finished and not _is_executed_still(run)):
+            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
+def _is_executed_still(run: dg.DagsterRun) -> bool:
+    """Return whether a run that counts as ended, for example after it was cancelled by force, may still be at work."""
+    return _process_of(run) is not None and not process_is_gone(run)

@@ -22,7 +22,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import StaticPool
 
+from event_pipeline.dagster_instance.run_hours import close_abandoned_runs
+
 _SECONDS_BETWEEN_CLAIMS = 0.25
+_CLAIMS_BETWEEN_LOOKS = 20
+"""Claims in vain until it is looked again whether the pool's holder is gone."""
 
 
 class KeptEventLogStorage(SqliteEventLogStorage):
@@ -31,6 +35,7 @@ class KeptEventLogStorage(SqliteEventLogStorage):
     def __init__(self, base_dir: str) -> None:
         self._engines: dict[str, Engine] = {}
         self._tables: set[str] = set()
+        self._claims_in_vain = 0
         super().__init__(base_dir)
 
     @contextmanager
@@ -71,13 +76,28 @@ class KeptEventLogStorage(SqliteEventLogStorage):
 
         A run that waits for a pool asks again after seconds, and spends them in a loop that takes a whole core
         (`interval_to_next_pending_claim_check` is never above zero). So the wait is here, and the next look follows.
+
+        Who holds the pool may be killed, and there need not be a daemon that notices: the one who waits looks itself.
         """
         status = super().claim_concurrency_slot(concurrency_key, run_id, step_key, priority)
         if status.is_claimed:
+            self._claims_in_vain = 0
             return status
+        if self._claims_in_vain % _CLAIMS_BETWEEN_LOOKS == 0:
+            close_abandoned_runs(self._instance)
+            self._assign_free_place(concurrency_key)
+        self._claims_in_vain += 1
         time.sleep(_SECONDS_BETWEEN_CLAIMS)
         at_once: ConcurrencyClaimStatus = status.with_sleep_interval(0.0)
         return at_once
+
+    def _assign_free_place(self, pool: str) -> None:
+        """Give a free place to the step that waits longest.
+
+        Whoever leaves a pool does that, but it may be killed before, or have left when the step was not waiting yet.
+        """
+        if self.has_unassigned_slots(pool):
+            self.assign_pending_steps([pool])
 
     def dispose(self) -> None:
         """Close the connections."""

@@ -82,6 +82,20 @@ def test_a_killed_command_is_recorded_as_failed_and_gives_its_pool_slot_back(
     assert [slot.run_id for slot in claimed] == [alive.run_id]
 
 
+def test_a_run_that_counts_as_ended_and_is_still_at_work_keeps_its_pool(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    job, run_id = build_definitions(settings).resolve_job_def("hourly_pipeline"), str(uuid4())
+    run = instance.create_run_for_job(
+        job, run_id=run_id, tags=process_tag(run_id), status=dg.DagsterRunStatus.CANCELING
+    )
+    instance.event_log_storage.claim_concurrency_slot("silver", run_id, "silver_events")
+    instance.report_run_canceled(run)
+
+    assert close_abandoned_runs(instance) == []
+    assert instance.event_log_storage.get_concurrency_info("silver").active_run_ids == {run_id}
+
+
 def test_a_process_of_the_same_number_that_started_later_is_another_one(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:

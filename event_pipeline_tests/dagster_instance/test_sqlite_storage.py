@@ -2,18 +2,24 @@
 
 import os
 import queue
+import socket
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Timer
+from uuid import uuid4
 
 import dagster as dg
+import psutil
 import pytest
 
 from event_pipeline.dagster_instance import sqlite_storage
 from event_pipeline.dagster_instance.executor import in_process_executor
 from event_pipeline.dagster_instance.prepare import prepare_instance
+from event_pipeline.dagster_instance.run_hours import PROCESS_TAG
 from event_pipeline.dagster_instance.sqlite_storage import KeptEventLogStorage
 from event_pipeline.settings import Settings, load_settings
 
@@ -75,15 +81,84 @@ def test_dagsters_own_storage_reads_what_a_command_recorded(settings: Settings, 
     assert newest.run_id == runs[-1].run_id
 
 
-def test_a_run_that_waits_for_a_pool_leaves_the_core_to_others(instance: dg.DagsterInstance) -> None:
+def claimed(instance: dg.DagsterInstance, process: psutil.Process) -> str:
+    """Let a run that a process executes hold the pool; return its id."""
+    run_id = str(uuid4())
+    host_and_process = f"{socket.gethostname()}:{process.pid}:{process.create_time():.0f}"
+    instance.create_run_for_job(
+        noting, run_id=run_id, tags={PROCESS_TAG: f"{host_and_process}:{run_id}"}, status=dg.DagsterRunStatus.STARTED
+    )
+    instance.event_log_storage.set_concurrency_slots(POOL, 1)
+    assert instance.event_log_storage.claim_concurrency_slot(POOL, run_id, "its step").is_claimed
+    return run_id
+
+
+def unnoticed(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Do nothing: nobody has noticed that the run's process is gone."""
+
+
+def closed(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Mark a run whose process is gone as failed, and do no more."""
+    run = instance.get_run_by_id(run_id)
+    assert run
+    instance.report_run_failed(run)
+
+
+def closed_and_half_freed(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Close a run, and free its place, but leave it in the queue."""
+    closed(instance, run_id)
     storage = instance.event_log_storage
-    storage.set_concurrency_slots(POOL, 1)
-    assert storage.claim_concurrency_slot(POOL, "another run", "its step").is_claimed
-    Timer(WAIT_SECONDS, storage.free_concurrency_slots_for_run, ["another run"]).start()
+    assert isinstance(storage, KeptEventLogStorage)
+    storage._free_concurrency_slots(run_id=run_id)
+
+
+def deleted(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Delete a run that holds a pool, as somebody may in the UI."""
+    instance.delete_run(run_id)
+
+
+def left_without_a_next(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Leave the pool without giving the place to the step that waits."""
+    storage = instance.event_log_storage
+    assert isinstance(storage, KeptEventLogStorage)
+    storage._free_concurrency_slots(run_id=run_id)
+    storage._remove_pending_steps(run_id=run_id)
+
+
+def test_a_run_that_waits_for_a_pool_leaves_the_core_to_others(instance: dg.DagsterInstance) -> None:
+    holder = claimed(instance, psutil.Process())
+    Timer(WAIT_SECONDS, instance.event_log_storage.free_concurrency_slots_for_run, [holder]).start()
     began, used = time.monotonic(), time.thread_time()
     assert waiting.execute_in_process(instance=instance).success
     assert time.monotonic() - began > WAIT_SECONDS
     assert time.thread_time() - used < WAIT_SECONDS / 2
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "end", [unnoticed, closed, closed_and_half_freed, deleted, left_without_a_next], ids=lambda each: each.__name__
+)
+@pytest.mark.parametrize("waits_already", [False, True], ids=["waits later", "waits already"])
+def test_a_pool_is_free_wherever_the_one_who_was_to_free_it_was_killed(
+    instance: dg.DagsterInstance,
+    end: Callable[[dg.DagsterInstance, str], None],
+    waits_already: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlite_storage, "_CLAIMS_BETWEEN_LOOKS", 2)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        holder = claimed(instance, psutil.Process(other.pid))
+
+        def is_killed() -> None:
+            other.kill()
+            end(instance, holder)
+
+        if waits_already:
+            Timer(1, is_killed).start()
+        else:
+            is_killed()
+        assert waiting.execute_in_process(instance=instance).success
+    assert instance.event_log_storage.get_concurrency_run_ids() == set()
 
 
 def test_a_command_and_dagsters_own_processes_write_beside_each_other(

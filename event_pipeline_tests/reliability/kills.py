@@ -176,9 +176,6 @@ def _kinds(case: Scenario, folder: Path) -> Sequence[Killed]:
         return place
 
     def materialize(root: Path) -> Command:
-        # A killed run keeps its pool until the daemon or a command notices: this process alone would wait for ever.
-        shutil.rmtree(root / "dagster", ignore_errors=True)
-        (root / "dagster").mkdir()
         arguments = ("asset", "materialize", "--select", "*", "-m", "event_pipeline.definitions")
         home = {"DAGSTER_HOME": str(root / "dagster")}
         return Command(root, *arguments, "--partition", HOUR.partition_key, program="dagster", environment=home)

@@ -22,7 +22,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -581,16 +581,17 @@ class Soak:
     # -- looking
 
     def _sample(self) -> None:
-        files = [path for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()]
-        process = psutil.Process()
+        if self._is_full:
+            return  # to count published hours, SQLite needs some room for the index of its log
+        sizes, process = list(_sizes(self.root)), psutil.Process()
         self.samples.append(
             Sample(
                 len(LocalEngine(self.settings, self._gold).registered_builds()),
                 {_DAEMON: process.memory_info().rss / (1 << 20), _RUN: max(self._peaks)},
                 process.num_fds(),
                 threading.active_count(),
-                sum(path.stat().st_size for path in files),
-                len(files),
+                sum(sizes),
+                len(sizes),
             )
         )
         self._peaks = self._peaks[-1:]
@@ -599,8 +600,9 @@ class Soak:
         """Give the files that are new, which the kernel stamps, the time of the soak."""
         now = self.clock.now().timestamp()
         for path in self.root.rglob("*"):
-            if "dagster" not in path.parts and not path.is_symlink() and path.lstat().st_mtime > _STARTED:
-                os.utime(path, (now, now))
+            with suppress(FileNotFoundError):  # SQLite removes its log when the last session ends
+                if "dagster" not in path.parts and not path.is_symlink() and path.lstat().st_mtime > _STARTED:
+                    os.utime(path, (now, now))
 
     # -- the end
 
@@ -659,6 +661,14 @@ class Soak:
 
 
 _STARTED = time.time() - 3600
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """Yield the bytes of each file below a folder, without those that go while this looks, as SQLite's logs do."""
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file() and not path.is_symlink():
+                yield path.stat().st_size
 
 
 def unlike_the_oracle(engine: LocalEngine, root: Path, tables: Sequence[GoldTable]) -> list[str]:

@@ -9,6 +9,7 @@ _SCHEDULES = "event_pipeline/automation/schedules.py"
 _DUE = "event_pipeline/automation/due.py"
 _ATTEMPTS = "event_pipeline/dagster_instance/attempts.py"
 _RUNS = "event_pipeline/dagster_instance/run_hours.py"
+_KEPT = "event_pipeline/dagster_instance/sqlite_storage.py"
 _BUILDING = "event_pipeline/operations/building.py"
 _BACKFILLS = "event_pipeline/operations/backfills.py"
 _REPLAYING = "event_pipeline/operations/replaying.py"
@@ -17,6 +18,7 @@ _SENSOR = "event_pipeline_tests/automation/test_sensor.py"
 _AT_SIZE = "event_pipeline_tests/automation/test_sensor_at_size.py"
 _FAILED = "event_pipeline_tests/automation/test_failed_hours.py"
 _SCHEDULE = "event_pipeline_tests/automation/test_schedule.py"
+_STORAGE = "event_pipeline_tests/dagster_instance/test_sqlite_storage.py"
 _PREPARE = "event_pipeline_tests/dagster_instance/test_prepare.py"
 _OF_BACKFILLS = "event_pipeline_tests/operations/test_backfills.py"
 _CLI = "event_pipeline_tests/test_cli.py"
@@ -189,9 +191,37 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "A killed run keeps its place in the pool",
         _RUNS,
-        "        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)\n",
-        "",
+        "            instance.event_log_storage.free_concurrency_slots_for_run(run_id)\n",
+        "            pass\n",
         f"{_PREPARE}::test_a_killed_command_is_recorded_as_failed_and_gives_its_pool_slot_back",
+    ),
+    Mutant(
+        "A run that ended keeps its place in the pool if whoever closed it was killed then",
+        _RUNS,
+        "if run is None or (run.is_finished and not _is_executed_still(run)):",
+        "if run_id in [run.run_id for run in abandoned]:",
+        f"{_STORAGE}::test_a_pool_is_free_wherever_the_one_who_was_to_free_it_was_killed",
+    ),
+    Mutant(
+        "A run that waits for a pool does not notice that its holder is gone",
+        _KEPT,
+        "            close_abandoned_runs(self._instance)\n",
+        "",
+        f"{_STORAGE}::test_a_pool_is_free_wherever_the_one_who_was_to_free_it_was_killed",
+    ),
+    Mutant(
+        "A place in a pool that nobody gave to the next one stays empty",
+        _KEPT,
+        "            self._assign_free_place(concurrency_key)\n",
+        "",
+        f"{_STORAGE}::test_a_pool_is_free_wherever_the_one_who_was_to_free_it_was_killed",
+    ),
+    Mutant(
+        "A run that is cancelled by force, and still at work, loses its place in the pool",
+        _RUNS,
+        "return _process_of(run) is not None and not process_is_gone(run)",
+        "return False",
+        f"{_PREPARE}::test_a_run_that_counts_as_ended_and_is_still_at_work_keeps_its_pool",
     ),
     Mutant(
         "A run that ended in order while the runs were listed is recorded as failed",
