@@ -31,11 +31,10 @@ from event_pipeline_tests.emulator import EmulatedAws
 from event_pipeline_tests.emulator.warm_python import WarmPython
 from event_pipeline_tests.engines.aws import plain_job
 from event_pipeline_tests.engines.aws.pipeline import land, seen, silver
-from event_pipeline_tests.engines.test_local_housekeeping import age
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, build, event, purchase
 from event_pipeline_tests.rehearsal import cleared, rehearse
-from event_pipeline_tests.reliability.readers import anomalies, engine_of
-from event_pipeline_tests.reliability.scenario import Scenario, prepared
+from event_pipeline_tests.reliability.readers import anomalies
+from event_pipeline_tests.reliability.scenario import Scenario, prepared, rebuilt_and_aged
 from event_pipeline_tests.reliability.trial import Promise, Say, Trial
 from event_pipeline_tests.reliability.watched import PROJECT, Command
 
@@ -161,7 +160,7 @@ def _seconds(kind: Killed, folder: Path) -> float:
 
 
 def _kinds(case: Scenario, folder: Path) -> Sequence[Killed]:
-    _prepare_old_builds(case, folder / "aged")
+    rebuilt_and_aged(folder / "aged")
     generated = _generated(folder / "generated")
 
     def without_catalog(place: Path) -> Path:
@@ -219,15 +218,6 @@ def new_process(case: Scenario) -> Killed:
 
     what = "`event-pipeline run`, started anew"
     return Killed(what, 3, case.copy, run, case.reader_anomalies, case.end_anomalies)
-
-
-def _prepare_old_builds(case: Scenario, root: Path) -> None:
-    """Prepare a data folder with replaced builds that housekeeping removes."""
-    case.copy(root)
-    Command(root, "run").wait()
-    age(root, 30)
-    build(engine_of(root), [HOUR], force=True)
-    age(root, 30)
 
 
 def _generated(root: Path) -> dict[str, bytes]:

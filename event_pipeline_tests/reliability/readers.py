@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from event_pipeline.engines.local import LocalEngine
-from event_pipeline.engines.open import open_pipeline
+from event_pipeline.engines.open import open_pipeline, remember_first_partition
 from event_pipeline.errors import PipelineError
 from event_pipeline.operations.building import plan_build
 from event_pipeline.settings import load_settings
@@ -19,6 +19,8 @@ View = dict[str, tuple[str, ...]]
 """Place (an hour of Silver with quarantine and ledger, or a day of a Gold table) -> its rows in order."""
 
 _BUILD_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
+_RECEIPT = re.compile(r"(?<=/erasures/)[0-9a-f]{64}")
+"""Of an erasure, by a name that nobody can make without the data folder's own key."""
 _LATER = timedelta(days=400)
 _HOUR = "year || '-' || month || '-' || day || 'T' || hour"
 _SQL = " UNION ALL ".join(
@@ -72,19 +74,24 @@ def build_what_is_due(root: Path, lock_timeout_seconds: float = 20) -> None:
     Raises:
         PipelineError: an hour cannot be built.
     """
-    pipeline = open_pipeline(load_settings(root=root, workers=1, lock_timeout_seconds=lock_timeout_seconds))
+    settings = load_settings(root=root, workers=1, lock_timeout_seconds=lock_timeout_seconds)
+    remember_first_partition(settings)
+    pipeline = open_pipeline(settings)
     plan = plan_build(pipeline, datetime.now(UTC), None)
     if plan.hours:
         build(pipeline.engine, plan.hours)
 
 
 def left_after_housekeeping(root: Path) -> list[str]:
-    """Do the housekeeping of a later time; return the files left outside raw and Dagster's folder, builds unnamed."""
+    """Do the housekeeping of a later time; return the files left outside raw and Dagster's folder.
+
+    Builds and receipts are without their names, which are never the same.
+    """
     engine, later = engine_of(root), datetime.now(UTC) + _LATER
     for leftover in engine.leftovers(later):
         engine.remove(leftover)
     return sorted(
-        _BUILD_ID.sub("BUILD", path.relative_to(root).as_posix())
+        _RECEIPT.sub("RECEIPT", _BUILD_ID.sub("BUILD", path.relative_to(root).as_posix()))
         for top in root.iterdir()
         if top.name not in ("raw", "dagster")
         for path in ([top] if top.is_file() else top.rglob("*"))

@@ -1,8 +1,9 @@
-"""Faults below Python: at each system call that `event-pipeline run` makes in the data folder to rebuild an hour.
+"""Faults below Python: at each system call that `event-pipeline` makes in the data folder to rebuild an hour.
 
 A process that is killed leaves what every other process sees at that moment. So one run, which stops before each call
 until the folder has been noted, gives what a kill at any call leaves (`disk.py`), and what a power cut may leave. Real
-kills at some calls, and calls that really fail, are beside it.
+kills at some calls, and calls that really fail, are beside it. Other operations than a rebuild are killed, and lose the
+power, at a sample of their calls in CI, and in the long run at each.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from event_pipeline.settings import PREFIX
 from event_pipeline_tests.pipeline import HOUR, assert_agrees_with_oracle, purchase, write_object
 from event_pipeline_tests.reliability.disk import Moment, Recorder, Tree, digest, materialize
 from event_pipeline_tests.reliability.readers import View, anomalies, build_what_is_due, engine_of, seen
-from event_pipeline_tests.reliability.scenario import Scenario, prepared
+from event_pipeline_tests.reliability.scenario import Scenario, others, prepared
 from event_pipeline_tests.reliability.trial import Promise, Say, Trial
 from event_pipeline_tests.reliability.watched import DIES, GOES_ON, Call, Command, library, run
 from event_pipeline_tests.reliability.watched_command import PLANTED
@@ -38,8 +39,11 @@ LONG_SCALE = 10
 """From this scale on, each system call is refused, one after the other."""
 REAL_KILLS, STOPS = 3, 4
 """System calls at which a real process is killed, and stopped, at scale 1."""
+MOMENTS_IN_CI = 10
+"""Moments of every operation but the rebuild that CI looks at; the long run looks at each one."""
 REFUSED_IN_CI = 3
 """System calls that CI refuses, for each error; the long run refuses each one."""
+EACH, SOME = "each system call that changes the data folder", "some system calls that change the data folder"
 RUNS = "dagster"
 """Folder of Dagster's storage in the data folder."""
 
@@ -61,6 +65,7 @@ _FAULTS = {
 def trials(scale: int, seed: int, say: Say) -> Iterator[Trial]:
     """Try all of it."""
     yield from killed_or_without_power(scale, seed, say)
+    yield from other_operations(scale, seed, say)
     yield from refused(scale, seed, say)
     yield from stopped(scale, seed, say)
 
@@ -89,6 +94,19 @@ def killed_or_without_power(scale: int, seed: int, say: Say) -> Iterator[Trial]:
         yield from without_power(case, folder, moments, seed, say)
 
 
+def other_operations(scale: int, seed: int, say: Say) -> Iterator[Trial]:
+    """Kill every other operation before its calls, and cut the power there; in the long run before each of them."""
+    library()
+    for case in others():
+        with tempfile.TemporaryDirectory(prefix="system-calls-") as name:
+            moments = recorded(case, Path(name), seed, scale)
+            times = None if scale >= LONG_SCALE else MOMENTS_IN_CI
+            some = [moments[number - 1] for number in chosen(random.Random(f"{seed} {case.what}"), len(moments), times)]
+            where = EACH if times is None else SOME
+            yield from killed(case, Path(name), some, say, where)
+            yield from without_power(case, Path(name), some, seed, say, where)
+
+
 def chosen(chance: random.Random, count: int, times: int | None) -> list[int]:
     """Choose from the numbers 1 to `count`: one of each of so many equal parts; all if `times` is None or too many."""
     times = count if times is None else min(count, times)
@@ -96,26 +114,26 @@ def chosen(chance: random.Random, count: int, times: int | None) -> list[int]:
 
 
 def recorded(case: Scenario, folder: Path, seed: int, scale: int, planted: str = "") -> list[Moment]:
-    """Rebuild the hour once, and return what its folder and disk hold before each call.
+    """Run the case's command once, and return what its folder and disk hold before each call.
 
     `planted` are Python statements that the process runs first.
     """
     root = case.copy(folder / "recorded")
     recorder = Recorder(Path(os.path.realpath(root)), random.Random(seed), min(1.0, 0.1 * scale))
-    ended = run(root, "run", answer=recorder, environment={PLANTED: planted})
+    ended = run(root, *case.arguments, answer=recorder, environment={**case.environment, PLANTED: planted})
     moments = recorder.end()
     found = case.reader_anomalies(root) or anomalies(root, (case.new,))
     assert not found, f"the recorded run itself failed: {found}\n{ended.err}"
     return moments
 
 
-def killed(case: Scenario, folder: Path, moments: Sequence[Moment], say: Say) -> Iterator[Trial]:
+def killed(case: Scenario, folder: Path, moments: Sequence[Moment], say: Say, where: str = EACH) -> Iterator[Trial]:
     """Look at what a kill at each of the moments leaves, and run again."""
     states = dict[bytes, tuple[str, Tree]]()
     for moment in moments:
         states.setdefault(digest(moment.present), (f"killed {moment}", moment.present))
-    say(f"killed before each of {len(moments)} system calls: {len(states)} different states")
-    tried = "The rebuild of an hour is killed before each system call that changes the data folder"
+    say(f"{case.what} killed before each of {len(moments)} system calls: {len(states)} different states")
+    tried = f"{case.what} is killed before {where}"
     yield from _looked_at(
         case, folder / "killed", [*states.values()], tried, (Promise.WHOLE, Promise.HEALS), len(moments)
     )
@@ -141,7 +159,9 @@ def really_killed(case: Scenario, folder: Path, calls: int, scale: int, seed: in
     return Trial(Promise.HEALS, tried, len(numbers), seed, tuple(found), time.monotonic() - started)
 
 
-def without_power(case: Scenario, folder: Path, moments: Sequence[Moment], seed: int, say: Say) -> Iterator[Trial]:
+def without_power(
+    case: Scenario, folder: Path, moments: Sequence[Moment], seed: int, say: Say, where: str = EACH
+) -> Iterator[Trial]:
     """Look at what a power cut before each of the moments may leave, and run again."""
     known, states, cuts = {digest(moment.present) for moment in moments}, list[tuple[str, Tree]](), 0
     for moment in moments:
@@ -150,8 +170,8 @@ def without_power(case: Scenario, folder: Path, moments: Sequence[Moment], seed:
             if (state := digest(tree)) not in known:
                 known.add(state)
                 states.append((f"power cut {moment}, {survived}", tree))
-    say(f"power cut at each of {len(moments)} moments: {len(states)} more states")
-    tried = "The power is cut before each system call of a rebuild: what was not synced is lost, all or by chance"
+    say(f"{case.what} without power at each of {len(moments)} moments: {len(states)} more states")
+    tried = f"{case.what} loses the power before {where}: what was not synced is lost, all or by chance"
     yield from _looked_at(case, folder / "cut", states, tried, (Promise.DURABLE, Promise.DURABLE), cuts, seed)
 
 

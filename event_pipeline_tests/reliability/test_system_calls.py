@@ -27,7 +27,12 @@ def _calls_can_be_watched() -> None:
 
 @pytest.mark.parametrize(
     "part",
-    [system_calls.killed_or_without_power, system_calls.refused, system_calls.stopped],
+    [
+        system_calls.killed_or_without_power,
+        system_calls.other_operations,
+        system_calls.refused,
+        system_calls.stopped,
+    ],
     ids=lambda part: part.__name__,
 )
 def test_a_fault_at_a_system_call_loses_doubles_and_halves_nothing(
