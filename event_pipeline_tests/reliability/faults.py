@@ -622,7 +622,7 @@ def trials(scale: int, seed: int, say: Say) -> Iterator[Trial]:
     """Break every operation on every assembly.
 
     A scale of 1 breaks the `telling` steps of one hour and a share of those of a range; a larger one every step of
-    both, and random pairs.
+    both, and random pairs. In an emulated account there are fewer (`trials_on_aws`).
     """
     for assembly in ASSEMBLIES:
         for operation in OPERATIONS:
@@ -656,22 +656,33 @@ def trials_of(assembly: str, operation: Operation, scale: int, seed: int) -> Ite
 
 
 def trials_on_aws(operation: Operation, scale: int, seed: int) -> Iterator[Trial]:
-    """Break one operation at random steps in an emulated account, where one takes some seconds."""
-    started, chance = time.monotonic(), random.Random(f"{seed} {operation.name} on AWS")
-    with (
-        tempfile.TemporaryDirectory(prefix="faults-") as folder,
-        EmulatedAws() as account,
-        variables(account.environment()),
-    ):
-        account.create_resources()
-        gold = one_gold_table(Path(folder) / "gold")
-        sweep = Sweep(LakeOnAws(Path(folder) / "0", gold, account=account), operation, SINGLE if scale == 1 else RANGE)
-        acting = [step for step in sweep.steps if step.acts]
-        for _ in range(FAULTS_ON_AWS * scale):
-            step = chance.choice(acting)
-            sweep.one([(step.number, chance.choice(faults_of(step, sweep.lake)))])
-    told = f"{operation.name} {LakeOnAws.name}: a fault at a random call of a port that changes something"
-    yield from _told(told, [sweep], seed, started)
+    """Break one operation in an emulated account, where a fault takes some seconds, at calls that change something.
+
+    A scale of 1 breaks one hour at random; a larger one each call of one hour, random pairs, and a range at random.
+    """
+    started, sweeps = time.monotonic(), list[Sweep]()
+    for hours in (SINGLE,) if scale == 1 else (SINGLE, RANGE):
+        chance = random.Random(f"{seed} {operation.name} {hours} on AWS")
+        with (
+            tempfile.TemporaryDirectory(prefix="faults-") as folder,
+            EmulatedAws() as account,
+            variables(account.environment()),
+        ):
+            account.create_resources()
+            gold = one_gold_table(Path(folder) / "gold")
+            sweep = Sweep(LakeOnAws(Path(folder) / "0", gold, account=account), operation, hours)
+            acting = [step for step in sweep.steps if step.acts]
+            if scale > 1 and hours is SINGLE:
+                sweep.run(acting)
+                sweep.pairs(chance, FAULTS_ON_AWS * (scale - 1))
+            else:
+                for _ in range(FAULTS_ON_AWS * scale):
+                    step = chance.choice(acting)
+                    sweep.one([(step.number, chance.choice(faults_of(step, sweep.lake)))])
+            sweeps.append(sweep)
+    calls = "each call of a port that changes something, one after the other and in random pairs"
+    chosen = "a random call of a port that changes something" if scale == 1 else calls
+    yield from _told(f"{operation.name} {LakeOnAws.name}: a fault at {chosen}", sweeps, seed, started)
 
 
 def _told(tried: str, sweeps: Sequence[Sweep], seed: int, started: float) -> Iterator[Trial]:

@@ -212,7 +212,7 @@ class Sample:
     """What the pipeline occupies at one moment."""
 
     hours: int
-    """Published."""
+    """Published, or retired since: of these a record stays, their part of Gold, and the run that built them."""
     memory_mb: Mapping[str, float]
     """Kind of process -> resident memory of the daemons, largest one of the runs since the last sample."""
     descriptors: int
@@ -225,7 +225,7 @@ class Sample:
 _MORE_MB = 24.0
 """So much more memory may a process need late than after its first quarter; allocators and caches are not exact."""
 _MORE_STORAGE = 1.5
-"""So many times its early storage may a published hour have late: replaced builds have a grace."""
+"""So many times its early storage may an hour have late: replaced builds have a grace."""
 
 
 def growth(samples: Sequence[Sample]) -> list[str]:
@@ -233,7 +233,7 @@ def growth(samples: Sequence[Sample]) -> list[str]:
     quarter = len(samples) // 4
     early, late = samples[quarter : 2 * quarter], samples[-quarter:]
     if not quarter or not early[0].hours:
-        return [f"{len(samples)} samples of {samples[-1].hours if samples else 0} published hours prove nothing"]
+        return [f"{len(samples)} samples of {samples[-1].hours if samples else 0} hours prove nothing"]
     found = []
     for kind in (_DAEMON, _RUN):
         before, after = (median(each.memory_mb[kind] for each in some) for some in (early, late))
@@ -246,7 +246,7 @@ def growth(samples: Sequence[Sample]) -> list[str]:
     for name in ("kept_bytes", "files"):
         before, after = (median(getattr(each, name) / each.hours for each in some) for some in (early, late))
         if after > before * _MORE_STORAGE:
-            found.append(f"{name} of each published hour grew from {before:,.0f} to {after:,.0f}")
+            found.append(f"{name} of each hour grew from {before:,.0f} to {after:,.0f}")
     return found
 
 
@@ -581,12 +581,10 @@ class Soak:
     # -- looking
 
     def _sample(self) -> None:
-        if self._is_full:
-            return  # to count published hours, SQLite needs some room for the index of its log
         sizes, process = list(_sizes(self.root)), psutil.Process()
         self.samples.append(
             Sample(
-                len(LocalEngine(self.settings, self._gold).registered_builds()),
+                len(LocalEngine(self.settings, self._gold).hour_commits()),
                 {_DAEMON: process.memory_info().rss / (1 << 20), _RUN: max(self._peaks)},
                 process.num_fds(),
                 threading.active_count(),
@@ -653,8 +651,8 @@ class Soak:
             self.grown.append(f"{self._when()}: hours have more than a file for each of their tables: {many}")
         kept_runs = instance.get_runs_count()
         databases = list((self.settings.dagster_home / "history/runs").glob("*.db"))
-        if kept_runs > (published := len(engine.registered_builds())):
-            self.grown.append(f"{self._when()}: {kept_runs} runs are kept for {published} hours")
+        if kept_runs > (built := len(engine.hour_commits())):
+            self.grown.append(f"{self._when()}: {kept_runs} runs are kept for {built} hours")
         if len(databases) > kept_runs + 1:
             self.grown.append(f"{self._when()}: {len(databases)} databases of {kept_runs} runs")
         self.grown += [f"{self._when()}: {each}" for each in growth(self.samples)]
@@ -769,8 +767,8 @@ def soaked(span: Span, seed: int, say: Say = lambda _: None, *, is_long: bool = 
     )
     yield Trial(
         Promise.BOUNDED,
-        f"{live}: memory, descriptors and threads of the daemons, memory of runs, files and bytes of each published "
-        "hour are compared with earlier ones; then housekeeping, which leaves only what is published",
+        f"{live}: memory, descriptors and threads of the daemons, memory of runs, files and bytes of each hour "
+        "are compared with earlier ones; then housekeeping, which leaves only what is published",
         len(soak.samples),
         seed,
         tuple(soak.grown),

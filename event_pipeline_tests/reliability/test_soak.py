@@ -57,8 +57,8 @@ def test_what_stays_level_has_not_grown() -> None:
         ({"memory_mb": {"the daemons": 400, "a run": 480}}, "the memory of a run grew from 450 to 480 MB"),
         ({"descriptors": 21}, "open descriptors of the daemons grew from 20 to 21"),
         ({"threads": 4}, "open threads of the daemons grew from 3 to 4"),
-        ({"kept_bytes": 16_000_000}, "kept_bytes of each published hour grew from 1,000,000 to 1,600,000"),
-        ({"files": 640}, "files of each published hour grew from 40 to 64"),
+        ({"kept_bytes": 16_000_000}, "kept_bytes of each hour grew from 1,000,000 to 1,600,000"),
+        ({"files": 640}, "files of each hour grew from 40 to 64"),
     ],
 )
 def test_what_grows_is_found(late: dict[str, Any], says: str) -> None:
@@ -66,4 +66,4 @@ def test_what_grows_is_found(late: dict[str, Any], says: str) -> None:
 
 
 def test_a_soak_that_publishes_nothing_proves_nothing() -> None:
-    assert growth([replace(CALM, hours=0)] * 8) == ["8 samples of 0 published hours prove nothing"]
+    assert growth([replace(CALM, hours=0)] * 8) == ["8 samples of 0 hours prove nothing"]
