@@ -96,6 +96,12 @@ def choose_days(page: Page, first: date, last: date) -> None:
                    "e.dispatchEvent(new Event('change')); })()")  # fmt: skip
 
 
+def described(page: Page, place: str) -> str:
+    """Return what a chart says of itself: of each line the highest value, and where it is."""
+    text: str = page.value(f"document.querySelector('#{place} canvas').getAttribute('aria-label')")
+    return text
+
+
 def dollars(amount: Any) -> str:
     """Return money as the page writes it."""
     return f"${amount:,.2f}"
@@ -129,6 +135,9 @@ def assert_shows_gold(page: Page, lake: Lake, first: date, last: date) -> None:
         ]
         for row in hourly
     ]
+    best = max(hourly, key=lambda row: (row["total_revenue"], -row["event_hour"]))
+    highest = f"highest {dollars(best['total_revenue'])} at {best['event_hour']:02}:00 UTC."
+    assert f"Revenue: {highest}" in described(page, "revenue-hours")
     views = dict[str, int]()
     for row in lake.answer("conversion_funnel", first, last).arrow.to_pylist():
         views[row["category"]] = views.get(row["category"], 0) + row["views"]
@@ -138,6 +147,19 @@ def assert_shows_gold(page: Page, lake: Lake, first: date, last: date) -> None:
     (people,) = lake.answer("user_activity", first, last).arrow.to_pylist() or [None]
     counted = first == last or last == LAST
     assert shown["Distinct users"] == (f"{people['unique_users']:,}" if people and counted else "–")
+    activity = lake.query(
+        "SELECT MAX(unique_users) AS users, MAX(unique_sessions) AS sessions FROM gold.user_activity "
+        f"WHERE event_date BETWEEN '{first}' AND '{last}'"
+    ).arrow.to_pylist()[0]
+    said = described(page, "users-time")
+    assert f"Users: highest {activity['users']:,} at" in said
+    assert f"Sessions: highest {activity['sessions']:,} at" in said
+    days = lake.query(
+        "SELECT event_date, SUM(revenue) AS revenue FROM gold.category_performance "
+        f"WHERE event_date BETWEEN '{first}' AND '{last}' GROUP BY category, event_date ORDER BY revenue DESC LIMIT 1"
+    ).arrow.to_pylist()[0]
+    day = f"{days['event_date'].day} {days['event_date']:%b %Y}"
+    assert f"highest {dollars(days['revenue'])} at {day}" in described(page, "categories-time")
 
 
 def test_every_range_shows_the_numbers_of_gold(page: Page, lake: Lake) -> None:
@@ -231,6 +253,10 @@ def test_costs_and_every_state_are_shown(page: Page, lake: Lake, tmp_path: Path)
     page.open(tmp_path / "states.html")
     open_tables(page, "#cost details")
     assert cells(page, "cost") == [["7 Dec 2025", "$4.31"], ["8 Dec 2025", "$0.9877"]]
+    assert "USD: highest $4.31 at 7 Dec 2025." in described(page, "cost")
+    assert "Quarantined: highest 4 at" in described(page, "refused-time")
+    assert "Duplicates: highest 3 at" in described(page, "refused-time")
+    assert "Records: highest 1,000 at" in described(page, "records-time")
     legend = "[...document.querySelectorAll('#strip .legend li')].map((each) => each.textContent.slice(-4))"
     assert page.value(legend) == [f"{state[-1]} (1)"[-4:] for state in states]
     assert len(states) == len(HourState) + 3

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from event_pipeline_tests.reliability.mutants import rooms, run, sample, trials
+from event_pipeline_tests.reliability.mutants import possible, rooms, run, sample, trials
 from event_pipeline_tests.reliability.mutants.kinds import KINDS
 from event_pipeline_tests.reliability.mutants.mutant import Mutant
 from event_pipeline_tests.reliability.mutants.run import PROJECT, Outcome, Result, run_mutants
@@ -96,6 +96,18 @@ def test_a_mutant_that_fits_nothing_is_found() -> None:
     for fault, mutant in wrong.items():
         found = faults_of([mutant, sound] if mutant is sound else [mutant])
         assert [fault in each for each in found] == [True], fault
+
+
+def test_mutants_of_the_page_are_left_out_where_there_is_no_browser_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of_page = [each for each in EVERY if each.path.endswith(".js")]
+    assert len(of_page) > 20
+    monkeypatch.setenv("PATH", "")
+    said: list[str] = []
+    left = [each for mutants in possible(said.append).values() for each in mutants]
+    assert [each for each in EVERY if each not in left] == of_page
+    assert said[0].startswith(f"{len(of_page)} mutants of the report's page are left out: none of chromium, ")
 
 
 class SlowCopy:

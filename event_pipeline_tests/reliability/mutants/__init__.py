@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
 
+from event_pipeline_tests.browser.chromium import executable
 from event_pipeline_tests.reliability.mutants.mutant import Mutant
 from event_pipeline_tests.reliability.mutants.run import run_mutants
 from event_pipeline_tests.reliability.trial import Promise, Say, Trial
@@ -29,9 +30,23 @@ def rooms() -> dict[str, tuple[Mutant, ...]]:
     return {name: module.MUTANTS for name, module in sorted(modules.items()) if hasattr(module, "MUTANTS")}
 
 
+def possible(say: Say) -> dict[str, tuple[Mutant, ...]]:
+    """Return the lists without the mutants that cannot be tried here: some tests need a browser."""
+    lists = rooms()
+    try:
+        executable()
+    except LookupError as missing:
+        number = sum(each.needs_a_browser for mutants in lists.values() for each in mutants)
+        say(f"{number} mutants of the report's page are left out: {missing}")
+        kept = {room: tuple(each for each in mutants if not each.needs_a_browser) for room, mutants in lists.items()}
+        return {room: mutants for room, mutants in kept.items() if mutants}
+    return lists
+
+
 def trials(scale: int, seed: int, say: Say) -> Iterator[Trial]:
     """Plant a random choice of the mutants (`scale` 1), or all of them, and see whether their tests fail."""
-    chosen = rooms() if scale > 1 else sample(rooms(), SAMPLED, seed)
+    lists = possible(say)
+    chosen = lists if scale > 1 else sample(lists, SAMPLED, seed)
     jobs = len(os.sched_getaffinity(0)) if scale > 1 else 1
     results = run_mutants([each for of_room in chosen.values() for each in of_room], jobs, say)
     for room, mutants in chosen.items():

@@ -9,13 +9,14 @@ from collections import Counter
 from rich.console import Console
 from rich.table import Table
 
-from event_pipeline_tests.reliability.mutants import rooms
+from event_pipeline_tests.reliability.mutants import possible
 from event_pipeline_tests.reliability.mutants.run import SECONDS, Outcome, Result, run_mutants
 
 
 def main() -> int:
     """Try mutants in copies of the checkout; print what came of them. 1: some were not killed, or only late."""
-    lists = rooms()
+    console = Console()
+    lists = possible(lambda line: console.print(line, highlight=False, markup=False))
     parser = argparse.ArgumentParser(
         prog="python -m event_pipeline_tests.reliability.mutants",
         description="Plant each defect in a copy of the checkout and run the test that must fail because of it.",
@@ -35,7 +36,6 @@ def main() -> int:
     mutants = [each for of_room in chosen.values() for each in of_room]
     if not mutants:
         parser.error(f"no mutant has {options.only!r} in its defect, file or test")
-    console = Console()
     results = run_mutants(
         mutants, options.jobs, lambda line: console.print(line, highlight=False, markup=False), options.timeout
     )

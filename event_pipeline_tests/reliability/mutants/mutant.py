@@ -20,6 +20,11 @@ class Mutant:
     killed_by: str
     """Node id of the test that must fail: `file::test`, which may end with `[parameter]`."""
 
+    @property
+    def needs_a_browser(self) -> bool:
+        """Whether its test opens a page."""
+        return self.killed_by.startswith("event_pipeline_tests/browser/")
+
     def applied(self, text: str) -> str:
         """Return the file's text with the defect in it.
 
