@@ -107,7 +107,7 @@ def others() -> Iterator[Scenario]:
     yield _tried("The first build of an hour", landed)
 
     replaced = rebuilt_and_aged(_folder())
-    yield _tried("Housekeeping", replaced, ("housekeeping", "--delete"), oracle_knows=True)
+    yield _tried("Housekeeping", replaced, ("housekeeping", "--delete"))
 
     lost = _before_a_rebuild(_folder())
     for path in lost.glob("catalog.sqlite*"):

@@ -104,9 +104,8 @@ def other_operations(scale: int, seed: int, say: Say) -> Iterator[Trial]:
             moments = recorded(case, Path(name), seed, scale)
             times = None if scale >= LONG_SCALE else MOMENTS_IN_CI
             some = [moments[number - 1] for number in chosen(random.Random(f"{seed} {case.what}"), len(moments), times)]
-            where = EACH if times is None else SOME
-            yield from killed(case, Path(name), some, say, where)
-            yield from without_power(case, Path(name), some, seed, say, where)
+            yield from killed(case, Path(name), some, say, None if times is None else seed)
+            yield from without_power(case, Path(name), some, seed, say, EACH if times is None else SOME)
 
 
 def chosen(chance: random.Random, count: int, times: int | None) -> list[int]:
@@ -129,15 +128,17 @@ def recorded(case: Scenario, folder: Path, seed: int, scale: int, planted: str =
     return moments
 
 
-def killed(case: Scenario, folder: Path, moments: Sequence[Moment], say: Say, where: str = EACH) -> Iterator[Trial]:
-    """Look at what a kill at each of the moments leaves, and run again."""
+def killed(
+    case: Scenario, folder: Path, moments: Sequence[Moment], say: Say, seed: int | None = None
+) -> Iterator[Trial]:
+    """Look at what a kill at each of the moments leaves, and run again; `seed` chose them if they are not all."""
     states = dict[bytes, tuple[str, Tree]]()
     for moment in moments:
         states.setdefault(digest(moment.present), (f"killed {moment}", moment.present))
     say(f"{case.what} killed before each of {len(moments)} system calls: {len(states)} different states")
-    tried = f"{case.what} is killed before {where}"
+    tried = f"{case.what} is killed before {EACH if seed is None else SOME}"
     yield from _looked_at(
-        case, folder / "killed", [*states.values()], tried, (Promise.WHOLE, Promise.HEALS), len(moments)
+        case, folder / "killed", [*states.values()], tried, (Promise.WHOLE, Promise.HEALS), len(moments), seed
     )
 
 
