@@ -18,7 +18,13 @@ ORDER BY event_date;
 -- title: What was earned in each week (from Monday), and the difference to the week before
 -- grain: week
 -- cost: small
-SELECT week, revenue, revenue - LAG(revenue) OVER (ORDER BY week) AS difference
+SELECT
+    week,
+    revenue,
+    CASE
+        WHEN LAG(week) OVER (ORDER BY week) = CAST(week - INTERVAL '7' DAY AS DATE)
+            THEN revenue - LAG(revenue) OVER (ORDER BY week)
+    END AS difference
 FROM (
     SELECT CAST(DATE_TRUNC('week', event_date) AS DATE) AS week, SUM(total_revenue) AS revenue
     FROM gold.hourly_revenue
@@ -30,7 +36,13 @@ ORDER BY week;
 -- title: What was earned in each month, and the difference to the month before
 -- grain: month
 -- cost: small
-SELECT month, revenue, revenue - LAG(revenue) OVER (ORDER BY month) AS difference
+SELECT
+    month,
+    revenue,
+    CASE
+        WHEN LAG(month) OVER (ORDER BY month) = CAST(month - INTERVAL '1' MONTH AS DATE)
+            THEN revenue - LAG(revenue) OVER (ORDER BY month)
+    END AS difference
 FROM (
     SELECT CAST(DATE_TRUNC('month', event_date) AS DATE) AS month, SUM(total_revenue) AS revenue
     FROM gold.hourly_revenue
@@ -148,7 +160,7 @@ FROM (
         SUM(CASE WHEN event_date = newest THEN views ELSE 0 END) AS views,
         SUM(CASE WHEN event_date < newest THEN views ELSE 0 END) AS views_before
     FROM gold.conversion_funnel
-    CROSS JOIN (SELECT MAX(all_days.event_date) AS newest FROM gold.conversion_funnel AS all_days) AS days
+    CROSS JOIN (SELECT MAX(all_days.event_date) AS newest FROM gold.category_performance AS all_days) AS days
     WHERE event_date >= CAST(newest - INTERVAL '1' DAY AS DATE)
     GROUP BY product_id, category
 ) AS products
@@ -495,7 +507,7 @@ FROM (
         ) AS records
     ) AS fields
 ) AS refused
-WHERE event_type = 'purchase' AND price IS NOT NULL AND quantity IS NOT NULL
+WHERE LOWER(TRIM(event_type)) = 'purchase' AND price IS NOT NULL AND quantity IS NOT NULL
 GROUP BY reason
 ORDER BY revenue DESC, reason;
 
