@@ -60,8 +60,9 @@ _FAULTS = {
     errno.EMFILE: (frozenset(("create", "open")), True, "too many files open|Too many open files"),
 }
 """Error -> the calls that can fail with it, whether all later ones of them fail as well, and words that name it."""
-_SAMPLED = frozenset((errno.EDQUOT,))
-"""Errors of which the long run, too, refuses a sample: the pipeline takes a used up quota for a full disk."""
+_SAMPLED = frozenset((errno.EDQUOT, errno.EMFILE))
+"""Errors of which the long run, too, refuses a sample: the pipeline takes a used up quota for a full disk, and each call
+that can lack a free handle is refused by a failing disk."""
 
 
 def trials(scale: int, seed: int, say: Say) -> Iterator[Trial]:
