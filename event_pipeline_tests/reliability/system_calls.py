@@ -61,8 +61,10 @@ _FAULTS = {
 }
 """Error -> the calls that can fail with it, whether all later ones of them fail as well, and words that name it."""
 _SAMPLED = frozenset((errno.EDQUOT, errno.EMFILE))
-"""Errors of which the long run, too, refuses a sample: the pipeline takes a used up quota for a full disk, and each call
-that can lack a free handle is refused by a failing disk."""
+"""Errors of which the long run, too, refuses a sample.
+
+The pipeline takes a used up quota for a full disk. Each call that can lack a free handle is refused by a failing disk.
+"""
 
 
 def trials(scale: int, seed: int, say: Say) -> Iterator[Trial]:
