@@ -132,8 +132,16 @@ class PartialCommit:
     sql_version: str
     """Digest of the SQL that built it."""
     days: Mapping[str, int]
-    """Event day (ISO) -> partial rows of that day."""
+    """Event day (ISO) -> partial rows of that day.
+
+    0 is a day that an earlier partial had rows of: until it is folded again, it shows them.
+    """
     files: tuple[DataFile, ...]
+
+    @property
+    def days_with_rows(self) -> list[str]:
+        """Return the event days (ISO) that are folded from it."""
+        return [day for day, rows in self.days.items() if rows]
 
     def to_json(self) -> str:
         """Write the document."""

@@ -294,9 +294,12 @@ class PortEngine(ABC, Generic[AnyEntry]):
 
     def replaced_builds(self, hours: Sequence[Hour], now: datetime, holds: Callable[[str], bool]) -> list[Leftover]:
         """List, whatever their age, the replaced builds of which a file `holds` what must go."""
-        limits = self._settings.event_time_limits
+        limits, tables = self._settings.event_time_limits, self._gold_tables()
         days = set[date]()
         for hour in hours:
+            # Its partials know days that wider limits accepted.
+            partials = [self._commits.partial(table.name, hour).commit for table in tables]
+            days.update(date.fromisoformat(day) for partial in partials if partial for day in partial.days)
             first, last = (hour.start - limits.max_age).date(), (hour.end + limits.max_lead).date()
             days.update(first + timedelta(days=offset) for offset in range((last - first).days + 1))
         return self._housekeeper().replaced(hours, days, now, holds)

@@ -240,7 +240,7 @@ class GoldRefresher(Generic[AnyEntry]):
         return sorted({day for day in folded if day} | set(self._partial_days(hour)))
 
     def _partial_days(self, hour: Hour) -> list[date]:
-        """Return the event days for which an hour's partial has rows."""
+        """Return the event days for which an hour's partial has rows, or had until they are folded again."""
         commit = self._commits.partial(self._table.name, hour).commit
         return [date.fromisoformat(day) for day in commit.days] if commit else []
 
@@ -308,7 +308,7 @@ class GoldRefresher(Generic[AnyEntry]):
                 commit_time(),
                 built.build_id,
                 self._table.version,
-                written.days,
+                {**dict.fromkeys(self._left_days(published.commit), 0), **written.days},
                 written.files,
             )
             try:
@@ -320,6 +320,20 @@ class GoldRefresher(Generic[AnyEntry]):
                     raise
             self._show_partial(hour)
         return sum(file.rows for file in commit.files)
+
+    def _left_days(self, replaced: PartialCommit | None) -> list[str]:
+        """Return the event days that may show rows of a partial that is about to be replaced.
+
+        They are kept with the next one: its process may be killed before it folds them, and limits may be narrower by
+        then, so that nobody looks there for this hour.
+        """
+        if replaced is None:
+            return []
+        return [day for day, rows in replaced.days.items() if rows or self._is_folded_from(replaced.hour, day)]
+
+    def _is_folded_from(self, hour: Hour, day: str) -> bool:
+        fold = self._commits.day(self._table.name, date.fromisoformat(day)).commit
+        return fold is not None and hour.hive_path in fold.partials
 
     def _committed_silver(self, hour: Hour, present: AnyEntry) -> HourCommit:
         """Return the commit record of an hour, after correcting the catalog if its Silver entry differs.
@@ -447,7 +461,7 @@ class GoldRefresher(Generic[AnyEntry]):
         wanted = sorted(hour for hour in versions if hour in window or hour in others)
         with ThreadPoolExecutor(_READERS) as readers:
             found = zip(wanted, readers.map(read, wanted), strict=True)
-            return {hour: commit for hour, commit in found if commit is not None and str(day) in commit.days}
+            return {hour: commit for hour, commit in found if commit is not None and commit.days.get(str(day))}
 
 
 def hours_behind(table: GoldTable, catalog: Catalog[AnyEntry], limits: Limits, hours: HourRange | None) -> list[Hour]:

@@ -138,7 +138,7 @@ def entries_of(commit: Commit, lake_url: str) -> list[GlueEntry]:
                 "made_from": commit.silver_build_id,
                 "version": commit.sql_version,
                 "rows": str(sum(file.rows for file in commit.files)),
-                "days": json.dumps(dict.fromkeys(commit.days, [])),
+                "days": json.dumps(dict.fromkeys(commit.days_with_rows, [])),
             }
             return [GlueEntry(partial_table(commit.table), commit.hour.hive_path, prefix, parameters)]
         case DayCommit():

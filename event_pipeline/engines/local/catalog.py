@@ -502,7 +502,7 @@ def entries_of(commit: Commit) -> list[SqliteEntry]:
         case PartialCommit():
             key = (partial_table(commit.table), commit.hour.hive_path)
             rows = _rows(key, commit, commit.silver_build_id, commit.sql_version, commit.files)
-            days = {("partial_day", (commit.table, commit.hour.hive_path, day)) for day in commit.days}
+            days = {("partial_day", (commit.table, commit.hour.hive_path, day)) for day in commit.days_with_rows}
             return [SqliteEntry(*key, rows | days)]
         case DayCommit():
             key = (gold_table(commit.table), day_partition(commit.day))

@@ -763,6 +763,34 @@ def test_a_day_keeps_what_hours_have_of_it_that_wider_limits_accepted(
     assert {(each.name, each.gold, each.silver) for each in measures} >= {("events", 2, 2)}
 
 
+@everywhere
+def test_a_day_forgets_what_an_hour_lost_although_a_fold_was_killed_and_limits_are_narrower_since(
+    world: World, engine: PortEngine[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then = HOUR.plus(-24 * 5)
+    write_object(world.root, HOUR, 0, [event(), event(then, user_id="u_old")])
+    world.land()
+    silver(engine, HOUR)
+    engine.refresh_gold(TABLE, [HOUR], progress=silent)
+    query = f"SELECT unique_users FROM gold.user_activity WHERE event_date = DATE '{then.start.date()}'"
+    assert rows(engine, query) == [{"unique_users": 1}]
+    write_object(world.root, HOUR, 0, [event(user_id="u_new")])
+    world.land()
+    for days in (7, 1):
+        # Two runs end between a partial and its days.
+        change_settings(world, monkeypatch, event_max_age_days=days)
+        silver(engine, HOUR, force=True)
+        with monkeypatch.context() as killed:
+            killed.setattr(GoldRefresher, "_fold", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                engine.refresh_gold(TABLE, [HOUR], progress=silent)
+        assert rows(engine, query) == [{"unique_users": 1}]
+    engine.refresh_gold(TABLE, [HOUR], progress=silent)
+    assert rows(engine, query) == []
+    assert engine.hours_behind(TABLE) == []
+    assert rows(engine, "SELECT unique_users FROM gold.user_activity") == [{"unique_users": 1}]
+
+
 @every_lake
 def test_a_day_is_folded_from_hours_of_both_months_that_it_landed_in(world: World) -> None:
     last = Hour.parse("2025-11-30T23")

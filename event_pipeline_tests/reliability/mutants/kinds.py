@@ -95,6 +95,7 @@ KINDS: dict[str, dict[str, tuple[str, ...]]] = {
         "partials outside the window are dropped from a day": (
             "A partial outside the window is dropped from its day",
             "The hours that are refreshed are not folded where they are outside the window",
+            "A day that an hour left is forgotten if the run that folds it is killed and limits become narrower",
         ),
         "landing hours with the last events of a day are not looked at": (
             "The landing hours that have the last events of a day are not looked at",

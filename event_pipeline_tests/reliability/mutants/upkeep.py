@@ -164,6 +164,22 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{_BEHAVIOUR}::test_a_day_keeps_what_hours_have_of_it_that_wider_limits_accepted[local]",
     ),
     Mutant(
+        "A day that an hour left is forgotten if the run that folds it is killed and limits become narrower",
+        _GOLD,
+        "{**dict.fromkeys(self._left_days(published.commit), 0), **written.days}",
+        "written.days",
+        f"{_BEHAVIOUR}::test_a_day_forgets_what_an_hour_lost_although_a_fold_was_killed_and_limits_are_narrower_since"
+        "[local]",
+    ),
+    Mutant(
+        "A day that an hour left is forgotten when the next run is killed as well",
+        _GOLD,
+        "if rows or self._is_folded_from(replaced.hour, day)]",
+        "if rows]",
+        f"{_BEHAVIOUR}::test_a_day_forgets_what_an_hour_lost_although_a_fold_was_killed_and_limits_are_narrower_since"
+        "[local]",
+    ),
+    Mutant(
         "The landing hours that have the last events of a day are not looked at",
         _GOLD,
         "    return HourRange(first, last.plus(1))\n",
