@@ -36,9 +36,7 @@ def keep(path: Path, part: str, scale: int, seed: int, trials: Sequence[Trial]) 
         "seed": seed,
         "machine": machine(),
         "versions": versions(),
-        "trials": [
-            {**asdict(each), "promise": each.promise.name, "seconds": round(each.seconds, 1)} for each in trials
-        ],
+        "trials": [_stored(each) for each in trials],
     }
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
