@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from event_pipeline.engines.host.database import DUCKDB_SCRATCH, parquet, reconnect
+from event_pipeline.engines.host.database import DUCKDB_SCRATCH, connect, explained, parquet, reconnect
 from event_pipeline.engines.host.lake_files import LakeFiles
 from event_pipeline.errors import LimitError, QueryError, StorageError
 
@@ -71,3 +74,31 @@ def test_sessions_side_by_side_read_their_own_lakes(tmp_path: Path) -> None:
         assert one.execute(f"FROM {parquet([FILE])}").fetchall() == [(1,)]
         assert other.execute(f"FROM {parquet([FILE])}").fetchall() == [(2,)]
     assert answer(tmp_path, second, f"FROM {parquet([FILE])}") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("No space left on device", "the disk is full: free some space and run again"),
+        ("Disk quota exceeded", "the disk is full: free some space and run again"),
+        ("Input/output error", "the disk failed to read or write: see the system's log for the device"),
+        ("Too many open files", "this process has too many files open: raise the limit with `ulimit -n`"),
+    ],
+)
+def test_a_fault_of_the_machine_that_duckdb_meets_has_a_remedy(said: str, remedy: str) -> None:
+    error = duckdb.IOException(f'Async write failed for range [offset=0, size=244]: Could not write file "a": {said}')
+    fault = explained(error, doing="gold.user_activity, section fold")
+    assert isinstance(fault, StorageError)
+    assert str(fault).startswith(f"gold.user_activity, section fold: {remedy}, nothing was published (")
+    assert said in str(fault)
+
+
+def test_a_lock_of_a_spill_folder_that_cannot_be_removed_fails_no_query(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
+
+    monkeypatch.setattr(Path, "unlink", fails)
+    with connect(tmp_path, 1, 256) as connection:
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]

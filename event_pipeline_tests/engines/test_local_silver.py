@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -203,6 +206,27 @@ def test_a_disk_that_takes_no_more_leaves_the_published_hour(engine: LocalEngine
     assert any(reason in failed.stderr.splitlines()[-1] for reason in reasons)
     assert rows(engine, "FROM silver.events") == before
     assert list((root / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("fails_at", range(1, 7))
+def test_a_disk_that_fails_where_scratch_rows_are_read_says_so(
+    engine: LocalEngine, root: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    for minute in (0, 5):
+        write_object(root, HOUR, minute, [event(), event(), purchase(second=1)])
+    opened, times = pa.memory_map, count(1)
+
+    def fails(path: str, *mode: str) -> Any:
+        if next(times) == fails_at:
+            raise OSError(errno.EIO, f"Failed to open local file {path!r}")
+        return opened(path, *mode)
+
+    monkeypatch.setattr(pa, "memory_map", fails)
+    with pytest.raises(TransientError, match="the disk failed to read or write") as raised:
+        build(engine, [HOUR])
+    assert "Traceback" not in str(raised.value)
+    build(engine, [HOUR])
+    assert_agrees_with_oracle(engine, root)
 
 
 def test_a_folder_of_another_layout_is_left_alone(engine: LocalEngine, root: Path) -> None:

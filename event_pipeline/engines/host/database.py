@@ -29,7 +29,13 @@ REBUILD = (
 _MOST_KEPT_BYTES = 64 << 20
 _MOST_SHOWN_CHARACTERS = 2_000
 """Of a message of DuckDB or pyarrow, which may repeat whole statements and paths."""
-_FULL_DISK = re.compile(r"No space left|Disk quota|ENOSPC|EDQUOT", re.IGNORECASE)
+_REMEDIES = {
+    "No space left": "the disk is full: free some space and run again",
+    "Disk quota": "the disk is full: free some space and run again",
+    "Input/output error": "the disk failed to read or write: see the system's log for the device",
+    "Too many open files": "this process has too many files open: raise the limit with `ulimit -n`",
+}
+"""What DuckDB says, in the system's words, of a fault of the machine, and its cause with a remedy."""
 _FAILED_WRITE = re.compile(r"\b(?:write|writing|create|rename|move|flush|sync)\b", re.IGNORECASE)
 
 
@@ -164,8 +170,10 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
         )
     if isinstance(error, RecursionError):
         return QueryError(f"{before}the SQL is nested too deeply")
-    if isinstance(error, duckdb.IOException) and _FULL_DISK.search(text):
-        return StorageError(f"{before}the disk is full: free some space and run again, nothing was published ({shown})")
+    if isinstance(error, duckdb.IOException):
+        for said, remedy in _REMEDIES.items():
+            if said.lower() in text.lower():
+                return StorageError(f"{before}{remedy}, nothing was published ({shown})")
     if isinstance(error, duckdb.IOException) and _FAILED_WRITE.search(text):
         return StorageError(f"{before}a file cannot be written, nothing was published: {shown}")
     names_a_file = files is not None and text != str(error)
@@ -275,8 +283,7 @@ def own_folder(scratch: Path) -> Iterator[Path | None]:
         _remove_dead_spill(top)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        _lock_of(folder).unlink(missing_ok=True)
+        _remove_spill(folder)
         lock.release()
         with suppress(OSError):
             # Other processes spill into it as well, unless it is empty.
@@ -286,8 +293,14 @@ def own_folder(scratch: Path) -> Iterator[Path | None]:
 def _remove_dead_spill(top: Path) -> None:
     for folder in top.iterdir():
         if folder.is_dir() and is_dead_spill(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            _lock_of(folder).unlink(missing_ok=True)
+            _remove_spill(folder)
+
+
+def _remove_spill(folder: Path) -> None:
+    """Remove a private folder with its lock; what cannot be removed now is left to housekeeping."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        _lock_of(folder).unlink()
 
 
 def _lock_of(folder: Path) -> Path:

@@ -269,12 +269,15 @@ def _chosen(
 ) -> pa.RecordBatchReader:
     """Read some rows of all objects of an hour, with the number of the object, which `are_chosen` gets as well."""
     number_field = pa.field("object", pa.int32())
+    # Opened before DuckDB asks for rows: in its messages, a file that cannot be opened is a Python traceback.
+    sources = [pa.memory_map(str(report.task.rows)) for report in reports]
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for number, report in enumerate(reports):
-            for batch in _read(report.task.rows).to_batches():
-                rows = batch.filter(are_chosen(number, batch))
-                yield rows.append_column(number_field, pa.repeat(pa.scalar(number, pa.int32()), rows.num_rows))
+        for number, source in enumerate(sources):
+            with source:
+                for batch in pa.ipc.open_file(source).read_all().to_batches():
+                    rows = batch.filter(are_chosen(number, batch))
+                    yield rows.append_column(number_field, pa.repeat(pa.scalar(number, pa.int32()), rows.num_rows))
 
     return pa.RecordBatchReader.from_batches(SCRATCH_SCHEMA.append(number_field), batches())
 
