@@ -63,19 +63,27 @@ def storage_faults(dagster_home: Path) -> Iterator[None]:
     try:
         yield
     except (DagsterError, SQLAlchemyError, YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        if "disk is full" in reason or "disk I/O error" in reason:
-            raise StorageError(
-                f"{dagster_home}: the disk is full or failing ({reason}): free some space and run again; what was "
-                "published stays"
-            ) from error
-        if "unable to open database file" in reason:
-            # SQLite does not say why: permission, descriptors or space.
-            reason = _why_not_opened(dagster_home) or reason
-        raise StorageError(
-            f"{dagster_home}: Dagster's storage cannot be used ({reason}): check that the disk has space "
-            "and is writable; a damaged folder may be moved away, it holds only the run history, no data"
-        ) from error
+        raise StorageError(_with_remedy(dagster_home, str(error).splitlines()[0])) from error
+
+
+def reason_of_run(dagster_home: Path, reason: str) -> str:
+    """Return why a run failed; what SQLite said of Dagster's storage, which ends a run at any point, with a remedy."""
+    return _with_remedy(dagster_home, reason.splitlines()[0]) if "sqlite3.OperationalError" in reason else reason
+
+
+def _with_remedy(dagster_home: Path, reason: str) -> str:
+    if "disk is full" in reason or "disk I/O error" in reason:
+        return (
+            f"{dagster_home}: the disk is full or failing ({reason}): free some space and run again; what was "
+            "published stays"
+        )
+    if "unable to open database file" in reason:
+        # SQLite does not say why: permission, descriptors or space.
+        reason = _why_not_opened(dagster_home) or reason
+    return (
+        f"{dagster_home}: Dagster's storage cannot be used ({reason}): check that the disk has space "
+        "and is writable; a damaged folder may be moved away, it holds only the run history, no data"
+    )
 
 
 def _why_not_opened(dagster_home: Path) -> str | None:

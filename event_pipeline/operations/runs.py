@@ -17,6 +17,7 @@ from event_pipeline.dagster_instance.concurrency import taken_pools
 from event_pipeline.dagster_instance.outcomes import FailedCheck, explanation, failed_checks_of, root_cause
 from event_pipeline.dagster_instance.resources import pipeline_resources
 from event_pipeline.dagster_instance.run_hours import process_tag, range_tags
+from event_pipeline.dagster_instance.storage import reason_of_run
 from event_pipeline.rules.hour import Hour, HourRange
 from event_pipeline.rules.query import GOLD_FOLDER, load_gold_tables
 from event_pipeline.settings import Settings
@@ -92,7 +93,7 @@ def run_range(
         hours,
         result.run_id,
         result.success,
-        None if result.success else explanation(result.all_events, failed_checks),
+        None if result.success else reason_of_run(settings.dagster_home, explanation(result.all_events, failed_checks)),
         failed_checks,
         _silver_outcomes(result.get_asset_materialization_events()),
         _failed_hours(result.all_events),

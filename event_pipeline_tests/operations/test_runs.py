@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -58,6 +61,32 @@ def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 def run(settings: Settings, instance: dg.DagsterInstance, tmp_path: Path) -> Run:
     """Run hours with one Gold table."""
     return partial(run_range, settings=settings, instance=instance, gold_folder=one_gold_table(tmp_path / "gold"))
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_disk_that_fails_under_dagsters_storage_is_named_with_a_remedy(
+    run: Run,
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fails_at: int,
+) -> None:
+    write_object(root, HOUR, 0, [event()])
+    claimed, times = instance.event_log_storage.claim_concurrency_slot, count(1)
+
+    def fails(*claim: Any) -> Any:
+        if next(times) == fails_at:
+            raise sqlite3.OperationalError("disk I/O error")
+        return claimed(*claim)
+
+    monkeypatch.setattr(instance.event_log_storage, "claim_concurrency_slot", fails)
+    outcome = run(HourRange.of([HOUR]), progress=Told())
+    assert outcome.error == (
+        f"{settings.dagster_home}: the disk is full or failing (sqlite3.OperationalError: disk I/O error): free some "
+        "space and run again; what was published stays"
+    )
+    assert run(HourRange.of([HOUR]), progress=Told()).succeeded
 
 
 def test_a_range_is_built_reported_and_recorded_where_the_ui_looks(
