@@ -470,7 +470,10 @@ def hours_behind(table: GoldTable, catalog: Catalog[AnyEntry], limits: Limits, h
     partials = {entry.partition: entry for entry in catalog.entries(partial_table(table.name), hours)}
     window = None
     if hours is not None:
-        window = ((hours.first.start - limits.max_age).date(), (hours.last.end + limits.max_lead).date())
+        # Wider limits may have accepted more than those of today.
+        known = [day for entry in partials.values() for day in entry.days]
+        first, last = (hours.first.start - limits.max_age).date(), (hours.last.end + limits.max_lead).date()
+        window = min([first, *known]), max([last, *known])
     entries = catalog.entries(gold_table(table.name), days=window)
     days = {day: entry for entry in entries if (day := day_of_partition(entry.partition))}
     behind = set[str]()

@@ -758,7 +758,7 @@ def test_a_day_keeps_what_hours_have_of_it_that_wider_limits_accepted(
     silver(engine, then)
     engine.refresh_gold(TABLE, [then], progress=silent)
     assert rows(engine, query) == [{"unique_users": 2}]
-    assert engine.hours_behind(TABLE) == []
+    assert [engine.hours_behind(TABLE, hours) for hours in (None, HourRange.of([HOUR]))] == [[], []]
     measures = engine.reconcile(TABLE, [then.start.date()])
     assert {(each.name, each.gold, each.silver) for each in measures} >= {("events", 2, 2)}
 

@@ -164,6 +164,13 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{_BEHAVIOUR}::test_a_day_keeps_what_hours_have_of_it_that_wider_limits_accepted[local]",
     ),
     Mutant(
+        "An hour with events that wider limits accepted is behind for ever in a range",
+        _GOLD,
+        "window = min([first, *known]), max([last, *known])",
+        "window = first, last",
+        f"{_BEHAVIOUR}::test_a_day_keeps_what_hours_have_of_it_that_wider_limits_accepted[local]",
+    ),
+    Mutant(
         "A day that an hour left is forgotten if the run that folds it is killed and limits become narrower",
         _GOLD,
         "{**dict.fromkeys(self._left_days(published.commit), 0), **written.days}",
