@@ -186,9 +186,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "Days before the first hour of a range are not looked at",
         _GOLD,
-        "window = ((hours.first.start - limits.max_age).date(), (hours.last.end + limits.max_lead).date())",
-        "window = (hours.first.start.date(), (hours.last.end + limits.max_lead).date())",
-        f"{_BEHAVIOUR}::test_a_day_has_the_events_of_the_first_and_of_the_last_hour_that_may_have_some[local]",
+        "first, last = (hours.first.start - limits.max_age).date(), (hours.last.end",
+        "first, last = hours.first.start.date(), (hours.last.end",
+        f"{_BEHAVIOUR}::test_an_hour_whose_day_was_not_folded_is_behind_until_the_next_refresh_folds_it"
+        "[no row of its day any more-local]",
     ),
     Mutant(
         "A partial of older Silver is taken for one of the Silver there is",
