@@ -60,10 +60,8 @@ class MemoryCatalog:
                 ]
             case PartialCommit():
                 table, partition = partial_table(commit.table), commit.hour.hive_path
-                made_from, days = (
-                    commit.silver_build_id,
-                    {date.fromisoformat(day): DayTotals() for day in commit.days_with_rows},
-                )
+                made_from = commit.silver_build_id
+                days = {date.fromisoformat(day): DayTotals() for day in commit.days_with_rows}
             case DayCommit():
                 table, partition, made_from, days = gold_table(commit.table), day_partition(commit.day), "", {}
         partials = commit.partials if isinstance(commit, DayCommit) else {}

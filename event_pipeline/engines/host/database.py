@@ -30,12 +30,12 @@ _MOST_KEPT_BYTES = 64 << 20
 _MOST_SHOWN_CHARACTERS = 2_000
 """Of a message of DuckDB or pyarrow, which may repeat whole statements and paths."""
 _REMEDIES = {
-    "No space left": "the disk is full: free some space and run again",
-    "Disk quota": "the disk is full: free some space and run again",
-    "Input/output error": "the disk failed to read or write: see the system's log for the device",
-    "Too many open files": "this process has too many files open: raise the limit with `ulimit -n`",
+    "no space left": "the disk is full: free some space and run again",
+    "disk quota": "the disk is full: free some space and run again",
+    "input/output error": "the disk failed to read or write: see the system's log for the device",
+    "too many open files": "this process has too many files open: raise the limit with `ulimit -n`",
 }
-"""What DuckDB says, in the system's words, of a fault of the machine, and its cause with a remedy."""
+"""What DuckDB says, in the system's words and small letters, of a fault of the machine -> cause and remedy."""
 _FAILED_WRITE = re.compile(r"\b(?:write|writing|create|rename|move|flush|sync)\b", re.IGNORECASE)
 
 
@@ -171,11 +171,11 @@ def explained(error: Exception, files: LakeFiles | None = None, doing: str = "")
     if isinstance(error, RecursionError):
         return QueryError(f"{before}the SQL is nested too deeply")
     if isinstance(error, duckdb.IOException):
-        for said, remedy in _REMEDIES.items():
-            if said.lower() in text.lower():
-                return StorageError(f"{before}{remedy}, nothing was published ({shown})")
-    if isinstance(error, duckdb.IOException) and _FAILED_WRITE.search(text):
-        return StorageError(f"{before}a file cannot be written, nothing was published: {shown}")
+        said = text.lower()
+        if remedy := next((remedy for cause, remedy in _REMEDIES.items() if cause in said), None):
+            return StorageError(f"{before}{remedy}, nothing was published ({shown})")
+        if _FAILED_WRITE.search(text):
+            return StorageError(f"{before}a file cannot be written, nothing was published: {shown}")
     names_a_file = files is not None and text != str(error)
     if type(error) is duckdb.Error or isinstance(error, duckdb.IOException | duckdb.SerializationException):
         which = f"{files.suspects()}: " if files is not None and not names_a_file and files.opened else ""
