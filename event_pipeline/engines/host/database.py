@@ -29,9 +29,9 @@ REBUILD = (
 _MOST_KEPT_BYTES = 64 << 20
 _MOST_SHOWN_CHARACTERS = 2_000
 """Of a message of DuckDB or pyarrow, which may repeat whole statements and paths."""
+_FULL_DISK = "the disk is full: free some space and run again"
 _REMEDIES = {
-    "no space left": "the disk is full: free some space and run again",
-    "disk quota": "the disk is full: free some space and run again",
+    **dict.fromkeys(("no space left", "disk quota", "enospc", "edquot"), _FULL_DISK),
     "input/output error": "the disk failed to read or write: see the system's log for the device",
     "too many open files": "this process has too many files open: raise the limit with `ulimit -n`",
 }
